@@ -1,0 +1,69 @@
+# The interface. `make` alone prints what there is.
+#
+# Settings, each also an environment variable:
+#   SOURCE=auto|hub|embedded|<a YAML file>   base model and data set
+#   SEEDS="1 2 3"   JOBS=2   CELL_TIMEOUT_S=600   RENDERER=auto|quarto|embedded
+#   PYTHON=python3.11   the Python that .venv is made with
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help setup train pages site all test check preview status clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BOOK := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m adapterbook
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+export SOURCE SEEDS JOBS CELL_TIMEOUT_S RENDERER
+
+help: ## Print this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+setup: $(VENV)/.ready ## Make .venv and install the pinned requirements (once)
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "AdapterBook needs Python 3.11 or newer. Name one: make PYTHON=python3.11"; exit 2; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { rm -rf $(VENV); echo "Python cannot make virtual environments here. On Debian: apt install python3-venv"; exit 2; }
+	@touch $@
+
+$(VENV)/.ready: requirements.txt requirements-quarto.txt constraints.txt | $(VENV)/.python
+	@echo "Installing the pinned requirements into $(VENV); a few minutes the first time."
+	@$(PIP) install --progress-bar on -r requirements.txt -c constraints.txt
+	@$(BOOK) install-quarto
+	@touch $@
+
+$(VENV)/.ready-dev: requirements-dev.txt $(VENV)/.ready
+	@$(PIP) install -q -r requirements-dev.txt -c constraints.txt
+	@touch $@
+
+train: setup ## Train every run that is missing, failed or stale
+	@$(BOOK) train
+
+pages: setup ## Make the figures and the pages (.qmd) from the records
+	@$(BOOK) pages
+
+site: pages ## Render the pages into _site/, and the PDFs
+	@$(BOOK) site
+
+all: setup ## Train what is due, then make the pages and the site
+	@$(BOOK) all
+
+test: $(VENV)/.ready-dev ## Run the tests
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.ready-dev ## What CI runs: ruff, mypy, tests
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest
+
+preview: ## Serve _site/ at http://127.0.0.1:8000
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _site 8000
+
+status: setup ## Show which runs are up to date, and why the others are not
+	@$(BOOK) status
+
+clean: ## Remove what is made again in seconds; results and .venv stay
+	rm -rf _site .quarto index.qmd report/zh report/en report/pdf report/figures report/fonts report/_navigation.yml

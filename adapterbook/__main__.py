@@ -1,0 +1,5 @@
+"""``python -m adapterbook``."""
+
+from adapterbook.cli import main
+
+main()

@@ -1,0 +1,158 @@
+"""Variants that differ in one factor alone, and what the curves say about epochs and evaluation strategies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from adapterbook.analysis.report import (
+    Ablation,
+    EpochsReport,
+    EvalStrategy,
+    EvalView,
+    Factor,
+    Group,
+    VariantReport,
+)
+from adapterbook.config import StudyConfig, TrainingConfig
+
+__all__ = [
+    "FACTOR_KEYS",
+    "compute_ablation",
+    "compute_epochs",
+    "compute_eval_views",
+    "describe_variants",
+    "find_family",
+]
+
+FEW_EVALUATIONS = 4  # epochs between two evaluations of the sparse ``steps`` view
+# The training arguments that belong to a factor: those after the first follow from it.
+FACTOR_KEYS: dict[Factor, tuple[str, ...]] = {
+    "learning_rate": ("learning_rate",),
+    "batch_size": ("per_device_train_batch_size",),
+    "eval_strategy": ("eval_strategy", "eval_steps", "save_strategy", "save_steps", "load_best_model_at_end"),
+    "epochs": ("num_train_epochs",),
+}
+
+
+def describe_variants(study: StudyConfig, groups: Mapping[tuple[str, str], Group]) -> tuple[VariantReport, ...]:
+    """Return every variant with the arguments in which it differs from the submitted one."""
+    submitted = study.training_of(study.submitted).model_dump()
+    reports = []
+    for name, variant in study.variants.items():
+        training = study.training_of(name)
+        changed = tuple(key for key, value in training.model_dump().items() if value != submitted[key])
+        adapters = tuple(adapter for adapter, in_variant in groups if in_variant == name)
+        reports.append(VariantReport(name, variant.title, training, changed, adapters))
+    return tuple(reports)
+
+
+def find_family(variants: Sequence[VariantReport], factor: Factor) -> tuple[str, ...]:
+    """Return the largest set of at least two variants that differ in one factor alone, in order of its value.
+
+    Of sets of the same size the one that comes first in the study is taken; variants of the same value count once.
+    """
+    families: dict[str, dict[Any, VariantReport]] = {}
+    for variant in variants:
+        rest = variant.training.model_dump(exclude=set(FACTOR_KEYS[factor]))
+        families.setdefault(repr(rest), {}).setdefault(_value(variant.training, factor), variant)
+    largest = max(families.values(), key=len, default={})
+    if len(largest) < 2:
+        return ()
+    ordered = sorted(largest.items(), key=lambda item: _sort_key(item[0]))
+    return tuple(variant.name for _, variant in ordered)
+
+
+def compute_ablation(
+    factor: Factor, variants: Sequence[VariantReport], groups: Mapping[tuple[str, str], Group]
+) -> Ablation:
+    """Return the variants of one factor side by side, with the reason where the study has none."""
+    family = find_family(variants, factor)
+    with_results = {key: group for key, group in groups.items() if key[1] in family and group.n_completed}
+    n_variants = Counter(adapter for adapter, _ in with_results)
+    adapters = tuple(dict.fromkeys(adapter for adapter, _ in groups if n_variants[adapter] >= 2))
+    by_name = {variant.name: variant for variant in variants}
+    eval_curve, eval_views = compute_eval_views(groups) if factor == "eval_strategy" else (None, ())
+    return Ablation(
+        factor=factor,
+        variants=family,
+        values={name: _value(by_name[name].training, factor) for name in family},
+        adapters=adapters,
+        groups=with_results,
+        reason=None if family else "no_variants",
+        eval_curve=eval_curve,
+        eval_views=eval_views,
+        epochs=compute_epochs(list(groups.values())) if factor == "epochs" else None,
+    )
+
+
+def compute_epochs(groups: Sequence[Group]) -> EpochsReport:
+    """Return how many groups overfit, and which most: by how far its validation loss ended above its lowest."""
+    evaluated = [(group, group.overfitting) for group in groups if group.overfitting is not None]
+    rises = {
+        (group.adapter, group.variant): found.final_validation_loss - found.best_validation_loss
+        for group, found in evaluated
+        if found.onset_epoch is not None
+        and found.final_validation_loss is not None
+        and found.best_validation_loss is not None
+    }
+    best_epochs = [(found.best_epoch, group) for group, found in evaluated if found.best_epoch is not None]
+    return EpochsReport(
+        n_groups=len(best_epochs),
+        n_overfitting=len(rises),
+        n_still_improving=sum(epoch == group.curve.values("validation_loss")[-1][0] for epoch, group in best_epochs),
+        most=max(rises, key=rises.__getitem__, default=None),
+    )
+
+
+def compute_eval_views(groups: Mapping[tuple[str, str], Group]) -> tuple[tuple[str, str] | None, tuple[EvalView, ...]]:
+    """Return what each strategy would have seen of one curve, from the finest to none, and whose curve it is.
+
+    The curve is the one with the most evaluations; of equals the one whose validation loss ended farthest above its
+    lowest, since there the strategy matters most. A strategy that would have looked more often than the curve was
+    evaluated is left out: what it would have seen is not known. ``steps`` stands there also with few evaluations, one
+    every fourth epoch, to show what is missed in between.
+    """
+
+    def interest(key: tuple[str, str]) -> tuple[int, float]:
+        losses = [value.mean for _, value in groups[key].curve.values("validation_loss")]
+        return len(losses), losses[-1] - min(losses)
+
+    evaluated = [key for key, group in groups.items() if group.curve.values("validation_loss")]
+    if not evaluated:
+        return None, ()
+    key = max(evaluated, key=interest)
+    curve = tuple((epoch, value.mean) for epoch, value in groups[key].curve.values("validation_loss"))
+    by_epoch = tuple(point for point in curve if point[0] == int(point[0]))
+    by_four = tuple(point for point in by_epoch if point[0] % FEW_EVALUATIONS == 0)
+    candidates: list[tuple[EvalStrategy, float, tuple[tuple[float, float], ...]]] = [
+        ("epoch", 1.0, by_epoch),
+        ("steps", float(FEW_EVALUATIONS), by_four),
+        ("no", 0.0, ()),
+    ]
+    if len(curve) > len(by_epoch):
+        candidates.insert(0, ("steps", curve[0][0], curve))
+    views = [_view(*candidate, curve) for candidate in candidates if candidate[2] or candidate[0] == "no"]
+    return key, tuple(views)
+
+
+def _view(
+    strategy: EvalStrategy, every: float, seen: tuple[tuple[float, float], ...], curve: tuple[tuple[float, float], ...]
+) -> EvalView:
+    """Return the view of one strategy; without an evaluation the last weights are kept."""
+    epoch, loss = min(seen, key=lambda point: point[1]) if seen else curve[-1]
+    return EvalView(strategy, every, seen, len(seen), epoch, loss, loss - min(loss for _, loss in curve))
+
+
+def _value(training: TrainingConfig, factor: Factor) -> Any:
+    """Return a factor's value as a page shows it: a number, or ``epoch``, ``no``, ``steps:4``."""
+    value = getattr(training, FACTOR_KEYS[factor][0])
+    return f"steps:{training.eval_steps}" if value == "steps" else value
+
+
+def _sort_key(value: Any) -> tuple[int, float, str]:
+    if isinstance(value, str):  # steps by their number, then epoch, then no: from the finest to none
+        name, _, steps = value.partition(":")
+        return ("steps", "epoch", "no").index(name), float(steps or 0), ""
+    return 0, float(value), ""

@@ -1,0 +1,127 @@
+"""The entry of the analysis: states of runs → report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+from adapterbook.analysis.ablation import compute_ablation, describe_variants, find_family
+from adapterbook.analysis.comparison import choose_headline, compare_adapters
+from adapterbook.analysis.costs import compute_baselines, compute_costs
+from adapterbook.analysis.groups import describe_adapter, group_runs
+from adapterbook.analysis.published import compare_with_published
+from adapterbook.analysis.report import (
+    AdapterReport,
+    Basis,
+    Factor,
+    Group,
+    Report,
+    RunReport,
+    SourceReport,
+    VariantReport,
+)
+from adapterbook.analysis.single_run import describe_run
+from adapterbook.config import AdapterConfig, Paths, PublishedResults, StudyConfig
+from adapterbook.runs import RunStatus
+
+__all__ = ["analyse"]
+
+STATES: tuple[Literal["completed", "failed", "missing", "broken"], ...] = ("completed", "failed", "missing", "broken")
+
+
+def analyse(
+    statuses: Sequence[RunStatus],
+    paths: Paths,
+    study: StudyConfig,
+    adapters: Mapping[str, AdapterConfig],
+    published: Mapping[str, PublishedResults],
+) -> Report:
+    """Return the report on a study's runs.
+
+    Parameters
+    ----------
+    statuses : sequence of RunStatus
+        Every planned run, from ``runs.plan_runs`` and ``runs.status_of``.
+    paths : Paths
+        Where the runs' predictions are read from.
+    published : mapping
+        Published results by the name that ``source.published`` of a record gives (``homework``); may be empty.
+    """
+    runs = tuple(describe_run(status, status.run.folder(paths)) for status in statuses)
+    groups = group_runs(runs)
+    variants = describe_variants(study, groups)
+    family = _learning_rate_family(study, variants)
+    reports = _describe_adapters(study, adapters, groups, family)
+    bases: tuple[Basis, ...] = get_args(Basis)
+    comparisons = {basis: compare_adapters(reports, basis) for basis in bases}
+    headline, headline_submitted = choose_headline(reports, comparisons["best"], comparisons["submitted"])
+    source = describe_source(runs)
+    states = Counter(run.state for run in runs)
+    factors: tuple[Factor, ...] = get_args(Factor)
+    return Report(
+        study=study,
+        source=source,
+        runs=runs,
+        n_by_state={state: states[state] for state in STATES},
+        n_stale=sum(bool(run.stale) for run in runs),
+        adapters=reports,
+        variants=variants,
+        reference=_reference(adapters),
+        headline=headline,
+        headline_submitted=headline_submitted,
+        comparisons=comparisons,
+        baselines=compute_baselines(runs, reports),
+        costs=compute_costs([group for group in groups.values() if group.variant in family]),
+        published=compare_with_published(groups, source, published),
+        ablations={factor: compute_ablation(factor, variants, groups) for factor in factors},
+        n_test_rows=next((len(run.predictions) for run in runs if run.predictions is not None), None),
+        n_seeds=len({run.run.seed for run in runs}),
+        spread_known=any(group.n_completed for group in groups.values())
+        and all(group.spread_known for group in groups.values() if group.n_completed),
+    )
+
+
+def describe_source(runs: Sequence[RunReport]) -> SourceReport:
+    """Return where the records come from, and whether all come from the same base model and data."""
+    records = [run.record for run in runs if run.record is not None and run.completed]
+    sources = [record.source for record in records]
+    published = {source.published for source in sources}
+    return SourceReport(
+        names=tuple(sorted({source.name for source in sources})),
+        base_models=tuple(sorted({source.base_model for source in sources})),
+        datasets=tuple(sorted({source.dataset for source in sources})),
+        device_names=tuple(sorted({record.environment.device_name for record in records})),
+        reason_taken=sources[0].reason if sources else None,
+        mixed=len({(source.base_model_sha256, source.dataset_sha256) for source in sources}) > 1,
+        published=published.pop() if len(published) == 1 else None,
+    )
+
+
+def _reference(adapters: Mapping[str, AdapterConfig]) -> str | None:
+    return "lora_1" if "lora_1" in adapters else next(iter(adapters), None)
+
+
+def _describe_adapters(
+    study: StudyConfig,
+    adapters: Mapping[str, AdapterConfig],
+    groups: Mapping[tuple[str, str], Group],
+    family: Sequence[str],
+) -> dict[str, AdapterReport]:
+    reference = _reference(adapters)
+    return {
+        name: describe_adapter(
+            config,
+            None if reference is None or name == reference else adapters[reference],
+            {variant: group for (adapter, variant), group in groups.items() if adapter == name},
+            study.submitted,
+            family,
+        )
+        for name, config in adapters.items()
+    }
+
+
+def _learning_rate_family(study: StudyConfig, variants: Sequence[VariantReport]) -> tuple[str, ...]:
+    """Return the submitted variant and those that differ from it in the learning rate alone."""
+    alone = [variant for variant in variants if set(variant.changed) <= {"learning_rate"}]
+    return find_family(alone, "learning_rate") or (study.submitted,)

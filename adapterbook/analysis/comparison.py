@@ -1,0 +1,221 @@
+"""Pairs of adapters on the same test rows: the verdicts, and the one headline among them.
+
+Owns the rule by which one adapter is called better than another (see ``Verdict``). It never ranks without an interval
+and a p-value, and calls two adapters not comparable rather than compare different rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from adapterbook.analysis.groups import SEEDS_FOR_SPREAD
+from adapterbook.analysis.report import AdapterReport, Basis, Comparison, Group, Reason, RunReport, Verdict, VerdictKind
+from adapterbook.statistics import (
+    Interval,
+    bootstrap_interval,
+    holm_correction,
+    paired_seeds_test,
+    sign_flip_test,
+    smallest_detectable_difference,
+)
+
+__all__ = ["ALPHA", "choose_headline", "compare_adapters", "compare_groups"]
+
+ALPHA = 0.05
+
+
+def compare_adapters(adapters: Mapping[str, AdapterReport], basis: Basis) -> Comparison:
+    """Return the verdict on every pair of adapters, Holm-corrected together.
+
+    Parameters
+    ----------
+    basis : str
+        ``submitted``: each as the protocol says; ``best``: each at its own best learning rate, chosen on validation.
+    """
+    groups = {name: adapter.submitted if basis == "submitted" else adapter.best for name, adapter in adapters.items()}
+    with_results = {name: group for name, group in groups.items() if group is not None and group.n_completed}
+    pairs = _correct([_compare(a, b, groups[a], groups[b]) for a, b in combinations(groups, 2)])
+    detectable = [pair.smallest_detectable for pair in pairs if pair.smallest_detectable is not None]
+    return Comparison(
+        basis=basis,
+        variants={name: with_results[name].variant if name in with_results else None for name in groups},
+        pairs=tuple(pairs),
+        ranking=tuple(
+            sorted(with_results, key=lambda name: -_mean_accuracy(with_results[name]))  # sorted is stable
+        ),
+        smallest_detectable=max(detectable, default=None),
+        all_alike=not any(pair.kind in ("better", "worse") for pair in pairs),
+        reason="no_counterpart" if len(with_results) < 2 else None,
+    )
+
+
+def choose_headline(
+    adapters: Mapping[str, AdapterReport], best: Comparison, submitted: Comparison
+) -> tuple[Verdict, Verdict]:
+    """Return LoRA against IA³: each at its own best learning rate, and the same two as submitted.
+
+    Of several LoRA (or IA³) adapters the one with the lowest validation loss stands for its method: chosen on
+    validation, so that the test rows stay unseen by the choice.
+    """
+    lora = _lowest_validation_loss(adapters, "LORA")
+    ia3 = _lowest_validation_loss(adapters, "IA3")
+    if lora is None or ia3 is None:
+        reason: Reason = "no_lora" if lora is None else "no_ia3"
+        missing = Verdict("not_comparable", lora, ia3, None, None, reason)
+        return missing, missing
+    return _facing(best, lora, ia3), _facing(submitted, lora, ia3)
+
+
+def compare_groups(a: Group, b: Group) -> Verdict:
+    """Return the verdict on two groups, before any correction.
+
+    Only seeds that both have results of enter, and only the same test rows of the same source.
+    """
+    verdict = Verdict("not_comparable", a.adapter, b.adapter, a.variant, b.variant)
+    runs = _common_seeds(a, b)
+    if not runs:
+        return replace(verdict, reason=_why_no_predictions(a, b))
+    if len({_source_of(run) for pair in runs for run in pair}) > 1:
+        return replace(verdict, reason="different_sources")
+    if len({_rows_of(run) for pair in runs for run in pair}) > 1:
+        return replace(verdict, reason="different_rows")
+    correct_a = np.array([_correctness(run) for run, _ in runs])  # (n_seeds, n_rows)
+    correct_b = np.array([_correctness(run) for _, run in runs])
+    n_seeds, n_rows = correct_a.shape
+    wins = (correct_a - correct_b).sum(axis=0)  # (n_rows,): seeds that only a got right minus those only b did
+    by_seed = (correct_a - correct_b).mean(axis=1)
+    verdict = replace(
+        verdict,
+        accuracy_a=float(correct_a.mean()),
+        accuracy_b=float(correct_b.mean()),
+        difference=float(correct_a.mean() - correct_b.mean()),
+        interval=bootstrap_interval(wins / n_seeds),
+        p=sign_flip_test(wins),
+        n_only_a=int((wins > 0).sum()) if n_seeds == 1 else None,
+        n_only_b=int((wins < 0).sum()) if n_seeds == 1 else None,
+        seeds_test=paired_seeds_test(by_seed.tolist()) if n_seeds >= SEEDS_FOR_SPREAD else None,
+        n_rows=n_rows,
+        n_seeds=n_seeds,
+        smallest_detectable=smallest_detectable_difference(n_rows, float((correct_a != correct_b).mean())),
+    )
+    if len(set(_rows_of(runs[0][0])[1])) == 1:
+        return replace(verdict, reason="one_class")
+    return replace(verdict, kind="not_distinguishable")
+
+
+def _compare(name_a: str, name_b: str, a: Group | None, b: Group | None) -> Verdict:
+    if a is not None and b is not None:
+        return compare_groups(a, b)
+    variants = (None if a is None else a.variant, None if b is None else b.variant)
+    return Verdict("not_comparable", name_a, name_b, *variants, "no_runs")
+
+
+def _correct(pairs: Sequence[Verdict]) -> list[Verdict]:
+    """Add the Holm-corrected p-values of the family, and with them what each pair's verdict is."""
+    by_rows = _corrected({i: pair.p for i, pair in enumerate(pairs) if pair.kind != "not_comparable"})
+    by_seeds = _corrected({i: pair.seeds_test.p for i, pair in enumerate(pairs) if i in by_rows and pair.seeds_test})
+    decided = []
+    for i, pair in enumerate(pairs):
+        if i not in by_rows:
+            decided.append(pair)
+            continue
+        pair = replace(pair, p_holm=by_rows[i], p_seeds_holm=by_seeds.get(i))
+        decided.append(replace(pair, kind=_kind(pair)))
+    return decided
+
+
+def _kind(pair: Verdict) -> VerdictKind:
+    if pair.p_holm is None or pair.difference is None or pair.p_holm >= ALPHA:
+        return "not_distinguishable"
+    if pair.p_seeds_holm is not None and pair.p_seeds_holm >= ALPHA:
+        return "not_distinguishable"
+    return "better" if pair.difference > 0 else "worse"
+
+
+def _corrected(p_values: Mapping[int, float | None]) -> dict[int, float]:
+    known = {key: p for key, p in p_values.items() if p is not None}
+    return dict(zip(known, holm_correction(list(known.values())), strict=True))
+
+
+def _lowest_validation_loss(adapters: Mapping[str, AdapterReport], peft_type: str) -> str | None:
+    """Return the adapter that stands for a method; the first one where none was evaluated."""
+    candidates = [name for name, adapter in adapters.items() if adapter.config.peft_type == peft_type]
+
+    def loss(name: str) -> float:
+        best = adapters[name].best
+        return math.inf if best is None or best.best_validation_loss is None else best.best_validation_loss.mean
+
+    return min(candidates, key=loss, default=None)
+
+
+def _facing(comparison: Comparison, a: str, b: str) -> Verdict:
+    """Return the verdict of two adapters with ``a`` first."""
+    pair = next(pair for pair in comparison.pairs if {pair.a, pair.b} == {a, b})
+    return pair if pair.a == a else _flip(pair)
+
+
+def _flip(pair: Verdict) -> Verdict:
+    opposite: dict[VerdictKind, VerdictKind] = {"better": "worse", "worse": "better"}
+    seeds = pair.seeds_test
+    return replace(
+        pair,
+        kind=opposite.get(pair.kind, pair.kind),
+        a=pair.b,
+        b=pair.a,
+        variant_a=pair.variant_b,
+        variant_b=pair.variant_a,
+        accuracy_a=pair.accuracy_b,
+        accuracy_b=pair.accuracy_a,
+        difference=None if pair.difference is None else -pair.difference,
+        interval=None if pair.interval is None else _negate(pair.interval),
+        n_only_a=pair.n_only_b,
+        n_only_b=pair.n_only_a,
+        seeds_test=None if seeds is None else replace(seeds, mean=-seeds.mean, interval=_negate(seeds.interval)),
+    )
+
+
+def _negate(interval: Interval) -> Interval:
+    return Interval(-interval.high, -interval.low)
+
+
+def _common_seeds(a: Group, b: Group) -> list[tuple[RunReport, RunReport]]:
+    of_b = {run.run.seed: run for run in b.runs if run.predictions is not None}
+    return [(run, of_b[run.run.seed]) for run in a.runs if run.predictions is not None and run.run.seed in of_b]
+
+
+def _why_no_predictions(a: Group, b: Group) -> Reason:
+    """Return why two groups share no seed: the first reason of a run that has no predictions."""
+    reasons = [run.reason for group in (a, b) for run in group.runs if run.predictions is None]
+    return next((reason for reason in reasons if reason is not None), "no_counterpart")
+
+
+def _source_of(run: RunReport) -> tuple[str, str] | None:
+    source = None if run.record is None else run.record.source
+    return None if source is None else (source.base_model_sha256, source.dataset_sha256)
+
+
+def _aligned(run: RunReport) -> pd.DataFrame:
+    if run.predictions is None:
+        raise ValueError(f"{run.id} has no predictions")
+    return run.predictions.sort_values("row_id", kind="stable")
+
+
+def _rows_of(run: RunReport) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    table = _aligned(run)
+    return tuple(table["row_id"].tolist()), tuple(table["label"].tolist())
+
+
+def _correctness(run: RunReport) -> NDArray[np.int64]:
+    table = _aligned(run)
+    return (table["label"] == table["prediction"]).to_numpy().astype(np.int64)
+
+
+def _mean_accuracy(group: Group) -> float:
+    return group.test_accuracy.mean if group.test_accuracy is not None else 0.0

@@ -1,0 +1,113 @@
+"""What accuracy costs: tables by device with their Pareto fronts, and the baselines that any adapter has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Literal
+
+from adapterbook.analysis.report import AdapterReport, Baseline, CostRow, CostTable, Group, RunReport
+from adapterbook.records import Record
+from adapterbook.statistics import wilson_interval
+
+__all__ = ["compute_baselines", "compute_costs", "pareto_front"]
+
+Cost = Literal["params", "time", "size"]
+COSTS: tuple[Cost, ...] = ("params", "time", "size")
+
+
+def compute_costs(groups: Sequence[Group]) -> tuple[CostTable, ...]:
+    """Return one table a device; a group whose seeds ran on two devices has a row in both tables."""
+    by_device: dict[tuple[str, str], list[tuple[Group, list[Record]]]] = {}
+    for group in groups:
+        records: dict[tuple[str, str], list[Record]] = {}
+        for run in group.runs:
+            if run.completed and run.record is not None:
+                environment = run.record.environment
+                records.setdefault((environment.device_name, environment.device), []).append(run.record)
+        for device, found in records.items():
+            by_device.setdefault(device, []).append((group, found))
+    return tuple(CostTable(name, device, _rows(members)) for (name, device), members in sorted(by_device.items()))
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> tuple[bool, ...]:
+    """Return which points of (cost, gain) no other dominates.
+
+    One point dominates another with at most its cost and at least its gain, unless both are equal.
+
+    Examples
+    --------
+    >>> pareto_front([(1, 0.5), (2, 0.7), (3, 0.6), (2, 0.7)])
+    (True, True, False, True)
+    """
+    return tuple(
+        not any(
+            other_cost <= cost and other_gain >= gain and (other_cost, other_gain) != (cost, gain)
+            for other_cost, other_gain in points
+        )
+        for cost, gain in points
+    )
+
+
+def compute_baselines(runs: Sequence[RunReport], adapters: Mapping[str, AdapterReport]) -> tuple[Baseline, ...]:
+    """Return chance, the majority class of the test rows, and the head-only adapter's best group if there is one."""
+    chance = Baseline("chance", 0.5, None, None)
+    return chance, _majority(runs), _head_only(adapters)
+
+
+def _majority(runs: Sequence[RunReport]) -> Baseline:
+    labels = next((run.predictions["label"] for run in runs if run.predictions is not None), None)
+    if labels is None:
+        return Baseline("majority", None, None, None, reason="no_predictions")
+    n, n_positive = len(labels), int(labels.sum())
+    n_majority = max(n_positive, n - n_positive)
+    reason: Literal["one_class"] | None = "one_class" if n_majority == n else None
+    label = 1 if n_positive > n - n_positive else 0
+    return Baseline("majority", n_majority / n, wilson_interval(n_majority, n), n, label=label, reason=reason)
+
+
+def _head_only(adapters: Mapping[str, AdapterReport]) -> Baseline:
+    adapter = next((adapter for adapter in adapters.values() if adapter.head_only), None)
+    if adapter is None:
+        return Baseline("head_only", None, None, None, reason="no_runs")
+    group = adapter.best
+    if group is None or group.test_accuracy is None:
+        return Baseline("head_only", None, None, None, adapter=adapter.id, reason="not_evaluated")
+    run = group.representative
+    n = None if run is None or run.record is None or run.record.test is None else run.record.test.n
+    return Baseline("head_only", group.test_accuracy.mean, group.test_interval, n, adapter=adapter.id)
+
+
+def _rows(members: Sequence[tuple[Group, list[Record]]]) -> tuple[CostRow, ...]:
+    values = [_means(records) for _, records in members]
+    fronts = {cost: pareto_front([(value[cost], value["accuracy"]) for value in values]) for cost in COSTS}
+    return tuple(
+        CostRow(
+            adapter=group.adapter,
+            variant=group.variant,
+            accuracy=value["accuracy"],
+            n_seeds=len(records),
+            n_trainable_params=round(value["params"]),
+            n_adapter_params=round(value["adapter_params"]),
+            train_time_s=value["time"],
+            train_samples_per_s=value["speed"],
+            peak_memory_bytes=round(value["memory"]),
+            adapter_file_bytes=round(value["size"]),
+            pareto=tuple(cost for cost in COSTS if fronts[cost][i]),
+        )
+        for i, ((group, records), value) in enumerate(zip(members, values, strict=True))
+    )
+
+
+def _means(records: Sequence[Record]) -> dict[str, float]:
+    """Return the means over seeds; the record's schema promises that a completed record has them all."""
+    fields = {
+        "params": "n_trainable_params",
+        "adapter_params": "n_adapter_params",
+        "time": "train_time_s",
+        "speed": "train_samples_per_s",
+        "memory": "peak_memory_bytes",
+        "size": "adapter_file_bytes",
+    }
+    means = {name: fmean(getattr(record, field) for record in records) for name, field in fields.items()}
+    return means | {"accuracy": fmean(record.test.accuracy for record in records if record.test is not None)}

@@ -1,0 +1,146 @@
+"""One run: its confusion matrix, examples, intervals, and where its curve was best and began to overfit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from adapterbook.analysis.report import Example, Examples, Overfitting, Reason, RunReport
+from adapterbook.errors import RecordError
+from adapterbook.records import EpochResult, Record, TestResult, load_predictions
+from adapterbook.runs import RunStatus
+from adapterbook.statistics import Confusion, Interval, compute_confusion, wilson_interval
+
+__all__ = ["OVERFITTING_RISE", "compute_overfitting", "describe_run", "select_examples"]
+
+N_EXAMPLES = 3
+# A validation loss less than this share above its lowest value is the noise of a few dozen rows, not a rise.
+OVERFITTING_RISE = 0.01
+
+
+def describe_run(status: RunStatus, folder: Path) -> RunReport:
+    """Return what one run shows, whatever became of it.
+
+    Parameters
+    ----------
+    status : RunStatus
+        What lies in the run's folder.
+    folder : Path
+        That folder; only ``predictions.parquet`` is read from it, and only for a completed run.
+    """
+    reason: Reason | None = None if status.state == "completed" else status.state
+    record, predictions, confusion, problem = status.record, None, None, status.problem
+    if record is not None and record.test is not None:
+        predictions, confusion, reason, problem = _checked_predictions(record.run_id, record.test, folder)
+    accuracy, interval = _validation(record) if record is not None else (None, None)
+    return RunReport(
+        id=status.run.id,
+        run=status.run,
+        state=status.state,
+        stale=status.stale,
+        problem=problem,
+        record=record,
+        predictions=predictions,
+        confusion=confusion,
+        examples=None if predictions is None else select_examples(predictions),
+        overfitting=None if record is None or status.state != "completed" else compute_overfitting(record.epochs),
+        test_interval=None
+        if record is None or record.test is None
+        else wilson_interval(round(record.test.accuracy * record.test.n), record.test.n),
+        validation_accuracy=accuracy,
+        validation_interval=interval,
+        reason=reason,
+    )
+
+
+def compute_overfitting(epochs: Sequence[EpochResult]) -> Overfitting:
+    """Return the best epoch and the onset of overfitting of one curve, as ``Overfitting`` defines them.
+
+    Parameters
+    ----------
+    epochs : sequence of EpochResult
+        In order of time, at least one. Where an evaluation lies within an epoch, its train loss is that of the last
+        epoch that ended before it.
+    """
+    n_epochs = epochs[-1].epoch
+    evaluated: list[tuple[float, float, float | None]] = []  # epoch, validation loss, train loss
+    train_loss: float | None = None
+    for point in epochs:
+        train_loss = point.train_loss if point.train_loss is not None else train_loss
+        if point.validation_loss is not None:
+            evaluated.append((point.epoch, point.validation_loss, train_loss))
+    if not evaluated:
+        return Overfitting(n_epochs, None, None, None, None, None, "not_evaluated")
+    best = min(range(len(evaluated)), key=lambda index: evaluated[index][1])
+    best_epoch, best_loss, train_at_best = evaluated[best]
+    onset = None
+    for epoch, loss, train in reversed(evaluated[best + 1 :]):
+        if loss < best_loss * (1 + OVERFITTING_RISE):
+            break
+        if train is not None and train_at_best is not None and train < train_at_best:
+            onset = epoch
+    return Overfitting(
+        n_epochs=n_epochs,
+        best_epoch=best_epoch,
+        best_validation_loss=best_loss,
+        final_validation_loss=evaluated[-1][1],
+        onset_epoch=onset,
+        saved_share=1 - best_epoch / n_epochs,
+    )
+
+
+def select_examples(predictions: pd.DataFrame) -> Examples:
+    """Return the rows that a page shows: three each, ties in order of ``row_id``."""
+    rows = [
+        Example(
+            row_id=int(row_id),
+            text=str(text),
+            label=int(label),
+            prediction=int(prediction),
+            probability=float(probability),
+            confidence=float(probability if prediction == 1 else 1 - probability),
+        )
+        for row_id, text, label, prediction, probability in predictions.itertuples(index=False)
+    ]
+    by_confidence = sorted(rows, key=lambda row: (-row.confidence, row.row_id))
+    by_doubt = sorted(rows, key=lambda row: (abs(row.probability - 0.5), row.row_id))
+    return Examples(
+        right=tuple([row for row in by_confidence if row.correct][:N_EXAMPLES]),
+        wrong=tuple([row for row in by_confidence if not row.correct][:N_EXAMPLES]),
+        uncertain=tuple(by_doubt[:N_EXAMPLES]),
+    )
+
+
+def _checked_predictions(
+    run_id: str, test: TestResult, folder: Path
+) -> tuple[pd.DataFrame | None, Confusion | None, Reason | None, str | None]:
+    """Return predictions and confusion matrix, or why they cannot be shown: an interval must be the record's own."""
+    try:
+        predictions = load_predictions(folder)
+    except RecordError as error:
+        return None, None, "no_predictions", str(error)
+    if predictions.empty:
+        return None, None, "predictions_disagree", "predictions.parquet holds no row: run `make train`."
+    confusion = compute_confusion(predictions["label"], predictions["prediction"])
+    if confusion.n != test.n or not math.isclose(confusion.accuracy, test.accuracy, abs_tol=1e-9):
+        problem = (
+            f"{run_id}: predictions.parquet gives an accuracy of {confusion.accuracy} on {confusion.n} rows, "
+            f"record.json says {test.accuracy} on {test.n}: run `make train` to make both again."
+        )
+        return None, None, "predictions_disagree", problem
+    return predictions, confusion, None, None
+
+
+def _validation(record: Record) -> tuple[float | None, Interval | None]:
+    """Return the validation accuracy, with its interval, at the checkpoint that was kept."""
+    if record.best is None or record.splits is None:
+        return None, None
+    kept = [point for point in record.epochs if point.epoch == record.best.epoch]
+    accuracy = kept[0].validation_accuracy if kept else None
+    if accuracy is None:
+        return None, None
+    n = record.splits.validation.n
+    return accuracy, wilson_interval(round(accuracy * n), n)

@@ -1,0 +1,160 @@
+"""The command line: parse, call, print. ``make`` calls it; ``python -m adapterbook --help`` lists it.
+
+Our own errors are printed without a traceback, and the exit status is then 2; it is 1 where runs failed or are stale.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from adapterbook.errors import AdapterBookError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Train PEFT adapters on one protocol and publish a bilingual comparison.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+console = Console(stderr=False)
+
+SourceOption = Annotated[
+    str, typer.Option(envvar="SOURCE", help="auto, hub, embedded, or the path of a YAML file of your own.")
+]
+SeedsOption = Annotated[
+    str, typer.Option(envvar="SEEDS", help="Seeds instead of the study's, such as '1 2 3'.", show_default=False)
+]
+JobsOption = Annotated[
+    str, typer.Option(envvar="JOBS", help="Runs side by side; default: one per core or GPU.", show_default=False)
+]
+TimeoutOption = Annotated[
+    float, typer.Option(envvar="CELL_TIMEOUT_S", help="Longest time one notebook cell may take, in seconds.")
+]
+RendererOption = Annotated[str, typer.Option(envvar="RENDERER", help="auto, quarto or embedded.")]
+
+HOUR_S = 3600.0
+
+
+@app.command()
+def train(
+    source: SourceOption = "auto",
+    seeds: SeedsOption = "",
+    jobs: JobsOption = "",
+    cell_timeout_s: TimeoutOption = 6 * HOUR_S,
+) -> None:
+    """Train every run that is missing, failed or stale."""
+    from adapterbook import workflow
+
+    raise typer.Exit(workflow.train(_root(), source, _seeds(seeds), _jobs(jobs), cell_timeout_s, console).exit_code)
+
+
+@app.command()
+def pages(source: SourceOption = "auto", seeds: SeedsOption = "") -> None:
+    """Make the figures and the pages (.qmd) from the records."""
+    from adapterbook import workflow
+
+    workflow.make_pages(_root(), source, _seeds(seeds), console)
+
+
+@app.command()
+def site(renderer: RendererOption = "auto") -> None:
+    """Render the pages into _site/, and the PDFs."""
+    from adapterbook import workflow
+
+    workflow.make_site(_root(), renderer, console)
+
+
+@app.command(name="all")
+def all_(
+    source: SourceOption = "auto",
+    seeds: SeedsOption = "",
+    jobs: JobsOption = "",
+    cell_timeout_s: TimeoutOption = 6 * HOUR_S,
+    renderer: RendererOption = "auto",
+) -> None:
+    """Train what is due, then make the pages and the site; only what is left to do."""
+    from adapterbook import workflow
+
+    outcome = workflow.train(_root(), source, _seeds(seeds), _jobs(jobs), cell_timeout_s, console)
+    workflow.make_pages(_root(), outcome.source, _seeds(seeds), console)
+    workflow.make_site(_root(), renderer, console)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def status(source: SourceOption = "auto", seeds: SeedsOption = "") -> None:
+    """Show which runs are up to date, and why the others are not; exit 1 when any is not."""
+    from adapterbook import workflow
+
+    statuses = workflow.load_statuses(_root(), source, _seeds(seeds))
+    table = Table("run", "state", "why")
+    for item in statuses:
+        why = item.problem or ", ".join(item.stale)
+        table.add_row(item.run.id, "up to date" if item.up_to_date else "stale" if item.stale else item.state, why)
+    console.print(table)
+    raise typer.Exit(0 if all(item.up_to_date for item in statuses) else 1)
+
+
+@app.command()
+def schema() -> None:
+    """Write the JSON schema of record.json to experiments/record.schema.json."""
+    import json
+
+    from adapterbook.records import record_schema, write_text_atomically
+
+    text = json.dumps(record_schema(), indent=2, ensure_ascii=False) + "\n"
+    write_text_atomically(_root() / "experiments" / "record.schema.json", text)
+
+
+def main() -> None:
+    """Run the command line, and turn our own errors into a message and an exit status."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app()
+    except AdapterBookError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("Stopped. Finished runs are kept; `make all` goes on from there.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _root() -> Path:
+    """Return the project's folder: this one or the nearest above it with a study."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "experiments").is_dir() and (folder / "_quarto.yml").exists():
+            os.chdir(folder)
+            return folder
+    raise AdapterBookError(f"{here} is not inside an AdapterBook project: no experiments/ and _quarto.yml found.")
+
+
+def _seeds(text: str) -> list[int] | None:
+    try:
+        seeds = [int(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        raise AdapterBookError(f"SEEDS={text!r}: expected whole numbers, such as SEEDS='1 2 3'.") from None
+    if len(set(seeds)) != len(seeds):
+        raise AdapterBookError(f"SEEDS={text!r}: each seed once.")
+    return seeds or None
+
+
+def _jobs(text: str) -> int | None:
+    try:
+        return int(text) if text.strip() else None
+    except ValueError:
+        raise AdapterBookError(f"JOBS={text!r}: expected a whole number of runs side by side.") from None

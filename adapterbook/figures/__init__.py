@@ -1,0 +1,31 @@
+"""Report → figures: one SVG a figure and language, with what a page needs to show it.
+
+``draw_figures(report, folder)`` returns them by id:
+
+=========================  ===================================================================================
+``headline``               LoRA adapters against IA³, as submitted: validation loss and accuracy by epoch
+``headline-best``          the same, each adapter at its own best learning rate
+``learning-rate``          validation loss by epoch, one panel a learning rate, all adapters
+``batch-size``             one adapter's curves by batch size
+``eval-strategy``          what evaluating by steps, by epoch and never sees of one curve
+``epochs``                 best epoch and onset of overfitting, marked on the curves
+``test-accuracy``          test accuracy with 95 % intervals, by adapter and learning rate
+``costs``                  accuracy against parameters, time and adapter size, with the Pareto front (``costs-2``, …:
+                           the same for further devices)
+``block``                  which modules of a Transformer block each adapter touches
+``curves-<adapter>``       train and validation loss by epoch, one panel a variant
+``accuracy-<adapter>``     validation accuracy by epoch, one line a variant
+``confusion-<adapter>``    confusion matrices on the test rows, one panel a variant
+``published-<adapter>``    the published curve beside this study's
+=========================  ===================================================================================
+
+``<adapter>`` is the id in lower case with every other character than ``a-z0-9`` as ``-`` (``lora_1`` → ``lora-1``).
+A figure that cannot be drawn is there all the same, with ``reason`` and no file.
+"""
+
+from __future__ import annotations
+
+from adapterbook.figures.draw import draw_figures
+from adapterbook.figures.figure import Figure, Language
+
+__all__ = ["Figure", "Language", "draw_figures"]

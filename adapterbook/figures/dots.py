@@ -1,0 +1,186 @@
+"""Points: test accuracy with its intervals, and what accuracy costs."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from adapterbook.analysis.report import CostRow, CostTable, Group, Report
+from adapterbook.config import BilingualText
+from adapterbook.figures.figure import Language
+from adapterbook.figures.headline import describe_missing
+from adapterbook.figures.style import (
+    GREY,
+    Drawing,
+    adapter_style,
+    both,
+    format_percent_axis,
+    legend_above,
+    short_names,
+    variant_style,
+    word,
+)
+from adapterbook.formatting import format_number
+
+__all__ = ["plan_costs", "plan_test_accuracy"]
+
+PANELS = (("params", "n_trainable_params", 1.0), ("time", "train_time_s", 1.0), ("size", "adapter_file_bytes", 1e6))
+
+
+def plan_test_accuracy(report: Report) -> Drawing:
+    """Return test accuracy with 95 % Wilson intervals, a row an adapter and learning rate."""
+    id = "test-accuracy"
+    title = both("測試準確率與 95% 信賴區間", "Test accuracy with 95\u00a0% confidence intervals")
+    names = report.ablations["learning_rate"].variants or (report.study.submitted,)
+    found = [(adapter, name, report.group(adapter, name)) for adapter in report.adapters for name in names]
+    groups = [group for _, _, group in found if group is not None and group.test_accuracy is not None]
+    if not groups:
+        return Drawing(
+            id, title, title, None, reason="no_runs" if not report.runs else report.runs[0].reason or "missing"
+        )
+    adapters = list(dict.fromkeys(group.adapter for group in groups))
+    majority = report.baseline("majority").accuracy
+
+    def paint(canvas: Canvas, language: Language) -> None:
+        axes = canvas.subplots()
+        shown: set[str] = set()
+        for group in groups:
+            position = names.index(group.variant)
+            row = adapters.index(group.adapter) + (position - (len(names) - 1) / 2) * 0.22
+            label = f"{word('learning_rate', language)} {format_number(group.training.learning_rate, 'rate', language)}"
+            _dot(axes, group, row, position, None if label in shown else label)
+            shown.add(label)
+        axes.axvline(0.5, color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=word("chance", language))
+        if majority is not None:
+            axes.axvline(majority, color=GREY, linewidth=1, linestyle="--", label=word("majority", language))
+        axes.set_yticks(range(len(adapters)), [short_names(report, language)[name] for name in adapters])
+        axes.set_ylim(len(adapters) - 0.45, -0.55)
+        axes.grid(False, axis="y")
+        axes.set_xlabel(word("test_accuracy", language))
+        format_percent_axis(axes.xaxis, language)
+        legend_above(canvas, axes, ncols=3)
+
+    alt = _describe_accuracies(report, title, groups, adapters)
+    return Drawing(id, title, alt, paint, height=1.5 + 0.75 * len(adapters), rows=[_accuracy_row(g) for g in groups])
+
+
+def plan_costs(report: Report, table: CostTable | None, id: str) -> Drawing:
+    """Return accuracy against trainable parameters, training time and adapter size, with the Pareto front of each."""
+    title = both("測試準確率與成本：可訓練參數、訓練時間、轉接器大小",
+                 "Test accuracy against trainable parameters, training time and adapter size")  # fmt: skip
+    if table is None:
+        return Drawing(id, title, title, None, reason=report.runs[0].reason if report.runs else "no_runs")
+    rows = table.rows
+    best = {adapter.id: adapter.best_variant for adapter in report.adapters.values()}
+
+    def paint(canvas: Canvas, language: Language) -> None:
+        names = short_names(report, language)
+        panels = list(canvas.subplots(3, 1, sharey=True))
+        for panel, (cost, field, unit) in zip(panels, PANELS, strict=True):
+            front = sorted((getattr(row, field) / unit, row.accuracy) for row in rows if cost in row.pareto)
+            panel.step(*zip(*front, strict=True), where="post", color=GREY, linewidth=1, label=word("pareto", language))
+            for row in rows:
+                style, filled = adapter_style(row.adapter), best[row.adapter] == row.variant
+                panel.plot(getattr(row, field) / unit, row.accuracy, style.marker, color=style.color, markersize=8,
+                           markeredgewidth=1.6, markerfacecolor=style.color if filled else "none",
+                           label=names[row.adapter] if filled else None)  # fmt: skip
+            panel.set_xscale("log")
+            _mark_log_axis(panel)
+            panel.set_xlabel(word(cost, language))
+            format_percent_axis(panel.yaxis, language)
+        canvas.supylabel(word("test_accuracy", language), fontsize=11)
+        legend_above(canvas, panels)
+
+    note = both("實心為該轉接器自己最佳的學習率", "Filled: the adapter at its own best learning rate")
+    alt = both(
+        f"{title.zh}（{table.device_name}）。{note.zh}。{_describe_fronts(report, rows, 'zh')}",
+        f"{title.en} ({table.device_name}). {note.en}. {_describe_fronts(report, rows, 'en')}",
+    )
+    return Drawing(id, title, alt, paint, height=7.0, rows=[_cost_row(row, table) for row in rows])
+
+
+def _dot(axes: Axes, group: Group, row: float, position: int, label: str | None) -> None:
+    style = variant_style(position)
+    if group.test_accuracy is None or group.test_interval is None:
+        return
+    axes.plot([group.test_interval.low, group.test_interval.high], [row, row], color=style.color, linewidth=1.6)
+    axes.plot(group.test_accuracy.mean, row, style.marker, color=style.color, markersize=7, label=label)
+
+
+def _accuracy_row(group: Group) -> dict[str, object]:
+    return {
+        "adapter": group.adapter,
+        "learning_rate": group.training.learning_rate,
+        "test_accuracy": None if group.test_accuracy is None else group.test_accuracy.mean,
+        "interval_low": None if group.test_interval is None else group.test_interval.low,
+        "interval_high": None if group.test_interval is None else group.test_interval.high,
+        "n_seeds": group.n_completed,
+    }
+
+
+def _cost_row(row: CostRow, table: CostTable) -> dict[str, object]:
+    return {
+        "adapter": row.adapter,
+        "variant": row.variant,
+        "test_accuracy": row.accuracy,
+        "n_trainable_params": row.n_trainable_params,
+        "train_time_s": row.train_time_s,
+        "adapter_file_bytes": row.adapter_file_bytes,
+        "pareto": ", ".join(row.pareto),
+        "device_name": table.device_name,
+    }
+
+
+def _describe_accuracies(
+    report: Report, title: BilingualText, groups: list[Group], adapters: list[str]
+) -> BilingualText:
+    texts: dict[Language, str] = {}
+    for language in ("zh", "en"):
+        names, comma = short_names(report, language), "、" if language == "zh" else ", "
+        parts = []
+        for adapter in adapters:
+            values = [
+                f"{format_number(group.training.learning_rate, 'rate', language)} {_with_interval(group, language)}"
+                for group in groups
+                if group.adapter == adapter
+            ]
+            parts.append(f"{names[adapter]}{'：' if language == 'zh' else ': '}{comma.join(values)}")
+        texts[language] = ("；" if language == "zh" else "; ").join(parts)
+    missing = describe_missing(report, adapters)
+    return both(
+        f"{title.zh}，依轉接器與學習率。{texts['zh']}。{missing.zh}",
+        f"{title.en}, by adapter and learning rate. {texts['en']}.{missing.en}",
+    )
+
+
+def _with_interval(group: Group, language: Language) -> str:
+    if group.test_accuracy is None or group.test_interval is None:
+        raise ValueError(f"{group.adapter}/{group.variant} has no test accuracy")
+    mean, low, high = (
+        format_number(value, "percent", language)
+        for value in (group.test_accuracy.mean, group.test_interval.low, group.test_interval.high)
+    )
+    return f"{mean}（{low} 至 {high}）" if language == "zh" else f"{mean} ({low} to {high})"
+
+
+def _describe_fronts(report: Report, rows: tuple[CostRow, ...], language: Language) -> str:
+    names, sentences = short_names(report, language), []
+    for cost, _, _ in PANELS:
+        on_front = [f"{names[row.adapter]}/{row.variant}" for row in rows if cost in row.pareto]
+        listed = ("、" if language == "zh" else ", ").join(on_front)
+        sentences.append(
+            f"{word(cost, 'zh')}的柏拉圖前緣：{listed}。" if language == "zh" else
+            f"On the Pareto front of {word(cost, 'en').lower()}: {listed}."
+        )  # fmt: skip
+    return ("" if language == "zh" else " ").join(sentences)
+
+
+def _mark_log_axis(panel: Axes) -> None:
+    """Label a logarithmic axis with plain numbers, also where it spans less than a decade."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = panel.get_xlim()
+    narrow = high / low < 30
+    panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}"))
+    panel.xaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,92 @@
+"""Report → files: which figures there are, and one call that draws them all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from adapterbook.analysis.report import Report
+from adapterbook.figures.block import plan_block
+from adapterbook.figures.confusion import plan_confusion
+from adapterbook.figures.curves import plan_accuracy, plan_batch_size, plan_curves, plan_epochs, plan_learning_rate
+from adapterbook.figures.dots import plan_costs, plan_test_accuracy
+from adapterbook.figures.figure import Figure, Language
+from adapterbook.figures.headline import plan_headline
+from adapterbook.figures.published import plan_published
+from adapterbook.figures.strategy import plan_eval_strategy
+from adapterbook.figures.style import Drawing, save_drawing
+
+__all__ = ["draw_figures", "plan_figures"]
+
+
+def draw_figures(report: Report, folder: Path, languages: Sequence[Language] = ("zh", "en")) -> dict[str, Figure]:
+    """Draw every figure of a report in every language, and remove those of an earlier report.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets a subfolder a language, with one SVG a figure; an SVG there that is no figure of this report is removed.
+
+    Returns
+    -------
+    dict
+        By id. A figure that cannot be drawn is there too, with its ``reason`` and without a file.
+    """
+    figures = {}
+    for language in languages:
+        (folder / language).mkdir(parents=True, exist_ok=True)
+    for drawing in plan_figures(report):
+        paths: dict[Language, Path] = {}
+        if drawing.paint is not None:
+            paths = {language: folder / language / f"{drawing.id}.svg" for language in languages}
+            for language, path in paths.items():
+                save_drawing(drawing, language, path)
+        figures[drawing.id] = Figure(
+            drawing.id, paths, drawing.title, drawing.alt, drawing.table(), drawing.adapter, drawing.reason
+        )
+    drawn = {path for figure in figures.values() for path in figure.paths.values()}
+    for language in languages:
+        for file in (folder / language).glob("*.svg"):
+            if file not in drawn:
+                file.unlink()
+    return figures
+
+
+def plan_figures(report: Report) -> list[Drawing]:
+    """Return every figure, before any is drawn: those of the whole report, then those of each adapter."""
+    costs = report.costs or (None,)
+    drawings = [
+        plan_headline(report, "submitted"),
+        plan_headline(report, "best"),
+        plan_learning_rate(report),
+        plan_batch_size(report),
+        plan_eval_strategy(report),
+        plan_epochs(report),
+        plan_test_accuracy(report),
+        *(plan_costs(report, table, "costs" if not i else f"costs-{i + 1}") for i, table in enumerate(costs)),
+        plan_block(report),
+    ]
+    slugs = _slugs(list(report.adapters))
+    for adapter in report.adapters.values():
+        slug = slugs[adapter.id]
+        drawings += [
+            plan_curves(report, adapter, f"curves-{slug}"),
+            plan_accuracy(report, adapter, f"accuracy-{slug}"),
+            plan_confusion(report, adapter, f"confusion-{slug}"),
+            plan_published(report, adapter, f"published-{slug}"),
+        ]
+    return drawings
+
+
+def _slugs(adapters: Sequence[str]) -> dict[str, str]:
+    """Return each adapter's part of a figure's id; where two would be the same, the later gets a number."""
+    slugs: dict[str, str] = {}
+    for adapter in adapters:
+        slug = re.sub("[^a-z0-9]", "-", adapter.lower())
+        number = 2
+        while slug in slugs.values():
+            slug = f"{re.sub('[^a-z0-9]', '-', adapter.lower())}-{number}"
+            number += 1
+        slugs[adapter] = slug
+    return slugs

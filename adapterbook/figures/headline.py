@@ -1,0 +1,140 @@
+"""The headline: LoRA adapters against IA³ by epoch, as submitted and each at its own best learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure as Canvas
+
+from adapterbook.analysis.report import Basis, Group, Report
+from adapterbook.config import BilingualText
+from adapterbook.figures.figure import Language
+from adapterbook.figures.style import (
+    GREY,
+    Drawing,
+    adapter_style,
+    both,
+    draw_band,
+    format_percent_axis,
+    legend_above,
+    mark_epochs,
+    short_names,
+    word,
+)
+from adapterbook.formatting import format_number
+
+__all__ = ["curve_rows", "describe_loss", "describe_missing", "plan_headline"]
+
+TITLES: dict[Basis, tuple[str, BilingualText]] = {
+    "submitted": (
+        "headline",
+        both("LoRA 與 IA³：原作業設定下的驗證損失與驗證準確率",
+             "LoRA against IA³ as submitted: validation loss and accuracy by epoch"),
+    ),
+    "best": (
+        "headline-best",
+        both("LoRA 與 IA³：各用自己最佳學習率時的驗證損失與驗證準確率",
+             "LoRA against IA³, each at its own best learning rate: validation loss and accuracy by epoch"),
+    ),
+}  # fmt: skip
+
+
+def plan_headline(report: Report, basis: Basis) -> Drawing:
+    """Return the headline figure of one basis: two panels, a line an adapter, with what guessing gives."""
+    id, title = TITLES[basis]
+    groups = []
+    for adapter in report.adapters.values():
+        group = adapter.submitted if basis == "submitted" else adapter.best
+        if group is not None and group.curve.values("validation_loss"):
+            groups.append(group)
+    if not groups:
+        return Drawing(id, title, title, None, reason="no_runs" if not report.runs else "not_evaluated")
+
+    def paint(canvas: Canvas, language: Language) -> None:
+        names = short_names(report, language)
+        loss, accuracy = canvas.subplots(2, 1, sharex=True)
+        for group in groups:
+            label = names[group.adapter]
+            if basis == "best":
+                label += f"（{_rate(group, language)}）" if language == "zh" else f" ({_rate(group, language)})"
+            draw_band(loss, group.curve, "validation_loss", adapter_style(group.adapter), label)
+            draw_band(accuracy, group.curve, "validation_accuracy", adapter_style(group.adapter), label)
+        loss.axhline(math.log(2), color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=word("chance", language))
+        accuracy.axhline(0.5, color=GREY, linewidth=1, linestyle=(0, (1, 3)))
+        loss.set_title(word("validation_loss", language), loc="left")
+        accuracy.set_title(word("validation_accuracy", language), loc="left")
+        format_percent_axis(accuracy.yaxis, language)
+        mark_epochs(accuracy, language)
+        legend_above(canvas, loss, ncols=3)
+
+    rows = [row for group in groups for row in curve_rows(group)]
+    return Drawing(id, title, _alt(report, title, groups), paint, height=5.4, rows=rows)
+
+
+def curve_rows(group: Group) -> list[dict[str, object]]:
+    """Return the numbers of a curve, one row an epoch: means over the seeds."""
+    return [
+        {
+            "adapter": group.adapter,
+            "learning_rate": group.training.learning_rate,
+            "epoch": point.epoch,
+            "train_loss": None if point.train_loss is None else point.train_loss.mean,
+            "validation_loss": None if point.validation_loss is None else point.validation_loss.mean,
+            "validation_accuracy": None if point.validation_accuracy is None else point.validation_accuracy.mean,
+        }
+        for point in group.curve.points
+    ]
+
+
+def describe_loss(group: Group, name: str, language: Language) -> str:
+    """Return what a validation loss did: first, lowest and last value, as part of a sentence."""
+    points = group.curve.values("validation_loss")
+    first, last = points[0], points[-1]
+    epoch, lowest = min(points, key=lambda point: point[1].mean)
+    start, low, end = (format_number(value.mean, "loss", language) for value in (first[1], lowest, last[1]))
+    at, final = (format_number(value, "plain", language) for value in (epoch, last[0]))
+    if language == "zh":
+        tail = "" if epoch == last[0] else f"，到第 {final} 輪回升至 {end}"
+        return f"{name} 從 {start} 降到第 {at} 輪的 {low}{tail}" if epoch != first[0] else (
+            f"{name} 在第 {at} 輪最低（{low}），到第 {final} 輪為 {end}"
+        )  # fmt: skip
+    tail = "" if epoch == last[0] else f" and is back at {end} in epoch {final}"
+    return f"{name} falls from {start} to {low} in epoch {at}{tail}" if epoch != first[0] else (
+        f"{name} is lowest in epoch {at} ({low}) and {end} in epoch {final}"
+    )  # fmt: skip
+
+
+def _alt(report: Report, title: BilingualText, groups: Sequence[Group]) -> BilingualText:
+    zh_names, en_names = short_names(report, "zh"), short_names(report, "en")
+    zh = "；".join(describe_loss(group, zh_names[group.adapter], "zh") for group in groups)
+    en = "; ".join(describe_loss(group, en_names[group.adapter], "en") for group in groups)
+    last = {group.adapter: group.curve.values("validation_accuracy") for group in groups}
+    shown = {name: points[-1][1].mean for name, points in last.items() if points}
+    zh_accuracy = "、".join(
+        f"{zh_names[name]} {format_number(value, 'percent', 'zh')}" for name, value in shown.items()
+    )
+    en_accuracy = ", ".join(
+        f"{en_names[name]} {format_number(value, 'percent', 'en')}" for name, value in shown.items()
+    )
+    missing = describe_missing(report, [group.adapter for group in groups])
+    return both(
+        f"{title.zh}。驗證損失：{zh}。最後一輪的驗證準確率：{zh_accuracy}；隨機猜測為 50%。{missing.zh}",
+        f"{title.en}. Validation loss: {en}. Validation accuracy in the last epoch: {en_accuracy}; "
+        f"chance is 50\u00a0%.{missing.en}",
+    )
+
+
+def describe_missing(report: Report, drawn: Sequence[str]) -> BilingualText:
+    """Return a sentence that names the adapters that a figure does not show for want of results, or nothing."""
+    missing = [adapter for adapter in report.adapters if adapter not in drawn]
+    if not missing:
+        return both("", "")
+    zh_names, en_names = short_names(report, "zh"), short_names(report, "en")
+    zh = "、".join(zh_names[adapter] for adapter in missing)
+    en = ", ".join(en_names[adapter] for adapter in missing)
+    return both(f"圖中沒有 {zh}：還沒有可用的結果。", f" Not shown, for want of results: {en}.")
+
+
+def _rate(group: Group, language: Language) -> str:
+    return format_number(group.training.learning_rate, "rate", language)

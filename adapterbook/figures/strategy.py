@@ -1,0 +1,86 @@
+"""What evaluating by steps, by epoch and never sees of one curve."""
+
+from __future__ import annotations
+
+import math
+
+from matplotlib.figure import Figure as Canvas
+
+from adapterbook.analysis.report import EvalView, Report
+from adapterbook.figures.figure import Language
+from adapterbook.figures.style import Drawing, both, legend_above, mark_epochs, short_names, word
+from adapterbook.formatting import format_number
+
+__all__ = ["plan_eval_strategy"]
+
+SEEN, KEPT = "#0072b2", "#d55e00"
+
+
+def plan_eval_strategy(report: Report) -> Drawing:
+    """Return one panel a strategy: the curve, the evaluations seen, and the checkpoint that would have been kept."""
+    id, title = (
+        "eval-strategy",
+        both("同一條曲線，不同評估策略各看見什麼", "One curve, and what each evaluation strategy sees of it"),
+    )
+    ablation = report.ablations["eval_strategy"]
+    group = None if ablation.eval_curve is None else report.group(*ablation.eval_curve)
+    if group is None:
+        return Drawing(id, title, title, None, reason="not_evaluated" if report.runs else "no_runs")
+    steps = math.ceil(report.study.data.n_train / group.training.per_device_train_batch_size)
+    curve = group.curve.values("validation_loss")
+    views = ablation.eval_views
+
+    def paint(canvas: Canvas, language: Language) -> None:
+        panels = list(canvas.subplots(len(views), 1, sharex=True, sharey=True, squeeze=False).flat)
+        for panel, view in zip(panels, views, strict=True):
+            panel.plot(
+                [epoch for epoch, _ in curve], [value.mean for _, value in curve], color="#b5b5b5", linewidth=1.4
+            )
+            if view.seen:
+                panel.plot(*zip(*view.seen, strict=True), "o", color=SEEN, markersize=5, label=word("seen", language))
+            panel.plot(view.best_epoch, view.best_validation_loss, "o", markersize=11, markerfacecolor="none",
+                       markeredgewidth=2, color=KEPT, label=word("kept", language))  # fmt: skip
+            panel.set_title(_label(view, steps, language), loc="left")
+        canvas.supylabel(word("validation_loss", language), fontsize=11)
+        mark_epochs(panels[-1], language)
+        legend_above(canvas, panels)
+
+    zh_name, en_name = short_names(report, "zh")[group.adapter], short_names(report, "en")[group.adapter]
+    zh_rate = format_number(group.training.learning_rate, "rate", "zh")
+    zh = "；".join(_describe(view, steps, "zh") for view in views)
+    en = "; ".join(_describe(view, steps, "en") for view in views)
+    alt = both(
+        f"{title.zh}（{zh_name}，學習率 {zh_rate}）。{zh}。", f"{title.en} ({en_name}, learning rate {zh_rate}). {en}."
+    )
+    rows = [
+        {"eval_strategy": view.strategy, "eval_steps": round(view.every * steps) if view.strategy == "steps" else None,
+         "n_evaluations": view.n_evaluations, "kept_epoch": view.best_epoch,
+         "kept_validation_loss": view.best_validation_loss, "regret_loss": view.regret}
+        for view in views
+    ]  # fmt: skip
+    return Drawing(id, title, alt, paint, height=1.2 + 1.45 * len(views), rows=rows)
+
+
+def _label(view: EvalView, steps_per_epoch: int, language: Language) -> str:
+    """Return a strategy as code writes it, and how often it looks."""
+    if view.strategy == "no":
+        return f'eval_strategy="no"（{word("never", "zh")}）' if language == "zh" else 'eval_strategy="no" (never)'
+    if view.strategy == "steps":
+        code = f'eval_strategy="steps", eval_steps={round(view.every * steps_per_epoch)}'
+    else:
+        code = 'eval_strategy="epoch"'
+    return f"{code}（{view.n_evaluations} 次）" if language == "zh" else f"{code} ({view.n_evaluations} times)"
+
+
+def _describe(view: EvalView, steps_per_epoch: int, language: Language) -> str:
+    at, loss, regret = (
+        format_number(view.best_epoch, "plain", language),
+        format_number(view.best_validation_loss, "loss", language),
+        format_number(view.regret, "loss", language),
+    )
+    label = _label(view, steps_per_epoch, language)
+    if language == "zh":
+        end = "與曲線最低點相同" if view.regret == 0 else f"比曲線最低點高 {regret}"
+        return f"{label}：保留第 {at} 輪，驗證損失 {loss}，{end}"
+    end = "the lowest of the curve" if view.regret == 0 else f"{regret} above the lowest of the curve"
+    return f"{label} keeps epoch {at}, with a validation loss of {loss}, {end}"

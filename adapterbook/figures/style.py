@@ -1,0 +1,257 @@
+"""How figures look: colours, sizes, fonts, words on axes, and one way to write a file.
+
+Owns the style of each adapter, which depends on its id alone, so that it never changes when adapters come and go.
+Everything is set inside a context: no global state of Matplotlib is touched, but for the font that gets registered.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from adapterbook.analysis.report import Curve, Reason, Report
+from adapterbook.config import BilingualText
+from adapterbook.figures.figure import Language
+from adapterbook.fonts import use_cjk_font
+from adapterbook.formatting import format_number
+from adapterbook.records import write_text_atomically
+
+__all__ = [
+    "GREY",
+    "WIDTH",
+    "Drawing",
+    "LineStyle",
+    "adapter_style",
+    "both",
+    "draw_band",
+    "format_percent_axis",
+    "legend_above",
+    "mark_epochs",
+    "save_drawing",
+    "short_names",
+    "variant_style",
+    "word",
+]
+
+WIDTH = 6.4  # inches: at 390 px a letter of 10 pt is still 8 px high, in a 46 rem column 16 px
+GREY = "#6b6b6b"
+
+
+@dataclass(frozen=True)
+class LineStyle:
+    """Colour, dashes and marker: two lines differ in all three, so that colour alone never tells them apart."""
+
+    color: str
+    linestyle: str
+    marker: str
+
+
+# Okabe & Ito 2008, "Color Universal Design", without the yellow that white paper swallows.
+KNOWN_ADAPTERS = {
+    "lora_1": LineStyle("#0072b2", "-", "o"),
+    "lora_2": LineStyle("#d55e00", "--", "s"),
+    "lora_3": LineStyle("#009e73", "-.", "^"),
+    "ia3": LineStyle("#a4508b", ":", "D"),
+}
+OTHER_COLORS = ("#e69f00", "#56b4e9", "#333333", "#8c6d31")
+OTHER_LINES = ("-", "--", "-.", ":")
+OTHER_MARKERS = ("v", "P", "X", "*", "<", ">", "p")
+VARIANT_STYLES = (
+    LineStyle("#56b4e9", "-", "o"),
+    LineStyle("#0072b2", "--", "s"),
+    LineStyle("#d55e00", "-.", "^"),
+    LineStyle("#333333", ":", "D"),
+    LineStyle("#009e73", "-", "v"),
+    LineStyle("#a4508b", "--", "P"),
+)
+
+WORDS = {
+    "epoch": ("訓練輪數", "Epochs of training"),
+    "train_loss": ("訓練損失", "Training loss"),
+    "validation_loss": ("驗證損失", "Validation loss"),
+    "validation_accuracy": ("驗證準確率", "Validation accuracy"),
+    "test_accuracy": ("測試準確率", "Test accuracy"),
+    "learning_rate": ("學習率", "Learning rate"),
+    "batch_size": ("批次大小", "Batch size"),
+    "chance": ("隨機猜測", "Chance"),
+    "majority": ("全猜多數類別", "Majority class"),
+    "best_epoch": ("驗證損失最低", "Lowest validation loss"),
+    "onset": ("開始過擬合", "Overfitting begins"),
+    "published": ("原作業公布", "Published"),
+    "rerun": ("本次重跑", "This study"),
+    "label": ("實際標籤", "Label"),
+    "prediction": ("模型預測", "Prediction"),
+    "negative": ("負面", "Negative"),
+    "positive": ("正面", "Positive"),
+    "pareto": ("柏拉圖前緣", "Pareto front"),
+    "params": ("可訓練參數", "Trainable parameters"),
+    "time": ("訓練時間（秒）", "Training time (s)"),
+    "size": ("轉接器檔案大小（MB）", "Adapter file (MB)"),
+    "seen": ("看見的評估點", "Evaluations seen"),
+    "kept": ("保留的檢查點", "Checkpoint kept"),
+    "never": ("從不評估", "never"),
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure before it is drawn.
+
+    Attributes
+    ----------
+    height : float
+        Inches; the width is always ``WIDTH``.
+    paint : callable
+        Draws into an empty canvas, in one language; None, with ``reason``, where there is nothing to draw.
+    """
+
+    id: str
+    title: BilingualText
+    alt: BilingualText
+    paint: Callable[[Canvas, Language], None] | None
+    height: float = 0.0
+    rows: Sequence[dict[str, Any]] = field(default_factory=tuple)
+    adapter: str | None = None
+    reason: Reason | None = None
+
+    def table(self) -> pd.DataFrame:
+        """Return the numbers drawn; whole numbers stay whole beside missing ones."""
+        return pd.DataFrame(list(self.rows), dtype=object)
+
+
+def both(zh: str, en: str) -> BilingualText:
+    """Return a text in both languages."""
+    return BilingualText(zh=zh, en=en)
+
+
+def word(key: str, language: Language) -> str:
+    """Return a word of an axis or a legend."""
+    return WORDS[key][0 if language == "zh" else 1]
+
+
+def adapter_style(adapter: str) -> LineStyle:
+    """Return the style of an adapter, which follows from its id alone."""
+    if adapter in KNOWN_ADAPTERS:
+        return KNOWN_ADAPTERS[adapter]
+    number = int.from_bytes(hashlib.sha256(adapter.encode()).digest()[:4], "big")
+    number, color = divmod(number, len(OTHER_COLORS))
+    number, line = divmod(number, len(OTHER_LINES))
+    return LineStyle(OTHER_COLORS[color], OTHER_LINES[line], OTHER_MARKERS[number % len(OTHER_MARKERS)])
+
+
+def variant_style(position: int) -> LineStyle:
+    """Return the style of a variant, by its place among those drawn."""
+    return VARIANT_STYLES[position % len(VARIANT_STYLES)]
+
+
+def short_names(report: Report, language: Language) -> dict[str, str]:
+    """Return a short name of each adapter: its title up to the colon where that is unique, else its id."""
+    titles = {name: adapter.config.title.in_language(language) for name, adapter in report.adapters.items()}
+    short = {name: title.replace("：", ":").partition(":")[0].strip() for name, title in titles.items()}
+    counts = list(short.values())
+    return {name: title if title and counts.count(title) == 1 else name for name, title in short.items()}
+
+
+def draw_band(axes: Axes, curve: Curve, quantity: str, style: LineStyle, label: str | None, **line: Any) -> None:
+    """Draw one quantity of a curve: its mean, and from three seeds on the band from lowest to highest."""
+    points = curve.values(quantity)
+    if not points:
+        return
+    epochs = [epoch for epoch, _ in points]
+    options = {"color": style.color, "linestyle": style.linestyle, "marker": style.marker} | line
+    axes.plot(epochs, [value.mean for _, value in points], label=label, **options)
+    if all(value.known for _, value in points):
+        low, high = [value.low for _, value in points], [value.high for _, value in points]
+        axes.fill_between(epochs, low, high, color=style.color, alpha=0.18, linewidth=0)
+
+
+def mark_epochs(axes: Axes, language: Language, *, label: bool = True) -> None:
+    """Make the x axis one of whole epochs."""
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    if label:
+        axes.set_xlabel(word("epoch", language))
+
+
+def format_percent_axis(axis: Any, language: Language) -> None:
+    """Show shares as whole per cents."""
+    space = "" if language == "zh" else " "
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}{space}%"))
+
+
+def legend_above(canvas: Canvas, axes: Axes | Sequence[Axes], *, ncols: int = 4) -> None:
+    """Put one legend of all panels above them, each entry once."""
+    panels = [axes] if isinstance(axes, Axes) else list(axes)
+    entries: dict[str, Any] = {}
+    for panel in panels:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    if entries:
+        columns = min(ncols, len(entries))
+        canvas.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=columns)
+
+
+def percent(value: float, language: Language) -> str:
+    """Return a share in per cent, as the pages show it."""
+    return format_number(value, "percent", language)
+
+
+def save_drawing(drawing: Drawing, language: Language, path: Path) -> None:
+    """Draw one figure in one language and write it, the same bytes for the same report.
+
+    Raises
+    ------
+    ValueError
+        If the drawing holds nothing to paint.
+    """
+    if drawing.paint is None:
+        raise ValueError(f"the figure {drawing.id} was not drawn: {drawing.reason}")
+    with mpl.rc_context(_settings(drawing.id)):
+        canvas = Canvas(figsize=(WIDTH, drawing.height), layout="constrained")
+        drawing.paint(canvas, language)
+        buffer = io.StringIO()
+        canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": "AdapterBook"})
+    write_text_atomically(path, buffer.getvalue())
+
+
+def _settings(hash_salt: str) -> Any:
+    """Return Matplotlib's settings; typed loosely, since its stubs want each key as a literal."""
+    return {
+        "font.family": [_font_family(), "DejaVu Sans"],  # the second has letters, such as ᵀ, that the first lacks
+        "font.size": 11,
+        "axes.titlesize": 11,
+        "axes.titleweight": "normal",
+        "axes.labelsize": 11,
+        "xtick.labelsize": 10,
+        "ytick.labelsize": 10,
+        "legend.fontsize": 10,
+        "legend.frameon": False,
+        "legend.handlelength": 2.6,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.unicode_minus": False,
+        "grid.color": "#d9d9d9",
+        "grid.linewidth": 0.6,
+        "axes.edgecolor": GREY,
+        "lines.linewidth": 1.8,
+        "lines.markersize": 4.5,
+        "svg.fonttype": "path",
+        "svg.hashsalt": hash_salt,
+        "text.parse_math": False,  # a title is text, also where it holds a dollar sign
+    }
+
+
+@functools.cache
+def _font_family() -> str:
+    return use_cjk_font()

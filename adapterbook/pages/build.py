@@ -1,0 +1,272 @@
+"""Report and templates → the ``.qmd`` pages of the project.
+
+Owns which files are written and that all of them are, or none: every text is rendered before the first file is touched,
+and whole folders are put in place of the old ones, so pages of adapters that are gone are gone too. Writes no time of
+its own: the same records and templates give the same bytes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+import yaml
+from markupsafe import Markup
+
+from adapterbook.analysis.report import AdapterReport, Report, RunReport
+from adapterbook.config import Paths
+from adapterbook.figures import Figure
+from adapterbook.formatting import Language
+from adapterbook.pages.environment import make_environment, render_template
+from adapterbook.pages.escape import escape_text, front_matter
+from adapterbook.pages.lines import join_lines, squeeze_blank_lines
+from adapterbook.pages.notebook import notebook_body, prose_of
+from adapterbook.pages.origin import make_derived, make_number
+from adapterbook.pages.outline import PageSpec, make_outline
+from adapterbook.pages.provenance import format_date, provenance_of
+from adapterbook.pages.tools import PageTools, Target, page_path
+from adapterbook.pages.wording import load_wording
+
+__all__ = ["LANGUAGES", "make_pages"]
+
+LANGUAGES: Final[tuple[Language, ...]] = ("zh", "en")
+LANGUAGE_TAGS: Final[Mapping[Language, str]] = {"zh": "zh-TW", "en": "en"}
+LANGUAGE_NAMES: Final[Mapping[Language, str]] = {"zh": "中文", "en": "English"}
+MENU_SECTIONS: Final = ("", "how", "adapters", "results", "notebooks", "reference")
+
+
+def make_pages(report: Report, figures: Mapping[str, Figure], paths: Paths) -> list[Path]:
+    """Write every page in both languages, the menus, and the combined documents for the PDFs.
+
+    Parameters
+    ----------
+    report : Report
+        From ``analysis.analyse``.
+    figures : mapping
+        From ``figures.draw_figures``, by id; their files must be there already.
+    paths : Paths
+        Templates are read from ``paths.templates``; ``index.qmd`` and parts of ``report/`` are written.
+
+    Returns
+    -------
+    list of Path
+        The files written, sorted.
+
+    Raises
+    ------
+    RenderError
+        Naming the template and the line that failed. Nothing has been written then.
+    ConfigError
+        If ``templates/glossary.yaml`` is not valid.
+    """
+    texts = _Builder(report, figures, paths).build()
+    _put_in_place(texts, paths)
+    return sorted(texts)
+
+
+class _Builder:
+    """Renders all texts of one report."""
+
+    def __init__(self, report: Report, figures: Mapping[str, Figure], paths: Paths) -> None:
+        self.report = report
+        self.figures = figures
+        self.paths = paths
+        self.wording = load_wording(paths.templates / "glossary.yaml")
+        self.outline = make_outline(report, self.wording)
+        self.prose = prose_of(paths.notebook) if paths.notebook.exists() else frozenset()
+        self.environments = {language: self._environment(language) for language in LANGUAGES}
+
+    def build(self) -> dict[Path, str]:
+        """Return every file's text by its path."""
+        texts: dict[Path, str] = {}
+        for language in LANGUAGES:
+            for page in self.outline:
+                texts[page_path(self.paths, language, page.stem)] = self._page(page, language)
+            texts[self.paths.report / language / "_metadata.yml"] = _yaml(
+                {"lang": LANGUAGE_TAGS[language], "sidebar": language}
+            )
+            texts[self.paths.report / "pdf" / f"report-{language}.qmd"] = self._document(language)
+        texts[self.paths.report / "pdf" / "_quarto.yml"] = _yaml({"project": {"type": "default"}})
+        texts[self.paths.report / "_navigation.yml"] = _yaml(self._navigation())
+        texts[self.paths.root / "index.qmd"] = self._cover()
+        return texts
+
+    def _environment(self, language: Language) -> jinja2.Environment:
+        wording = self.wording
+
+        def words(group: str) -> Any:
+            return lambda key: wording.in_language(getattr(wording, group), key, language)
+
+        hidden = {str(self.paths.root): ".", str(Path.home()): "~"}
+        names = {
+            "report": self.report,
+            "number": make_number(language),
+            "derived": make_derived(language),
+            "label": words("labels"),
+            "state": words("states"),
+            "stamp": words("stamps"),
+            "reason": words("reasons"),
+            "terms": [(term.name.in_language(language), term.name.in_language(_other(language)),
+                       term.meaning.in_language(language)) for term in wording.terms.values()],
+            "source_reason": lambda reason: wording.source_reason(reason, language),
+            "text": lambda text: text.in_language(language),
+            "name": lambda adapter: _short_names(self.report, language)[_id_of(adapter)],
+            "variant_title": lambda name: self.report.study.variants[name].title.in_language(language),
+            "provenance": provenance_of,
+            "date": lambda day: format_date(day, language),
+            "notebook_body": lambda run: self._notebook(run, language, hidden),
+        }  # fmt: skip
+        return make_environment(self.paths.templates, language, names)
+
+    def _tools(self, page: PageSpec, language: Language, target: Target) -> PageTools:
+        names = _short_names(self.report, language)
+        return PageTools(page, language, target, self.outline, self.figures, self.paths, self.wording, names)
+
+    def _body(self, page: PageSpec, language: Language, target: Target) -> str:
+        names = self._tools(page, language, target).names() | dict(page.names)
+        return render_template(self.environments[language], f"{language}/{page.template}", **names)
+
+    def _page(self, page: PageSpec, language: Language) -> str:
+        other = _other(language)
+        up = "../" * (page.depth + 1)
+        translation = f"{up}{other}/{page.stem}"
+        fields = {
+            "title": escape_text(page.title.in_language(language)),
+            "description": escape_text(page.description.in_language(language)),
+            "translation": f"{translation}.qmd",
+            "format": {"html": {"include-in-header": [{"text": _alternates(page, language)}]}},
+        }
+        switch = (
+            f"::: {{.language-switch}}\n[{LANGUAGE_NAMES[other]}]({translation}.qmd)"
+            f'{{lang="{LANGUAGE_TAGS[other]}" hreflang="{LANGUAGE_TAGS[other]}"}}\n:::\n'
+        )
+        body = self._body(page, language, "site")
+        return front_matter(fields) + "\n" + _finish(f"{switch}\n{body}", language)
+
+    def _document(self, language: Language) -> str:
+        """Return the combined document: each page of the report that is a chapter, its title as heading."""
+        chapters = [page for page in self.outline if page.in_pdf]
+        parts = []
+        for page in chapters:
+            title = escape_text(page.title.in_language(language))
+            parts.append(f"# {title} {{#sec-{page.slug}}}\n\n{self._body(page, language, 'pdf').strip()}\n")
+        origin = provenance_of(self.report.runs)
+        fields = {
+            "title": escape_text(self.wording.site_title.in_language(language)),
+            "subtitle": escape_text(self.wording.site_subtitle.in_language(language)),
+            **({"date": origin.last.isoformat()} if origin else {}),
+            "lang": LANGUAGE_TAGS[language],
+            "toc": True,
+            "toc-depth": 2,
+            "number-sections": True,
+            "format": {"typst": {"papersize": "a4"}},
+        }
+        return front_matter(fields) + "\n" + _finish("\n".join(parts), language)
+
+    def _cover(self) -> str:
+        """Return the page that both languages share."""
+        page = PageSpec("cover", "cover.md.j2", self.wording.site_title, self.wording.site_subtitle,
+                        runs=tuple(self.report.runs))  # fmt: skip
+        parts = []
+        for language in LANGUAGES:
+            names = self._tools(page, language, "site").names()
+            body = render_template(self.environments[language], f"{language}/cover.md.j2", **names)
+            parts.append(f'::: {{.cover lang="{LANGUAGE_TAGS[language]}"}}\n{_finish(body.strip(), language)}:::\n')
+        subtitle = " · ".join(self.wording.site_subtitle.in_language(language) for language in LANGUAGES)
+        fields = {
+            "title": escape_text(self.wording.site_title.zh),
+            "subtitle": escape_text(subtitle),
+            "description": escape_text(subtitle),
+            "lang": LANGUAGE_TAGS["zh"],
+            "sidebar": False,
+            "toc": False,
+            "format": {"html": {"include-in-header": [{"text": _cover_alternates()}]}},
+        }
+        return front_matter(fields) + "\n" + "\n".join(parts)
+
+    def _navigation(self) -> dict[str, Any]:
+        sidebars = []
+        for language in LANGUAGES:
+            contents: list[Any] = []
+            for section in MENU_SECTIONS:
+                pages = [f"report/{language}/{page.stem}.qmd" for page in self.outline if page.section == section]
+                if section and pages:
+                    contents.append({"section": self.wording.label(f"menu_{section}", language), "contents": pages})
+                else:
+                    contents += pages
+            sidebars.append({"id": language, "title": LANGUAGE_NAMES[language], "style": "docked",
+                             "contents": contents})  # fmt: skip
+        left = [{"text": LANGUAGE_NAMES[language], "href": f"report/{language}/index.qmd"} for language in LANGUAGES]
+        return {"website": {"title": self.wording.site_title.en, "navbar": {"left": left}, "sidebar": sidebars}}
+
+    def _notebook(self, run: RunReport, language: Language, hidden: Mapping[str, str]) -> Markup | None:
+        body = notebook_body(run.run.folder(self.paths) / "notebook.ipynb", language, trusted=self.prose, hidden=hidden)
+        return None if body is None else Markup(body)
+
+
+def _short_names(report: Report, language: Language) -> dict[str, str]:
+    """Return by adapter's id what a table calls it: its title up to the colon, where that is enough to tell."""
+    titles = {adapter.id: adapter.config.title.in_language(language) for adapter in report.adapters.values()}
+    short = {id: title.replace("：", ":").partition(":")[0].strip() or id for id, title in titles.items()}
+    unique = [name for name in short.values() if list(short.values()).count(name) == 1]
+    return {id: name if name in unique else titles[id] for id, name in short.items()}
+
+
+def _id_of(adapter: AdapterReport | str) -> str:
+    return adapter if isinstance(adapter, str) else adapter.id
+
+
+def _other(language: Language) -> Language:
+    return "en" if language == "zh" else "zh"
+
+
+def _alternates(page: PageSpec, language: Language) -> str:
+    """Return the links by which a search engine finds the same page in each language."""
+    up = "../" * (page.depth + 1)
+    own = page.stem.rpartition("/")[2]
+    links = {language: own, _other(language): f"{up}{_other(language)}/{page.stem}"}
+    return "\n".join(
+        f'<link rel="alternate" hreflang="{LANGUAGE_TAGS[code]}" href="{links[code]}.html">' for code in LANGUAGES
+    )
+
+
+def _cover_alternates() -> str:
+    return "\n".join(
+        f'<link rel="alternate" hreflang="{LANGUAGE_TAGS[code]}" href="report/{code}/index.html">' for code in LANGUAGES
+    )
+
+
+def _finish(text: str, language: Language) -> str:
+    """Return a rendered template as it is written."""
+    return squeeze_blank_lines(join_lines(text) if language == "zh" else text).strip() + "\n"
+
+
+def _yaml(content: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(content), allow_unicode=True, sort_keys=False, width=10_000)
+
+
+def _put_in_place(texts: Mapping[Path, str], paths: Paths) -> None:
+    """Write all files beside the project's own ones, then put whole folders in their place."""
+    paths.report.mkdir(parents=True, exist_ok=True)
+    workplace = Path(tempfile.mkdtemp(prefix=".pages-", dir=paths.report))
+    try:
+        for path, text in texts.items():
+            new = workplace / "new" / path.relative_to(paths.root)
+            new.parent.mkdir(parents=True, exist_ok=True)
+            new.write_text(text, "utf-8")
+        for folder in (*LANGUAGES, "pdf"):
+            _replace(workplace / "new" / "report" / folder, paths.report / folder, workplace / f"old-{folder}")
+        for file in (paths.report / "_navigation.yml", paths.root / "index.qmd"):
+            (workplace / "new" / file.relative_to(paths.root)).replace(file)
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _replace(new: Path, place: Path, old: Path) -> None:
+    if place.exists():
+        place.rename(old)
+    new.rename(place)

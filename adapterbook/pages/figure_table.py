@@ -1,0 +1,73 @@
+"""The numbers behind a figure → a table, for readers who cannot see it or want the digits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from adapterbook.figures import Figure
+from adapterbook.formatting import Language, format_number
+from adapterbook.pages.escape import escape_text
+from adapterbook.pages.tables import make_table
+from adapterbook.pages.wording import Wording
+
+__all__ = ["make_figure_table"]
+
+# Ends of column names, tried in this order, and the format of such a column.
+FORMATS_BY_END = (
+    ("loss_difference", "signed_loss"),
+    ("accuracy_difference", "points"),
+    ("loss", "loss"),
+    ("learning_rate", "rate"),
+    ("accuracy", "percent"),
+    ("_low", "percent"),
+    ("_high", "percent"),
+    ("params", "count"),
+    ("time_s", "duration"),
+    ("bytes", "bytes"),
+)
+
+
+def make_figure_table(
+    figure: Figure, language: Language, wording: Wording, short_names: Mapping[str, str]
+) -> Markup | None:
+    """Return the numbers drawn as a table, ``None`` where the figure has none.
+
+    A column whose name has no label in the glossary is headed by the name itself.
+    """
+    if figure.table.empty:
+        return None
+    names = [str(name) for name in figure.table.columns]
+    columns = [wording.label(name, language) if name in wording.labels else name for name in names]
+    rows: list[list[str]] = []
+    alike: dict[str, str] = {}
+    for values in figure.table.itertuples(index=False, name=None):
+        rows.append(
+            [
+                _cell(name, value, figure, language, wording, short_names)
+                for name, value in zip(names, values, strict=True)
+            ]
+        )
+        for name, value in zip(names, values, strict=True):
+            if not isinstance(value, str):
+                alike[name] = "r"
+    return make_table(columns, rows, align="".join(alike.get(name, "l") for name in names))
+
+
+def _cell(
+    name: str, value: Any, figure: Figure, language: Language, wording: Wording, short_names: Mapping[str, str]
+) -> Markup:
+    if isinstance(value, str):
+        return escape_text(short_names.get(value, value) if name == "adapter" else value)
+    if isinstance(value, bool):
+        return escape_text(wording.label("yes" if value else "no", language))
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return Markup("–")
+    if not isinstance(value, int | float) and not hasattr(value, "__float__"):
+        return escape_text(str(value))
+    kind = next((kind for end, kind in FORMATS_BY_END if name.endswith(end)), "plain")
+    text = format_number(value, kind, language).replace("<", "&#60;")
+    return Markup(f'[{text}]{{.n data-from="Figure.{figure.id}" data-format="{kind}"}}')

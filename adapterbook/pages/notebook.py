@@ -1,0 +1,139 @@
+"""An executed notebook → the body of a page, in one language.
+
+Owns which cells a language sees (``metadata.tags``) and how outputs are shown. A notebook under ``results/`` is not
+trusted: its prose is taken as Markdown only where the project's own notebook says the same, and its outputs, which may
+hold text of the data set, are shown as text and nothing else. Refuses images and HTML outputs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from adapterbook.errors import RenderError
+from adapterbook.formatting import Language
+from adapterbook.pages.escape import python_block, raw_html_code
+
+__all__ = ["notebook_body", "prose_of"]
+
+ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]")
+HEADING: Final = re.compile(r"^(#{1,5}) ", re.MULTILINE)
+FENCE: Final = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)[ \t]*$)", re.MULTILINE | re.DOTALL)
+# More than a page can show; the notebook itself, linked beside it, holds the rest.
+MAX_OUTPUT: Final = 20_000
+LONGER: Final = {
+    "zh": "…（其餘 {n:,} 個字元請見 notebook 檔案）",
+    "en": "… ({n:,} more characters are in the notebook file)",
+}
+
+
+def prose_of(notebook: Path) -> frozenset[str]:
+    """Return the Markdown cells of the project's own notebook; empty where there is none."""
+    return frozenset(_source(cell) for cell in _cells(notebook) if cell.get("cell_type") == "markdown")
+
+
+def notebook_body(
+    notebook: Path, language: Language, *, trusted: Collection[str], hidden: Mapping[str, str]
+) -> str | None:
+    """Return an executed notebook as Pandoc Markdown, or ``None`` where there is no readable one.
+
+    Parameters
+    ----------
+    trusted : collection of str
+        Sources of the Markdown cells that may act as Markdown, from ``prose_of``.
+    hidden : mapping of str to str
+        Folders of this machine, and what a reader sees in their place.
+    """
+    try:
+        cells = _cells(notebook)
+    except RenderError:
+        return None
+    parts: list[str] = []
+    for cell in cells:
+        source = _source(cell)
+        if not source.strip() or not _is_for(cell, language):
+            continue
+        if cell.get("cell_type") == "code":
+            parts.append(python_block(_hide(source, hidden)))
+            parts += [_output(text, language, kind) for kind, text in _outputs(cell, hidden)]
+        elif cell.get("cell_type") == "markdown" and source in trusted:
+            parts.append(_shift_headings(source))
+        else:
+            parts.append(raw_html_code(_hide(source, hidden), css_class="prose"))
+    return "\n\n".join(parts)
+
+
+def _cells(notebook: Path) -> list[dict[str, Any]]:
+    try:
+        cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RenderError(f"{notebook.name} is not a readable notebook: {error!r}; run `make train`") from error
+    return [cell for cell in cells if isinstance(cell, dict)] if isinstance(cells, list) else []
+
+
+def _source(cell: Mapping[str, Any]) -> str:
+    return _text(cell.get("source"))
+
+
+def _text(value: object) -> str:
+    """Return nbformat's text: one string, or a list of lines."""
+    return "".join(map(str, value)) if isinstance(value, list) else str(value or "")
+
+
+def _is_for(cell: Mapping[str, Any], language: Language) -> bool:
+    metadata = cell.get("metadata")
+    tags = metadata.get("tags") if isinstance(metadata, Mapping) else None
+    languages = {tag for tag in tags or () if tag in ("zh", "en")}
+    return not languages or language in languages
+
+
+def _outputs(cell: Mapping[str, Any], hidden: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return a cell's outputs as kinds and texts, neighbouring texts of a kind joined."""
+    shown: list[tuple[str, str]] = []
+    for output in cell.get("outputs") or ():
+        kind, text = _output_text(output) if isinstance(output, Mapping) else ("", "")
+        if shown and shown[-1][0] == kind:
+            shown[-1] = (kind, shown[-1][1] + text)
+        elif text:
+            shown.append((kind, text))
+    cleaned = [(kind, _hide(_as_terminal(text), hidden)) for kind, text in shown]
+    return [(kind, text) for kind, text in cleaned if text.strip()]
+
+
+def _output_text(output: Mapping[str, Any]) -> tuple[str, str]:
+    kind = output.get("output_type")
+    if kind == "stream":
+        return ("error" if output.get("name") == "stderr" else "text"), _text(output.get("text"))
+    if kind == "error":
+        traceback = output.get("traceback")
+        lines = [str(line) for line in traceback] if isinstance(traceback, list) else []
+        return "error", "\n".join(lines) or f"{output.get('ename')}: {output.get('evalue')}"
+    data = output.get("data")
+    return "text", _text(data.get("text/plain")) if isinstance(data, Mapping) else ""
+
+
+def _as_terminal(text: str) -> str:
+    """Return what a terminal would show at the end: colours gone, overwritten progress bars gone."""
+    lines = ANSI.sub("", text).replace("\r\n", "\n").split("\n")
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines).rstrip()
+
+
+def _hide(text: str, hidden: Mapping[str, str]) -> str:
+    for folder, shown in hidden.items():
+        text = text.replace(folder, shown)
+    return text
+
+
+def _output(text: str, language: Language, kind: str) -> str:
+    if len(text) > MAX_OUTPUT:
+        text = text[:MAX_OUTPUT] + "\n" + LONGER[language].format(n=len(text) - MAX_OUTPUT)
+    return raw_html_code(text, css_class="cell-output" if kind == "text" else "cell-output cell-output-error")
+
+
+def _shift_headings(source: str) -> str:
+    """Return Markdown whose headings are one level lower: the page's title is the only one of level 1."""
+    parts = FENCE.split(source)
+    return "".join(part if i % 2 else HEADING.sub(r"\1# ", part) for i, part in enumerate(parts))

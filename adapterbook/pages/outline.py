@@ -1,0 +1,140 @@
+"""Which pages there are: one list, from which the pages, the menus and the combined documents are made.
+
+Owns the order of pages, their places below ``report/<language>/`` and their identifiers. Both languages have the same
+list, so they have the same set of pages.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from adapterbook.analysis.report import AdapterReport, Report, RunReport
+from adapterbook.config import BilingualText
+from adapterbook.pages.wording import Wording
+
+__all__ = ["PageSpec", "make_outline", "slug_of"]
+
+NOT_IN_A_SLUG = re.compile(r"[^a-z0-9]+")
+METHODS_WITH_A_PAGE = {"LORA": "lora", "IA3": "ia3"}
+
+
+@dataclass(frozen=True)
+class PageSpec:
+    """One page, in whatever language.
+
+    Attributes
+    ----------
+    stem : str
+        Path below ``report/<language>/`` without ``.qmd``, such as ``adapters/lora_1``.
+    template : str
+        Name below ``templates/<language>/``.
+    title, description : BilingualText
+        Plain text.
+    section : str
+        Key of the label of the menu's section; empty for a page at the menu's top.
+    in_pdf : bool
+        Whether it is a chapter of the combined document.
+    runs : tuple of RunReport
+        The runs that the page's numbers come from, for its last line.
+    names : mapping
+        What the template sees beside the names that all templates see.
+    """
+
+    stem: str
+    template: str
+    title: BilingualText
+    description: BilingualText
+    section: str = ""
+    in_pdf: bool = True
+    runs: tuple[RunReport, ...] = ()
+    names: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def slug(self) -> str:
+        """What identifiers of the page begin with, unique over the report."""
+        return slug_of(self.stem)
+
+    @property
+    def depth(self) -> int:
+        """Folders between ``report/<language>/`` and the page."""
+        return self.stem.count("/")
+
+
+def slug_of(text: str) -> str:
+    """Return a text as part of an identifier.
+
+    Examples
+    --------
+    >>> slug_of("adapters/lora_1")
+    'adapters-lora-1'
+    """
+    return NOT_IN_A_SLUG.sub("-", text.lower()).strip("-")
+
+
+def make_outline(report: Report, wording: Wording) -> list[PageSpec]:
+    """Return every page of the report, in reading order, stems and slugs unique."""
+    ran = tuple(run for run in report.runs if run.record is not None)
+
+    def page(stem: str, template: str, key: str, **more: Any) -> PageSpec:
+        words = wording.pages[key]
+        return PageSpec(stem, f"{template}.qmd.j2", words.title, words.description, **{"runs": ran, **more})
+
+    pages = [page("index", "overview", "overview"), page("method", "method", "method", section="how")]
+    for method in dict.fromkeys(adapter.config.peft_type for adapter in report.adapters.values()):
+        if method in METHODS_WITH_A_PAGE:
+            name = METHODS_WITH_A_PAGE[method]
+            names = {"adapters": [a for a in report.adapters.values() if a.config.peft_type == method]}
+            pages.append(page(f"mechanism-{name}", f"mechanism_{name}", name, section="how", names=names))
+    pages += [_adapter_page(adapter, wording) for adapter in report.adapters.values()]
+    pages += [
+        page("comparison", "comparison", "comparison", section="results"),
+        page("reproduction", "reproduction", "reproduction", section="results"),
+        page("notebooks/index", "notebooks", "notebooks", section="notebooks", in_pdf=False),
+        *(_notebook_page(run, report, wording) for run in report.runs),
+        page("glossary", "glossary", "glossary", section="reference"),
+    ]
+    return _with_unique_stems(pages)
+
+
+def _adapter_page(adapter: AdapterReport, wording: Wording) -> PageSpec:
+    return PageSpec(
+        f"adapters/{adapter.id}",
+        "adapter.qmd.j2",
+        adapter.config.title,
+        wording.pages["adapter"].description,
+        section="adapters",
+        runs=tuple(run for group in adapter.groups.values() for run in group.runs if run.record is not None),
+        names={"adapter": adapter},
+    )
+
+
+def _notebook_page(run: RunReport, report: Report, wording: Wording) -> PageSpec:
+    variant = report.study.variants[run.run.variant].title
+    seed = "" if report.n_seeds == 1 else f" · {run.run.seed}"
+    title = run.run.adapter.title
+    return PageSpec(
+        f"notebooks/{run.id.replace('/', '-')}",
+        "notebook.qmd.j2",
+        BilingualText(zh=f"{title.zh} · {variant.zh}{seed}", en=f"{title.en} · {variant.en}{seed}"),
+        wording.pages["notebook"].description,
+        section="notebooks",
+        in_pdf=False,
+        runs=(run,) if run.record is not None else (),
+        names={"run": run},
+    )
+
+
+def _with_unique_stems(pages: Iterable[PageSpec]) -> list[PageSpec]:
+    """Return the pages, a later one renamed where its identifiers would be an earlier one's (``a.b`` and ``a-b``)."""
+    taken: set[str] = set()
+    unique = []
+    for page in pages:
+        stem, number = page.stem, 2
+        while slug_of(stem) in taken:
+            stem, number = f"{page.stem}-{number}", number + 1
+        taken.add(slug_of(stem))
+        unique.append(replace(page, stem=stem))
+    return unique

@@ -1,0 +1,86 @@
+"""Rows of cells → a Pandoc pipe table with a caption and an identifier.
+
+Owns the widths: pandoc takes the dashes of a long pipe table as the relative widths of its columns, and our cells are
+long in source (each number carries its origin) while short on the page. Refuses rows of unequal length.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Final
+
+from markupsafe import Markup
+
+from adapterbook.pages.escape import escape_text
+
+__all__ = ["make_table", "visible_width"]
+
+ATTRIBUTES: Final = re.compile(r"(?<=[\])`])\{[^{}]*\}")
+LINK_TARGET: Final = re.compile(r"(?<=\])\([^()]*\)")
+MARKS: Final = re.compile(r"[\[\]`*]")
+MIN_WIDTH, MAX_WIDTH = 4, 44
+RULES: Final = {"l": (":", ""), "r": ("", ":"), "c": (":", ":")}
+
+
+def make_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, align: str, caption: str = "", id: str = ""
+) -> Markup:
+    """Return a pipe table.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Headings. A ``str`` is escaped, ``Markup`` is taken as it is; so are the cells.
+    rows : sequence of rows
+        Each with as many cells as there are columns.
+    align : str
+        One letter a column: ``l``, ``r`` or ``c``.
+    caption, id : str
+        Without an identifier (``tbl-…``) the table has no number, without a caption no line below it.
+
+    Raises
+    ------
+    ValueError
+        If a row or ``align`` has another number of columns.
+    """
+    for row in rows:
+        if len(row) != len(columns):
+            raise ValueError(f"a table of {len(columns)} columns has a row of {len(row)}: {list(row)!r}")
+    if len(align) != len(columns):
+        raise ValueError(f"a table of {len(columns)} columns has the alignment {align!r}")
+    cells = [[_cell(cell) for cell in row] for row in (columns, *rows)]
+    widths = [min(max(MIN_WIDTH, *(visible_width(row[i]) for row in cells)), MAX_WIDTH) for i in range(len(columns))]
+    rule = [
+        RULES[letter][0] + "-" * (width - sum(map(len, RULES[letter]))) + RULES[letter][1]
+        for letter, width in zip(align, widths, strict=True)
+    ]
+    lines = ["| " + " | ".join(row) + " |" for row in cells]
+    lines.insert(1, "|" + "|".join(rule) + "|")
+    text = "\n".join(lines)
+    if caption or id:
+        label = f" {{#{id}}}" if id else ""
+        text += f"\n\n: {_cell(caption)}{label}"
+    return Markup(text)
+
+
+def visible_width(cell: str) -> int:
+    """Return how wide a cell is on the page, in Latin letters; a Chinese character takes two.
+
+    Examples
+    --------
+    >>> visible_width('[93.8%]{.n data-run="lora_1"}')
+    5
+    >>> visible_width("準確率")
+    6
+    """
+    text = html.unescape(MARKS.sub("", LINK_TARGET.sub("", ATTRIBUTES.sub("", cell))))
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def _cell(cell: str) -> str:
+    """Return a cell on one line; a line break would end the table."""
+    text = cell if isinstance(cell, Markup) else escape_text(cell)
+    return " ".join(str(text).split("\n")).strip()

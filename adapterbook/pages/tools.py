@@ -1,0 +1,171 @@
+"""What a template can ask for on one page: figures, references, links, files.
+
+Owns everything that depends on where a page lies: a link to another page is a relative path on the site and the
+chapter's identifier in the combined document. Identifiers begin with the page's own slug, so that the combined document
+of all pages has none twice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+from markupsafe import Markup
+
+from adapterbook.analysis.report import AdapterReport, RunReport
+from adapterbook.config import Paths
+from adapterbook.figures import Figure
+from adapterbook.formatting import Language
+from adapterbook.pages.code import adapter_code, training_code
+from adapterbook.pages.escape import escape_attribute, escape_text, python_block
+from adapterbook.pages.figure_table import make_figure_table
+from adapterbook.pages.outline import PageSpec, slug_of
+from adapterbook.pages.tables import make_table
+from adapterbook.pages.wording import Wording
+
+__all__ = ["PageTools", "Target", "page_path"]
+
+Target = Literal["site", "pdf"]
+
+
+def page_path(paths: Paths, language: Language, stem: str) -> Path:
+    """Return where a page of the site lies."""
+    return paths.report / language / f"{stem}.qmd"
+
+
+@dataclass(frozen=True)
+class PageTools:
+    """The tools of one page in one language, for the site or for the combined document."""
+
+    page: PageSpec
+    language: Language
+    target: Target
+    outline: Sequence[PageSpec]
+    figures: Mapping[str, Figure]
+    paths: Paths
+    wording: Wording
+    short_names: Mapping[str, str]
+
+    def names(self) -> dict[str, Any]:
+        """Return what the template sees of this object."""
+        return {
+            "page": self.page,
+            "pdf": self.target == "pdf",
+            "figure": self.figure,
+            "figure_of": self.figure_of,
+            "fig": self.figure_reference,
+            "tbl": self.table_reference,
+            "sec": self.section,
+            "numbered_table": self.numbered_table,
+            "link": self.link,
+            "record_link": self.record_link,
+            "config_code": self.config_code,
+            "training_code": lambda arguments: python_block(training_code(arguments)),
+        }
+
+    @property
+    def folder(self) -> Path:
+        """Folder that the page, or the combined document, lies in."""
+        if self.target == "pdf":
+            return self.paths.report / "pdf"
+        return page_path(self.paths, self.language, self.page.stem).parent
+
+    def figure(self, id: str, caption: str | None = None) -> Markup:
+        """Return a figure with its caption, its alternative text and, folded, the numbers drawn."""
+        figure = self.figures[id]
+        title = figure.title.in_language(self.language)
+        if not figure.drawn:
+            reason = self.wording.in_language(self.wording.reasons, str(figure.reason), self.language)
+            heading = escape_attribute(f"{self.wording.label('no_figure', self.language)}{title}")
+            return Markup(f'::: {{.callout-note title="{heading}"}}\n{escape_text(reason)}\n:::')
+        shown = caption if caption is not None else title
+        text = shown if isinstance(shown, Markup) else escape_text(shown)
+        source = _relative(figure.paths[self.language], self.folder)
+        alt = escape_attribute(figure.alt.in_language(self.language))
+        image = f'![{_one_line(text)}]({source}){{#{self._figure_id(figure)} fig-alt="{alt}"}}'
+        table = make_figure_table(figure, self.language, self.wording, self.short_names)
+        if table is None or self.target == "pdf":
+            return Markup(image)
+        heading = escape_attribute(f"{self.wording.label('numbers_of_figure', self.language)}{title}")
+        return Markup(
+            f'{image}\n\n:::: {{.content-visible when-format="html"}}\n'
+            f'::: {{.callout-note collapse="true" appearance="simple" title="{heading}"}}\n{table}\n:::\n::::'
+        )
+
+    def figure_of(self, kind: str, adapter: AdapterReport, caption: str | None = None) -> Markup:
+        """Return one of an adapter's own figures: ``curves``, ``accuracy``, ``confusion`` or ``published``."""
+        return self.figure(self._id_of(kind, adapter), caption)
+
+    def figure_reference(self, id: str, adapter: AdapterReport | None = None) -> Markup | None:
+        """Return a cross-reference to a figure of this page, ``None`` where it could not be drawn."""
+        figure = self.figures[id if adapter is None else self._id_of(id, adapter)]
+        return Markup(f"@{self._figure_id(figure)}") if figure.drawn else None
+
+    def table_reference(self, name: str) -> Markup:
+        """Return a cross-reference to a table of this page."""
+        return Markup(f"@tbl-{self.page.slug}-{name}")
+
+    def section(self, name: str) -> Markup:
+        """Return the identifier of a section of this page, for its heading."""
+        return Markup(f"{{#sec-{self.page.slug}-{name}}}")
+
+    def numbered_table(
+        self, name: str, columns: Sequence[str], rows: Sequence[Sequence[str]], align: str, caption: str
+    ) -> Markup:
+        """Return a table with a number and a caption."""
+        return make_table(columns, rows, align=align, caption=caption, id=f"tbl-{self.page.slug}-{name}")
+
+    def link(self, target: str | AdapterReport | RunReport, text: str | None = None, section: str = "") -> Markup:
+        """Return a link to a page: by its stem, by the adapter it is about, or by the run whose notebook it shows."""
+        page = self._find(target)
+        shown = text if text is not None else page.title.in_language(self.language)
+        escaped = shown if isinstance(shown, Markup) else escape_text(shown)
+        anchor = f"#sec-{page.slug}-{section}" if section else ""
+        if self.target == "pdf":
+            return Markup(f"[{escaped}]({anchor or f'#sec-{page.slug}'})") if page.in_pdf else Markup(escaped)
+        if page == self.page:
+            return Markup(f"[{escaped}]({anchor})") if anchor else Markup(escaped)
+        return Markup(f"[{escaped}]({_relative(page_path(self.paths, self.language, page.stem), self.folder)}{anchor})")
+
+    def record_link(self, run: RunReport, text: str, name: str = "record.json") -> Markup:
+        """Return a link to a file of a run's folder; on paper, where there is nothing to follow, the text alone."""
+        path = run.run.folder(self.paths) / name
+        if self.target == "pdf" or not path.is_file():
+            return escape_text(text)
+        return Markup(f"[{escape_text(text)}]({_relative(path, self.folder)})")
+
+    def config_code(self, adapter: AdapterReport) -> Markup:
+        """Return the code that made an adapter, from a record where there is one, else from its YAML file."""
+        records = [run.record for group in adapter.groups.values() for run in group.runs if run.record is not None]
+        config_class = records[0].adapter.config_class if records else f"{adapter.config.peft_type}Config"
+        settings = records[0].adapter.settings if records else adapter.config.settings
+        return python_block(adapter_code(config_class, settings))
+
+    def _find(self, target: str | AdapterReport | RunReport) -> PageSpec:
+        for page in self.outline:
+            about = any(value is target for value in page.names.values())
+            if about or page.stem == target:
+                return page
+        raise LookupError(f"link: there is no page {target if isinstance(target, str) else target.id!r}")
+
+    def _figure_id(self, figure: Figure) -> str:
+        return f"fig-{self.page.slug}-{figure.id}"
+
+    def _id_of(self, kind: str, adapter: AdapterReport) -> str:
+        for figure in self.figures.values():
+            if figure.adapter == adapter.id and figure.id.startswith(f"{kind}-"):
+                return figure.id
+        raise LookupError(f"there is no figure {kind!r} of the adapter {adapter.id} ({kind}-{slug_of(adapter.id)})")
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """Return a path as a link says it, from a folder."""
+    return quote(Path(os.path.relpath(path, folder)).as_posix(), safe="/.~-_")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(str(text).split("\n"))

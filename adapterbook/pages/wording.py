@@ -1,0 +1,85 @@
+"""``templates/glossary.yaml`` → the words that both languages share a key for.
+
+Owns labels, names of states, reasons and the glossary's terms. Refuses a key that lacks one of the languages. Sentences
+about results are not here: they stand in ``templates/<language>/sentences.j2``.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from adapterbook.config import BilingualText, Settings, Text
+from adapterbook.formatting import Language
+from adapterbook.yamlfile import load_yaml, validate
+
+__all__ = ["PageWords", "Term", "Wording", "load_wording"]
+
+
+class PageWords(Settings):
+    """Title of a page, and what search engines say of it."""
+
+    title: Text
+    description: Text
+
+
+class Term(Settings):
+    """One entry of the glossary page."""
+
+    name: Text
+    meaning: Text
+
+
+class SourceReason(Settings):
+    """A reason that a record gives for its source, in English, and what the pages say instead."""
+
+    pattern: str
+    text: Text
+
+    @field_validator("pattern")
+    @classmethod
+    def _is_a_pattern(cls, pattern: str) -> str:
+        re.compile(pattern)  # re.error is a ValueError to pydantic's reader
+        return pattern
+
+
+class Wording(Settings):
+    """All words of ``glossary.yaml``."""
+
+    site_title: Text
+    site_subtitle: Text
+    pages: dict[str, PageWords]
+    labels: dict[str, Text]
+    states: dict[str, Text]
+    stamps: dict[str, Text]
+    reasons: dict[str, Text]
+    source_reasons: tuple[SourceReason, ...] = Field(strict=False)
+    terms: dict[str, Term]
+
+    def label(self, key: str, language: Language) -> str:
+        """Return a label; KeyError, which names the key, where there is none."""
+        return self.labels[key].in_language(language)
+
+    def source_reason(self, reason: str, language: Language) -> str | None:
+        """Return what a page says about a record's reason for its source, ``None`` where nothing fits."""
+        for known in self.source_reasons:
+            if re.search(known.pattern, reason):
+                return known.text.in_language(language)
+        return None
+
+    def in_language(self, texts: dict[str, BilingualText], key: str, language: Language) -> str:
+        """Return one text of a group; KeyError, which names the key, where there is none."""
+        return texts[key].in_language(language)
+
+
+def load_wording(path: Path) -> Wording:
+    """Read ``glossary.yaml``.
+
+    Raises
+    ------
+    ConfigError
+        Naming every key that is unknown, missing, or lacks a language.
+    """
+    return validate(Wording, load_yaml(path), path)

@@ -1,0 +1,228 @@
+"""Makes the pages of the site: the body by pandoc, the frame around it by one Jinja2 layout.
+
+Renders text and decides nothing about files but their addresses; :mod:`.site` writes what is rendered here.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+import yaml
+from markupsafe import Markup
+
+from ..navigation import Item, Sidebar, neighbours, sidebar_of
+from ..pandoc import pandoc_version, plain_title, run_pandoc
+from ..project import Page, Project
+
+__all__ = ["Body", "Frame", "render_body", "render_page", "words_of"]
+
+HERE: Final = Path(__file__).parent
+# The theme decides before the first paint, and a math or code block carries inline styles from pandoc; nothing else
+# is taken from anywhere but the site. `file:` is what 'self' fails to mean for a page opened from a folder.
+POLICY: Final = (
+    "default-src 'none'; script-src 'self' file:; style-src 'self' file: 'unsafe-inline'; img-src 'self' file: data:; "
+    "font-src 'self' file:; base-uri 'none'; form-action 'none'"
+)
+PART: Final = "\n<!--part-->\n"
+# What pandoc puts before each line of code: an anchor that nobody sees.
+LINE_ANCHOR: Final = re.compile(r'<a href="#[^"]+" aria-hidden="true" tabindex="-1"></a>')
+IMAGE: Final = re.compile(r'<img\s+(?:[^>"]|"[^"]*")*?src="([^"]+)"')
+
+
+@dataclass(frozen=True)
+class Body:
+    """What pandoc made of a page, each a piece of HTML."""
+
+    title: str
+    subtitle: str
+    toc: str
+    body: str
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What all pages of a site share."""
+
+    project: Project
+    navbar: tuple[Item, ...]
+    sidebars: Mapping[str, Sidebar]
+
+
+def render_body(page: Page) -> Body:
+    """Return the page's own content as HTML.
+
+    Raises
+    ------
+    RenderError
+        If pandoc refuses the page, or a cross-reference leads nowhere.
+    """
+    html_options = _html_options(page)
+    arguments = [
+        "--to=html5",
+        "--mathml",
+        "--section-divs=false",
+        f"--lua-filter={HERE / 'qmd.lua'}",
+        f"--template={HERE / 'body.html'}",
+        "--metadata=pagetitle:unused",
+    ]
+    if page.metadata.get("toc", html_options.get("toc", True)):
+        arguments += ["--toc", f"--toc-depth={page.metadata.get('toc-depth', html_options.get('toc-depth', 3))}"]
+    if page.metadata.get("number-sections", html_options.get("number-sections", False)):
+        arguments.append("--metadata=number-sections:true")
+    arguments.append(f"--metadata=lang:{page.language}")
+    arguments += [f"--metadata=raw-{key}:{page.metadata[key]}" for key in ("title", "subtitle") if key in page.metadata]
+    title, subtitle, toc, body = run_pandoc(page.text, arguments, page=page.source).split(PART, 3)
+    body = LINE_ANCHOR.sub("", body)
+    return Body(title.strip(), subtitle.strip(), toc.strip(), _size_images(page, body).strip())
+
+
+def render_page(page: Page, body: Body, frame: Frame) -> str:
+    """Return the whole page: ``body`` in the layout."""
+    project = frame.project
+    sidebar = sidebar_of(page, frame.sidebars)
+    previous, following = neighbours(page, sidebar)
+    root = "../" * page.href.count("/")
+    base = str(project.website.get("site-url") or "").rstrip("/")
+    values: dict[str, Any] = {
+        "page": page,
+        "words": words_of(page.language),
+        "root": root,
+        "home": home_of(project),
+        "policy": POLICY,
+        "pandoc": pandoc_version(),
+        "site_title": str(project.website.get("title", "")),
+        "description": _description(page, project),
+        "canonical": f"{base}/{page.href.removesuffix('index.html')}" if base else "",
+        "favicon": project.website.get("favicon"),
+        "head": Markup("\n".join(_header_texts(page))),
+        "navbar": [item for item in frame.navbar if speaks(item, page)],
+        "sidebar": sidebar,
+        "previous": previous,
+        "next": following,
+        "other": _other_language(page, project),
+        "title": Markup(body.title),
+        "subtitle": Markup(body.subtitle),
+        "date": str(page.metadata.get("date") or ""),
+        "toc": Markup(body.toc),
+        "body": Markup(body.body),
+        "footer": Markup(_render_footer(project, root, page.language)),
+    }
+    return _layout().render(values)
+
+
+def words_of(language: str) -> dict[str, str]:
+    """Return the layout's words in a language, English for one it does not speak."""
+    return _labels().get(language.split("-")[0].lower()) or _labels()["en"]
+
+
+def home_of(project: Project) -> str:
+    """Return the site's front page, from its root."""
+    return next((page.href for page in project.pages.values() if page.href == "index.html"), "")
+
+
+def speaks(item: Item, page: Page) -> bool:
+    """Tell whether a navbar item belongs on a page: not one that leads to another language.
+
+    The switch in the header leads there, to the very page that is read; the cover, which has no counterpart, shows all.
+    """
+    if "translation" not in page.metadata or item.is_external:
+        return True
+    if item.page is not None:
+        return item.page.language == page.language or "translation" not in item.page.metadata
+    ending = re.search(r"-(zh|en)\.\w+$", item.href)
+    return ending is None or ending[1] == page.language.split("-")[0]
+
+
+@cache
+def _labels() -> dict[str, dict[str, str]]:
+    labels: dict[str, dict[str, str]] = yaml.safe_load((HERE / "labels.yml").read_text("utf-8"))
+    return labels
+
+
+@cache
+def _layout() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, lstrip_blocks=True
+    )
+    return environment.get_template("page.html")
+
+
+def _html_options(page: Page) -> Mapping[str, Any]:
+    formats = page.metadata.get("format")
+    own = formats.get("html") if isinstance(formats, dict) else None
+    return own if isinstance(own, dict) else {}
+
+
+def _header_texts(page: Page) -> list[str]:
+    """Return the HTML that ``include-in-header`` puts into the page's head."""
+    included = _html_options(page).get("include-in-header") or []
+    texts = []
+    for entry in included if isinstance(included, list) else [included]:
+        if isinstance(entry, dict) and "text" in entry:
+            texts.append(str(entry["text"]).strip())
+        elif isinstance(entry, dict) and "file" in entry:
+            texts.append((page.path.parent / str(entry["file"])).read_text("utf-8"))
+        elif isinstance(entry, str):
+            texts.append((page.path.parent / entry).read_text("utf-8"))
+    return texts
+
+
+def _description(page: Page, project: Project) -> str:
+    text = str(page.metadata.get("description") or project.website.get("description") or "")
+    return plain_title(" ".join(text.split()), page=page.source)
+
+
+def _other_language(page: Page, project: Project) -> dict[str, str] | None:
+    """Return the same page in the other language: its address from this page, its language and that one's name."""
+    target = page.metadata.get("translation")
+    other = project.page_at(page, str(target)) if target else None
+    if other is None:
+        return None
+    link = re.sub(r"\.qmd$", ".html", str(target))
+    return {"link": link, "language": other.language, "name": words_of(other.language)["name"]}
+
+
+@cache
+def _footer_html(markdown: str) -> str:
+    return run_pandoc(markdown, ["--to=html5", f"--lua-filter={HERE / 'qmd.lua'}"], page="_quarto.yml: page-footer")
+
+
+def _render_footer(project: Project, root: str, language: str) -> str:
+    """Return the footer; its links are written from the site's root."""
+    footer = project.website.get("page-footer") or ""
+    parts = [footer] if isinstance(footer, str) else [footer.get(side) for side in ("left", "center", "right")]
+    texts = [part for part in parts if isinstance(part, str)]
+    html = "\n".join(f"<div>{_footer_html(text).strip()}</div>" for text in texts if text)
+    return re.sub(r'href="(?!\w+:|#|/)', f'href="{root}', html)
+
+
+def _size_images(page: Page, body: str) -> str:
+    """Give each SVG its own width and height, so that the text does not jump when it arrives."""
+
+    def add_size(match: re.Match[str]) -> str:
+        size = _svg_size(page.path.parent / match[1]) if match[1].endswith(".svg") else None
+        return match[0] if size is None else f'{match[0]} width="{size[0]}" height="{size[1]}"'
+
+    return IMAGE.sub(add_size, body)
+
+
+@cache
+def _svg_size(path: Path) -> tuple[int, int] | None:
+    """Return an SVG's size in CSS pixels, or ``None`` where it does not say."""
+    try:
+        _, element = next(ET.iterparse(path, events=("start",)))
+    except (OSError, ET.ParseError):
+        return None
+    sizes = [re.fullmatch(r"([\d.]+)(px|pt|)", element.get(name, "")) for name in ("width", "height")]
+    if not all(sizes):
+        return None
+    per_unit = {"px": 1.0, "": 1.0, "pt": 4 / 3}
+    width, height = (round(float(size[1]) * per_unit[size[2]]) for size in sizes if size)
+    return width, height

@@ -1,0 +1,87 @@
+"""Makes the search index of one language: a list of sections with their text, as a script.
+
+A script, since a page opened from a file may not fetch one. What the reader types is looked for as a substring (see
+site.js): Chinese has no spaces between words, and a search for words would miss most of them.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable
+from html.parser import HTMLParser
+from typing import Final
+
+__all__ = ["SearchEntry", "index_page", "render_index"]
+
+# (link from the site's root, page title, section heading, text)
+SearchEntry = tuple[str, str, str, str]
+
+HEADINGS: Final = frozenset({"h2", "h3", "h4", "h5", "h6"})
+SILENT: Final = frozenset({"script", "style", "annotation"})
+INLINE: Final = frozenset({"a", "b", "code", "em", "i", "mark", "span", "strong", "sub", "sup", "mi", "mo", "mn"})
+
+
+class _Sections(HTMLParser):
+    """Collects a page's text, section by section."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.sections: list[tuple[str, list[str], list[str]]] = [("", [], [])]
+        self._in_heading = False
+        self._silent = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        if tag in SILENT:
+            self._silent += 1
+        elif tag in HEADINGS and attributes.get("id"):
+            self.sections.append((str(attributes["id"]), [], []))
+            self._in_heading = True
+        elif tag not in INLINE:
+            self._add(" ")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in SILENT:
+            self._silent -= 1
+        elif tag in HEADINGS:
+            self._in_heading = False
+        elif tag not in INLINE:
+            self._add(" ")
+
+    def handle_data(self, data: str) -> None:
+        self._add(data)
+
+    def _add(self, text: str) -> None:
+        if not self._silent:
+            _, heading, body = self.sections[-1]
+            (heading if self._in_heading else body).append(text)
+
+
+def index_page(href: str, title: str, body: str) -> list[SearchEntry]:
+    """Return the sections of one page; ``body`` is its rendered HTML.
+
+    Examples
+    --------
+    >>> index_page("a.html", "A", '<p>one</p><h2 id="s">Two</h2><p>th&lt;ree</p>')
+    [('a.html', 'A', '', 'one'), ('a.html#s', 'A', 'Two', 'th<ree')]
+    """
+    parser = _Sections()
+    parser.feed(body)
+    parser.close()
+    return [
+        (f"{href}#{anchor}" if anchor else href, title, _tidy(heading), _tidy(text))
+        for anchor, heading, text in parser.sections
+        if anchor or _tidy(text)
+    ]
+
+
+def render_index(entries: Iterable[SearchEntry]) -> str:
+    """Return the script that hands the entries to site.js."""
+    data = json.dumps(list(entries), ensure_ascii=False, separators=(",", ":"))
+    return f"window.siteSearchIndex = {data};\n"
+
+
+def _tidy(pieces: list[str]) -> str:
+    # NFKC, as site.js does with the question: full-width letters and digits are found by their common forms.
+    return " ".join(unicodedata.normalize("NFKC", "".join(pieces)).split())

@@ -1,0 +1,257 @@
+// The site's behaviour: theme, menu, search, tabs, copy buttons, table of contents. Everything reads without it.
+(() => {
+  "use strict";
+  const root = document.documentElement;
+  const one = (selector, within = document) => within.querySelector(selector);
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+  const make = (tag, properties = {}) => Object.assign(document.createElement(tag), properties);
+
+  function themeButton() {
+    const button = one(".theme-button");
+    const show = () => button.setAttribute("aria-pressed", String(root.dataset.theme === "dark"));
+    button.addEventListener("click", () => {
+      root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
+      try {
+        localStorage.setItem("theme", root.dataset.theme);
+      } catch {
+        // storage is switched off: the choice lasts as long as the page
+      }
+    });
+    new MutationObserver(show).observe(root, { attributeFilter: ["data-theme"] });
+    show();
+  }
+
+  function menuButton() {
+    const button = one(".menu-button");
+    const sidebar = one("#sidebar");
+    if (!button || !sidebar) return;
+    const set = (open) => {
+      sidebar.classList.toggle("open", open);
+      button.setAttribute("aria-expanded", String(open));
+    };
+    button.addEventListener("click", () => set(!sidebar.classList.contains("open")));
+    addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && sidebar.classList.contains("open")) {
+        set(false);
+        button.focus();
+      }
+    });
+    const here = one('[aria-current="page"]', sidebar);
+    if (here && here.offsetTop > sidebar.clientHeight) sidebar.scrollTop = here.offsetTop - 80;
+  }
+
+  // Search: every word that was typed must occur, as a substring, in a section's title or text.
+  function search() {
+    const box = one(".search");
+    const input = one("input", box);
+    const results = one(".search-results", box);
+    const status = one(".search-status", box);
+    const list = one("ul", box);
+    const fold = (text) => text.normalize("NFKC").toLowerCase();
+    let sections = null;
+
+    const load = () => {
+      load.done ??= new Promise((resolve, reject) => {
+        const script = make("script", { src: box.dataset.index, onload: resolve, onerror: reject });
+        document.head.append(script);
+      }).then(() => {
+        sections = window.siteSearchIndex.map(([href, title, heading, text]) => {
+          return { href, title, heading, text, top: fold(`${title} ${heading}`), body: fold(text) };
+        });
+      });
+      return load.done;
+    };
+
+    const score = (section, words) => {
+      let sum = 0;
+      for (const word of words) {
+        const n = section.body.split(word).length - 1;
+        const inTop = section.top.includes(word);
+        if (!n && !inTop) return 0;
+        sum += Math.min(n, 5) + (inTop ? 10 : 0);
+      }
+      return sum;
+    };
+
+    // Splits the text at the words found and marks them: as text nodes, so that nothing in it becomes markup.
+    const excerpt = (section, words) => {
+      const found = words.map((word) => section.body.indexOf(word)).filter((at) => at >= 0);
+      // Folding may change a text's length; then its beginning has to do.
+      const same = section.body.length === section.text.length;
+      const start = same && found.length ? Math.max(0, Math.min(...found) - 24) : 0;
+      const piece = section.text.slice(start, start + 110);
+      const element = make("small");
+      element.append(start ? "…" : "");
+      const folded = fold(piece);
+      let at = 0;
+      while (same && at < piece.length) {
+        const next = words
+          .map((word) => [folded.indexOf(word, at), word.length])
+          .filter(([where]) => where >= 0)
+          .sort((a, b) => a[0] - b[0] || b[1] - a[1])[0];
+        if (!next) break;
+        element.append(piece.slice(at, next[0]), make("mark", { textContent: piece.slice(next[0], next[0] + next[1]) }));
+        at = next[0] + next[1];
+      }
+      element.append(piece.slice(at), start + 110 < section.text.length ? "…" : "");
+      return element;
+    };
+
+    const close = () => {
+      results.hidden = true;
+    };
+
+    const update = async () => {
+      const words = fold(input.value).split(/\s+/).filter(Boolean);
+      if (!words.length) return close();
+      await load();
+      const hits = sections
+        .map((section) => ({ section, points: score(section, words) }))
+        .filter((hit) => hit.points)
+        .sort((a, b) => b.points - a.points);
+      list.replaceChildren(
+        ...hits.slice(0, 20).map(({ section }) => {
+          const link = make("a", { href: box.dataset.root + section.href });
+          const name = section.heading ? `${section.title} › ${section.heading}` : section.title;
+          link.append(make("strong", { textContent: name }), excerpt(section, words));
+          const item = make("li");
+          item.append(link);
+          return item;
+        }),
+      );
+      status.textContent = hits.length ? `${hits.length} ${box.dataset.found}` : box.dataset.nothing;
+      results.hidden = false;
+    };
+
+    input.disabled = false;
+    input.addEventListener("focus", () => load().catch(() => {}));
+    input.addEventListener("input", () => update().catch(close));
+    box.addEventListener("keydown", (event) => {
+      const links = all("a", list);
+      const at = links.indexOf(document.activeElement);
+      if (event.key === "Escape") {
+        close();
+        input.focus();
+      } else if (event.key === "ArrowDown" && links.length && !results.hidden) {
+        event.preventDefault();
+        links[Math.min(at + 1, links.length - 1)].focus();
+      } else if (event.key === "ArrowUp" && at >= 0) {
+        event.preventDefault();
+        (links[at - 1] ?? input).focus();
+      } else if (event.key === "Enter" && event.target === input && links.length && !results.hidden) {
+        links[0].click();
+      }
+    });
+    addEventListener("click", (event) => {
+      if (!box.contains(event.target)) close();
+    });
+    box.addEventListener("focusout", (event) => {
+      if (event.relatedTarget && !box.contains(event.relatedTarget)) close();
+    });
+  }
+
+  // The ARIA tabs pattern: arrows move, Home and End jump, only the chosen tab is in the tab order.
+  function tabsets() {
+    for (const set of all(".tabset")) {
+      const tabs = all(':scope > [role="tablist"] > [role="tab"]', set);
+      const panels = all(":scope > .tab-panel", set);
+      const choose = (chosen) => {
+        tabs.forEach((tab, i) => {
+          tab.setAttribute("aria-selected", String(i === chosen));
+          tab.tabIndex = i === chosen ? 0 : -1;
+          panels[i].classList.toggle("not-chosen", i !== chosen);
+        });
+      };
+      tabs.forEach((tab, i) => {
+        tab.addEventListener("click", () => choose(i));
+        tab.addEventListener("keydown", (event) => {
+          const n = tabs.length;
+          const to = { ArrowRight: (i + 1) % n, ArrowLeft: (i + n - 1) % n, Home: 0, End: n - 1 }[event.key];
+          if (to === undefined) return;
+          event.preventDefault();
+          choose(to);
+          tabs[to].focus();
+        });
+      });
+      // A link to something inside a panel opens that panel.
+      const reveal = () => {
+        const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+        const at = panels.findIndex((panel) => panel.contains(target));
+        if (target && at >= 0) {
+          choose(at);
+          target.scrollIntoView();
+        }
+      };
+      addEventListener("hashchange", reveal);
+      reveal();
+    }
+  }
+
+  function copyButtons() {
+    const { copy, copied, copyCode } = one("main").dataset;
+    for (const block of all("main pre")) {
+      const button = make("button", { type: "button", className: "copy-button", textContent: copy });
+      button.setAttribute("aria-label", copyCode);
+      button.addEventListener("click", async () => {
+        const code = one("code", block) ?? block;
+        try {
+          await navigator.clipboard.writeText(code.textContent);
+        } catch {
+          // no clipboard here: leave the code selected, ready for the reader's own keys
+          getSelection().selectAllChildren(code);
+          return;
+        }
+        button.textContent = copied;
+        setTimeout(() => (button.textContent = copy), 1500);
+      });
+      const frame = make("div", { className: "code-frame" });
+      block.replaceWith(frame);
+      frame.append(block, button);
+    }
+  }
+
+  // What scrolls sideways must be reachable by keyboard.
+  function scrollFrames() {
+    const frames = all(".equation-body");
+    const update = () => {
+      for (const frame of frames) {
+        if (frame.scrollWidth > frame.clientWidth) frame.tabIndex = 0;
+        else frame.removeAttribute("tabindex");
+      }
+    };
+    addEventListener("resize", update);
+    update();
+  }
+
+  function tableOfContents() {
+    const links = all(".toc a");
+    const headings = links.map((link) => document.getElementById(decodeURIComponent(link.hash.slice(1))));
+    if (!links.length) return;
+    let waiting = false;
+    const update = () => {
+      waiting = false;
+      let current = -1;
+      headings.forEach((heading, i) => {
+        if (heading && heading.getBoundingClientRect().top < 120) current = i;
+      });
+      links.forEach((link, i) => {
+        if (i === current) link.setAttribute("aria-current", "true");
+        else link.removeAttribute("aria-current");
+      });
+    };
+    const later = () => {
+      if (!waiting) requestAnimationFrame(update);
+      waiting = true;
+    };
+    addEventListener("scroll", later, { passive: true });
+    update();
+  }
+
+  themeButton();
+  menuButton();
+  search();
+  tabsets();
+  copyButtons();
+  scrollFrames();
+  tableOfContents();
+})();

@@ -1,0 +1,148 @@
+"""Renders a whole website with packages alone: pages, styles, scripts, fonts, search index, copied files.
+
+Writes only into the folder it is given. The caller (:mod:`adapterbook.site.renderer`) puts that folder in place.
+"""
+
+from __future__ import annotations
+
+import html
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from ...errors import RenderError
+from ..navigation import read_navbar, read_sidebars
+from ..pandoc import each_element
+from ..project import N_WORKERS, Page, Project
+from .html import Frame, render_body, render_page, words_of
+from .search import index_page, render_index
+from .webfonts import write_fonts
+
+__all__ = ["write_site"]
+
+HERE: Final = Path(__file__).parent
+ASSETS: Final = ("site.css", "site.js", "theme.js")
+
+
+def write_site(project: Project, folder: Path) -> None:
+    """Write the site of ``project`` into the empty ``folder``.
+
+    Raises
+    ------
+    RenderError
+        With the problems of all pages.
+    """
+    frame = Frame(project, read_navbar(project), read_sidebars(project))
+    bodies, problems = {}, []
+    with ThreadPoolExecutor(N_WORKERS) as pool:
+        futures = {source: pool.submit(render_body, page) for source, page in project.pages.items()}
+        for source, future in futures.items():
+            try:
+                bodies[source] = future.result()
+            except RenderError as error:
+                problems.append(str(error))
+    if problems:
+        raise RenderError(f"{project.root}: {len(problems)} pages cannot be rendered:", problems)
+    pages = {source: render_page(page, bodies[source], frame) for source, page in project.pages.items()}
+    for source, page in project.pages.items():
+        _write(folder / page.href, pages[source])
+    assets = folder / "assets"
+    assets.mkdir(exist_ok=True)
+    for name in ASSETS:
+        shutil.copyfile(HERE / name, assets / name)
+    for language in {page.language for page in project.pages.values()}:
+        entries = [
+            entry
+            for source, page in project.pages.items()
+            if page.language == language
+            for entry in index_page(page.href, page.title, bodies[source].body)
+        ]
+        _write(assets / f"search-{language}.js", render_index(entries))
+    written = "".join(word for language in ("zh-TW", "en") for word in words_of(language).values())
+    write_fonts(pages, project.pages, written, assets)
+    _copy_files(project, folder)
+    _write_extras(project, folder)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+
+
+def _copy_files(project: Project, folder: Path) -> None:
+    """Copy the resources that ``_quarto.yml`` names and every local file that a page shows or links to."""
+    wanted = {
+        path for pattern in project.config["project"].get("resources") or () for path in project.root.glob(pattern)
+    }
+    if favicon := project.website.get("favicon"):
+        wanted.add(project.root / str(favicon))
+    for page in project.pages.values():
+        wanted.update(_linked_files(page))
+    root = project.root.resolve()
+    for path in sorted(wanted):
+        source = path.resolve()
+        if not source.is_relative_to(root):
+            raise RenderError(f"{path}: a page or _quarto.yml names a file outside the project; move it inside")
+        destination = folder / source.relative_to(root)
+        if source.is_dir():
+            shutil.copytree(source, destination, dirs_exist_ok=True)
+        elif source.is_file():
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, destination)
+
+
+def _linked_files(page: Page) -> set[Path]:
+    files = set()
+    for element in each_element(page.tree["blocks"]):
+        if element["t"] in ("Image", "Link"):
+            target = urlsplit(element["c"][2][0])
+            path = page.path.parent / unquote(target.path)
+            if not target.scheme and not target.netloc and target.path and path.suffix != ".qmd" and path.is_file():
+                files.add(path)
+    return files
+
+
+def _write_extras(project: Project, folder: Path) -> None:
+    """Write what web servers look for: a page for lost visitors, and the site's map where its address is known."""
+    base = str(project.website.get("site-url") or "").rstrip("/")
+    home = f"{base}/" if base else "./"
+    title = html.escape(str(project.website.get("title", "")))
+    if not (folder / "404.html").exists():
+        _write(folder / "404.html", NOT_FOUND.format(title=title, home=html.escape(home)))
+    if base:
+        urls = "".join(
+            f"<url><loc>{html.escape(f'{base}/{page.href}')}</loc></url>\n" for page in project.pages.values()
+        )
+        _write(folder / "sitemap.xml", SITEMAP.format(urls=urls))
+        _write(folder / "robots.txt", f"Sitemap: {base}/sitemap.xml\n")
+
+
+# A server shows this under any address, so it can rely on no file beside it.
+NOT_FOUND: Final = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>Not found 找不到網頁 – {title}</title>
+<style>
+:root {{ color-scheme: light dark; background: Canvas; color: CanvasText; font: 1.1rem/1.7 system-ui, sans-serif; }}
+body {{ max-width: 32rem; margin: 20vh auto; padding: 0 1.5rem; }}
+</style>
+</head>
+<body>
+<main>
+<h1>404</h1>
+<p lang="zh-TW">這裡沒有網頁。請<a href="{home}">回到首頁</a>。</p>
+<p>There is no page here. Please <a href="{home}">go to the front page</a>.</p>
+</main>
+</body>
+</html>
+"""
+
+SITEMAP: Final = """<?xml version="1.0" encoding="UTF-8"?>
+<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">
+{urls}</urlset>
+"""

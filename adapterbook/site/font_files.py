@@ -1,0 +1,142 @@
+"""Cuts the fonts down to the characters that the pages use: woff2 for the web, static weights for the PDF.
+
+Finding the fonts is :mod:`adapterbook.fonts`' task. Without a Chinese font nothing is written and a warning says so:
+readers' systems mostly have one of their own.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from fontTools import subset
+from fontTools.ttLib import TTFont
+from fontTools.varLib import instancer
+
+from ..errors import RenderError
+from ..fonts import MATH, TEXT, FontPlace, find_font
+
+__all__ = ["select_cjk", "write_math_font", "write_pdf_fonts", "write_web_font"]
+
+FAMILY: Final = "Noto Sans TC"
+WEIGHTS: Final = {"Regular": 400, "Bold": 700}
+HERE: Final = Path(__file__).parent
+# Files whose words get into a PDF beside the document's own: labels of figures, titles of callouts.
+SOURCES_OF_WORDS: Final = (HERE / "typst" / "typst-template.typ", HERE / "embedded" / "qmd.lua")
+# Letters, digits and punctuation that a number or a label may add.
+ALWAYS: Final = "".join(map(chr, range(0x20, 0x7F))) + "–—‘’“”…·「」『』《》〈〉（）：；，。、！？％＋－＝"
+# Letters as mathematics sets them: pandoc writes x, the browser shows 𝑥.
+MATH_LETTERS: Final = [*range(0x20, 0x7F), *range(0x391, 0x3CA), *range(0x1D434, 0x1D468), *range(0x1D6FC, 0x1D714)]
+
+
+def select_cjk(text: str) -> str:
+    """Return the distinct characters of ``text`` for which a Chinese font is needed, sorted.
+
+    Examples
+    --------
+    >>> select_cjk("LoRA 與 IA³：學習率 2e-4，學")
+    '學率習與：，'
+    """
+    return "".join(sorted({character for character in text if ord(character) >= 0x2E80 and character.isprintable()}))
+
+
+def write_web_font(characters: str, path: Path) -> bool:
+    """Write a woff2 of the Chinese text font, weights 400 to 700, that holds ``characters``.
+
+    Returns
+    -------
+    bool
+        Whether a font was found and written.
+    """
+    source = _find_or_warn(TEXT, "the site relies on the reader's own Chinese font")
+    if source is None or not characters:
+        return False
+    with _subset(source, map(ord, characters)) as font:
+        if "fvar" in font:
+            instancer.instantiateVariableFont(font, {"wght": (400, 700)}, inplace=True)
+        font.flavor = "woff2"
+        font.save(path)
+    return True
+
+
+def write_math_font(text: str, path: Path) -> bool:
+    """Write a woff2 of STIX Two Math with the characters of ``text``, the text of all formulas, if there are any."""
+    source = _find_or_warn(MATH, "formulas use the reader's own math font")
+    if source is None or not text:
+        return False
+    with _subset(source, [*MATH_LETTERS, *map(ord, text)]) as font:
+        font.flavor = "woff2"
+        font.save(path)
+    return True
+
+
+def write_pdf_fonts(text: str, folder: Path) -> None:
+    """Write static Regular and Bold instances of Noto Sans TC with the characters of ``text`` into ``folder``.
+
+    Typst draws a variable font at its default weight, which is Thin for this one: the strokes come out as hairlines.
+    """
+    source = _find_or_warn(TEXT, "the PDF will lack Chinese characters")
+    if source is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = sorted(set(map(ord, ALWAYS + text + select_cjk(text_of_files(SOURCES_OF_WORDS)))))
+    for style, weight in WEIGHTS.items():
+        path = folder / f"NotoSansTC-{style}.ttf"
+        partial = path.with_suffix(".partial")
+        with _subset(source, wanted) as font:
+            if "fvar" in font:
+                instancer.instantiateVariableFont(font, {"wght": weight}, inplace=True)
+            _name_instance(font, style, weight)
+            font.save(partial)
+        partial.replace(path)
+
+
+def _find_or_warn(place: FontPlace, consequence: str) -> Path | None:
+    path = find_font(place)
+    if path is None:
+        package = place.package.replace("_", "-")
+        warnings.warn(
+            f"no font found: {consequence}; pip install {package}, or set {place.variable} to a font file", stacklevel=3
+        )
+    return path
+
+
+def _subset(source: Path, codepoints: Iterable[int]) -> TTFont:
+    options = subset.Options()
+    options.layout_features = ["*"]  # alternates and MATH variants of the kept glyphs; unused ones go
+    options.notdef_outline = True
+    options.desubroutinize = True
+    options.drop_tables += ["vhea", "vmtx", "VORG", "VVAR"]  # nothing here is set vertically
+    options.name_IDs = ["*"]
+    font = subset.load_font(str(source), options)
+    subsetter = subset.Subsetter(options)
+    subsetter.populate(unicodes=list(codepoints))
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
+    subsetter.subset(font)
+    return font
+
+
+def _name_instance(font: Any, style: str, weight: int) -> None:
+    """Give a static instance the names and the weight by which Typst tells regular from bold."""
+    for record in [record for record in font["name"].names if record.nameID in (1, 2, 3, 4, 6, 16, 17, 21, 22, 25)]:
+        font["name"].removeNames(nameID=record.nameID)
+    names = {1: FAMILY, 2: style, 3: f"{FAMILY} {style}", 4: f"{FAMILY} {style}", 6: f"NotoSansTC-{style}"}
+    for name_id, text in names.items():
+        font["name"].setName(text, name_id, 3, 1, 0x409)
+    font["OS/2"].usWeightClass = weight
+    bold = style == "Bold"
+    font["OS/2"].fsSelection = (font["OS/2"].fsSelection & ~0b1100001) | (0b100000 if bold else 0b1000000)
+    font["head"].macStyle = 1 if bold else 0
+    if "STAT" in font:
+        del font["STAT"]
+
+
+def text_of_files(paths: Iterable[Path]) -> str:
+    """Return all text of some files, for the characters in it."""
+    try:
+        return "".join(path.read_text("utf-8") for path in paths)
+    except OSError as error:
+        raise RenderError(f"{error.filename}: cannot be read: {error.strerror}") from error

@@ -1,0 +1,189 @@
+"""Reads a Quarto website project: ``_quarto.yml``, its metadata files, and the pages with their front matter.
+
+Both renderers and the checks see the project through this module, so they agree on what is a page and what its
+metadata are. It follows Quarto's rules (deep merge, lists appended, ``_metadata.yml`` folder by folder) for the keys
+that AdapterBook's pages use; it renders and writes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from ..errors import RenderError
+from .pandoc import Element, parse_markdown, plain_title
+
+__all__ = ["N_WORKERS", "Page", "Project", "merge_metadata", "read_front_matter", "read_project"]
+
+FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\n(?P<yaml>.*?)^---[ \t]*$\n?", re.DOTALL | re.MULTILINE)
+# pandoc is a program of its own, so threads suffice; more than the cores of a small machine would only queue.
+N_WORKERS: Final = 4
+
+
+@dataclass(frozen=True)
+class Page:
+    """One ``.qmd`` file.
+
+    ``source`` is its path from the project's root, with slashes; ``metadata`` the front matter over what
+    ``_metadata.yml`` and ``_quarto.yml`` say; ``text`` the whole file; ``path`` where it lies on disk.
+    """
+
+    source: str
+    path: Path
+    metadata: Mapping[str, Any]
+    text: str
+
+    @cached_property
+    def tree(self) -> Element:
+        """Pandoc's document tree of the page, read on first use."""
+        return parse_markdown(self.text, page=self.source)
+
+    @cached_property
+    def title(self) -> str:
+        """The title as plain text, for menus and the browser's tab."""
+        return plain_title(str(self.metadata.get("title", "")), page=self.source) or Path(self.source).stem
+
+    @property
+    def language(self) -> str:
+        return str(self.metadata.get("lang", "en"))
+
+    @property
+    def href(self) -> str:
+        """Where the rendered page lies, from the site's root."""
+        return self.source.removesuffix(".qmd") + ".html"
+
+    def line_of(self, text: str) -> int | None:
+        """Return the number of the first line that holds ``text``, from 1, or ``None``."""
+        at = self.text.find(text)
+        return None if at < 0 else self.text.count("\n", 0, at) + 1
+
+
+@dataclass(frozen=True)
+class Project:
+    """A website project: its folder, its merged configuration, and its pages by source path."""
+
+    root: Path
+    config: Mapping[str, Any]
+    pages: Mapping[str, Page]
+
+    @property
+    def output_dir(self) -> Path:
+        return self.root / str(self.config["project"].get("output-dir", "_site"))
+
+    @property
+    def website(self) -> Mapping[str, Any]:
+        return self.config.get("website") or {}
+
+    def page_at(self, page: Page, target: str) -> Page | None:
+        """Return the page that a relative link ``target`` of ``page`` leads to, or ``None``."""
+        found = (page.path.parent / target).resolve()
+        if not found.is_relative_to(self.root.resolve()):
+            return None
+        return self.pages.get(found.relative_to(self.root.resolve()).as_posix())
+
+
+def read_project(root: Path) -> Project:
+    """Read the website project in ``root``.
+
+    Raises
+    ------
+    RenderError
+        If ``_quarto.yml`` is missing or not YAML, a page's front matter is not YAML, or no page is found.
+    """
+    config_path = root / "_quarto.yml"
+    if not config_path.is_file():
+        raise RenderError(f"{config_path}: expected a Quarto website project, found no such file; run `make pages`")
+    config = _read_yaml(config_path)
+    for name in config.get("metadata-files") or ():
+        path = root / str(name)
+        if not path.is_file():
+            raise RenderError(f"{config_path}: metadata-files names {name}, which is not there; run `make pages`")
+        config = merge_metadata(config, _read_yaml(path))
+    if not isinstance(config.get("project"), dict):
+        raise RenderError(f"{config_path}: expected a `project:` mapping, found {config.get('project')!r}")
+    inherited = {key: value for key, value in config.items() if key not in ("project", "website", "metadata-files")}
+    paths = _find_sources(root, config["project"])
+    pages = {page.source: page for page in (_read_page(root, path, inherited) for path in paths)}
+    if not pages:
+        raise RenderError(f"{config_path}: no page matches project.render; run `make pages`")
+    with ThreadPoolExecutor(N_WORKERS) as pool:  # fills each page's `tree`, which everything later needs
+        list(pool.map(lambda page: page.tree, pages.values()))
+    return Project(root=root, config=config, pages=pages)
+
+
+def merge_metadata(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``over`` merged in as Quarto does: mappings deeply, lists appended, the rest replaced.
+
+    Examples
+    --------
+    >>> merge_metadata({"a": {"b": 1}, "l": [1]}, {"a": {"c": 2}, "l": [1, 2]})
+    {'a': {'b': 1, 'c': 2}, 'l': [1, 2]}
+    """
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            merged[key] = merge_metadata(old, value)
+        elif isinstance(old, list) and isinstance(value, list):
+            merged[key] = [*old, *(item for item in value if item not in old)]
+        else:
+            merged[key] = value
+    return merged
+
+
+def _find_sources(root: Path, settings: Mapping[str, Any]) -> list[Path]:
+    """Return the pages that ``project.render`` names, without duplicates, in its order."""
+    output = root / str(settings.get("output-dir", "_site"))
+    found: dict[Path, None] = {}
+    for pattern in settings.get("render") or ["**/*.qmd"]:
+        exclude = str(pattern).startswith("!")
+        for path in sorted(root.glob(str(pattern).removeprefix("!"))):
+            if exclude:
+                found.pop(path, None)
+            elif path.suffix == ".qmd" and not path.is_relative_to(output) and not _is_hidden(path.relative_to(root)):
+                found[path] = None
+    return list(found)
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(("_", ".")) for part in path.parts)
+
+
+def _read_page(root: Path, path: Path, inherited: Mapping[str, Any]) -> Page:
+    source = path.relative_to(root)
+    metadata = dict(inherited)
+    for folder in reversed(source.parents[:-1]):
+        if (shared := root / folder / "_metadata.yml").is_file():
+            metadata = merge_metadata(metadata, _read_yaml(shared))
+    text = path.read_text("utf-8")
+    metadata = merge_metadata(metadata, read_front_matter(text, source.as_posix()))
+    return Page(source=source.as_posix(), path=path, metadata=metadata, text=text)
+
+
+def read_front_matter(text: str, name: str) -> dict[str, Any]:
+    """Return the YAML between the first two ``---`` of a page; ``name`` is how an error calls the page."""
+    match = FRONT_MATTER.match(text)
+    return _parse_yaml(match["yaml"], f"{name}: front matter") if match else {}
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    return _parse_yaml(path.read_text("utf-8"), str(path))
+
+
+def _parse_yaml(text: str, name: str) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RenderError(f"{name}: not valid YAML: {error}") from error
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise RenderError(f"{name}: expected a mapping, found {type(value).__name__}")
+    return value

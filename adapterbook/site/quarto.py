@@ -1,0 +1,141 @@
+"""Renders with the Quarto command line, where it is installed.
+
+Quarto works in folders of its own making: a new output folder that is put in place when it is complete, and for a PDF
+a copy of the document and its pictures, so that nothing is left in the project and Typst may read all it needs.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from ..errors import RenderError
+from .document import find_images, find_root, font_folders, read_document
+from .project import merge_metadata, read_project
+from .swap import fresh_folder
+
+__all__ = ["OLDEST", "TRIED", "QuartoRenderer", "find_quarto", "parse_version"]
+
+OLDEST: Final = (1, 4)  # the first that renders Typst
+TRIED: Final = (1, 9)  # the oldest of those the pages were tried with
+N_TAIL_LINES: Final = 30
+TEMPLATE_FOLDER: Final = Path(__file__).parent / "typst"
+PARTIALS: Final = ("typst-template.typ", "typst-show.typ")
+
+
+def find_quarto() -> str | None:
+    """Return the path of the ``quarto`` command, or ``None``."""
+    return shutil.which("quarto")
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """Return a version as numbers.
+
+    Examples
+    --------
+    >>> parse_version("1.10.18")
+    (1, 10, 18)
+    >>> parse_version("no version")
+    (0,)
+    """
+    match = re.match(r"\d+(\.\d+)*", text.strip())
+    return tuple(int(part) for part in match[0].split(".")) if match else (0,)
+
+
+class QuartoRenderer:
+    """Renders with ``quarto render``."""
+
+    name = "quarto"
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+        self.version = self._run(["--version"], Path.cwd()).strip()
+
+    def render_site(self, project: Path) -> None:
+        """Render the website project into its output folder, complete or not at all."""
+        root = project.resolve()
+        final = read_project(root).output_dir
+        with fresh_folder(final) as folder:
+            # Quarto joins an output folder to the project's, so it gets one relative to it.
+            self._run(["render", ".", "--output-dir", str(folder.relative_to(root))], root)
+            if not (folder / "index.html").is_file():
+                raise RenderError(f"{project}: quarto render ended well but wrote no index.html; see its output")
+
+    def render_pdf(self, document: Path, output: Path) -> None:
+        """Set one combined document as a PDF with Quarto's Typst format and our template."""
+        with tempfile.TemporaryDirectory(prefix="adapterbook-pdf-") as folder:
+            stage = Path(folder)
+            staged = _stage_document(document.resolve(), stage)
+            self._run(["render", staged.relative_to(stage).as_posix(), "--to", "typst"], stage)
+            made = staged.with_suffix(".pdf")
+            if not made.is_file():
+                raise RenderError(f"{document}: quarto render ended well but made no {made.name}; see its output")
+            output.parent.mkdir(parents=True, exist_ok=True)
+            partial = output.with_name(output.name + ".partial")
+            shutil.copyfile(made, partial)
+            partial.replace(output)
+
+    def _run(self, arguments: Sequence[str], folder: Path) -> str:
+        try:
+            answer = subprocess.run(
+                [self._command, *arguments],
+                cwd=folder,
+                capture_output=True,
+                stdin=subprocess.DEVNULL,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                check=False,
+            )
+        except OSError as error:
+            raise RenderError(f"{self._command}: cannot be run: {error.strerror}; try RENDERER=embedded") from error
+        if answer.returncode != 0:
+            tail = (answer.stderr.strip() or answer.stdout.strip()).splitlines()[-N_TAIL_LINES:]
+            raise RenderError(f"quarto {' '.join(arguments)} failed with {answer.returncode}:", tail)
+        return answer.stdout
+
+
+def _stage_document(document: Path, stage: Path) -> Path:
+    """Copy a document and what it needs into ``stage``, a project of its own, and return the copy.
+
+    Typst reads nothing outside a project's folder, and the pictures lie beside the document's folder, not in it.
+    """
+    page = read_document(document)
+    root = find_root(page)
+    folders = [folder.resolve() for folder in font_folders(page) if folder.is_dir()]
+    for path in (document, *find_images(page), *(font for folder in folders for font in folder.iterdir())):
+        source = path.resolve()
+        if not source.is_relative_to(root):
+            root = Path(*_common_parts(root, source))
+    for path in (document, *find_images(page), *(font for folder in folders for font in folder.iterdir())):
+        copy = stage / path.resolve().relative_to(root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    staged = stage / document.relative_to(root)
+    own = document.parent / "_quarto.yml"
+    config = yaml.safe_load(own.read_text("utf-8")) if own.is_file() else {}
+    config = merge_metadata(
+        {"project": {"type": "default"}, "format": {"typst": {"template-partials": list(PARTIALS)}}}, config or {}
+    )
+    (stage / "_quarto.yml").write_text(yaml.safe_dump(config, allow_unicode=True), "utf-8")
+    for name in PARTIALS:
+        # Quarto takes a path in _quarto.yml from the project's folder, older ones from the document's: serve both.
+        for folder in {stage, staged.parent}:
+            shutil.copyfile(TEMPLATE_FOLDER / name, folder / name)
+    return staged
+
+
+def _common_parts(one: Path, other: Path) -> list[str]:
+    parts = []
+    for a, b in zip(one.parts, other.parts, strict=False):
+        if a != b:
+            break
+        parts.append(a)
+    return parts

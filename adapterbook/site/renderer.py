@@ -1,0 +1,126 @@
+"""The one interface to both renderers, the choice between them, and the whole way from pages to a published folder.
+
+Knows nothing of how a page is rendered: see :mod:`.quarto` and :mod:`.embedded`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import RenderError
+from .check import PDF_SOURCES, check_project
+from .embedded import EmbeddedRenderer
+from .font_files import text_of_files, write_pdf_fonts
+from .links import find_site_problems
+from .project import read_project
+from .quarto import OLDEST, TRIED, QuartoRenderer, find_quarto, parse_version
+
+__all__ = ["Renderer", "build_site", "choose_renderer"]
+
+
+class Renderer(Protocol):
+    """What turns a website project into a site, and a combined document into a PDF."""
+
+    @property
+    def name(self) -> str:
+        """``"quarto"`` or ``"embedded"``."""
+
+    @property
+    def version(self) -> str:
+        """The version of the program that does the work."""
+
+    def render_site(self, project: Path) -> None:
+        """Render the project into its output folder, complete or not at all; raise RenderError."""
+
+    def render_pdf(self, document: Path, output: Path) -> None:
+        """Render one document as a PDF, complete or not at all; raise RenderError."""
+
+
+def choose_renderer(name: str = "auto") -> Renderer:
+    """Return the renderer of that name.
+
+    Parameters
+    ----------
+    name : str
+        ``"quarto"``, ``"embedded"``, or ``"auto"``: Quarto where it is on the PATH in a version that serves (a warning
+        where that is older than those tried), else the embedded one.
+
+    Raises
+    ------
+    RenderError
+        If there is no renderer of that name, or Quarto is asked for and missing or too old.
+    """
+    if name == "embedded":
+        return EmbeddedRenderer()
+    if name not in ("auto", "quarto"):
+        raise RenderError(f"RENDERER={name}: expected auto, quarto or embedded")
+    command = find_quarto()
+    if command is None:
+        if name == "auto":
+            return EmbeddedRenderer()
+        raise RenderError("RENDERER=quarto: no quarto on the PATH; install it, or use RENDERER=embedded")
+    quarto = QuartoRenderer(command)
+    version = parse_version(quarto.version)
+    wanted = ".".join(map(str, OLDEST))
+    if version < OLDEST:
+        if name == "auto":
+            return EmbeddedRenderer()
+        raise RenderError(
+            f"RENDERER=quarto: expected Quarto {wanted} or newer, found {quarto.version}; update it, or use "
+            "RENDERER=embedded"
+        )
+    if version < TRIED:
+        tried = ".".join(map(str, TRIED))
+        warnings.warn(f"Quarto {quarto.version} is older than {tried}, the oldest tried here", stacklevel=2)
+    return quarto
+
+
+def build_site(project: Path, renderer: str = "auto", *, say: Callable[[str], None] = print) -> Path:
+    """Check the pages, render them and the PDFs, and return the folder of the finished site.
+
+    Parameters
+    ----------
+    project : Path
+        The folder with ``_quarto.yml``.
+    renderer : str
+        See :func:`choose_renderer`.
+    say : callable
+        Takes each line of progress.
+
+    Raises
+    ------
+    RenderError
+        If anything is wrong with the pages or their rendering. The site of before stays as it was.
+    """
+    started = time.monotonic()
+    check_project(project)
+    chosen = choose_renderer(renderer)
+    say(f"rendering with {chosen.name} ({chosen.version})")
+    documents = sorted(project.glob(PDF_SOURCES))
+    write_pdf_fonts(text_of_files(documents), project / "report" / "fonts")
+    site = read_project(project).output_dir
+    with tempfile.TemporaryDirectory(prefix="adapterbook-") as folder:
+        # The PDFs first, so that a site is in place only when all of it could be made; copied afterwards, since the
+        # output folder is made anew.
+        pdfs = [Path(folder) / document.with_suffix(".pdf").name for document in documents]
+        for document, pdf in zip(documents, pdfs, strict=True):
+            chosen.render_pdf(document, pdf)
+            say(f"{pdf.name}: {pdf.stat().st_size / 1024:.0f} KiB")
+        chosen.render_site(project)
+        for pdf in pdfs:
+            shutil.copyfile(pdf, site / pdf.name)
+    (site / ".nojekyll").touch()  # GitHub Pages would leave out files whose names begin with an underscore
+    problems = find_site_problems(site)
+    if problems and chosen.name == "embedded":
+        raise RenderError(f"{site}: the rendered site is not sound:", problems)
+    for problem in problems:
+        say(f"warning: {problem}")  # in Quarto's own parts a link may be there for a script alone
+    n_pages = sum(1 for _ in site.rglob("*.html"))
+    say(f"{site}: {n_pages} pages in {time.monotonic() - started:.1f} s")
+    return site

@@ -1,0 +1,212 @@
+"""What the notebook needs around the Trainer: the run's inputs, its metrics and its progress.
+
+Owns what is no call of Transformers or PEFT worth showing; those stand in the notebook. Decides nothing about
+whether a run is due (``runs``), starts no kernel (``execution``) and writes no record (``recording``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import datasets
+import evaluate
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.metrics import accuracy_score, f1_score
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import EvalPrediction
+
+from adapterbook.config import Paths, TrainingConfig, load_adapters, load_study
+from adapterbook.errors import ConfigError, RunError
+from adapterbook.records import (
+    EpochResult,
+    Stamps,
+)
+from adapterbook.runs import Run, compute_stamps, plan_runs
+from adapterbook.sources import FetchedSource, ResolvedSource, fetch_source, resolve_source
+
+__all__ = [
+    "F1",
+    "Accuracy",
+    "PreparedRun",
+    "ProgressFile",
+    "compute_metrics",
+    "current_device",
+    "epoch_results",
+    "logits_of",
+    "prepare_run",
+    "training_kwargs",
+]
+
+PROGRESS_FILE = "progress.jsonl"
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run with everything it needs on this machine.
+
+    Attributes
+    ----------
+    output : Path
+        Folder that the record, the predictions and the adapter are written into.
+    """
+
+    run: Run
+    source: ResolvedSource
+    fetched: FetchedSource
+    stamps: Stamps
+    output: Path
+    device: Literal["cpu", "cuda", "mps"]
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+def prepare_run(
+    source: str, adapter: str, variant: str, seed: int, output: str, root: Path | None = None
+) -> PreparedRun:
+    """Look a run up in the study by its ids, and make this process ready for it.
+
+    On a CPU torch computes with one thread, so that the curves depend neither on the number of cores nor on how many
+    runs go side by side.
+
+    Raises
+    ------
+    ConfigError
+        If the study has no such run.
+    """
+    paths = Paths(root or Path.cwd())
+    study, adapters = load_study(paths.study), load_adapters(paths.experiments / "adapters")
+    if adapter not in adapters or variant not in study.variants:
+        raise ConfigError(f"The study has no run {adapter}/{variant}: its adapters are {', '.join(adapters)}, its "
+                          f"variants {', '.join(study.variants)}.")  # fmt: skip
+    resolved = resolve_source(source, paths)
+    run = next(
+        run
+        for run in plan_runs(study, adapters, resolved.config.name, [seed])
+        if (run.adapter.id, run.variant) == (adapter, variant)
+    )
+    device = current_device()
+    if device == "cpu":
+        torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
+    datasets.disable_progress_bars()
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    stamps = compute_stamps(run, paths, resolved.data_identity())
+    return PreparedRun(run, resolved, fetch_source(resolved), stamps, folder, device)
+
+
+def training_kwargs(training: TrainingConfig) -> dict[str, Any]:
+    """Return the study's training arguments as keyword arguments of ``transformers.TrainingArguments``."""
+    return training.model_dump(exclude_none=True)
+
+
+def current_device() -> Literal["cpu", "cuda", "mps"]:
+    """Return the kind of device that the Trainer will take."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+class Accuracy(evaluate.Metric):  # type: ignore[misc]  # evaluate is untyped
+    """Share of predictions that are right; ``evaluate``'s own is fetched from the Hub, this one is not."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return _metric_info("accuracy", "Share of predictions that equal their reference.")
+
+    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
+        return {"accuracy": float(accuracy_score(references, predictions))}
+
+
+class F1(evaluate.Metric):  # type: ignore[misc]
+    """F1 of the positive class; 0 where it is neither predicted nor there."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return _metric_info("f1", "Harmonic mean of precision and recall of the positive class.")
+
+    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
+        return {"f1": float(f1_score(references, predictions, zero_division=0.0))}
+
+
+def _metric_info(name: str, description: str) -> evaluate.MetricInfo:
+    return evaluate.MetricInfo(
+        description=description,
+        citation="",
+        inputs_description="predictions, references: one int per row, 0 negative or 1 positive",
+        features=datasets.Features({"predictions": datasets.Value("int32"), "references": datasets.Value("int32")}),
+        module_name=name,
+    )
+
+
+def compute_metrics(evaluation: EvalPrediction) -> dict[str, float]:
+    """Return accuracy and F1, for the Trainer.
+
+    Parameters
+    ----------
+    evaluation : EvalPrediction
+        ``predictions``: logits, shape (n, 2), ``label_ids``: shape (n,).
+    """
+    predictions = np.argmax(logits_of(evaluation.predictions), axis=-1)
+    scores: dict[str, float] = {}
+    for metric in (Accuracy(keep_in_memory=True), F1(keep_in_memory=True)):
+        scores |= metric.compute(predictions=predictions, references=evaluation.label_ids)
+    return scores
+
+
+def logits_of(predictions: Any) -> npt.NDArray[np.floating[Any]]:
+    """Return the logits alone: a model may give a tuple of which they are the first."""
+    return np.asarray(predictions[0] if isinstance(predictions, tuple) else predictions)
+
+
+class ProgressFile(TrainerCallback):
+    """Tells the driver how far training is: one JSON line a step in ``progress.jsonl``.
+
+    Stops the run at a loss that is not a number, which the Trainer itself would train on with.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / PROGRESS_FILE
+        self._last: dict[str, float] = {}
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Keep the last losses, and refuse one that is not finite."""
+        logs: dict[str, float] = kwargs.get("logs") or {}
+        for name in ("loss", "eval_loss"):
+            if name in logs:
+                if not math.isfinite(logs[name]):
+                    raise RunError(f"The {name} is {logs[name]} after step {state.global_step}: training diverged.")
+                self._last[name] = logs[name]
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Append one line."""
+        line = {"step": state.global_step, "max_steps": state.max_steps, "epoch": state.epoch, **self._last}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def epoch_results(log_history: Sequence[dict[str, Any]]) -> tuple[EpochResult, ...]:
+    """Turn the Trainer's log into one row per epoch, or per evaluation where that comes more often.
+
+    Examples
+    --------
+    >>> training = {"epoch": 1.0, "loss": 0.7, "learning_rate": 1e-05}
+    >>> evaluation = {"epoch": 1.0, "eval_loss": 0.6, "eval_accuracy": 0.5}
+    >>> (row,) = epoch_results([training, evaluation])
+    >>> row.train_loss, row.validation_loss, row.validation_accuracy
+    (0.7, 0.6, 0.5)
+    """
+    rows: dict[float, dict[str, float | None]] = {}
+    for entry in log_history:
+        names = {"loss": "train_loss", "learning_rate": "learning_rate", "eval_loss": "validation_loss",
+                 "eval_accuracy": "validation_accuracy"}  # fmt: skip
+        found = {name: entry[key] for key, name in names.items() if key in entry}
+        if found:
+            empty: dict[str, float | None] = dict.fromkeys(names.values())
+            rows.setdefault(entry["epoch"], empty).update(found)
+    return tuple(EpochResult.model_validate({"epoch": epoch, **row}) for epoch, row in sorted(rows.items()))

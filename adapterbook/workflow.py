@@ -1,0 +1,180 @@
+"""The steps of ``make``: train what is due, make the pages, make the site.
+
+Owns the order of things and which results a report is about. Everything it does is done by a module named after it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from adapterbook.config import AdapterConfig, Paths, StudyConfig, load_adapters, load_source, load_study
+from adapterbook.display import TrainingDisplay, format_duration
+from adapterbook.errors import RecordError
+from adapterbook.runs import Run, RunStatus, compute_stamps, plan_runs, status_of
+from adapterbook.sources import ResolvedSource, resolve_source
+
+__all__ = ["TrainOutcome", "load_statuses", "make_pages", "make_site", "train"]
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """What `train` did.
+
+    Attributes
+    ----------
+    source : str
+        Name of the source, which is the name of its folder under ``results/``.
+    exit_code : int
+        1 where a run failed, else 0.
+    """
+
+    source: str
+    exit_code: int
+
+
+def train(
+    root: Path, source: str, seeds: Sequence[int] | None, jobs: int | None, cell_timeout_s: float, console: Console
+) -> TrainOutcome:
+    """Train every run that is missing, failed or stale."""
+    paths = Paths(root)
+    study, adapters = _load_study(paths)
+    resolved = resolve_source(source, paths)
+    _say(console, f"Source {resolved.config.name}: {resolved.reason}")
+    statuses = _statuses(paths, study, adapters, resolved.config.name, seeds, resolved)
+    due = [status.run for status in statuses if not status.up_to_date]
+    if not due:
+        _say(console, f"All {len(statuses)} runs are up to date: nothing to train.")
+        return TrainOutcome(resolved.config.name, 0)
+    _say(console, f"{len(due)} of {len(statuses)} runs are to be trained.")
+    return TrainOutcome(resolved.config.name, _train(due, paths, source, resolved, jobs, cell_timeout_s, console))
+
+
+def _train(
+    due: Sequence[Run],
+    paths: Paths,
+    choice: str,
+    resolved: ResolvedSource,
+    jobs: int | None,
+    cell_timeout_s: float,
+    console: Console,
+) -> int:
+    # Here and not above: they load torch, which a report that is up to date does not need.
+    import torch
+
+    from adapterbook.execution import count_workers, train_runs
+    from adapterbook.recording import preflight
+
+    n_workers = count_workers(jobs, n_runs=len(due), n_gpus=torch.cuda.device_count())
+    with console.status("Fetching the base model and the data, checking every adapter …"):
+        skeletons = preflight(due, paths, resolved)
+    device = next(iter(skeletons.values())).environment.device_name
+    _say(console, f"{n_workers} at a time, on {device}.")
+    is_name = (paths.experiments / "sources" / f"{choice}.yaml").exists() or choice == "auto"
+    records = train_runs(
+        due,
+        skeletons,
+        paths,
+        resolved.config.name if is_name else os.path.relpath(choice, paths.root),
+        n_workers=n_workers,
+        cell_timeout_s=cell_timeout_s,
+        display=TrainingDisplay(len(due), console),
+    )
+    failed = [record for record in records if record.status == "failed"]
+    busy_s = sum((record.finished_at - record.started_at).total_seconds() for record in records)
+    _say(
+        console,
+        f"{len(records) - len(failed)} runs completed, {len(failed)} failed; {format_duration(busy_s)} of work.",
+    )
+    for record in failed:
+        notebook = paths.results / record.source.name / record.run_id / "notebook.ipynb"
+        where = f"cell {record.error.cell} of {paths.shown(notebook)}" if record.error else ""
+        _say(console, f"  - {record.run_id}: {record.error.message if record.error else ''} See {where}.")
+    return 1 if failed else 0
+
+
+def load_statuses(root: Path, source: str, seeds: Sequence[int] | None) -> list[RunStatus]:
+    """Return what lies in each run's folder, compared with today's stamps.
+
+    Raises
+    ------
+    SourceError
+        If the source cannot be resolved.
+    """
+    paths = Paths(root)
+    study, adapters = _load_study(paths)
+    resolved = resolve_source(source, paths)
+    return _statuses(paths, study, adapters, resolved.config.name, seeds, resolved)
+
+
+def make_pages(root: Path, source: str, seeds: Sequence[int] | None, console: Console) -> None:
+    """Make the figures and the pages from the records of one source.
+
+    The source is not resolved: pages are made on machines that can reach nothing. So whether the data on the Hub has
+    moved on since is not seen here, but by `train` and `load_statuses`.
+    """
+    paths = Paths(root)
+    study, adapters = _load_study(paths)
+    name = choose_results(paths, source)
+    statuses = _statuses(paths, study, adapters, name, seeds, None)
+    raise NotImplementedError(statuses)
+
+
+def make_site(root: Path, renderer: str, console: Console) -> None:
+    """Render the pages into ``_site/``, and the PDFs."""
+    from adapterbook.site import build_site
+
+    build_site(root, renderer, say=lambda text: _say(console, text))
+
+
+def choose_results(paths: Paths, source: str) -> str:
+    """Return the name of the source that a report is about.
+
+    Parameters
+    ----------
+    source : str
+        ``auto``: the one trained last. Else a source's name, or the path of its YAML file.
+
+    Raises
+    ------
+    RecordError
+        If there is no record of it.
+    """
+    if source.endswith((".yaml", ".yml")):
+        return load_source(Path(source)).name
+    records = sorted(paths.results.glob(f"{'*' if source == 'auto' else source}/*/*/*/record.json"),
+                     key=lambda path: path.stat().st_mtime)  # fmt: skip
+    if not records:
+        where = paths.shown(paths.results if source == "auto" else paths.results / source)
+        raise RecordError(f"There is no record under {where}: run `make train` first.")
+    return records[-1].relative_to(paths.results).parts[0]
+
+
+def _load_study(paths: Paths) -> tuple[StudyConfig, dict[str, AdapterConfig]]:
+    return load_study(paths.study), load_adapters(paths.experiments / "adapters")
+
+
+def _statuses(
+    paths: Paths,
+    study: StudyConfig,
+    adapters: dict[str, AdapterConfig],
+    source: str,
+    seeds: Sequence[int] | None,
+    resolved: ResolvedSource | None,
+) -> list[RunStatus]:
+    identity = resolved.data_identity() if resolved else {}
+    statuses = []
+    for run in plan_runs(study, adapters, source, seeds):
+        stamps = compute_stamps(run, paths, identity).model_dump()
+        if resolved is None:
+            del stamps["data"]
+        statuses.append(status_of(run, paths, stamps))
+    return statuses
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
