@@ -163,6 +163,8 @@ class AdapterConfig(BaseModel):
         A name PEFT knows: ``LORA``, ``IA3``, ``LOKR``, …
     settings : dict
         The keyword arguments of that method's PEFT config class, as written.
+    train_adapter : bool
+        False makes a baseline: the adapter stays as it starts, without effect, and the head alone trains.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -172,6 +174,7 @@ class AdapterConfig(BaseModel):
     settings: dict[str, Any]
     title: Text
     rationale: Text | None = None
+    train_adapter: bool = Field(default=True, strict=True)
 
     def keywords(self) -> dict[str, Any]:
         """Return the settings for PEFT: a copy, since PEFT adds to the lists it is given, with the task named."""
@@ -330,7 +333,7 @@ def load_published(path: Path) -> PublishedResults:
 
 def _load_adapter(file: Path) -> AdapterConfig:
     content = load_yaml(file)
-    own = {key: content.pop(key) for key in ("peft_type", "title", "rationale") if key in content}
+    own = {key: content.pop(key) for key in ("peft_type", "title", "rationale", "train_adapter") if key in content}
     if isinstance(own.get("peft_type"), str):
         own["peft_type"] = own["peft_type"].upper()
     own.setdefault("title", file.stem)

@@ -76,9 +76,8 @@ def load_splits(dataset: Path, source: SourceConfig, data: DataConfig) -> Datase
         )
     train = _truncate(rows.select(range(data.n_train)), data.max_words)
     validation = _truncate(rows.select(range(data.n_train, n_seen)), data.max_words)
-    # The test split may be the train split under another name: only rows of one's own are left then.
-    same = source.test_split in (None, source.train_split)
-    candidates = rows.select(range(n_seen, len(rows))) if same else shuffled[source.test_split or ""]
+    # Where one split serves for all, the rows of train and validation are passed over by their texts.
+    candidates = shuffled[source.test_split or source.train_split]
     test = _select_test(candidates, {*train["text"], *validation["text"]}, source, data)
     return DatasetDict({"train": train, "validation": validation, "test": test})
 
@@ -177,10 +176,10 @@ def _select_test(candidates: Dataset, seen: set[str], source: SourceConfig, data
     taken: dict[str, int] = {}  # text → position among the candidates
     for i, text in enumerate(candidates["text"]):
         truncated = truncate_words(text, data.max_words)
-        if truncated not in seen and truncated not in taken:
-            taken[truncated] = i
-            if len(taken) == data.n_test:
-                return _truncate(candidates.select(list(taken.values())), data.max_words)
+        if truncated not in seen:
+            taken.setdefault(truncated, i)
+        if len(taken) == data.n_test:
+            return _truncate(candidates.select(list(taken.values())), data.max_words)
     split = source.test_split or source.train_split
     raise _error(
         source,

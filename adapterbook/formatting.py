@@ -28,7 +28,7 @@ def format_number(value: object, kind: str, language: Language) -> str:
     kind : str
         One of ``FORMATS``.
     language : {"zh", "en"}
-        Decides on the units and on the space before the per cent sign.
+        Decides on the names of units, and on the space before the per cent sign.
 
     Raises
     ------
@@ -59,17 +59,18 @@ def format_number(value: object, kind: str, language: Language) -> str:
 
 
 def _percent(value: float, language: Language) -> str:
-    return f"{100 * value:.1f}" + ("%" if language == "zh" else f"{NO_BREAK_SPACE}%")
+    return f"{100 * value:.1f}{'' if language == 'zh' else NO_BREAK_SPACE}%"
+
+
+def _percent_bare(value: float, _: Language) -> str:
+    """Return the first number of a range of percentages; the sign stands after the second."""
+    return f"{100 * value:.1f}"
 
 
 def _points(value: float, _: Language) -> str:
     """Return a difference of two proportions in percentage points, always with its sign."""
     shown = f"{100 * value:+.1f}"
     return "0.0" if shown in ("+0.0", "-0.0") else shown
-
-
-def _points_unsigned(value: float, _: Language) -> str:
-    return f"{100 * value:.1f}"
 
 
 def _loss(value: float, _: Language) -> str:
@@ -141,8 +142,9 @@ def _per_second(value: float, language: Language) -> str:
 
 FORMATS: Final[Mapping[str, Callable[[float, Language], str]]] = {
     "percent": _percent,
+    "percent_bare": _percent_bare,
     "points": _points,
-    "points_unsigned": _points_unsigned,
+    "points_unsigned": _percent_bare,
     "loss": _loss,
     "signed_loss": _signed_loss,
     "proportion": _proportion,

@@ -83,8 +83,14 @@ def cached_snapshot(name: str, repo_type: RepoType, revision: str | None, patter
     return Path(found)
 
 
-def download_snapshot(name: str, repo_type: RepoType, commit: str, patterns: list[str]) -> Path:
+def download_snapshot(name: str, repo_type: RepoType, branch: str, commit: str, patterns: list[str]) -> Path:
     """Download the matching files of a commit into the Hub's cache, and return the snapshot's folder.
+
+    Parameters
+    ----------
+    branch : str
+        The revision that was asked for. The cache notes that it stands for this commit, so that the next run finds
+        the snapshot without network.
 
     Raises
     ------
@@ -92,7 +98,12 @@ def download_snapshot(name: str, repo_type: RepoType, commit: str, patterns: lis
     """
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(name, repo_type=repo_type, revision=commit, allow_patterns=patterns))
+    folder = Path(snapshot_download(name, repo_type=repo_type, revision=commit, allow_patterns=patterns))
+    if branch != commit:  # the client notes it only where it is given the branch
+        note = folder.parents[1] / "refs" / branch
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(commit, "utf-8")
+    return folder
 
 
 def hub_errors() -> tuple[type[Exception], ...]:

@@ -32,6 +32,7 @@ __all__ = [
     "check_adapters",
     "count_parameters",
     "describe_config",
+    "freeze_adapter",
     "load_base_model",
     "make_peft_config",
 ]
@@ -74,8 +75,7 @@ def make_peft_config(adapter: AdapterConfig) -> PeftConfig:
     """
     try:
         config_class = config_class_of(adapter.peft_type)
-        # A copy, because PEFT adds the names of usual heads to the list under modules_to_save.
-        return config_class(**({"task_type": "SEQ_CLS"} | copy.deepcopy(adapter.settings)))
+        return config_class(**adapter.keywords())
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(f"{_file(adapter)} is not a valid adapter:", [_first_line(error)]) from error
 
@@ -144,9 +144,17 @@ def load_base_model(folder: Path, seed: int) -> PreTrainedModel:
     return typing.cast(PreTrainedModel, model)
 
 
+def freeze_adapter(model: PeftModel) -> None:
+    """Freeze everything but the classification head: the adapter stays as it starts, without effect."""
+    in_heads = {id(parameter) for head in _heads(model) for parameter in head.parameters()}
+    for parameter in model.parameters():
+        if id(parameter) not in in_heads:
+            parameter.requires_grad_(False)
+
+
 def count_parameters(model: PeftModel) -> ParameterCounts:
     """Count the parameters of a model with its adapter, each once even where two modules share it."""
-    heads = [module for module in model.modules() if isinstance(module, ModulesToSaveWrapper)]
+    heads = _heads(model)
     in_heads = {id(parameter) for head in heads for parameter in head.parameters()}
     untrained_copies = {id(parameter) for head in heads for parameter in head.original_module.parameters()}
     parameters = [parameter for parameter in model.parameters() if id(parameter) not in untrained_copies]
@@ -155,6 +163,11 @@ def count_parameters(model: PeftModel) -> ParameterCounts:
     n_trainable = sum(parameter.numel() for parameter in trainable)
     n_total = sum(parameter.numel() for parameter in parameters)
     return ParameterCounts(n_trainable, n_trainable - n_head, n_head, n_total)
+
+
+def _heads(model: torch.nn.Module) -> list[ModulesToSaveWrapper]:
+    """Return the modules that train whole beside the adapter."""
+    return [module for module in model.modules() if isinstance(module, ModulesToSaveWrapper)]
 
 
 def describe_config(config: PeftConfig) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from peft import PeftConfig, PeftModel
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from scipy.special import softmax
 from transformers import Trainer
 from transformers.trainer_utils import PredictionOutput
@@ -34,6 +35,7 @@ from adapterbook.records import (
     Environment,
     Failure,
     GitState,
+    ModuleUpdate,
     Record,
     SourceInfo,
     SplitInfo,
@@ -119,7 +121,7 @@ def save_run(
     run = prepared.run
     record = Record(
         status="completed",
-        adapter=describe_adapter(run, model.active_peft_config),
+        adapter=describe_adapter(run, make_peft_config(run.adapter)),
         variant=run.variant,
         seed=run.seed,
         source=describe_source(prepared.source, prepared.fetched, splits),
@@ -143,6 +145,8 @@ def save_run(
         train_time_s=summary["train_runtime"],
         train_samples_per_s=summary["train_samples_per_second"],
         test_time_s=metrics["test_runtime"],
+        evaluation_time_s=sum(entry.get("eval_runtime", 0.0) for entry in state.log_history),
+        learned=measure_updates(model),
         peak_memory_bytes=peak_memory_bytes(prepared.device),
         adapter_file_bytes=(prepared.output / "adapter" / "adapter_model.safetensors").stat().st_size,
     )
@@ -177,6 +181,43 @@ def describe_adapter(run: Run, peft_config: PeftConfig) -> AdapterInfo:
         settings=run.adapter.keywords(),
         config=describe_config(peft_config),
     )
+
+
+@torch.no_grad()
+def measure_updates(model: PeftModel) -> tuple[ModuleUpdate, ...] | None:
+    """Return how far the adapter moved each layer's effective weight, or None where the method cannot be merged.
+
+    Merges the adapter, and so serves every method that PEFT can merge. The model is left merged: measure last.
+    """
+    layers = {
+        name.removeprefix("base_model.model."): (module, base.weight)
+        for name, module in model.named_modules()
+        if isinstance(module, BaseTunerLayer) and isinstance(base := module.get_base_layer(), torch.nn.Linear)
+    }
+    before = {name: weight.detach().clone() for name, (_, weight) in layers.items()}
+    try:
+        cast(BaseTuner, model.base_model).merge_adapter()
+    except (
+        NotImplementedError,
+        AttributeError,
+        TypeError,
+        ValueError,
+    ):  # prompt learning, and whatever PEFT says no to
+        return None
+    return tuple(
+        ModuleUpdate(
+            module=name,
+            update_norm=torch.linalg.norm(weight - before[name]).item(),
+            weight_norm=torch.linalg.norm(before[name]).item(),
+            scale_deviation=_scale_deviation(layer),
+        )
+        for name, (layer, weight) in layers.items()
+    )
+
+
+def _scale_deviation(layer: BaseTunerLayer) -> float | None:
+    vectors = getattr(layer, "ia3_l", None)
+    return (vectors["default"] - 1).abs().mean().item() if isinstance(vectors, torch.nn.ParameterDict) else None
 
 
 def describe_source(source: ResolvedSource, fetched: FetchedSource, splits: datasets.DatasetDict) -> SourceInfo:

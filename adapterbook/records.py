@@ -35,6 +35,7 @@ __all__ = [
     "EpochResult",
     "Failure",
     "GitState",
+    "ModuleUpdate",
     "Record",
     "SourceInfo",
     "Stamps",
@@ -103,6 +104,17 @@ class EpochResult(RecordPart):
     validation_loss: float | None = Field(description="Cross-entropy on validation, nat; null where not evaluated")
     validation_accuracy: Proportion | None = Field(description="Share of validation rows predicted right")
     learning_rate: float | None = Field(description="Learning rate of the epoch's last step")
+
+
+class ModuleUpdate(RecordPart):
+    """How far training moved the effective weight of one linear layer."""
+
+    module: str = Field(description="Name of the layer within the base model")
+    update_norm: NonNegativeFloat = Field(description="Frobenius norm of the merged weight minus the base weight")
+    weight_norm: NonNegativeFloat = Field(description="Frobenius norm of the base weight")
+    scale_deviation: NonNegativeFloat | None = Field(
+        description="IA3 only: mean distance of the learned vector's entries from 1"
+    )
 
 
 class TestResult(RecordPart):
@@ -187,6 +199,12 @@ class Record(RecordPart):
     train_time_s: NonNegativeFloat | None = Field(default=None, description="Trainer.train(), evaluations included")
     train_samples_per_s: NonNegativeFloat | None = None
     test_time_s: NonNegativeFloat | None = Field(default=None, description="Prediction of the test rows")
+    evaluation_time_s: NonNegativeFloat | None = Field(
+        default=None, description="All evaluations of the validation rows, part of train_time_s"
+    )
+    learned: tuple[ModuleUpdate, ...] | None = Field(
+        default=None, description="What the kept checkpoint learned, by layer; null where the method cannot be merged"
+    )
     peak_memory_bytes: NonNegativeInt | None = Field(
         default=None, description="On a GPU the peak allocated there; on a CPU the peak resident size of the process"
     )

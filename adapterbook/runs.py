@@ -124,6 +124,7 @@ def compute_stamps(run: Run, paths: Paths, data_identity: Mapping[str, Any]) -> 
             {
                 "peft_type": run.adapter.peft_type,
                 "settings": run.adapter.settings,
+                "train_adapter": run.adapter.train_adapter,
                 "training": run.training.model_dump(),
                 "data": run.data.model_dump(),
                 "seed": run.seed,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from adapterbook import hub
-from adapterbook.config import Paths, SourceConfig, load_source
+from adapterbook.config import IDENTIFIER, Paths, SourceConfig, load_source
 from adapterbook.embedded import EMBEDDED, materialise
 from adapterbook.errors import ConfigError, SourceError
 
@@ -103,7 +103,8 @@ def resolve_source(choice: str, paths: Paths, *, timeout_s: float = 5.0) -> Reso
     Parameters
     ----------
     choice : str
-        ``hub``, ``embedded``, ``auto`` (the Hub where both its names resolve, else embedded), or a YAML file's path.
+        ``auto`` (the Hub where both its names resolve, else embedded), ``hub``, ``embedded`` or another file's name
+        in ``experiments/sources/``, or a YAML file's path.
     timeout_s : float
         How long to wait for the Hub in all, in seconds. A complete snapshot in the Hub's cache needs no network.
 
@@ -125,15 +126,15 @@ def resolve_source(choice: str, paths: Paths, *, timeout_s: float = 5.0) -> Reso
         return ResolvedSource(
             source.config, source.base_model, source.dataset, f"SOURCE=auto found both names of the hub source {found}."
         )
-    if choice in ("hub", "embedded"):
+    if choice in ("hub", "embedded") or (IDENTIFIER.fullmatch(choice) and (folder / f"{choice}.yaml").is_file()):
         return _resolve_file(folder / f"{choice}.yaml", timeout_s, f"SOURCE={choice} was asked for.")
     file = Path(choice).expanduser()
     if not file.is_file() and (paths.root / file).is_file():
         file = paths.root / file
     if not file.is_file():
         raise SourceError(
-            f"SOURCE={choice}: expected auto, hub, embedded or the path of a YAML file, "
-            "got a name that is no file: check the path, or copy experiments/sources/hub.yaml and change it."
+            f"SOURCE={choice}: expected auto, the name of a file in experiments/sources/ (hub, embedded) or the path "
+            "of a YAML file, got none of them: check the path, or copy experiments/sources/hub.yaml and change it."
         )
     return _resolve_file(file, timeout_s, f"SOURCE={file.name} was asked for.")
 
@@ -146,7 +147,11 @@ def fetch_source(resolved: ResolvedSource) -> FetchedSource:
     SourceError
         If a download fails, or a base model has no safetensors weights.
     """
-    return FetchedSource(_fetch(resolved.base_model, "base_model"), _fetch(resolved.dataset, "dataset"))
+    config = resolved.config
+    return FetchedSource(
+        base_model=_fetch(resolved.base_model, "base_model", config.base_model_revision or "main"),
+        dataset=_fetch(resolved.dataset, "dataset", config.dataset_revision or "main"),
+    )
 
 
 def hash_folder(folder: Path) -> str:
@@ -279,7 +284,7 @@ def _cached(role: Role, name: str, revision: str | None) -> Path | None:
     return found
 
 
-def _fetch(part: Resolved, role: Role) -> Path:
+def _fetch(part: Resolved, role: Role, branch: str) -> Path:
     if part.kind == "embedded":
         return materialise(part.location)
     if part.kind == "folder":
@@ -288,7 +293,8 @@ def _fetch(part: Resolved, role: Role) -> Path:
     if cached is not None:
         return cached
     try:
-        found = hub.download_snapshot(part.location, REPO_TYPES[role], part.revision or "main", PATTERNS[role])
+        commit = part.revision or branch
+        found = hub.download_snapshot(part.location, REPO_TYPES[role], branch, commit, PATTERNS[role])
     except hub.hub_errors() as error:
         remedy = "try again (what has arrived is kept), or take SOURCE=embedded"
         raise SourceError(

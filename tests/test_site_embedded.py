@@ -16,6 +16,7 @@ from adapterbook.errors import RenderError
 from adapterbook.site import build_site
 from adapterbook.site.embedded import EmbeddedRenderer
 from adapterbook.site.links import find_site_problems
+from adapterbook.site.pandoc import run_pandoc
 
 from .site_sample import built_sample, write_sample
 
@@ -132,7 +133,7 @@ def test_ids_are_unique() -> None:
 @pytest.mark.parametrize(
     ("language", "texts"),
     [
-        ("zh", ["方程式 1", "圖 1", "表 1", "圖 1 (a)", "節 2", "列表 1"]),
+        ("zh", ["方程式 1", "圖 1", "表 1", "圖 1 (a)", "節 2", "列表 1", "圖 2"]),
         ("en", ["Equation 1", "Figure 1", "Table 1", "Figure 1 (a)", "Section 2", "Listing 1"]),
     ],
 )
@@ -153,6 +154,7 @@ def test_captions_carry_the_same_numbers(zh: Document) -> None:
         "(b) 準確率",
         "圖 1：兩種轉接器的學習曲線。",
         "表 1：兩次訓練的結果。",
+        "圖 2：批次",
         "列表 1：一種設定",
     ]
 
@@ -167,8 +169,9 @@ def test_figures_have_their_alternative_text_and_size(zh: Document) -> None:
 def test_callouts(zh: Document) -> None:
     """Titles come from the heading, the attribute or the kind; a collapsed one is a closed details element."""
     titles = [e.text for e in zh.elements if e.attributes.get("class") == "callout-title"]
-    assert titles == ["讀表的方法", "不能與已發表的數字相比", "提示"]
-    assert "open" not in zh.one("details", class_="callout callout-warning").attributes
+    assert titles == ["讀表的方法", "不能與已發表的數字相比", "提示", "數字"]
+    for kind in ("callout callout-warning", "callout callout-note callout-simple"):
+        assert "open" not in zh.one("details", class_=kind).attributes
 
 
 def test_tabs_follow_the_aria_pattern(zh: Document) -> None:
@@ -196,6 +199,14 @@ def test_formulas_are_mathml(zh: Document) -> None:
     """Mathematics needs no script from anywhere."""
     assert len(zh.all("math")) == 1
     assert zh.one("div", class_="equation-number").text == "(1)"
+
+
+def test_tables_scroll_in_a_frame_that_has_a_name(zh: Document, en: Document) -> None:
+    """The keyboard reaches the frame, which is called as the table; an empty corner is no heading."""
+    frame = zh.one("div", class_="table-frame many-columns")
+    assert (frame.attributes["tabindex"], frame.attributes["role"]) == ("0", "group")
+    assert frame.attributes["aria-label"].replace("\u00a0", " ") == "表 1：兩次訓練的結果。"
+    assert [cell.text for cell in en.all("th")] == ["learning rate", "accuracy"]
 
 
 def test_hostile_text_shows_as_typed(en: Document) -> None:
@@ -230,9 +241,9 @@ def test_language_and_its_switch(zh: Document, en: Document) -> None:
     assert not zh.all("div", class_="language-switch")
 
 
-def test_navbar_leaves_out_the_other_language(zh: Document) -> None:
-    """The switch leads to the other language's page, so the navbar does not offer its front page and PDF too."""
-    assert zh.one("nav", class_="navbar").text == "繁體中文PDF（中文）"
+def test_navbar_leaves_out_what_is_elsewhere(zh: Document) -> None:
+    """The navbar offers neither the other language, which the switch leads to, nor a page of the sidebar."""
+    assert zh.one("nav", class_="navbar").text == "PDF（中文）"
     assert page("index.html").one("nav", class_="navbar").text == "繁體中文EnglishPDF（中文）PDF (English)"
 
 
@@ -292,6 +303,17 @@ def test_failed_build_leaves_the_old_site(tmp_path: Path) -> None:
         build_site(root, "embedded", say=lambda line: None)
     assert (root / "_site/index.html").read_bytes() == before
     assert not list((root / ".cache").iterdir())
+
+
+def test_pandoc_that_never_ends_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A conversion that hangs is ended, and the page named."""
+    script = tmp_path / "pandoc"
+    script.write_text("#!/bin/sh\nexec sleep 60\n", "utf-8")
+    script.chmod(0o755)
+    monkeypatch.setattr("adapterbook.site.pandoc.find_pandoc", lambda: str(script))
+    monkeypatch.setattr("adapterbook.site.pandoc.TIME_LIMIT_S", 0.2)
+    with pytest.raises(RenderError, match=r"a\.qmd: pandoc was not done"):
+        run_pandoc("text", ["--to=html5"], page="a.qmd")
 
 
 def test_same_pages_give_the_same_bytes(tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ def text_of(language: str) -> str:
                 "列表1：一種設定",
                 "見方程式1。",
                 "圖1(a)",
+                "見圖2。",
+                "圖2：批次",
             ],
         ),
         ("en", ["Adapterscompared", "Contents", "1.2Method", "Figure1:Learning", "Table1:Results", "seeEquation1."]),

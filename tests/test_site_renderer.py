@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -120,7 +119,7 @@ def test_build_with_quarto(quarto: Path, tmp_path: Path) -> None:
 
 
 def test_document_is_staged_with_all_it_needs(quarto: Path, tmp_path: Path) -> None:
-    """Typst reads nothing outside its project: pictures, fonts and template are inside, in the same places."""
+    """Typst reads nothing outside its project: pictures, fonts and template are inside."""
     root = write_sample(tmp_path / "project")
     build_site(root, say=lambda line: None)
     staged = calls(quarto)[0]
@@ -134,6 +133,7 @@ def test_document_is_staged_with_all_it_needs(quarto: Path, tmp_path: Path) -> N
     config = yaml.safe_load(str(staged["config"]))
     assert config["project"] == {"type": "default"}
     assert config["format"]["typst"]["template-partials"] == ["typst-template.typ", "typst-show.typ"]
+    assert config["format"]["typst"]["font-paths"] == ["/fonts"]
 
 
 def test_failure_shows_the_end_of_what_quarto_said(
@@ -148,12 +148,12 @@ def test_failure_shows_the_end_of_what_quarto_said(
         QuartoRenderer(str(tmp_path / "bin/quarto")).render_site(root)
     assert len(caught.value.problems) == 30
     assert [p.name for p in (root / "_site").iterdir()] == ["old.html"]
-    assert os.listdir(root / ".cache") == []
+    assert list((root / ".cache").iterdir()) == []
 
 
 def test_projects_own_configuration_reads() -> None:
     """The project's real _quarto.yml is a website that both renderers can read, without a request to a host."""
-    config = yaml.safe_load(Path("_quarto.yml").read_text("utf-8"))
+    config = yaml.safe_load((Path(__file__).parent.parent / "_quarto.yml").read_text("utf-8"))
     assert config["project"]["type"] == "website"
     assert config["format"]["html"]["html-math-method"] == "mathml"
 

@@ -109,7 +109,7 @@ def test_bootstrap_refuses_no_rows() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_holm_is_that_of_statsmodels(p_values: list[float]) -> None:
     """Holm's correction is statsmodels' own, ties included."""
     expected = multipletests(p_values, method="holm")[1]

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,7 @@ def compare_adapters(adapters: Mapping[str, AdapterReport], basis: Basis) -> Com
     """
     groups = {name: adapter.submitted if basis == "submitted" else adapter.best for name, adapter in adapters.items()}
     with_results = {name: group for name, group in groups.items() if group is not None and group.n_completed}
-    pairs = _correct([_compare(a, b, groups[a], groups[b]) for a, b in combinations(groups, 2)])
+    pairs = _correct([_compare(adapters[a], adapters[b], groups[a], groups[b]) for a, b in combinations(groups, 2)])
     detectable = [pair.smallest_detectable for pair in pairs if pair.smallest_detectable is not None]
     return Comparison(
         basis=basis,
@@ -110,11 +111,14 @@ def compare_groups(a: Group, b: Group) -> Verdict:
     return replace(verdict, kind="not_distinguishable")
 
 
-def _compare(name_a: str, name_b: str, a: Group | None, b: Group | None) -> Verdict:
+def _compare(adapter_a: AdapterReport, adapter_b: AdapterReport, a: Group | None, b: Group | None) -> Verdict:
     if a is not None and b is not None:
         return compare_groups(a, b)
     variants = (None if a is None else a.variant, None if b is None else b.variant)
-    return Verdict("not_comparable", name_a, name_b, *variants, "no_runs")
+    lacking = adapter_a if a is None else adapter_b
+    # With results but without a group: no learning rate could be chosen, or the submitted one is not among its runs.
+    reason: Reason = lacking.reason or ("no_runs" if lacking.submitted is None else "not_evaluated")
+    return Verdict("not_comparable", adapter_a.id, adapter_b.id, *variants, reason)
 
 
 def _correct(pairs: Sequence[Verdict]) -> list[Verdict]:
@@ -197,14 +201,12 @@ def _why_no_predictions(a: Group, b: Group) -> Reason:
 
 
 def _source_of(run: RunReport) -> tuple[str, str] | None:
-    source = None if run.record is None else run.record.source
-    return None if source is None else (source.base_model_sha256, source.dataset_sha256)
+    return None if run.record is None else (run.record.source.base_model_sha256, run.record.source.dataset_sha256)
 
 
 def _aligned(run: RunReport) -> pd.DataFrame:
-    if run.predictions is None:
-        raise ValueError(f"{run.id} has no predictions")
-    return run.predictions.sort_values("row_id", kind="stable")
+    """Return the predictions in order of row; of runs that have some, as ``_common_seeds`` picks them."""
+    return cast(pd.DataFrame, run.predictions).sort_values("row_id", kind="stable")
 
 
 def _rows_of(run: RunReport) -> tuple[tuple[int, ...], tuple[int, ...]]:

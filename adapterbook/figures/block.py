@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
@@ -28,13 +29,19 @@ FLOW: tuple[tuple[str, str, str], ...] = (
     ("q_lin", "", ""),
     ("k_lin", "", ""),
     ("v_lin", "", ""),
-    ("", "softmax(QKᵀ/√d) V", "softmax(QKᵀ/√d) V"),
+    ("", "縮放點積注意力", "scaled dot-product attention"),
     ("out_lin", "", ""),
     ("", "殘差相加、LayerNorm", "add, LayerNorm"),
     ("ffn.lin1", "", ""),
     ("", "GELU", "GELU"),
     ("ffn.lin2", "", ""),
     ("", "殘差相加、LayerNorm", "add, LayerNorm"),
+)
+
+UPRIGHT_NAMES = 5  # adapters beside each other whose names still fit above their columns
+LEGEND = both(
+    "r：LoRA 的秩　l：IA³ 學到的向量，乘在輸入 x 或輸出 y 上",
+    "r: rank of LoRA; l: the vector IA³ learns, multiplied into the input x or the output y",
 )
 
 
@@ -73,15 +80,17 @@ def plan_block(report: Report) -> Drawing:
         axes = canvas.subplots()
         axes.set_axis_off()
         axes.set_xlim(-0.2, 4.6 + len(touched))
-        axes.set_ylim(len(FLOW) - 0.4, -1.1)
+        axes.set_ylim(len(FLOW) + 0.6, -1.1 if len(touched) <= UPRIGHT_NAMES else -2.0)
         _paint_flow(axes, language)
         names = short_names(report, language)
         for column, (adapter, modules) in enumerate(touched.items()):
             center = 4.7 + column
-            axes.text(center, -0.75, names[adapter], ha="center", va="center", fontsize=10)
+            _paint_name(axes, center, names[adapter], upright=len(touched) <= UPRIGHT_NAMES)
             for row, (module, _, _) in enumerate(FLOW):
                 if module:
-                    _paint_cell(axes, center, row, report.adapters[adapter], module in modules)
+                    what = _what(report.adapters[adapter], module) if module in modules else ""
+                    _paint_cell(axes, center, row, adapter_style(adapter).color, what)
+        axes.text(-0.1, len(FLOW) + 0.1, LEGEND.in_language(language), ha="left", va="center", fontsize=9, color=GREY)
 
     zh_names, en_names = short_names(report, "zh"), short_names(report, "en")
     zh = "；".join(
@@ -91,7 +100,7 @@ def plan_block(report: Report) -> Drawing:
         f"{en_names[name]} acts on {_listed(modules, ', ') or 'none of them'}" for name, modules in touched.items()
     )
     rows = [{"module": module} | {name: module in modules for name, modules in touched.items()} for module in MODULES]
-    return Drawing(id, title, both(f"{title.zh}。{zh}。", f"{title.en}. {en}."), paint, height=4.6, rows=rows)
+    return Drawing(id, title, both(f"{title.zh}。{zh}。", f"{title.en}. {en}."), paint, height=5.0, rows=rows)
 
 
 def _targets(adapter: AdapterReport) -> Any:
@@ -108,11 +117,9 @@ def _listed(modules: frozenset[str], comma: str) -> str:
 def _paint_flow(axes: Axes, language: Language) -> None:
     for row, (module, zh, en) in enumerate(FLOW):
         text = module or (zh if language == "zh" else en)
-        look = (
-            {"facecolor": "#eef3f7", "edgecolor": "#44535f"} if module else {"facecolor": "none", "edgecolor": "none"}
-        )
-        axes.add_patch(FancyBboxPatch((0.35, row - 0.32), 3.3, 0.64, boxstyle="round,pad=0,rounding_size=0.12",
-                                      linewidth=1, **look))  # fmt: skip
+        if module:
+            axes.add_patch(FancyBboxPatch((0.35, row - 0.32), 3.3, 0.64, boxstyle="round,pad=0,rounding_size=0.12",
+                                          linewidth=1, facecolor="#eef3f7", edgecolor="#44535f"))  # fmt: skip
         axes.text(2.0, row, text, ha="center", va="center", fontsize=10, color="black" if module else GREY)
     for start in range(2, len(FLOW) - 1):  # q, k and v stand side by side in the model: no arrow between them
         axes.add_patch(FancyArrowPatch((2.0, start + 0.32), (2.0, start + 0.68), arrowstyle="-|>", mutation_scale=8,
@@ -120,21 +127,30 @@ def _paint_flow(axes: Axes, language: Language) -> None:
     axes.plot([0.15, 0.05, 0.05, 0.15], [-0.32, -0.32, 2.32, 2.32], color=GREY, linewidth=1)
 
 
-def _paint_cell(axes: Axes, center: float, row: int, adapter: AdapterReport, touched: bool) -> None:
-    if not touched:
+def _paint_name(axes: Axes, center: float, name: str, *, upright: bool) -> None:
+    if upright:
+        axes.text(center, -0.75, name, ha="center", va="center", fontsize=10)
+    else:
+        axes.text(center - 0.3, -0.5, name, ha="left", va="bottom", rotation=50, rotation_mode="anchor", fontsize=9)
+
+
+def _paint_cell(axes: Axes, center: float, row: int, color: str, what: str) -> None:
+    if not what:
         axes.text(center, row, "·", ha="center", va="center", color=GREY, fontsize=11)
         return
-    style = adapter_style(adapter.id)
     axes.add_patch(FancyBboxPatch((center - 0.42, row - 0.32), 0.84, 0.64, boxstyle="round,pad=0,rounding_size=0.12",
-                                  facecolor=style.color, edgecolor="none", alpha=0.9))  # fmt: skip
-    axes.text(center, row, _what(adapter), ha="center", va="center", color="white", fontsize=9)
+                                  facecolor=color, edgecolor="none"))  # fmt: skip
+    red, green, blue = to_rgb(color)
+    light = 0.3 * red + 0.59 * green + 0.11 * blue > 0.55  # the eye's weights of the three colours
+    axes.text(center, row, what, ha="center", va="center", color="black" if light else "white", fontsize=8.5)
 
 
-def _what(adapter: AdapterReport) -> str:
-    """Return what the adapter does to a module, in a few letters."""
+def _what(adapter: AdapterReport, module: str) -> str:
+    """Return what the adapter does to a module, in a few letters: IA³ scales a feed-forward module's input."""
     settings = adapter.config.settings
     if adapter.config.peft_type == "IA3":
-        return "× l"
+        scales_input = module in find_touched(settings.get("feedforward_modules"))
+        return "x × l" if scales_input else "y × l"
     if "r" in settings:
         return f"r = {settings['r']}"
     return adapter.config.peft_type[:6]

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure as Canvas
 
 from adapterbook.analysis.report import AdapterReport, Report, RunReport
 from adapterbook.figures.figure import Language
-from adapterbook.figures.style import Drawing, both, word
+from adapterbook.figures.headline import titled
+from adapterbook.figures.style import Drawing, both, capitalised, word
 from adapterbook.formatting import format_number
 from adapterbook.statistics import Confusion
 
@@ -21,9 +22,7 @@ COLUMNS = 3
 
 def plan_confusion(report: Report, adapter: AdapterReport, id: str) -> Drawing:
     """Return one adapter's confusion matrices: rows the labels, columns the predictions, counts of test rows."""
-    title = both(
-        f"{adapter.config.title.zh}：測試集的混淆矩陣", f"{adapter.config.title.en}: confusion matrices, test rows"
-    )
+    title = titled(report, adapter, "測試集的混淆矩陣", "confusion matrices, test rows")
     names = report.ablations["learning_rate"].variants or (report.study.submitted,)
     groups = [adapter.groups[name] for name in names if name in adapter.groups]
     found = [(run, run.confusion) for group in groups if (run := group.representative) is not None and run.confusion]
@@ -48,7 +47,7 @@ def plan_confusion(report: Report, adapter: AdapterReport, id: str) -> Drawing:
          "false_positive": confusion.fp, "false_negative": confusion.fn, "true_positive": confusion.tp}
         for run, confusion in found
     ]  # fmt: skip
-    alt = both(f"{title.zh}。{zh}。", f"{title.en}. {en}.")
+    alt = both(f"{title.zh}。{zh}。", f"{title.en}. {capitalised(en)}.")
     height = 2.9 + 2.5 * (math.ceil(len(found) / COLUMNS) - 1)
     return Drawing(id, title, alt, paint, height=height, rows=rows, adapter=adapter.id)
 
@@ -56,7 +55,7 @@ def plan_confusion(report: Report, adapter: AdapterReport, id: str) -> Drawing:
 def _paint_matrix(panel: Axes, run: RunReport, confusion: Confusion, language: Language) -> None:
     counts = np.array([[confusion.tn, confusion.fp], [confusion.fn, confusion.tp]])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    panel.imshow(shares, cmap="Blues", vmin=0, vmax=1.25, aspect="equal")
+    panel.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
     for row in range(2):
         for column in range(2):
             color = "white" if shares[row, column] > 0.7 else "black"

@@ -11,24 +11,26 @@ from matplotlib.figure import Figure as Canvas
 from adapterbook.analysis.report import AdapterReport, Factor, Group, Report
 from adapterbook.config import BilingualText
 from adapterbook.figures.figure import Language
-from adapterbook.figures.headline import curve_rows, describe_loss, describe_missing
+from adapterbook.figures.headline import curve_rows, describe_loss, describe_missing, titled
 from adapterbook.figures.style import (
     GREY,
     Drawing,
     LineStyle,
     adapter_style,
     both,
+    capitalised,
     draw_band,
     format_percent_axis,
     legend_above,
     mark_epochs,
+    rate_label,
     short_names,
     variant_style,
     word,
 )
 from adapterbook.formatting import format_number
 
-__all__ = ["plan_accuracy", "plan_batch_size", "plan_curves", "plan_epochs", "plan_learning_rate"]
+__all__ = ["plan_accuracy", "plan_batch_size", "plan_curves", "plan_learning_rate"]
 
 COLUMNS = 3  # panels side by side: more cannot be read at 390 px
 
@@ -52,8 +54,8 @@ def plan_learning_rate(report: Report) -> Drawing:
                     draw_band(panel, curve, "validation_loss", adapter_style(adapter), names[adapter], markersize=3)
             _chance_loss(panel)
             panel.set_title(_factor_label("learning_rate", ablation.values[variant], language), loc="left")
-        _label_first(panels, word("validation_loss", language))
-        legend_above(canvas, panels)
+        panels[0].set_ylabel(word("validation_loss", language))
+        legend_above(canvas, panels, first=list(names.values()))
 
     sentences_zh, sentences_en = [], []
     for variant in variants:
@@ -72,10 +74,7 @@ def plan_learning_rate(report: Report) -> Drawing:
 
 def plan_curves(report: Report, adapter: AdapterReport, id: str) -> Drawing:
     """Return one adapter's train and validation loss, one panel a learning rate, one scale."""
-    title = both(
-        f"{adapter.config.title.zh}：各學習率的訓練損失與驗證損失",
-        f"{adapter.config.title.en}: training and validation loss at each learning rate",
-    )
+    title = titled(report, adapter, "各學習率的訓練損失與驗證損失", "training and validation loss by learning rate")
     groups = _own_groups(report, adapter)
     if not groups:
         return Drawing(id, title, title, None, adapter=adapter.id, reason=adapter.reason or "no_runs")
@@ -89,7 +88,7 @@ def plan_curves(report: Report, adapter: AdapterReport, id: str) -> Drawing:
             draw_band(panel, group.curve, "validation_loss", style, word("validation_loss", language),
                       linestyle="-", markersize=3.5)  # fmt: skip
             _chance_loss(panel)
-            panel.set_title(_rate_label(group, language), loc="left")
+            panel.set_title(rate_label(group, language), loc="left")
         legend_above(canvas, panels)
 
     alt = _describe_each(title, groups)
@@ -99,10 +98,7 @@ def plan_curves(report: Report, adapter: AdapterReport, id: str) -> Drawing:
 
 def plan_accuracy(report: Report, adapter: AdapterReport, id: str) -> Drawing:
     """Return one adapter's validation accuracy by epoch, one line a learning rate."""
-    title = both(
-        f"{adapter.config.title.zh}：各學習率的驗證準確率",
-        f"{adapter.config.title.en}: validation accuracy at each learning rate",
-    )
+    title = titled(report, adapter, "各學習率的驗證準確率", "validation accuracy at each learning rate")
     groups = [group for group in _own_groups(report, adapter) if group.curve.values("validation_accuracy")]
     if not groups:
         return Drawing(id, title, title, None, adapter=adapter.id, reason=adapter.reason or "not_evaluated")
@@ -110,7 +106,7 @@ def plan_accuracy(report: Report, adapter: AdapterReport, id: str) -> Drawing:
     def paint(canvas: Canvas, language: Language) -> None:
         axes = canvas.subplots()
         for position, group in enumerate(groups):
-            label = _rate_label(group, language)
+            label = rate_label(group, language)
             draw_band(axes, group.curve, "validation_accuracy", variant_style(position), label)
         axes.axhline(0.5, color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=word("chance", language))
         axes.set_ylabel(word("validation_accuracy", language))
@@ -126,7 +122,7 @@ def plan_accuracy(report: Report, adapter: AdapterReport, id: str) -> Drawing:
         for row in curve_rows(group)
         if row["validation_accuracy"] is not None
     ]
-    alt = both(f"{title.zh}。{zh}。", f"{title.en}. {en}.")
+    alt = both(f"{title.zh}。{zh}。", f"{title.en}. {capitalised(en)}.")
     return Drawing(id, title, alt, paint, height=3.1, rows=rows, adapter=adapter.id)
 
 
@@ -155,13 +151,15 @@ def plan_batch_size(report: Report) -> Drawing:
             _chance_loss(panel)
             panel.set_title(word(quantity, language), loc="left")
         mark_epochs(panels[-1], language)
-        legend_above(canvas, panels, ncols=3 if language == "zh" else 2)
+        legend_above(canvas, panels)
 
     name_zh, name_en = short_names(report, "zh")[adapter], short_names(report, "en")[adapter]
     described = [group for group in groups if group.curve.values("validation_loss")]
-    zh = "；".join(describe_loss(group, label(group, "zh"), "zh") for group in described)
-    en = "; ".join(describe_loss(group, label(group, "en"), "en") for group in described)
-    alt = both(f"{title.zh}（{name_zh}）。驗證損失：{zh}。", f"{title.en} ({name_en}). Validation loss: {en}.")
+    zh = "；".join(describe_loss(group, f"{label(group, 'zh')}的驗證損失", "zh") for group in described)
+    en = "; ".join(
+        describe_loss(group, f"with {label(group, 'en').lower()} the validation loss", "en") for group in described
+    )
+    alt = both(f"{title.zh}（{name_zh}）。{zh}。", f"{title.en} ({name_en}). {capitalised(en)}.")
     rows = [
         {"batch_size": group.training.per_device_train_batch_size} | row
         for group in groups
@@ -170,93 +168,15 @@ def plan_batch_size(report: Report) -> Drawing:
     return Drawing(id, title, alt, paint, height=5.2, rows=rows)
 
 
-def plan_epochs(report: Report) -> Drawing:
-    """Return the curves in which most adapters overfit, with best epoch and onset of overfitting marked."""
-    id, title = "epochs", both("最佳輪數與過擬合的起點", "Best epoch and onset of overfitting")
-    groups = _most_overfitting(report)
-    if not groups:
-        return Drawing(id, title, title, None, reason="not_evaluated" if report.runs else "no_runs")
-
-    def paint(canvas: Canvas, language: Language) -> None:
-        names = short_names(report, language)
-        axes = canvas.subplots()
-        for group in groups:
-            style = adapter_style(group.adapter)
-            draw_band(axes, group.curve, "train_loss", style, None, linewidth=1, alpha=0.45, marker="")
-            draw_band(axes, group.curve, "validation_loss", style, names[group.adapter], marker="")
-            losses = {epoch: value.mean for epoch, value in group.curve.values("validation_loss")}
-            found = group.overfitting
-            if found is not None and found.best_epoch is not None:
-                axes.plot(found.best_epoch, losses[found.best_epoch], "o", markersize=9, markerfacecolor="none",
-                          markeredgewidth=1.8, color=style.color)  # fmt: skip
-            if found is not None and found.onset_epoch is not None:
-                axes.plot(found.onset_epoch, losses[found.onset_epoch], "x", markersize=9, markeredgewidth=2.2,
-                          color=style.color)  # fmt: skip
-        axes.plot([], [], "o", markersize=8, markerfacecolor="none", color=GREY, label=word("best_epoch", language))
-        axes.plot([], [], "x", markersize=8, markeredgewidth=2, color=GREY, label=word("onset", language))
-        axes.plot([], [], color=GREY, linewidth=1, alpha=0.6, label=word("train_loss", language))
-        axes.set_ylabel(word("validation_loss", language))
-        axes.set_title(_rate_label(groups[0], language), loc="left")
-        mark_epochs(axes, language)
-        legend_above(canvas, axes)
-
-    zh = "；".join(_describe_onset(group, short_names(report, "zh")[group.adapter], "zh") for group in groups)
-    en = "; ".join(_describe_onset(group, short_names(report, "en")[group.adapter], "en") for group in groups)
-    alt = both(
-        f"{title.zh}，{_rate_label(groups[0], 'zh')}。{zh}。", f"{title.en}, {_rate_label(groups[0], 'en')}. {en}."
-    )
-    rows = [_onset_row(group) for group in groups]
-    return Drawing(id, title, alt, paint, height=3.9, rows=rows)
-
-
-def _most_overfitting(report: Report) -> list[Group]:
-    """Return the groups of the learning rate at which most adapters overfit; of equals the highest one's."""
-    ablation = report.ablations["learning_rate"]
-    variants = ablation.variants or (report.study.submitted,)
-    by_variant: dict[str, list[Group]] = {}
-    for name in variants:
-        found = [report.group(adapter, name) for adapter in report.adapters]
-        by_variant[name] = [group for group in found if group is not None and group.curve.values("validation_loss")]
-
-    def rank(name: str) -> tuple[bool, int, int]:
-        onsets = [
-            group.overfitting is not None and group.overfitting.onset_epoch is not None for group in by_variant[name]
-        ]
-        return bool(onsets), sum(onsets), list(variants).index(name)
-
-    return by_variant[max(variants, key=rank)]
-
-
-def _onset_row(group: Group) -> dict[str, object]:
-    found = group.overfitting
-    return {
-        "adapter": group.adapter,
-        "learning_rate": group.training.learning_rate,
-        "best_epoch": None if found is None else found.best_epoch,
-        "best_validation_loss": None if found is None else found.best_validation_loss,
-        "onset_epoch": None if found is None else found.onset_epoch,
-        "final_validation_loss": None if found is None else found.final_validation_loss,
-    }
-
-
-def _describe_onset(group: Group, name: str, language: Language) -> str:
-    sentence = describe_loss(group, name, language)
-    onset = None if group.overfitting is None else group.overfitting.onset_epoch
-    if onset is None:
-        return sentence + ("，沒有過擬合" if language == "zh" else ", without overfitting")
-    shown = format_number(onset, "plain", language)
-    return sentence + (f"，第 {shown} 輪開始過擬合" if language == "zh" else f"; overfitting begins in epoch {shown}")
-
-
 def _describe_accuracy(group: Group, language: Language) -> str:
     points = group.curve.values("validation_accuracy")
     epoch, best = max(points, key=lambda point: point[1].mean)
     high, end = format_number(best.mean, "percent", language), format_number(points[-1][1].mean, "percent", language)
     at = format_number(epoch, "plain", language)
-    label = _rate_label(group, language)
+    label = rate_label(group, language).lower()
     if language == "zh":
         return f"{label} 最高 {high}（第 {at} 輪），最後 {end}"
-    return f"{label[0].lower()}{label[1:]}: {high} at its highest (epoch {at}), {end} at the end"
+    return f"{label}: {high} at its highest (epoch {at}), {end} at the end"
 
 
 def _describe_groups(report: Report, groups: Sequence[Group], heading: str, language: Language) -> str:
@@ -268,13 +188,11 @@ def _describe_groups(report: Report, groups: Sequence[Group], heading: str, lang
 
 def _describe_each(title: BilingualText, groups: Sequence[Group]) -> BilingualText:
     described = [group for group in groups if group.curve.values("validation_loss")]
-    zh = "；".join(describe_loss(group, f"{_rate_label(group, 'zh')} 的驗證損失", "zh") for group in described)
+    zh = "；".join(describe_loss(group, f"{rate_label(group, 'zh')} 的驗證損失", "zh") for group in described)
     en = "; ".join(
-        describe_loss(group, f"at {_rate_label(group, 'en').lower()} the validation loss", "en") for group in described
+        describe_loss(group, f"at {rate_label(group, 'en').lower()} the validation loss", "en") for group in described
     )
-    return both(
-        f"{title.zh}。{zh or '沒有做過評估'}。", f"{title.en}. {en[:1].upper() + en[1:] or 'Nothing was evaluated'}."
-    )
+    return both(f"{title.zh}。{zh or '沒有做過評估'}。", f"{title.en}. {capitalised(en) or 'Nothing was evaluated'}.")
 
 
 def _own_groups(report: Report, adapter: AdapterReport) -> list[Group]:
@@ -293,10 +211,6 @@ def _factor_label(factor: Factor, value: float, language: Language) -> str:
     return f"{word(factor, language)} {format_number(value, kind, language)}"
 
 
-def _rate_label(group: Group, language: Language) -> str:
-    return _factor_label("learning_rate", group.training.learning_rate, language)
-
-
 def _grid(canvas: Canvas, n: int, language: Language) -> list[Axes]:
     """Return n panels of one scale, a few beside each other, the lowest of each column with the axis of epochs."""
     rows = math.ceil(n / COLUMNS)
@@ -305,16 +219,14 @@ def _grid(canvas: Canvas, n: int, language: Language) -> list[Axes]:
         unused.remove()
     for panel in panels[:n]:
         mark_epochs(panel, language, label=False)
+    for panel in panels[max(0, n - COLUMNS) : n]:  # where the lowest row is not full, the one above needs numbers too
+        panel.tick_params(labelbottom=True)
     canvas.supxlabel(word("epoch", language), fontsize=11)
     return panels[:n]
 
 
 def _grid_height(n: int, height: float) -> float:
     return height + (math.ceil(n / COLUMNS) - 1) * 2.2
-
-
-def _label_first(panels: Sequence[Axes], label: str) -> None:
-    panels[0].set_ylabel(label)
 
 
 def _chance_loss(panel: Axes) -> None:

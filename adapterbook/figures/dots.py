@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from adapterbook.analysis.report import CostRow, CostTable, Group, Report
+from adapterbook.analysis.report import CostRow, CostTable, Reason, Report
 from adapterbook.config import BilingualText
 from adapterbook.figures.figure import Language
 from adapterbook.figures.headline import describe_missing
@@ -21,10 +25,17 @@ from adapterbook.figures.style import (
     word,
 )
 from adapterbook.formatting import format_number
+from adapterbook.statistics import Interval
 
 __all__ = ["plan_costs", "plan_test_accuracy"]
 
 PANELS = (("params", "n_trainable_params", 1.0), ("time", "train_time_s", 1.0), ("size", "adapter_file_bytes", 1e6))
+
+COST_NAMES = {
+    "params": ("可訓練參數", "trainable parameters"),
+    "time": ("訓練時間", "training time"),
+    "size": ("轉接器大小", "adapter size"),
+}
 
 
 def plan_test_accuracy(report: Report) -> Drawing:
@@ -32,23 +43,22 @@ def plan_test_accuracy(report: Report) -> Drawing:
     id = "test-accuracy"
     title = both("測試準確率與 95% 信賴區間", "Test accuracy with 95\u00a0% confidence intervals")
     names = report.ablations["learning_rate"].variants or (report.study.submitted,)
-    found = [(adapter, name, report.group(adapter, name)) for adapter in report.adapters for name in names]
-    groups = [group for _, _, group in found if group is not None and group.test_accuracy is not None]
-    if not groups:
-        return Drawing(
-            id, title, title, None, reason="no_runs" if not report.runs else report.runs[0].reason or "missing"
-        )
-    adapters = list(dict.fromkeys(group.adapter for group in groups))
+    dots = _dots_of(report, names)
+    if not dots:
+        return Drawing(id, title, title, None, reason=_why_nothing(report))
+    adapters = list(dict.fromkeys(dot.adapter for dot in dots))
     majority = report.baseline("majority").accuracy
 
     def paint(canvas: Canvas, language: Language) -> None:
         axes = canvas.subplots()
         shown: set[str] = set()
-        for group in groups:
-            position = names.index(group.variant)
-            row = adapters.index(group.adapter) + (position - (len(names) - 1) / 2) * 0.22
-            label = f"{word('learning_rate', language)} {format_number(group.training.learning_rate, 'rate', language)}"
-            _dot(axes, group, row, position, None if label in shown else label)
+        for dot in dots:
+            style, row = variant_style(dot.position), adapters.index(dot.adapter)
+            height = row + (dot.position - (len(names) - 1) / 2) * 0.22
+            label = f"{word('learning_rate', language)} {format_number(dot.learning_rate, 'rate', language)}"
+            axes.plot([dot.interval.low, dot.interval.high], [height, height], color=style.color, linewidth=1.6)
+            axes.plot(dot.mean, height, style.marker, color=style.color, markersize=7,
+                      label=None if label in shown else label)  # fmt: skip
             shown.add(label)
         axes.axvline(0.5, color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=word("chance", language))
         if majority is not None:
@@ -58,10 +68,15 @@ def plan_test_accuracy(report: Report) -> Drawing:
         axes.grid(False, axis="y")
         axes.set_xlabel(word("test_accuracy", language))
         format_percent_axis(axes.xaxis, language)
-        legend_above(canvas, axes, ncols=3)
+        legend_above(canvas, axes)
 
-    alt = _describe_accuracies(report, title, groups, adapters)
-    return Drawing(id, title, alt, paint, height=1.5 + 0.75 * len(adapters), rows=[_accuracy_row(g) for g in groups])
+    rows = [
+        {"adapter": dot.adapter, "learning_rate": dot.learning_rate, "test_accuracy": dot.mean,
+         "interval_low": dot.interval.low, "interval_high": dot.interval.high, "n_seeds": dot.n_seeds}
+        for dot in dots
+    ]  # fmt: skip
+    alt = _describe_accuracies(report, title, dots, adapters)
+    return Drawing(id, title, alt, paint, height=1.5 + 0.62 * len(adapters), rows=rows)
 
 
 def plan_costs(report: Report, table: CostTable | None, id: str) -> Drawing:
@@ -69,7 +84,7 @@ def plan_costs(report: Report, table: CostTable | None, id: str) -> Drawing:
     title = both("測試準確率與成本：可訓練參數、訓練時間、轉接器大小",
                  "Test accuracy against trainable parameters, training time and adapter size")  # fmt: skip
     if table is None:
-        return Drawing(id, title, title, None, reason=report.runs[0].reason if report.runs else "no_runs")
+        return Drawing(id, title, title, None, reason=_why_nothing(report))
     rows = table.rows
     best = {adapter.id: adapter.best_variant for adapter in report.adapters.values()}
 
@@ -89,39 +104,49 @@ def plan_costs(report: Report, table: CostTable | None, id: str) -> Drawing:
             panel.set_xlabel(word(cost, language))
             format_percent_axis(panel.yaxis, language)
         canvas.supylabel(word("test_accuracy", language), fontsize=11)
-        legend_above(canvas, panels)
+        legend_above(canvas, panels, first=list(names.values()))
 
     note = both("實心為該轉接器自己最佳的學習率", "Filled: the adapter at its own best learning rate")
     alt = both(
         f"{title.zh}（{table.device_name}）。{note.zh}。{_describe_fronts(report, rows, 'zh')}",
         f"{title.en} ({table.device_name}). {note.en}. {_describe_fronts(report, rows, 'en')}",
     )
-    return Drawing(id, title, alt, paint, height=7.0, rows=[_cost_row(row, table) for row in rows])
+    return Drawing(id, title, alt, paint, height=7.0, rows=[_cost_row(report, row, table) for row in rows])
 
 
-def _dot(axes: Axes, group: Group, row: float, position: int, label: str | None) -> None:
-    style = variant_style(position)
-    if group.test_accuracy is None or group.test_interval is None:
-        return
-    axes.plot([group.test_interval.low, group.test_interval.high], [row, row], color=style.color, linewidth=1.6)
-    axes.plot(group.test_accuracy.mean, row, style.marker, color=style.color, markersize=7, label=label)
+@dataclass(frozen=True)
+class _Dot:
+    """One test accuracy with its interval; ``position`` is its learning rate's place among all."""
+
+    adapter: str
+    position: int
+    learning_rate: float
+    mean: float
+    interval: Interval
+    n_seeds: int
 
 
-def _accuracy_row(group: Group) -> dict[str, object]:
-    return {
-        "adapter": group.adapter,
-        "learning_rate": group.training.learning_rate,
-        "test_accuracy": None if group.test_accuracy is None else group.test_accuracy.mean,
-        "interval_low": None if group.test_interval is None else group.test_interval.low,
-        "interval_high": None if group.test_interval is None else group.test_interval.high,
-        "n_seeds": group.n_completed,
-    }
+def _dots_of(report: Report, names: Sequence[str]) -> list[_Dot]:
+    found = [
+        (position, report.group(adapter, name)) for adapter in report.adapters for position, name in enumerate(names)
+    ]
+    return [
+        _Dot(group.adapter, position, group.training.learning_rate, group.test_accuracy.mean, group.test_interval,
+             group.n_completed)
+        for position, group in found
+        if group is not None and group.test_accuracy is not None and group.test_interval is not None
+    ]  # fmt: skip
 
 
-def _cost_row(row: CostRow, table: CostTable) -> dict[str, object]:
+def _why_nothing(report: Report) -> Reason:
+    """Return why no run has a result: the first run's reason, which stands for all."""
+    return next((run.reason for run in report.runs if run.reason is not None), "no_runs")
+
+
+def _cost_row(report: Report, row: CostRow, table: CostTable) -> dict[str, object]:
     return {
         "adapter": row.adapter,
-        "variant": row.variant,
+        "learning_rate": report.study.training_of(row.variant).learning_rate,
         "test_accuracy": row.accuracy,
         "n_trainable_params": row.n_trainable_params,
         "train_time_s": row.train_time_s,
@@ -132,18 +157,14 @@ def _cost_row(row: CostRow, table: CostTable) -> dict[str, object]:
 
 
 def _describe_accuracies(
-    report: Report, title: BilingualText, groups: list[Group], adapters: list[str]
+    report: Report, title: BilingualText, dots: Sequence[_Dot], adapters: Sequence[str]
 ) -> BilingualText:
     texts: dict[Language, str] = {}
     for language in ("zh", "en"):
         names, comma = short_names(report, language), "、" if language == "zh" else ", "
         parts = []
         for adapter in adapters:
-            values = [
-                f"{format_number(group.training.learning_rate, 'rate', language)} {_with_interval(group, language)}"
-                for group in groups
-                if group.adapter == adapter
-            ]
+            values = [_with_interval(dot, language) for dot in dots if dot.adapter == adapter]
             parts.append(f"{names[adapter]}{'：' if language == 'zh' else ': '}{comma.join(values)}")
         texts[language] = ("；" if language == "zh" else "; ").join(parts)
     missing = describe_missing(report, adapters)
@@ -153,32 +174,32 @@ def _describe_accuracies(
     )
 
 
-def _with_interval(group: Group, language: Language) -> str:
-    if group.test_accuracy is None or group.test_interval is None:
-        raise ValueError(f"{group.adapter}/{group.variant} has no test accuracy")
-    mean, low, high = (
-        format_number(value, "percent", language)
-        for value in (group.test_accuracy.mean, group.test_interval.low, group.test_interval.high)
-    )
-    return f"{mean}（{low} 至 {high}）" if language == "zh" else f"{mean} ({low} to {high})"
+def _with_interval(dot: _Dot, language: Language) -> str:
+    rate = format_number(dot.learning_rate, "rate", language)
+    shares = (dot.mean, dot.interval.low, dot.interval.high)
+    mean, low, high = (format_number(share, "percent", language) for share in shares)
+    return f"{rate} {mean}（{low} 至 {high}）" if language == "zh" else f"{rate} {mean} ({low} to {high})"
 
 
 def _describe_fronts(report: Report, rows: tuple[CostRow, ...], language: Language) -> str:
     names, sentences = short_names(report, language), []
     for cost, _, _ in PANELS:
-        on_front = [f"{names[row.adapter]}/{row.variant}" for row in rows if cost in row.pareto]
+        on_front = [f"{names[row.adapter]} ({_rate(report, row)})" for row in rows if cost in row.pareto]
         listed = ("、" if language == "zh" else ", ").join(on_front)
+        zh, en = COST_NAMES[cost]
         sentences.append(
-            f"{word(cost, 'zh')}的柏拉圖前緣：{listed}。" if language == "zh" else
-            f"On the Pareto front of {word(cost, 'en').lower()}: {listed}."
+            f"{zh}的柏拉圖前緣：{listed}。" if language == "zh" else
+            f"On the Pareto front of {en}: {listed}."
         )  # fmt: skip
     return ("" if language == "zh" else " ").join(sentences)
 
 
+def _rate(report: Report, row: CostRow) -> str:
+    return format_number(report.study.training_of(row.variant).learning_rate, "rate", "en")
+
+
 def _mark_log_axis(panel: Axes) -> None:
     """Label a logarithmic axis with plain numbers, also where it spans less than a decade."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     low, high = panel.get_xlim()
     narrow = high / low < 30
     panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))

@@ -9,8 +9,9 @@ from pathlib import Path
 from adapterbook.analysis.report import Report
 from adapterbook.figures.block import plan_block
 from adapterbook.figures.confusion import plan_confusion
-from adapterbook.figures.curves import plan_accuracy, plan_batch_size, plan_curves, plan_epochs, plan_learning_rate
+from adapterbook.figures.curves import plan_accuracy, plan_batch_size, plan_curves, plan_learning_rate
 from adapterbook.figures.dots import plan_costs, plan_test_accuracy
+from adapterbook.figures.epochs import plan_epochs
 from adapterbook.figures.figure import Figure, Language
 from adapterbook.figures.headline import plan_headline
 from adapterbook.figures.published import plan_published

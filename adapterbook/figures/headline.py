@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from unicodedata import east_asian_width
 
 from matplotlib.figure import Figure as Canvas
 
-from adapterbook.analysis.report import Basis, Group, Report
+from adapterbook.analysis.report import AdapterReport, Basis, Group, Report
 from adapterbook.config import BilingualText
 from adapterbook.figures.figure import Language
 from adapterbook.figures.style import (
@@ -24,7 +25,7 @@ from adapterbook.figures.style import (
 )
 from adapterbook.formatting import format_number
 
-__all__ = ["curve_rows", "describe_loss", "describe_missing", "plan_headline"]
+__all__ = ["curve_rows", "describe_loss", "describe_missing", "plan_headline", "titled"]
 
 TITLES: dict[Basis, tuple[str, BilingualText]] = {
     "submitted": (
@@ -66,7 +67,7 @@ def plan_headline(report: Report, basis: Basis) -> Drawing:
         accuracy.set_title(word("validation_accuracy", language), loc="left")
         format_percent_axis(accuracy.yaxis, language)
         mark_epochs(accuracy, language)
-        legend_above(canvas, loss, ncols=3)
+        legend_above(canvas, loss)
 
     rows = [row for group in groups for row in curve_rows(group)]
     return Drawing(id, title, _alt(report, title, groups), paint, height=5.4, rows=rows)
@@ -95,14 +96,15 @@ def describe_loss(group: Group, name: str, language: Language) -> str:
     start, low, end = (format_number(value.mean, "loss", language) for value in (first[1], lowest, last[1]))
     at, final = (format_number(value, "plain", language) for value in (epoch, last[0]))
     if language == "zh":
+        before = name if east_asian_width(name[-1]) in "WF" else f"{name} "
+        if epoch == first[0]:
+            return f"{before}在第 {at} 輪最低（{low}），到第 {final} 輪為 {end}"
         tail = "" if epoch == last[0] else f"，到第 {final} 輪回升至 {end}"
-        return f"{name} 從 {start} 降到第 {at} 輪的 {low}{tail}" if epoch != first[0] else (
-            f"{name} 在第 {at} 輪最低（{low}），到第 {final} 輪為 {end}"
-        )  # fmt: skip
-    tail = "" if epoch == last[0] else f" and is back at {end} in epoch {final}"
-    return f"{name} falls from {start} to {low} in epoch {at}{tail}" if epoch != first[0] else (
-        f"{name} is lowest in epoch {at} ({low}) and {end} in epoch {final}"
-    )  # fmt: skip
+        return f"{before}從 {start} 降到第 {at} 輪的 {low}{tail}"
+    if epoch == first[0]:
+        return f"{name} is lowest in epoch {at} ({low}) and {end} in epoch {final}"
+    tail = "" if epoch == last[0] else f" and rises to {end} by epoch {final}"
+    return f"{name} falls from {start} to {low} in epoch {at}{tail}"
 
 
 def _alt(report: Report, title: BilingualText, groups: Sequence[Group]) -> BilingualText:
@@ -134,6 +136,11 @@ def describe_missing(report: Report, drawn: Sequence[str]) -> BilingualText:
     zh = "、".join(zh_names[adapter] for adapter in missing)
     en = ", ".join(en_names[adapter] for adapter in missing)
     return both(f"圖中沒有 {zh}：還沒有可用的結果。", f" Not shown, for want of results: {en}.")
+
+
+def titled(report: Report, adapter: AdapterReport, zh: str, en: str) -> BilingualText:
+    """Return a title that begins with an adapter's short name."""
+    return both(f"{short_names(report, 'zh')[adapter.id]}：{zh}", f"{short_names(report, 'en')[adapter.id]}: {en}")
 
 
 def _rate(group: Group, language: Language) -> str:

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure as Canvas
 
 from adapterbook.analysis.report import AdapterReport, PublishedRun, Report
 from adapterbook.figures.figure import Language
+from adapterbook.figures.headline import titled
 from adapterbook.figures.style import (
     GREY,
     Drawing,
@@ -23,11 +24,10 @@ __all__ = ["plan_published"]
 
 def plan_published(report: Report, adapter: AdapterReport, id: str) -> Drawing:
     """Return validation loss and accuracy by epoch, published and rerun."""
-    title = both(f"{adapter.config.title.zh}：原作業公布的曲線與本次重跑",
-                 f"{adapter.config.title.en}: the published curve and this study's")  # fmt: skip
+    title = titled(report, adapter, "原作業公布的曲線與本次重跑", "the published curve and this study's")
     run = report.published.runs.get(adapter.id)
     if run is None or run.variant is None:
-        reason = report.published.reason or (run.reason if run else None) or "no_published"
+        reason = report.published.reason or (run.reason if run else "not_published")
         return Drawing(id, title, title, None, adapter=adapter.id, reason=reason)
     style = adapter_style(adapter.id)
 

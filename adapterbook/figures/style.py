@@ -13,14 +13,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from adapterbook.analysis.report import Curve, Reason, Report
+from adapterbook.analysis.report import Curve, Group, Reason, Report
 from adapterbook.config import BilingualText
 from adapterbook.figures.figure import Language
 from adapterbook.fonts import use_cjk_font
@@ -34,10 +36,12 @@ __all__ = [
     "LineStyle",
     "adapter_style",
     "both",
+    "capitalised",
     "draw_band",
     "format_percent_axis",
     "legend_above",
     "mark_epochs",
+    "rate_label",
     "save_drawing",
     "short_names",
     "variant_style",
@@ -46,6 +50,8 @@ __all__ = [
 
 WIDTH = 6.4  # inches: at 390 px a letter of 10 pt is still 8 px high, in a 46 rem column 16 px
 GREY = "#6b6b6b"
+LEGEND_POINTS = 10
+LEGEND_HANDLE_EM = 5.6  # the line's sample, the gap after it, and the gap between columns
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ VARIANT_STYLES = (
 
 WORDS = {
     "epoch": ("訓練輪數", "Epochs of training"),
+    "loss": ("損失", "Loss"),
     "train_loss": ("訓練損失", "Training loss"),
     "validation_loss": ("驗證損失", "Validation loss"),
     "validation_accuracy": ("驗證準確率", "Validation accuracy"),
@@ -135,9 +142,19 @@ def both(zh: str, en: str) -> BilingualText:
     return BilingualText(zh=zh, en=en)
 
 
+def capitalised(text: str) -> str:
+    """Return a text that begins a sentence."""
+    return text[:1].upper() + text[1:]
+
+
 def word(key: str, language: Language) -> str:
     """Return a word of an axis or a legend."""
     return WORDS[key][0 if language == "zh" else 1]
+
+
+def rate_label(group: Group, language: Language) -> str:
+    """Return what a panel or a line of one learning rate is called."""
+    return f"{word('learning_rate', language)} {format_number(group.training.learning_rate, 'rate', language)}"
 
 
 def adapter_style(adapter: str) -> LineStyle:
@@ -189,21 +206,33 @@ def format_percent_axis(axis: Any, language: Language) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}{space}%"))
 
 
-def legend_above(canvas: Canvas, axes: Axes | Sequence[Axes], *, ncols: int = 4) -> None:
-    """Put one legend of all panels above them, each entry once."""
+def legend_above(canvas: Canvas, axes: Axes | Sequence[Axes], *, first: Sequence[str] = ()) -> None:
+    """Put one legend of all panels above them, each entry once, in as many columns as fit.
+
+    Parameters
+    ----------
+    first : sequence of str
+        Labels in the order wanted; those that no panel has are passed over, all others follow.
+    """
     panels = [axes] if isinstance(axes, Axes) else list(axes)
     entries: dict[str, Any] = {}
     for panel in panels:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    if entries:
-        columns = min(ncols, len(entries))
-        canvas.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=columns)
+    labels = [*(label for label in first if label in entries), *(label for label in entries if label not in first)]
+    handles = [entries[label] for label in labels]
+    canvas.legend(handles, labels, loc="outside upper center", ncols=_columns_that_fit(labels))
 
 
-def percent(value: float, language: Language) -> str:
-    """Return a share in per cent, as the pages show it."""
-    return format_number(value, "percent", language)
+def _columns_that_fit(labels: Sequence[str]) -> int:
+    """Return the most columns whose labels fit the width: a Chinese letter is as wide as high, another about half."""
+    widths = [sum(1.0 if east_asian_width(letter) in "WF" else 0.54 for letter in label) for label in labels]
+    for n in range(min(4, len(labels)), 1, -1):
+        columns = np.array_split(widths, n)  # as Matplotlib does
+        em = sum(float(column.max()) + LEGEND_HANDLE_EM for column in columns)
+        if em * LEGEND_POINTS <= WIDTH * 72:
+            return n
+    return 1
 
 
 def save_drawing(drawing: Drawing, language: Language, path: Path) -> None:
@@ -227,20 +256,21 @@ def save_drawing(drawing: Drawing, language: Language, path: Path) -> None:
 def _settings(hash_salt: str) -> Any:
     """Return Matplotlib's settings; typed loosely, since its stubs want each key as a literal."""
     return {
-        "font.family": [_font_family(), "DejaVu Sans"],  # the second has letters, such as ᵀ, that the first lacks
+        "font.family": [_font_family(), "DejaVu Sans"],  # the second has letters that the first may lack
         "font.size": 11,
         "axes.titlesize": 11,
         "axes.titleweight": "normal",
         "axes.labelsize": 11,
         "xtick.labelsize": 10,
         "ytick.labelsize": 10,
-        "legend.fontsize": 10,
+        "legend.fontsize": LEGEND_POINTS,
         "legend.frameon": False,
         "legend.handlelength": 2.6,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
         "axes.unicode_minus": False,
+        "axes.ymargin": 0.09,  # room for rings around the lowest and the highest point
         "grid.color": "#d9d9d9",
         "grid.linewidth": 0.6,
         "axes.edgecolor": GREY,

@@ -22,7 +22,7 @@ from adapterbook.config import Paths
 from adapterbook.figures import Figure
 from adapterbook.formatting import Language
 from adapterbook.pages.environment import make_environment, render_template
-from adapterbook.pages.escape import escape_text, front_matter
+from adapterbook.pages.escape import escape_text, front_matter, inline_code, python_literal
 from adapterbook.pages.lines import join_lines, squeeze_blank_lines
 from adapterbook.pages.notebook import notebook_body, prose_of
 from adapterbook.pages.origin import make_derived, make_number
@@ -36,6 +36,8 @@ __all__ = ["LANGUAGES", "make_pages"]
 LANGUAGES: Final[tuple[Language, ...]] = ("zh", "en")
 LANGUAGE_TAGS: Final[Mapping[Language, str]] = {"zh": "zh-TW", "en": "en"}
 LANGUAGE_NAMES: Final[Mapping[Language, str]] = {"zh": "中文", "en": "English"}
+MAX_QUOTED: Final = 600  # characters
+WORKPLACE: Final = ".pages-"
 MENU_SECTIONS: Final = ("", "how", "adapters", "results", "notebooks", "reference")
 
 
@@ -78,10 +80,12 @@ class _Builder:
         self.wording = load_wording(paths.templates / "glossary.yaml")
         self.outline = make_outline(report, self.wording)
         self.prose = prose_of(paths.notebook) if paths.notebook.exists() else frozenset()
+        # Folders of this machine are nobody's business; the longest first, as the home holds the others.
+        self.hidden = {str(paths.root.resolve()): ".", str(paths.root): ".", str(Path.home()): "~"}
         self.environments = {language: self._environment(language) for language in LANGUAGES}
 
     def build(self) -> dict[Path, str]:
-        """Return every file's text by its path."""
+        """Return every file's content by its path."""
         texts: dict[Path, str] = {}
         for language in LANGUAGES:
             for page in self.outline:
@@ -99,9 +103,8 @@ class _Builder:
         wording = self.wording
 
         def words(group: str) -> Any:
-            return lambda key: wording.in_language(getattr(wording, group), key, language)
+            return lambda key: wording.text(group, key, language)
 
-        hidden = {str(self.paths.root): ".", str(Path.home()): "~"}
         names = {
             "report": self.report,
             "number": make_number(language),
@@ -113,12 +116,14 @@ class _Builder:
             "terms": [(term.name.in_language(language), term.name.in_language(_other(language)),
                        term.meaning.in_language(language)) for term in wording.terms.values()],
             "source_reason": lambda reason: wording.source_reason(reason, language),
+            "literal": lambda value: inline_code(python_literal(value)),
+            "quoted": _quoted,
             "text": lambda text: text.in_language(language),
             "name": lambda adapter: _short_names(self.report, language)[_id_of(adapter)],
             "variant_title": lambda name: self.report.study.variants[name].title.in_language(language),
             "provenance": provenance_of,
             "date": lambda day: format_date(day, language),
-            "notebook_body": lambda run: self._notebook(run, language, hidden),
+            "notebook_body": lambda run: self._notebook(run, language),
         }  # fmt: skip
         return make_environment(self.paths.templates, language, names)
 
@@ -136,7 +141,7 @@ class _Builder:
         translation = f"{up}{other}/{page.stem}"
         fields = {
             "title": escape_text(page.title.in_language(language)),
-            "description": escape_text(page.description.in_language(language)),
+            "description": page.description.in_language(language),
             "translation": f"{translation}.qmd",
             "format": {"html": {"include-in-header": [{"text": _alternates(page, language)}]}},
         }
@@ -169,8 +174,7 @@ class _Builder:
 
     def _cover(self) -> str:
         """Return the page that both languages share."""
-        page = PageSpec("cover", "cover.md.j2", self.wording.site_title, self.wording.site_subtitle,
-                        runs=tuple(self.report.runs))  # fmt: skip
+        page = PageSpec("cover", "cover.md.j2", self.wording.site_title, self.wording.site_subtitle)
         parts = []
         for language in LANGUAGES:
             names = self._tools(page, language, "site").names()
@@ -180,7 +184,6 @@ class _Builder:
         fields = {
             "title": escape_text(self.wording.site_title.zh),
             "subtitle": escape_text(subtitle),
-            "description": escape_text(subtitle),
             "lang": LANGUAGE_TAGS["zh"],
             "sidebar": False,
             "toc": False,
@@ -195,16 +198,21 @@ class _Builder:
             for section in MENU_SECTIONS:
                 pages = [f"report/{language}/{page.stem}.qmd" for page in self.outline if page.section == section]
                 if section and pages:
-                    contents.append({"section": self.wording.label(f"menu_{section}", language), "contents": pages})
+                    contents.append(
+                        {"section": self.wording.text("labels", f"menu_{section}", language), "contents": pages}
+                    )
                 else:
                     contents += pages
             sidebars.append({"id": language, "title": LANGUAGE_NAMES[language], "style": "docked",
                              "contents": contents})  # fmt: skip
         left = [{"text": LANGUAGE_NAMES[language], "href": f"report/{language}/index.qmd"} for language in LANGUAGES]
-        return {"website": {"title": self.wording.site_title.en, "navbar": {"left": left}, "sidebar": sidebars}}
+        title, description = self.wording.site_title.en, self.wording.site_subtitle.en
+        return {"website": {"title": title, "description": description, "page-navigation": True,
+                            "navbar": {"left": left}, "sidebar": sidebars}}  # fmt: skip
 
-    def _notebook(self, run: RunReport, language: Language, hidden: Mapping[str, str]) -> Markup | None:
-        body = notebook_body(run.run.folder(self.paths) / "notebook.ipynb", language, trusted=self.prose, hidden=hidden)
+    def _notebook(self, run: RunReport, language: Language) -> Markup | None:
+        file = run.run.folder(self.paths) / "notebook.ipynb"
+        body = notebook_body(file, language, trusted=self.prose, hidden=self.hidden)
         return None if body is None else Markup(body)
 
 
@@ -218,6 +226,12 @@ def _short_names(report: Report, language: Language) -> dict[str, str]:
 
 def _id_of(adapter: AdapterReport | str) -> str:
     return adapter if isinstance(adapter, str) else adapter.id
+
+
+def _quoted(text: str) -> Markup:
+    """Return a sentence of the data set; one without end is cut, as a table cell is no place for it."""
+    shown = text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]} …"
+    return Markup('[{}]{{.sentence lang="en"}}').format(escape_text(shown))
 
 
 def _other(language: Language) -> Language:
@@ -249,15 +263,17 @@ def _yaml(content: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(content), allow_unicode=True, sort_keys=False, width=10_000)
 
 
-def _put_in_place(texts: Mapping[Path, str], paths: Paths) -> None:
+def _put_in_place(contents: Mapping[Path, str], paths: Paths) -> None:
     """Write all files beside the project's own ones, then put whole folders in their place."""
     paths.report.mkdir(parents=True, exist_ok=True)
-    workplace = Path(tempfile.mkdtemp(prefix=".pages-", dir=paths.report))
+    for leftover in paths.report.glob(f"{WORKPLACE}*"):  # of a run that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    workplace = Path(tempfile.mkdtemp(prefix=WORKPLACE, dir=paths.report))
     try:
-        for path, text in texts.items():
+        for path, content in contents.items():
             new = workplace / "new" / path.relative_to(paths.root)
             new.parent.mkdir(parents=True, exist_ok=True)
-            new.write_text(text, "utf-8")
+            new.write_text(content, "utf-8")
         for folder in (*LANGUAGES, "pdf"):
             _replace(workplace / "new" / "report" / folder, paths.report / folder, workplace / f"old-{folder}")
         for file in (paths.report / "_navigation.yml", paths.root / "index.qmd"):

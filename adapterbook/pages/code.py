@@ -7,6 +7,8 @@ from typing import Any
 
 from adapterbook.pages.escape import python_literal
 
+LINE_LENGTH = 76  # what fits a page of the PDF
+
 __all__ = ["adapter_code", "call_code", "training_code"]
 
 
@@ -41,8 +43,14 @@ def call_code(name: str, arguments: Mapping[str, Any]) -> str:
     """
     if not arguments:
         return f"{name}()"
-    lines = [
-        f"    {key}={python_literal(value)}," if key.isidentifier() else f"    **{python_literal({key: value})},"
-        for key, value in arguments.items()
-    ]
-    return "\n".join([f"{name}(", *lines, ")"])
+    return "\n".join([f"{name}(", *(_argument(key, value) for key, value in arguments.items()), ")"])
+
+
+def _argument(key: str, value: object) -> str:
+    """Return one keyword argument; a list too long for its line has a line per item."""
+    if not key.isidentifier():
+        return f"    **{python_literal({key: value})},"
+    line = f"    {key}={python_literal(value)},"
+    if len(line) <= LINE_LENGTH or not isinstance(value, list | tuple):
+        return line
+    return "\n".join([f"    {key}=[", *(f"        {python_literal(item)}," for item in value), "    ],"])

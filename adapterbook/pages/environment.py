@@ -71,7 +71,7 @@ def make_environment(folder: Path, language: Language, names: Mapping[str, Any])
         finalize=_show,
         trim_blocks=True,
         lstrip_blocks=True,
-        keep_trailing_newline=False,
+        keep_trailing_newline=True,
         extensions=["jinja2.ext.do"],  # rows.append(…) of a table
         cache_size=-1,
         auto_reload=False,

@@ -31,7 +31,7 @@ __all__ = [
 WHITE_SPACE: Final = re.compile(r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029 ]+")
 PUNCTUATION: Final = re.compile(r"[!-/:-@\[-`{-~]")
 # In a quoted attribute these are letters like any other; entities would only make the page harder to read.
-UNSAFE_IN_ATTRIBUTE: Final = re.compile(r"[!-+;-@\[-^`{-~]")
+UNSAFE_IN_ATTRIBUTE: Final = re.compile(r"[!\"#$&'*<>?@\[\\\]^`{|}~]")
 REPLACEMENT: Final = "\ufffd"
 WORD_JOINER: Final = "\u2060"
 TWO_BRACES: Final = re.compile(r"\{(?=\{)")
@@ -40,6 +40,8 @@ ISOLATES: Final = "\u2066\u2067\u2068"
 # Directions that can move a neighbour: right-to-left letters and numbers, and every explicit control.
 REORDERING: Final = frozenset({"R", "AL", "AN", "LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 SAFE_IN_CODE: Final = re.compile(r"[\w .,:;=+*/()\[\]%'\"#@^&!?~$\\-]+")
+# Python writes 2e-05; everybody else 2e-5, which is the same to Python.
+LONG_EXPONENT: Final = re.compile(r"e([+-])0+(?=\d)")
 BACKTICKS: Final = re.compile(r"`+")
 
 
@@ -83,7 +85,7 @@ def python_literal(value: object) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(python_literal(item) for item in value) + "]"
     if not isinstance(value, str):
-        return repr(value)
+        return LONG_EXPONENT.sub(r"e\1", repr(value))
     # JSON's escapes are Python's too, but for characters beyond the BMP, which JSON writes in two halves.
     quoted = json.dumps(value, ensure_ascii=False)
     visible = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in quoted)
@@ -99,8 +101,8 @@ def python_block(code: str, filename: str | None = None) -> Markup:
     if "{{<" in clean:
         return raw_html_code(clean, language="python")
     fence = "`" * max(3, 1 + max((len(run) for run in BACKTICKS.findall(clean)), default=0))
-    name = f' filename="{escape_attribute(filename)}"' if filename else ""
-    return Markup(f"{fence} {{.python{name}}}\n{clean}\n{fence}")
+    label = f'{{.python filename="{escape_attribute(filename)}"}}' if filename else "python"
+    return Markup(f"{fence}{label}\n{clean}\n{fence}")
 
 
 def raw_html_code(text: str, *, language: str | None = None, css_class: str = "") -> Markup:

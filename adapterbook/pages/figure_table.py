@@ -36,38 +36,36 @@ def make_figure_table(
 ) -> Markup | None:
     """Return the numbers drawn as a table, ``None`` where the figure has none.
 
-    A column whose name has no label in the glossary is headed by the name itself.
+    A column is headed by its label in the glossary, or by the adapter that it is named after.
     """
     if figure.table.empty:
         return None
     names = [str(name) for name in figure.table.columns]
-    columns = [wording.label(name, language) if name in wording.labels else name for name in names]
+    columns = [
+        wording.text("labels", name, language) if name in wording.labels else short_names.get(name, name)
+        for name in names
+    ]
     rows: list[list[str]] = []
     alike: dict[str, str] = {}
     for values in figure.table.itertuples(index=False, name=None):
         rows.append(
-            [
-                _cell(name, value, figure, language, wording, short_names)
-                for name, value in zip(names, values, strict=True)
-            ]
+            [_cell(name, value, language, wording, short_names) for name, value in zip(names, values, strict=True)]
         )
         for name, value in zip(names, values, strict=True):
             if not isinstance(value, str):
                 alike[name] = "r"
-    return make_table(columns, rows, align="".join(alike.get(name, "l") for name in names))
+    table = make_table(columns, rows, align="".join(alike.get(name, "l") for name in names))
+    return Markup(f'::: {{.figure-numbers data-from="Figure.{figure.id}"}}\n{table}\n:::')
 
 
-def _cell(
-    name: str, value: Any, figure: Figure, language: Language, wording: Wording, short_names: Mapping[str, str]
-) -> Markup:
+def _cell(name: str, value: Any, language: Language, wording: Wording, short_names: Mapping[str, str]) -> Markup:
     if isinstance(value, str):
         return escape_text(short_names.get(value, value) if name == "adapter" else value)
     if isinstance(value, bool):
-        return escape_text(wording.label("yes" if value else "no", language))
+        return escape_text(wording.text("labels", "yes" if value else "no", language))
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return Markup("–")
     if not isinstance(value, int | float) and not hasattr(value, "__float__"):
         return escape_text(str(value))
     kind = next((kind for end, kind in FORMATS_BY_END if name.endswith(end)), "plain")
-    text = format_number(value, kind, language).replace("<", "&#60;")
-    return Markup(f'[{text}]{{.n data-from="Figure.{figure.id}" data-format="{kind}"}}')
+    return Markup(format_number(value, kind, language))

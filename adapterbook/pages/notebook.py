@@ -17,7 +17,7 @@ from adapterbook.errors import RenderError
 from adapterbook.formatting import Language
 from adapterbook.pages.escape import python_block, raw_html_code
 
-__all__ = ["notebook_body", "prose_of"]
+__all__ = ["hide_folders", "notebook_body", "prose_of"]
 
 ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]")
 HEADING: Final = re.compile(r"^(#{1,5}) ", re.MULTILINE)
@@ -57,12 +57,12 @@ def notebook_body(
         if not source.strip() or not _is_for(cell, language):
             continue
         if cell.get("cell_type") == "code":
-            parts.append(python_block(_hide(source, hidden)))
+            parts.append(python_block(hide_folders(source, hidden)))
             parts += [_output(text, language, kind) for kind, text in _outputs(cell, hidden)]
         elif cell.get("cell_type") == "markdown" and source in trusted:
             parts.append(_shift_headings(source))
         else:
-            parts.append(raw_html_code(_hide(source, hidden), css_class="prose"))
+            parts.append(raw_html_code(hide_folders(source, hidden), css_class="prose"))
     return "\n\n".join(parts)
 
 
@@ -99,7 +99,7 @@ def _outputs(cell: Mapping[str, Any], hidden: Mapping[str, str]) -> list[tuple[s
             shown[-1] = (kind, shown[-1][1] + text)
         elif text:
             shown.append((kind, text))
-    cleaned = [(kind, _hide(_as_terminal(text), hidden)) for kind, text in shown]
+    cleaned = [(kind, hide_folders(_as_terminal(text), hidden)) for kind, text in shown]
     return [(kind, text) for kind, text in cleaned if text.strip()]
 
 
@@ -121,7 +121,8 @@ def _as_terminal(text: str) -> str:
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines).rstrip()
 
 
-def _hide(text: str, hidden: Mapping[str, str]) -> str:
+def hide_folders(text: str, hidden: Mapping[str, str]) -> str:
+    """Return a text with folders of this machine named as in ``hidden``."""
     for folder, shown in hidden.items():
         text = text.replace(folder, shown)
     return text

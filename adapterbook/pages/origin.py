@@ -22,8 +22,8 @@ FieldPath = str | Sequence[str | int]
 NumberMaker = Callable[[Any, FieldPath, str], Markup]
 
 
-def look_up(thing: object, path: str) -> Any:
-    """Return what a dotted path leads to; parts are attributes, keys or positions.
+def look_up(thing: object, path: FieldPath) -> Any:
+    """Return what a dotted path, or its parts, lead to; parts are attributes, keys or positions.
 
     Raises
     ------
@@ -35,16 +35,16 @@ def look_up(thing: object, path: str) -> Any:
     >>> look_up({"epochs": [{"loss": 0.7}]}, "epochs.0.loss")
     0.7
     """
-    for part in path.split("."):
+    for part in path.split(".") if isinstance(path, str) else path:
         try:
             if isinstance(thing, Mapping):
                 thing = thing[part]
-            elif part.isdecimal():
+            elif str(part).isdecimal():
                 thing = thing[int(part)]  # type: ignore[index]
             else:
-                thing = getattr(thing, part)
+                thing = getattr(thing, str(part))
         except (AttributeError, IndexError, KeyError, TypeError) as error:
-            raise LookupError(f"{path}: there is no {part!r} in {type(thing).__name__}") from error
+            raise LookupError(f"{_dotted(path)}: there is no {part!r} in {type(thing).__name__}") from error
     return thing
 
 
@@ -53,7 +53,7 @@ def make_number(language: Language) -> NumberMaker:
 
     def number(run: RunReport, field: FieldPath, kind: str) -> Markup:
         path = _dotted(field)
-        text = _formatted(look_up(run.record, path), kind, language, f"{run.id}: {path}")
+        text = _formatted(look_up(run.record, field), kind, language, f"{run.id}: {path}")
         return _span(text, {"data-run": run.id, "data-field": path, "data-format": kind})
 
     return number
@@ -64,7 +64,7 @@ def make_derived(language: Language) -> NumberMaker:
 
     def derived(thing: Any, field: FieldPath, kind: str) -> Markup:
         name = f"{type(thing).__name__}.{_dotted(field)}"
-        text = _formatted(look_up(thing, _dotted(field)), kind, language, name)
+        text = _formatted(look_up(thing, field), kind, language, name)
         origin = {"data-from": name, "data-format": kind}
         of = _identity(thing)
         return _span(text, origin | ({"data-of": of} if of else {}))

@@ -38,7 +38,7 @@ class PageSpec:
     in_pdf : bool
         Whether it is a chapter of the combined document.
     runs : tuple of RunReport
-        The runs that the page's numbers come from, for its last line.
+        The planned runs that the page is about, whatever became of them.
     names : mapping
         What the template sees beside the names that all templates see.
     """
@@ -76,11 +76,10 @@ def slug_of(text: str) -> str:
 
 def make_outline(report: Report, wording: Wording) -> list[PageSpec]:
     """Return every page of the report, in reading order, stems and slugs unique."""
-    ran = tuple(run for run in report.runs if run.record is not None)
 
     def page(stem: str, template: str, key: str, **more: Any) -> PageSpec:
         words = wording.pages[key]
-        return PageSpec(stem, f"{template}.qmd.j2", words.title, words.description, **{"runs": ran, **more})
+        return PageSpec(stem, f"{template}.qmd.j2", words.title, words.description, **{"runs": report.runs, **more})
 
     pages = [page("index", "overview", "overview"), page("method", "method", "method", section="how")]
     for method in dict.fromkeys(adapter.config.peft_type for adapter in report.adapters.values()):
@@ -106,7 +105,7 @@ def _adapter_page(adapter: AdapterReport, wording: Wording) -> PageSpec:
         adapter.config.title,
         wording.pages["adapter"].description,
         section="adapters",
-        runs=tuple(run for group in adapter.groups.values() for run in group.runs if run.record is not None),
+        runs=tuple(run for group in adapter.groups.values() for run in group.runs),
         names={"adapter": adapter},
     )
 
@@ -122,7 +121,7 @@ def _notebook_page(run: RunReport, report: Report, wording: Wording) -> PageSpec
         wording.pages["notebook"].description,
         section="notebooks",
         in_pdf=False,
-        runs=(run,) if run.record is not None else (),
+        runs=(run,),
         names={"run": run},
     )
 

@@ -26,7 +26,7 @@ RULES: Final = {"l": (":", ""), "r": ("", ":"), "c": (":", ":")}
 
 
 def make_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, align: str, caption: str = "", id: str = ""
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, align: Sequence[str], caption: str = "", id: str = ""
 ) -> Markup:
     """Return a pipe table.
 
@@ -36,7 +36,7 @@ def make_table(
         Headings. A ``str`` is escaped, ``Markup`` is taken as it is; so are the cells.
     rows : sequence of rows
         Each with as many cells as there are columns.
-    align : str
+    align : str or sequence of str
         One letter a column: ``l``, ``r`` or ``c``.
     caption, id : str
         Without an identifier (``tbl-…``) the table has no number, without a caption no line below it.

@@ -20,7 +20,7 @@ from adapterbook.analysis.report import AdapterReport, RunReport
 from adapterbook.config import Paths
 from adapterbook.figures import Figure
 from adapterbook.formatting import Language
-from adapterbook.pages.code import adapter_code, training_code
+from adapterbook.pages.code import adapter_code, call_code, training_code
 from adapterbook.pages.escape import escape_attribute, escape_text, python_block
 from adapterbook.pages.figure_table import make_figure_table
 from adapterbook.pages.outline import PageSpec, slug_of
@@ -30,6 +30,7 @@ from adapterbook.pages.wording import Wording
 __all__ = ["PageTools", "Target", "page_path"]
 
 Target = Literal["site", "pdf"]
+Name = str | Sequence[str | int]
 
 
 def page_path(paths: Paths, language: Language, stem: str) -> Path:
@@ -57,9 +58,12 @@ class PageTools:
             "pdf": self.target == "pdf",
             "figure": self.figure,
             "figure_of": self.figure_of,
+            "figure_ids": self.figure_ids,
             "fig": self.figure_reference,
             "tbl": self.table_reference,
-            "sec": self.section,
+            "sec": lambda name: self._identifier("sec", name),
+            "eq": lambda name: self._identifier("eq", name),
+            "equation": lambda name: Markup(f"@eq-{self.page.slug}-{name}"),
             "numbered_table": self.numbered_table,
             "link": self.link,
             "record_link": self.record_link,
@@ -79,8 +83,8 @@ class PageTools:
         figure = self.figures[id]
         title = figure.title.in_language(self.language)
         if not figure.drawn:
-            reason = self.wording.in_language(self.wording.reasons, str(figure.reason), self.language)
-            heading = escape_attribute(f"{self.wording.label('no_figure', self.language)}{title}")
+            reason = self.wording.text("reasons", str(figure.reason), self.language)
+            heading = escape_attribute(f"{self.wording.text('labels', 'no_figure', self.language)}{title}")
             return Markup(f'::: {{.callout-note title="{heading}"}}\n{escape_text(reason)}\n:::')
         shown = caption if caption is not None else title
         text = shown if isinstance(shown, Markup) else escape_text(shown)
@@ -90,34 +94,33 @@ class PageTools:
         table = make_figure_table(figure, self.language, self.wording, self.short_names)
         if table is None or self.target == "pdf":
             return Markup(image)
-        heading = escape_attribute(f"{self.wording.label('numbers_of_figure', self.language)}{title}")
+        heading = escape_attribute(self.wording.text("labels", "numbers_of_figure", self.language))
         return Markup(
-            f'{image}\n\n:::: {{.content-visible when-format="html"}}\n'
-            f'::: {{.callout-note collapse="true" appearance="simple" title="{heading}"}}\n{table}\n:::\n::::'
+            f'{image}\n\n:::: {{.callout-note collapse="true" appearance="simple" title="{heading}"}}\n{table}\n::::'
         )
 
     def figure_of(self, kind: str, adapter: AdapterReport, caption: str | None = None) -> Markup:
         """Return one of an adapter's own figures: ``curves``, ``accuracy``, ``confusion`` or ``published``."""
         return self.figure(self._id_of(kind, adapter), caption)
 
+    def figure_ids(self, kind: str) -> list[str]:
+        """Return the figures of one kind, of which there may be several: ``costs``, ``costs-2``, … by device."""
+        return [id for id in self.figures if id == kind or id.removeprefix(f"{kind}-").isdecimal()]
+
     def figure_reference(self, id: str, adapter: AdapterReport | None = None) -> Markup | None:
         """Return a cross-reference to a figure of this page, ``None`` where it could not be drawn."""
         figure = self.figures[id if adapter is None else self._id_of(id, adapter)]
         return Markup(f"@{self._figure_id(figure)}") if figure.drawn else None
 
-    def table_reference(self, name: str) -> Markup:
+    def table_reference(self, name: Name) -> Markup:
         """Return a cross-reference to a table of this page."""
-        return Markup(f"@tbl-{self.page.slug}-{name}")
-
-    def section(self, name: str) -> Markup:
-        """Return the identifier of a section of this page, for its heading."""
-        return Markup(f"{{#sec-{self.page.slug}-{name}}}")
+        return Markup(f"@tbl-{self.page.slug}-{_joined(name)}")
 
     def numbered_table(
-        self, name: str, columns: Sequence[str], rows: Sequence[Sequence[str]], align: str, caption: str
+        self, name: Name, columns: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[str], caption: str
     ) -> Markup:
-        """Return a table with a number and a caption."""
-        return make_table(columns, rows, align=align, caption=caption, id=f"tbl-{self.page.slug}-{name}")
+        """Return a table with a number and a caption; a template may give a name in parts."""
+        return make_table(columns, rows, align=align, caption=caption, id=f"tbl-{self.page.slug}-{_joined(name)}")
 
     def link(self, target: str | AdapterReport | RunReport, text: str | None = None, section: str = "") -> Markup:
         """Return a link to a page: by its stem, by the adapter it is about, or by the run whose notebook it shows."""
@@ -132,25 +135,30 @@ class PageTools:
         return Markup(f"[{escaped}]({_relative(page_path(self.paths, self.language, page.stem), self.folder)}{anchor})")
 
     def record_link(self, run: RunReport, text: str, name: str = "record.json") -> Markup:
-        """Return a link to a file of a run's folder; on paper, where there is nothing to follow, the text alone."""
+        """Return a link to a file of a run's folder; where there is nothing to follow, the text alone."""
         path = run.run.folder(self.paths) / name
         if self.target == "pdf" or not path.is_file():
             return escape_text(text)
         return Markup(f"[{escape_text(text)}]({_relative(path, self.folder)})")
 
     def config_code(self, adapter: AdapterReport) -> Markup:
-        """Return the code that made an adapter, from a record where there is one, else from its YAML file."""
+        """Return the code that made an adapter, from its first record; without one, the settings of its YAML file."""
         records = [run.record for group in adapter.groups.values() for run in group.runs if run.record is not None]
-        config_class = records[0].adapter.config_class if records else f"{adapter.config.peft_type}Config"
-        settings = records[0].adapter.settings if records else adapter.config.settings
-        return python_block(adapter_code(config_class, settings))
+        if not records:
+            return python_block(call_code("dict", {"peft_type": adapter.config.peft_type, **adapter.config.settings}))
+        return python_block(adapter_code(records[0].adapter.config_class, records[0].adapter.settings))
 
     def _find(self, target: str | AdapterReport | RunReport) -> PageSpec:
         for page in self.outline:
-            about = any(value is target for value in page.names.values())
-            if about or page.stem == target:
+            if isinstance(target, str):
+                if page.stem == target:
+                    return page
+            elif any(isinstance(value, type(target)) and value.id == target.id for value in page.names.values()):
                 return page
         raise LookupError(f"link: there is no page {target if isinstance(target, str) else target.id!r}")
+
+    def _identifier(self, kind: str, name: str) -> Markup:
+        return Markup(f"{{#{kind}-{self.page.slug}-{name}}}")
 
     def _figure_id(self, figure: Figure) -> str:
         return f"fig-{self.page.slug}-{figure.id}"
@@ -160,6 +168,10 @@ class PageTools:
             if figure.adapter == adapter.id and figure.id.startswith(f"{kind}-"):
                 return figure.id
         raise LookupError(f"there is no figure {kind!r} of the adapter {adapter.id} ({kind}-{slug_of(adapter.id)})")
+
+
+def _joined(name: Name) -> str:
+    return name if isinstance(name, str) else "-".join(map(str, name))
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -7,6 +7,7 @@ about results are not here: they stand in ``templates/<language>/sentences.j2``.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field, field_validator
@@ -58,9 +59,19 @@ class Wording(Settings):
     source_reasons: tuple[SourceReason, ...] = Field(strict=False)
     terms: dict[str, Term]
 
-    def label(self, key: str, language: Language) -> str:
-        """Return a label; KeyError, which names the key, where there is none."""
-        return self.labels[key].in_language(language)
+    def text(self, group: str, key: str | Sequence[str], language: Language) -> str:
+        """Return one text of a group such as ``labels``; a template may give the key in parts.
+
+        Raises
+        ------
+        LookupError
+            If the group lacks the key.
+        """
+        name = key if isinstance(key, str) else "_".join(key)
+        texts: dict[str, BilingualText] = getattr(self, group)
+        if name not in texts:
+            raise LookupError(f"templates/glossary.yaml has no {name!r} under {group}")
+        return texts[name].in_language(language)
 
     def source_reason(self, reason: str, language: Language) -> str | None:
         """Return what a page says about a record's reason for its source, ``None`` where nothing fits."""
@@ -68,10 +79,6 @@ class Wording(Settings):
             if re.search(known.pattern, reason):
                 return known.text.in_language(language)
         return None
-
-    def in_language(self, texts: dict[str, BilingualText], key: str, language: Language) -> str:
-        """Return one text of a group; KeyError, which names the key, where there is none."""
-        return texts[key].in_language(language)
 
 
 def load_wording(path: Path) -> Wording:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from ..errors import RenderError
@@ -15,6 +15,9 @@ from .pandoc import each_element
 from .project import Page, read_front_matter
 
 __all__ = ["find_images", "find_root", "font_folders", "read_document", "typst_options"]
+
+# Where build_site puts the fonts it cuts: report/fonts, beside report/pdf.
+DEFAULT_FONTS: Final = "../fonts"
 
 
 def read_document(path: Path) -> Page:
@@ -40,8 +43,8 @@ def typst_options(document: Page) -> dict[str, Any]:
 
 
 def font_folders(document: Page) -> list[Path]:
-    """Return the folders of ``font-paths``, which are relative to the document."""
-    named = typst_options(document).get("font-paths") or []
+    """Return the folders of ``font-paths``, which are relative to the document; by default ``../fonts``."""
+    named = typst_options(document).get("font-paths") or [DEFAULT_FONTS]
     return [document.path.parent / str(path) for path in ([named] if isinstance(named, str) else named)]
 
 

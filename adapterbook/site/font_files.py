@@ -38,7 +38,7 @@ def select_cjk(text: str) -> str:
     Examples
     --------
     >>> select_cjk("LoRA 與 IA³：學習率 2e-4，學")
-    '學率習與：，'
+    '學率習與，：'
     """
     return "".join(sorted({character for character in text if ord(character) >= 0x2E80 and character.isprintable()}))
 

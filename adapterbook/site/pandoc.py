@@ -11,12 +11,15 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from ..errors import RenderError
 
 __all__ = ["Element", "each_element", "flatten_text", "pandoc_version", "parse_markdown", "plain_title", "run_pandoc"]
+
+# A page takes a tenth of a second; this is for a machine that is busy with other things.
+TIME_LIMIT_S: Final = 120
 
 # Pandoc has no Chinese for "Abstract", a word that no page of ours shows.
 HARMLESS: Final = re.compile(r"Could not load translations|data file translations/|has no translation defined")
@@ -65,7 +68,12 @@ def run_pandoc(text: str, arguments: Sequence[str], *, page: str, reader: str = 
         If pandoc fails, or warns: TeX that it cannot convert, for one, would show as source code on the page.
     """
     command = [find_pandoc(), f"--from={reader}", "--sandbox", "--wrap=none", *arguments]
-    answer = subprocess.run(command, input=text, capture_output=True, text=True, encoding="utf-8", check=False)
+    try:
+        answer = subprocess.run(
+            command, input=text, capture_output=True, text=True, encoding="utf-8", check=False, timeout=TIME_LIMIT_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RenderError(f"{page}: pandoc was not done after {TIME_LIMIT_S} s and was stopped") from error
     complaints = [line for line in answer.stderr.splitlines() if line.strip() and not HARMLESS.search(line)]
     if answer.returncode != 0 or complaints:
         raise RenderError(
@@ -74,12 +82,17 @@ def run_pandoc(text: str, arguments: Sequence[str], *, page: str, reader: str = 
     return answer.stdout
 
 
+@lru_cache(maxsize=1024)
 def parse_markdown(text: str, *, page: str) -> Element:
-    """Return pandoc's document tree of ``text``: ``{"meta": {...}, "blocks": [...]}``."""
+    """Return pandoc's document tree of ``text``: ``{"meta": {...}, "blocks": [...]}``.
+
+    Remembered, since the check and the rendering both need it: nobody may change it.
+    """
     tree: Element = json.loads(run_pandoc(text, ["--to=json"], page=page))
     return tree
 
 
+@lru_cache(maxsize=1024)
 def plain_title(text: str, *, page: str) -> str:
     """Return a title as plain text: its Markdown is read, HTML in it is text."""
     if not set(text) & set("<\\*_`[&$^~@\"'"):

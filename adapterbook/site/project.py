@@ -20,7 +20,16 @@ import yaml
 from ..errors import RenderError
 from .pandoc import Element, parse_markdown, plain_title
 
-__all__ = ["N_WORKERS", "Page", "Project", "merge_metadata", "read_front_matter", "read_project"]
+__all__ = [
+    "N_WORKERS",
+    "Page",
+    "Project",
+    "merge_metadata",
+    "output_dir",
+    "read_config",
+    "read_front_matter",
+    "read_project",
+]
 
 FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\n(?P<yaml>.*?)^---[ \t]*$\n?", re.DOTALL | re.MULTILINE)
 # pandoc is a program of its own, so threads suffice; more than the cores of a small machine would only queue.
@@ -75,7 +84,7 @@ class Project:
 
     @property
     def output_dir(self) -> Path:
-        return self.root / str(self.config["project"].get("output-dir", "_site"))
+        return output_dir(self.root, self.config)
 
     @property
     def website(self) -> Mapping[str, Any]:
@@ -97,9 +106,22 @@ def read_project(root: Path) -> Project:
     RenderError
         If ``_quarto.yml`` is missing or not YAML, a page's front matter is not YAML, or no page is found.
     """
+    config = read_config(root)
+    inherited = {key: value for key, value in config.items() if key not in ("project", "website", "metadata-files")}
+    paths = _find_sources(root, config["project"])
+    pages = {page.source: page for page in (_read_page(root, path, inherited) for path in paths)}
+    if not pages:
+        raise RenderError(f"{root / '_quarto.yml'}: no page matches project.render; run `make pages`")
+    with ThreadPoolExecutor(N_WORKERS) as pool:  # fills the cached properties, which everything later needs
+        list(pool.map(lambda page: (page.tree, page.title), pages.values()))
+    return Project(root=root, config=config, pages=pages)
+
+
+def read_config(root: Path) -> dict[str, Any]:
+    """Read ``_quarto.yml`` of a project, its metadata files merged in."""
     config_path = root / "_quarto.yml"
     if not config_path.is_file():
-        raise RenderError(f"{config_path}: expected a Quarto website project, found no such file; run `make pages`")
+        raise RenderError(f"{config_path}: expected a Quarto website project, found no such file")
     config = _read_yaml(config_path)
     for name in config.get("metadata-files") or ():
         path = root / str(name)
@@ -108,14 +130,12 @@ def read_project(root: Path) -> Project:
         config = merge_metadata(config, _read_yaml(path))
     if not isinstance(config.get("project"), dict):
         raise RenderError(f"{config_path}: expected a `project:` mapping, found {config.get('project')!r}")
-    inherited = {key: value for key, value in config.items() if key not in ("project", "website", "metadata-files")}
-    paths = _find_sources(root, config["project"])
-    pages = {page.source: page for page in (_read_page(root, path, inherited) for path in paths)}
-    if not pages:
-        raise RenderError(f"{config_path}: no page matches project.render; run `make pages`")
-    with ThreadPoolExecutor(N_WORKERS) as pool:  # fills each page's `tree`, which everything later needs
-        list(pool.map(lambda page: page.tree, pages.values()))
-    return Project(root=root, config=config, pages=pages)
+    return config
+
+
+def output_dir(root: Path, config: Mapping[str, Any]) -> Path:
+    """Return the folder that the site of a project goes to."""
+    return root / str(config["project"].get("output-dir", "_site"))
 
 
 def merge_metadata(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,7 +160,7 @@ def merge_metadata(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str
 
 def _find_sources(root: Path, settings: Mapping[str, Any]) -> list[Path]:
     """Return the pages that ``project.render`` names, without duplicates, in its order."""
-    output = root / str(settings.get("output-dir", "_site"))
+    output = output_dir(root, {"project": settings})
     found: dict[Path, None] = {}
     for pattern in settings.get("render") or ["**/*.qmd"]:
         exclude = str(pattern).startswith("!")

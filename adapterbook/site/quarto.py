@@ -12,13 +12,13 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
 from ..errors import RenderError
 from .document import find_images, find_root, font_folders, read_document
-from .project import merge_metadata, read_project
+from .project import merge_metadata, output_dir, read_config
 from .swap import fresh_folder
 
 __all__ = ["OLDEST", "TRIED", "QuartoRenderer", "find_quarto", "parse_version"]
@@ -61,8 +61,7 @@ class QuartoRenderer:
     def render_site(self, project: Path) -> None:
         """Render the website project into its output folder, complete or not at all."""
         root = project.resolve()
-        final = read_project(root).output_dir
-        with fresh_folder(final) as folder:
+        with fresh_folder(output_dir(root, read_config(root))) as folder:
             # Quarto joins an output folder to the project's, so it gets one relative to it.
             self._run(["render", ".", "--output-dir", str(folder.relative_to(root))], root)
             if not (folder / "index.html").is_file():
@@ -109,33 +108,27 @@ def _stage_document(document: Path, stage: Path) -> Path:
     """
     page = read_document(document)
     root = find_root(page)
-    folders = [folder.resolve() for folder in font_folders(page) if folder.is_dir()]
-    for path in (document, *find_images(page), *(font for folder in folders for font in folder.iterdir())):
-        source = path.resolve()
-        if not source.is_relative_to(root):
-            root = Path(*_common_parts(root, source))
-    for path in (document, *find_images(page), *(font for folder in folders for font in folder.iterdir())):
+    for path in (document, *find_images(page)):
         copy = stage / path.resolve().relative_to(root)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
     staged = stage / document.relative_to(root)
+    (stage / "fonts").mkdir(exist_ok=True)
+    for font in (font for folder in font_folders(page) if folder.is_dir() for font in folder.iterdir()):
+        shutil.copyfile(font, stage / "fonts" / font.name)
+    options: dict[str, Any] = {
+        "template-partials": list(PARTIALS),
+        "font-paths": ["/fonts"],  # to Quarto a leading slash is the project's folder
+        "section-numbering": "1.1",
+        "tbl-colwidths": False,  # widths follow the contents, as on the site
+    }
+    config: dict[str, Any] = {"project": {"type": "default"}, "format": {"typst": options}}
     own = document.parent / "_quarto.yml"
-    config = yaml.safe_load(own.read_text("utf-8")) if own.is_file() else {}
-    config = merge_metadata(
-        {"project": {"type": "default"}, "format": {"typst": {"template-partials": list(PARTIALS)}}}, config or {}
-    )
+    if own.is_file():
+        config = merge_metadata(config, yaml.safe_load(own.read_text("utf-8")) or {})
     (stage / "_quarto.yml").write_text(yaml.safe_dump(config, allow_unicode=True), "utf-8")
     for name in PARTIALS:
         # Quarto takes a path in _quarto.yml from the project's folder, older ones from the document's: serve both.
         for folder in {stage, staged.parent}:
             shutil.copyfile(TEMPLATE_FOLDER / name, folder / name)
     return staged
-
-
-def _common_parts(one: Path, other: Path) -> list[str]:
-    parts = []
-    for a, b in zip(one.parts, other.parts, strict=False):
-        if a != b:
-            break
-        parts.append(a)
-    return parts

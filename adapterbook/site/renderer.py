@@ -18,7 +18,7 @@ from .check import PDF_SOURCES, check_project
 from .embedded import EmbeddedRenderer
 from .font_files import text_of_files, write_pdf_fonts
 from .links import find_site_problems
-from .project import read_project
+from .project import output_dir, read_config
 from .quarto import OLDEST, TRIED, QuartoRenderer, find_quarto, parse_version
 
 __all__ = ["Renderer", "build_site", "choose_renderer"]
@@ -104,7 +104,7 @@ def build_site(project: Path, renderer: str = "auto", *, say: Callable[[str], No
     say(f"rendering with {chosen.name} ({chosen.version})")
     documents = sorted(project.glob(PDF_SOURCES))
     write_pdf_fonts(text_of_files(documents), project / "report" / "fonts")
-    site = read_project(project).output_dir
+    site = output_dir(project, read_config(project))
     with tempfile.TemporaryDirectory(prefix="adapterbook-") as folder:
         # The PDFs first, so that a site is in place only when all of it could be made; copied afterwards, since the
         # output folder is made anew.

@@ -17,12 +17,18 @@ function M.caption(label, colon, inlines)
   return out
 end
 
+function M.display(math)
+  return pandoc.Div({pandoc.Div({pandoc.Para{math}}, {class='equation-body'})}, {class='equation'})
+end
+
 function M.equation(math, id, number)
   return pandoc.Div({
     pandoc.Div({pandoc.Para{math}}, {class='equation-body'}),
     pandoc.Div({pandoc.Plain('(' .. number .. ')')}, {class='equation-number'}),
   }, {id=id, class='equation'})
 end
+
+function M.math(math) return math end
 
 function M.image(image)
   image.attributes.loading = 'lazy'

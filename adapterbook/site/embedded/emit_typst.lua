@@ -1,18 +1,32 @@
--- How qmd.lua's elements look in Typst. The functions called here (fitted, callout, …) are in
--- ../typst/elements.typ; numbers of figures, tables, equations and headings are Typst's own.
+-- How qmd.lua's elements look in Typst. The functions called here (fitted, note-box, …) are
+-- in ../typst/typst-template.typ; numbers of figures, tables, equations and headings are Typst's own.
 
 local M = {}
 
 local function raw(text) return pandoc.RawBlock('typst', text) end
 local function inline(text) return pandoc.RawInline('typst', text) end
-local function typst_inlines(inlines) return (pandoc.write(pandoc.Pandoc{pandoc.Plain(inlines)}, 'typst'):gsub('%s+$', '')) end
-local function string(text) return '"' .. text:gsub('[\\"]', '\\%0'):gsub('%c', ' ') .. '"' end
-local function label(id) return id ~= '' and ' #label(' .. string(id) .. ')' or '' end
+
+-- pandoc 3.9 writes two families of symbols by names that Typst 0.15 no longer has.
+local function math_source(math)
+  local source = pandoc.write(pandoc.Pandoc{pandoc.Plain{math}}, 'typst'):gsub('%s+$', '')
+  return (source:gsub('%f[%w]([%w.]+)%.circle%f[%W]', '%1.o'):gsub('%f[%w]sect%f[%W]', 'inter'))
+end
+
+function M.math(math) return inline(math_source(math)) end
+
+local function typst_inlines(inlines)
+  local mended = pandoc.Inlines(inlines):walk{Math=M.math}
+  return (pandoc.write(pandoc.Pandoc{pandoc.Plain(mended)}, 'typst'):gsub('%s+$', ''))
+end
+
+local function quoted(text) return '"' .. text:gsub('[\\"]', '\\%0'):gsub('%c', ' ') .. '"' end
 
 function M.caption(_, _, inlines) return inlines end
 
+function M.display() return nil end  -- pandoc's own way serves
+
 function M.equation(math, id)
-  local body = typst_inlines(pandoc.Inlines{math})
+  local body = math_source(math)
   return raw('#math.equation(block: true, numbering: "(1)", ' .. body:gsub('^%$%s*', '$'):gsub('%s*%$$', '$') .. ')' ..
              (' <%s>'):format(id))
 end
@@ -23,9 +37,9 @@ function M.image(image) return image end
 local function image_call(image)
   local width = image.attributes.width
   width = width and width:match('^[%d.]+%%$') and ', width: ' .. width or ''
-  local source = image.src:gsub('%%(%x%x)', function(code) return utf8.char(tonumber(code, 16)) end)
+  local source = image.src:gsub('%%(%x%x)', function(code) return string.char(tonumber(code, 16)) end)
   local alt = pandoc.utils.stringify(image.caption)
-  return ('fitted(image(%s, alt: %s%s))'):format(string(source), string(alt), width)
+  return ('fitted(image(%s, alt: %s%s))'):format(quoted(source), quoted(alt), width)
 end
 
 -- #figure(…, caption: [caption]) <id>: in one paragraph, so that no blank line gets into the caption.
@@ -73,7 +87,7 @@ end
 
 function M.code(block, filename, id, caption)
   local out = pandoc.Blocks{}
-  if filename then out:insert(raw('#code-filename(' .. string(filename) .. ')')) end
+  if filename then out:insert(raw('#code-filename(' .. quoted(filename) .. ')')) end
   out:insert(block)
   if not id then return out end
   out:insert(1, raw('#figure(kind: raw, caption: [' .. typst_inlines(caption) .. '], align(left)['))
@@ -85,14 +99,14 @@ function M.tabset(tabs)
   local out = pandoc.Blocks{}
   for _, tab in ipairs(tabs) do
     out:insert(raw('#tab-title[' .. typst_inlines(tab.title) .. ']'))
-    out:extend(tab.body)
+    out:insert(pandoc.Div(tab.body))
   end
   return out
 end
 
 function M.callout(callout)
   local out = pandoc.Blocks{raw(('#note-box("%s", [%s])['):format(callout.kind, typst_inlines(callout.title)))}
-  out:extend(callout.body)
+  out:insert(pandoc.Div(callout.body))
   out:insert(raw(']' .. (callout.id ~= '' and (' <%s>'):format(callout.id) or '')))
   return out
 end

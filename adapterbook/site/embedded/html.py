@@ -33,6 +33,8 @@ POLICY: Final = (
 PART: Final = "\n<!--part-->\n"
 # What pandoc puts before each line of code: an anchor that nobody sees.
 LINE_ANCHOR: Final = re.compile(r'<a href="#[^"]+" aria-hidden="true" tabindex="-1"></a>')
+# A corner of a table that heads nothing: no heading to a screen reader.
+EMPTY_HEAD: Final = re.compile(r"<th([^>]*)></th>")
 IMAGE: Final = re.compile(r'<img\s+(?:[^>"]|"[^"]*")*?src="([^"]+)"')
 
 
@@ -79,7 +81,7 @@ def render_body(page: Page) -> Body:
     arguments.append(f"--metadata=lang:{page.language}")
     arguments += [f"--metadata=raw-{key}:{page.metadata[key]}" for key in ("title", "subtitle") if key in page.metadata]
     title, subtitle, toc, body = run_pandoc(page.text, arguments, page=page.source).split(PART, 3)
-    body = LINE_ANCHOR.sub("", body)
+    body = EMPTY_HEAD.sub(r"<td\1></td>", LINE_ANCHOR.sub("", body))
     return Body(title.strip(), subtitle.strip(), toc.strip(), _size_images(page, body).strip())
 
 
@@ -102,7 +104,7 @@ def render_page(page: Page, body: Body, frame: Frame) -> str:
         "canonical": f"{base}/{page.href.removesuffix('index.html')}" if base else "",
         "favicon": project.website.get("favicon"),
         "head": Markup("\n".join(_header_texts(page))),
-        "navbar": [item for item in frame.navbar if speaks(item, page)],
+        "navbar": [item for item in frame.navbar if belongs(item, page, sidebar)],
         "sidebar": sidebar,
         "previous": previous,
         "next": following,
@@ -127,11 +129,13 @@ def home_of(project: Project) -> str:
     return next((page.href for page in project.pages.values() if page.href == "index.html"), "")
 
 
-def speaks(item: Item, page: Page) -> bool:
-    """Tell whether a navbar item belongs on a page: not one that leads to another language.
+def belongs(item: Item, page: Page, sidebar: Sidebar | None) -> bool:
+    """Tell whether a navbar item belongs on a page: none that the sidebar has, none that leads to another language.
 
     The switch in the header leads there, to the very page that is read; the cover, which has no counterpart, shows all.
     """
+    if sidebar is not None and any(entry.holds(item.href) for entry in sidebar.items):
+        return False
     if "translation" not in page.metadata or item.is_external:
         return True
     if item.page is not None:
@@ -195,12 +199,12 @@ def _footer_html(markdown: str) -> str:
 
 
 def _render_footer(project: Project, root: str, language: str) -> str:
-    """Return the footer; its links are written from the site's root."""
+    """Return the footer; its links are written from the site's root, as ``/report-zh.pdf`` for Quarto to see that."""
     footer = project.website.get("page-footer") or ""
     parts = [footer] if isinstance(footer, str) else [footer.get(side) for side in ("left", "center", "right")]
     texts = [part for part in parts if isinstance(part, str)]
     html = "\n".join(f"<div>{_footer_html(text).strip()}</div>" for text in texts if text)
-    return re.sub(r'href="(?!\w+:|#|/)', f'href="{root}', html)
+    return re.sub(r'href="(?!\w+:|#)/?', f'href="{root}', html)
 
 
 def _size_images(page: Page, body: str) -> str:

@@ -1,8 +1,9 @@
 -- Quarto's Markdown → plain pandoc elements: numbers and cross-references, callouts, tabsets, conditional content.
 --
 -- This file decides what things are and what number they get; emit_html.lua or emit_typst.lua says how they look.
--- Order of the passes: metadata → math → blocks, top-down (so a figure is numbered before those inside it) →
--- headings → references and links (everything has its number by then).
+-- Order of the passes: metadata → math → what the format does not show → blocks, top-down (so a figure is numbered
+-- before those inside it) → headings → references and links (everything has its number by then). Top-down, pandoc goes
+-- on with the children of what a function returns, not with what it returns: contents leave here inside a Div.
 
 local stringify, blocks_to_inlines = pandoc.utils.stringify, pandoc.utils.blocks_to_inlines
 local target = FORMAT:match('typst') and 'typst' or 'html'
@@ -57,13 +58,15 @@ local function mend_math(math)
   if target == 'typst' then math.text = math.text:gsub('\\!', ''); return math end
 end
 
--- $$…$$ {#eq-x}
+-- $$…$$ {#eq-x}, or without a label
 local function equation(para)
   local first, last = para.content[1], para.content[#para.content]
-  if #para.content < 2 or first.t ~= 'Math' or first.mathtype ~= 'DisplayMath' then return nil end
+  if not first or first.t ~= 'Math' or first.mathtype ~= 'DisplayMath' then return nil end
+  -- Not to be descended into: what is returned holds the formula's paragraph again.
+  if #para.content == 1 then return emit.display(first), false end
   local id = stringify(last):match('^{#(eq%-[%w_%-]+)}$')
   if not id then return nil end
-  return emit.equation(first, id, next_number('eq', id))
+  return emit.equation(first, id, next_number('eq', id)), false
 end
 
 local function caption_inlines(caption)
@@ -186,8 +189,9 @@ local function tabset(div)
     else before:insert(block) end
   end
   if #tabs == 0 then complain('a panel-tabset without headings: each tab begins with one'); return nil end
-  before:extend(emit.tabset(tabs))
-  return before
+  local out = #before > 0 and pandoc.Blocks{pandoc.Div(before)} or pandoc.Blocks{}
+  out:extend(emit.tabset(tabs))
+  return out
 end
 
 local function callout(div, kind)
@@ -200,8 +204,6 @@ end
 
 local function div(element)
   if element.classes:includes('language-switch') then return {}, false end
-  local shown = conditional(element)
-  if shown then return shown end
   if element.classes:includes('panel-tabset') then return tabset(element) end
   for _, class in ipairs(element.classes) do
     local kind = class:match('^callout%-(%a+)$')
@@ -261,7 +263,8 @@ end
 return {
   {Meta=read_metadata},
   {Math=mend_math},
-  {traverse='topdown', Div=div, Span=conditional, Figure=figure, Table=table_block, Para=equation, CodeBlock=code_block},
+  {Div=conditional, Span=conditional},
+  {traverse='topdown', Div=div, Figure=figure, Table=table_block, Para=equation, CodeBlock=code_block},
   {Pandoc=number_headings},
-  {Cite=cite, Link=link},
+  {Cite=cite, Link=link, Math=emit.math},
 }

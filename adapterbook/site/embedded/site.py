@@ -45,7 +45,9 @@ def write_site(project: Project, folder: Path) -> None:
                 problems.append(str(error))
     if problems:
         raise RenderError(f"{project.root}: {len(problems)} pages cannot be rendered:", problems)
-    pages = {source: render_page(page, bodies[source], frame) for source, page in project.pages.items()}
+    with ThreadPoolExecutor(N_WORKERS) as pool:
+        rendered = pool.map(lambda page: render_page(page, bodies[page.source], frame), project.pages.values())
+        pages = dict(zip(project.pages, rendered, strict=True))
     for source, page in project.pages.items():
         _write(folder / page.href, pages[source])
     assets = folder / "assets"

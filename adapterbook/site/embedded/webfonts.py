@@ -1,12 +1,14 @@
 """Writes the web fonts of a site and the style sheet that names them.
 
-Three files at most: the Chinese characters of all pages; the few that also the pages in other languages show (the name
-of the language in their header), so that these need not load the first; and the letters of the formulas.
+Chinese characters are heavy, some 270 bytes each, so they come in slices of which a browser fetches those that a page
+needs: the characters of the front pages, those of all others, and the few that most pages in other languages show too
+(the name of the language in their header). The letters of the formulas are one more file.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -16,33 +18,42 @@ from ..project import Page
 
 __all__ = ["write_fonts"]
 
-MATH: Final = re.compile(r"<math.*?</math>", re.DOTALL)
+FORMULA: Final = re.compile(r"<math.*?</math>", re.DOTALL)
 TAG: Final = re.compile(r"<annotation.*?</annotation>|<[^>]*>", re.DOTALL)
+WEIGHTS: Final = "400 700"
 
 
-def write_fonts(pages: Mapping[str, str], languages: Mapping[str, Page], extra: str, folder: Path) -> None:
+def write_fonts(rendered: Mapping[str, str], pages: Mapping[str, Page], words: str, folder: Path) -> None:
     """Write the fonts for rendered pages and ``fonts.css`` into ``folder``.
 
     Parameters
     ----------
-    pages : mapping of str to str
+    rendered : mapping of str to str
         The HTML of each page, by source path.
-    languages : mapping of str to Page
-        The pages themselves, by source path, for their language.
-    extra : str
-        Text beside the pages that shows on them: the words of scripts.
+    pages : mapping of str to Page
+        The pages themselves, by source path.
+    words : str
+        Text that scripts put on the pages.
     folder : Path
         Where the style sheet and the fonts go.
     """
-    everything = "".join(pages.values())
-    rules = []
-    if write_web_font(select_cjk(everything + extra), folder / "text.woff2"):
-        rules.append(_face("Report TC", "text.woff2", "400 700"))
-    abroad = [html for source, html in pages.items() if "/" in source and not _is_chinese(languages[source])]
-    common = select_cjk("".join(abroad))
-    if common and write_web_font(common, folder / "text-common.woff2"):
-        rules.append(_face("Report TC Common", "text-common.woff2", "400 700", _unicode_range(common)))
-    formulas = "".join(TAG.sub("", formula) for formula in MATH.findall(everything))
+    everything = "".join(rendered.values())
+    front = select_cjk("".join(html for source, html in rendered.items() if source.endswith("index.qmd")) + words)
+    others = "".join(character for character in select_cjk(everything) if character not in front)
+    foreign = [select_cjk(html) for source, html in rendered.items() if not _is_chinese(pages[source])]
+    counts = Counter("".join(foreign))
+    common = "".join(character for character, n in sorted(counts.items()) if n > len(foreign) / 2)
+    slices = [
+        ("Report TC", "text-front", front),
+        ("Report TC", "text-others", others),
+        ("Report TC Common", "text-common", common),
+    ]
+    rules = [
+        _face(family, f"{name}.woff2", WEIGHTS, _unicode_range(characters))
+        for family, name, characters in slices
+        if write_web_font(characters, folder / f"{name}.woff2")
+    ]
+    formulas = "".join(TAG.sub("", formula) for formula in FORMULA.findall(everything))
     if formulas and write_math_font(formulas, folder / "math.woff2"):
         rules.append(_face("Report Math", "math.woff2", "400"))
     (folder / "fonts.css").write_text("\n".join(rules) + "\n", "utf-8")
@@ -52,9 +63,7 @@ def _is_chinese(page: Page) -> bool:
     return page.language.lower().startswith("zh")
 
 
-def _face(family: str, file: str, weight: str, unicode_range: str = "U+2E80-10FFFF") -> str:
-    if family == "Report Math":
-        unicode_range = "U+0-10FFFF"
+def _face(family: str, file: str, weight: str, unicode_range: str = "U+0-10FFFF") -> str:
     return (
         f'@font-face {{ font-family: "{family}"; src: url("{file}") format("woff2"); font-weight: {weight}; '
         f"font-display: swap; unicode-range: {unicode_range}; }}"

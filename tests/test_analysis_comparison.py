@@ -1,0 +1,261 @@
+"""Verdicts on made-up records: clear win, tie, one seed, three seeds, failures, and what may not be compared."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapterbook.analysis import Report
+from adapterbook.analysis.report import Verdict
+from adapterbook.records import load_predictions
+from adapterbook.statistics import holm_correction, mcnemar_test, wilson_interval
+from tests.factory import make_predictions, read_report, write_results
+
+LEVEL = {f"{adapter}/{variant}": 0.6 for adapter in ("lora_1", "lora_2", "lora_3", "ia3")
+         for variant in ("submitted", "lr-2e-4", "lr-1e-3")}  # fmt: skip
+IA3_WINS = LEVEL | {f"ia3/{variant}": 0.9 for variant in ("submitted", "lr-2e-4", "lr-1e-3")}
+
+
+def pair_of(report: Report, a: str, b: str) -> Verdict:
+    """Return the verdict of two adapters as submitted."""
+    pair = report.comparisons["submitted"].pair(a, b)
+    assert pair is not None
+    return pair
+
+
+def test_a_clear_win_is_better_and_the_other_side_worse(tmp_path: Path) -> None:
+    """60 against 90 % on 512 rows: IA³ is better, told from either side, with an interval that excludes 0."""
+    report = read_report(write_results(tmp_path, accuracy=IA3_WINS))
+    pair = pair_of(report, "ia3", "lora_1")
+    assert (pair.kind, pair.a, pair.n_rows, pair.n_seeds) == ("better", "ia3", 512, 1)
+    assert pair.interval is not None and pair.interval.low > 0 and pair.difference == pytest.approx(0.3, abs=0.002)
+    head = report.headline
+    assert head.b == "ia3" and head.a in ("lora_1", "lora_2", "lora_3")
+    assert head.kind == "worse" and head.interval is not None and head.interval.high < 0
+    assert head.difference is not None and head.difference < 0 and not head.spread_known
+    assert (head.n_only_a or 0) < (head.n_only_b or 0)
+    assert report.headline_submitted.kind == "worse" and report.headline_submitted.variant_a == "submitted"
+    assert not report.comparisons["best"].all_alike
+
+
+def test_lora_may_win_too(tmp_path: Path) -> None:
+    """The headline says better where LoRA is."""
+    accuracy = LEVEL | {f"ia3/{variant}": 0.3 for variant in ("submitted", "lr-2e-4", "lr-1e-3")}
+    assert read_report(write_results(tmp_path, accuracy=accuracy)).headline.kind == "better"
+
+
+def test_a_tie_is_not_distinguishable(tmp_path: Path) -> None:
+    """Equal accuracies: no verdict, all alike, and the smallest difference that could have been seen is told."""
+    report = read_report(write_results(tmp_path, accuracy=LEVEL))
+    comparison = report.comparisons["submitted"]
+    assert report.headline.kind == "not_distinguishable" and comparison.all_alike
+    assert report.headline.difference == 0.0 and report.headline.p_holm == 1.0
+    detectable = [pair.smallest_detectable for pair in comparison.pairs if pair.smallest_detectable]
+    assert comparison.smallest_detectable == max(detectable) and 0.02 < max(detectable) < 0.15
+
+
+def test_p_values_follow_from_the_predictions_alone(tmp_path: Path) -> None:
+    """Counted by hand from the parquet files: discordant rows, exact McNemar, Holm over all six pairs."""
+    paths = write_results(tmp_path)
+    comparison = read_report(paths).comparisons["submitted"]
+    raw = []
+    for pair in comparison.pairs:
+        a, b = (load_predictions(paths.results / "embedded" / str(name) / "submitted" / "seed-224")
+                for name in (pair.a, pair.b))  # fmt: skip
+        right_a, right_b = a["label"] == a["prediction"], b["label"] == b["prediction"]
+        counts = int((right_a & ~right_b).sum()), int((~right_a & right_b).sum())
+        assert (pair.n_only_a, pair.n_only_b) == counts
+        assert pair.difference == pytest.approx((counts[0] - counts[1]) / 512)
+        raw.append(mcnemar_test(*counts))
+    assert [pair.p for pair in comparison.pairs] == pytest.approx(raw)
+    assert [pair.p_holm for pair in comparison.pairs] == pytest.approx(holm_correction(raw))
+    assert len(raw) == 6
+
+
+def test_holm_can_take_a_verdict_back(tmp_path: Path) -> None:
+    """A pair with p below 0.05 but a corrected p above it is not distinguishable."""
+    pairs = read_report(write_results(tmp_path)).comparisons["best"].pairs
+    near = [pair for pair in pairs if pair.p is not None and pair.p_holm is not None]
+    assert all((pair.p_holm or 0) >= (pair.p or 0) for pair in near)
+    for seed in range(1, 40):
+        report = read_report(
+            write_results(tmp_path / str(seed), seeds=[seed], accuracy=LEVEL | {"ia3/submitted": 0.66})
+        )
+        taken_back = [pair for pair in report.comparisons["submitted"].pairs
+                      if pair.p is not None and pair.p < 0.05 <= (pair.p_holm or 0)]  # fmt: skip
+        if taken_back:
+            assert taken_back[0].kind == "not_distinguishable"
+            return
+    pytest.fail("no made-up study had such a pair")
+
+
+def test_three_seeds_must_agree(tmp_path: Path) -> None:
+    """A difference that all rows show but only one seed of three has is not called better."""
+    accuracy = LEVEL | {"ia3/submitted/seed-1": 0.95}
+    agree = LEVEL | {f"ia3/submitted/seed-{seed}": 0.85 + 0.02 * seed for seed in (1, 2, 3)}
+    one = pair_of(read_report(write_results(tmp_path / "a", seeds=(1, 2, 3), accuracy=accuracy)), "ia3", "lora_1")
+    three = pair_of(read_report(write_results(tmp_path / "b", seeds=(1, 2, 3), accuracy=agree)), "ia3", "lora_1")
+    assert one.kind == "not_distinguishable" and one.p_holm is not None and one.p_holm < 0.05
+    assert one.p_seeds_holm is not None and one.p_seeds_holm > 0.05
+    assert three.kind == "better" and three.n_seeds == 3 and three.spread_known
+    assert three.seeds_test is not None and three.seeds_test.mean == pytest.approx(three.difference)
+    assert three.n_only_a is None
+
+
+def test_three_seeds_of_the_same_difference_leave_the_rows_to_decide(tmp_path: Path) -> None:
+    """Without any spread there is no t-test, and the test over rows alone decides; flipped for the headline too."""
+    report = read_report(write_results(tmp_path, seeds=(1, 2, 3), accuracy=IA3_WINS))
+    pair = pair_of(report, "ia3", "lora_1")
+    assert pair.seeds_test is not None and pair.seeds_test.p is None and pair.p_seeds_holm is None
+    assert pair.kind == "better"
+    head = report.headline
+    assert head.seeds_test is not None and head.seeds_test.mean < 0 and head.seeds_test.interval.high < 0
+
+
+def test_two_seeds_use_both_and_know_no_spread(tmp_path: Path) -> None:
+    """With two seeds the difference is the mean of both, tested over rows only."""
+    report = read_report(write_results(tmp_path, seeds=(1, 2), accuracy=LEVEL | {"ia3/submitted/seed-1": 0.7}))
+    pair = pair_of(report, "ia3", "lora_1")
+    assert (pair.n_seeds, pair.seeds_test, pair.spread_known) == (2, None, False)
+    assert pair.difference == pytest.approx(0.05, abs=0.002)
+
+
+def test_only_common_seeds_are_compared(tmp_path: Path) -> None:
+    """A seed that failed for one adapter drops out of the pair, the others stay."""
+    report = read_report(write_results(tmp_path, seeds=(1, 2), failed=["ia3/submitted/seed-2"]))
+    assert pair_of(report, "ia3", "lora_1").n_seeds == 1
+    assert pair_of(report, "lora_1", "lora_2").n_seeds == 2
+
+
+@pytest.mark.parametrize("reason", ["failed", "missing", "truncated"])
+def test_a_run_without_results_is_not_comparable_and_the_rest_stands(tmp_path: Path, reason: str) -> None:
+    """The pairs of that adapter say why; the other three pairs are corrected among themselves."""
+    run = ["ia3/submitted/seed-224"]
+    given: dict[str, Any] = {reason: run}
+    paths = write_results(tmp_path, **given)
+    comparison = read_report(paths).comparisons["submitted"]
+    lost = [pair for pair in comparison.pairs if "ia3" in (pair.a, pair.b)]
+    assert [(pair.kind, pair.p_holm) for pair in lost] == [("not_comparable", None)] * 3
+    assert {pair.reason for pair in lost} == {"broken" if reason == "truncated" else reason}
+    assert [pair.kind for pair in comparison.pairs if pair not in lost].count("not_comparable") == 0
+    assert comparison.variants["ia3"] is None and "ia3" not in comparison.ranking
+
+
+def test_a_failed_best_run_leaves_the_headline_without_verdict(tmp_path: Path) -> None:
+    """With no IA³ run at all the headline names it and says why."""
+    failed = [f"ia3/{variant}/seed-224" for variant in ("submitted", "lr-2e-4", "lr-1e-3")]
+    report = read_report(write_results(tmp_path, failed=failed))
+    assert (report.headline.kind, report.headline.b, report.headline.reason) == ("not_comparable", "ia3", "failed")
+    assert report.headline_submitted.reason == "failed"
+
+
+@pytest.mark.parametrize(
+    ("adapters", "reason", "a", "b"),
+    [(("lora_1", "lora_2"), "no_ia3", "lora_1", None), (("ia3",), "no_lora", None, "ia3")],
+)
+def test_a_method_without_counterpart(
+    tmp_path: Path, adapters: tuple[str, ...], reason: str, a: str | None, b: str | None
+) -> None:
+    """Without a LoRA or without an IA³ there is no headline, but the pairs there are stay."""
+    report = read_report(write_results(tmp_path, adapters=adapters))
+    assert (report.headline.kind, report.headline.reason) == ("not_comparable", reason)
+    assert (report.headline.b is None) == (b is None) and (report.headline.a is None) == (a is None)
+    comparison = report.comparisons["best"]
+    assert len(comparison.pairs) == len(adapters) - 1
+    assert comparison.reason == (None if len(adapters) == 2 else "no_counterpart")
+    assert comparison.pair("lora_1", "ia3") is None
+
+
+def test_two_adapters_only(tmp_path: Path) -> None:
+    """One pair needs no correction."""
+    report = read_report(write_results(tmp_path, adapters=("lora_1", "ia3")))
+    (pair,) = report.comparisons["best"].pairs
+    assert pair.p == pair.p_holm and report.headline.a == "lora_1"
+
+
+def test_other_test_rows_are_not_comparable(tmp_path: Path) -> None:
+    """Two adapters that predicted different rows are told apart, whatever their accuracies."""
+    paths = write_results(tmp_path)
+    folder = paths.results / "embedded" / "ia3/submitted/seed-224"
+    load_predictions(folder).assign(row_id=np.arange(512)).to_parquet(folder / "predictions.parquet")
+    pair = pair_of(read_report(paths), "ia3", "lora_1")
+    assert (pair.kind, pair.reason, pair.difference) == ("not_comparable", "different_rows", None)
+
+
+def test_the_order_of_rows_does_not_matter(tmp_path: Path) -> None:
+    """The same rows in another order give the same pair."""
+    paths = write_results(tmp_path)
+    before = pair_of(read_report(paths), "ia3", "lora_1")
+    folder = paths.results / "embedded" / "ia3/submitted/seed-224"
+    load_predictions(folder).iloc[::-1].to_parquet(folder / "predictions.parquet", index=False)
+    assert pair_of(read_report(paths), "ia3", "lora_1") == before
+
+
+def test_mixed_sources_are_not_comparable(tmp_path: Path) -> None:
+    """A record of another base model is seen, and its pairs say so."""
+    other = {"source__base_model_sha256": "0" * 64, "source__base_model": "other/model"}
+    report = read_report(write_results(tmp_path, changes={"ia3/submitted/seed-224": other}))
+    assert report.source.mixed and report.source.base_models == ("embedded/all-MiniLM-L6-v2-distilbert", "other/model")
+    assert pair_of(report, "ia3", "lora_1").reason == "different_sources"
+    assert report.published.reason == "published_mixed"
+
+
+@pytest.mark.parametrize("n_positive", [0, 512])
+def test_a_test_set_of_one_class_gives_no_verdict(tmp_path: Path, n_positive: int) -> None:
+    """Accuracies are there, a verdict is not; the majority baseline is 100 %, with the same reason."""
+    report = read_report(write_results(tmp_path, n_positive=n_positive, accuracy=IA3_WINS))
+    assert (report.headline.kind, report.headline.reason) == ("not_comparable", "one_class")
+    assert report.headline.difference is not None and report.headline.p_holm is None
+    majority = report.baseline("majority")
+    assert (majority.accuracy, majority.reason, majority.label) == (1.0, "one_class", int(n_positive == 512))
+
+
+def test_majority_and_chance_baselines(tmp_path: Path) -> None:
+    """The majority class is counted from the labels, with its Wilson interval."""
+    report = read_report(write_results(tmp_path))
+    n_negative = int((make_predictions()["label"] == 0).sum())
+    majority = report.baseline("majority")
+    assert (majority.accuracy, majority.label, majority.n, majority.reason) == (n_negative / 512, 0, 512, None)
+    assert majority.interval == wilson_interval(n_negative, 512)
+    assert report.baseline("chance").accuracy == 0.5
+    assert report.baseline("head_only").reason == "no_runs"
+
+
+def test_no_predictions_no_majority(tmp_path: Path) -> None:
+    """Before any training there is no test row to count."""
+    report = read_report(write_results(tmp_path), "nothing-yet")
+    assert report.baseline("majority").reason == "no_predictions"
+    assert report.comparisons["best"].ranking == () and report.comparisons["best"].smallest_detectable is None
+
+
+def test_an_adapter_without_parameters_is_the_head_only_baseline(tmp_path: Path) -> None:
+    """The frozen base model with only its head trained is found by its counts and reported as baseline."""
+    changes = {f"dora/{v}/seed-224": {"n_adapter_params": 0} for v in ("submitted", "lr-2e-4", "lr-1e-3")}
+    report = read_report(write_results(tmp_path, adapters=("dora", "ia3"), changes=changes))
+    baseline, group = report.baseline("head_only"), report.adapters["dora"].best
+    assert group is not None and group.test_accuracy is not None
+    assert (baseline.adapter, baseline.accuracy, baseline.n) == ("dora", group.test_accuracy.mean, 512)
+    assert baseline.interval == group.test_interval
+
+
+def test_a_head_only_adapter_that_was_never_evaluated(tmp_path: Path) -> None:
+    """Without an evaluation no learning rate can be chosen: the baseline says so."""
+    variants = {"submitted": {"title": "x", "training": {
+        "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}}}  # fmt: skip
+    paths = write_results(tmp_path, adapters=("dora", "ia3"), variants=variants,
+                          changes={"dora/submitted/seed-224": {"n_adapter_params": 0}})  # fmt: skip
+    report = read_report(paths)
+    assert (report.baseline("head_only").adapter, report.baseline("head_only").reason) == ("dora", "not_evaluated")
+    assert (report.headline.kind, report.headline.a, report.headline.reason) == (
+        "not_comparable", "dora", "not_evaluated",
+    )  # fmt: skip
+    assert report.headline_submitted.kind != "not_comparable"
+
+
+def test_the_ranking_is_by_test_accuracy(tmp_path: Path) -> None:
+    """Highest first; equal ones in the order of adapters."""
+    accuracy = LEVEL | {"lora_3/submitted": 0.8}
+    assert read_report(write_results(tmp_path, accuracy=accuracy)).comparisons["submitted"].ranking == (
+        "lora_3", "ia3", "lora_1", "lora_2",
+    )  # fmt: skip
