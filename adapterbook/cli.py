@@ -105,6 +105,14 @@ def status(source: SourceOption = "auto", seeds: SeedsOption = "") -> None:
     raise typer.Exit(0 if all(item.up_to_date for item in statuses) else 1)
 
 
+@app.command(name="install-quarto", hidden=True)
+def install_quarto() -> None:
+    """Install the quarto-cli package where its download can be reached; `make setup` calls this."""
+    from adapterbook.site.install import install_quarto
+
+    install_quarto(_root() / "requirements-quarto.txt")
+
+
 @app.command()
 def schema() -> None:
     """Write the JSON schema of record.json to experiments/record.schema.json."""

@@ -20,6 +20,7 @@ from markupsafe import Markup
 from adapterbook.analysis.report import AdapterReport, Report, RunReport
 from adapterbook.config import Paths
 from adapterbook.figures import Figure
+from adapterbook.figures.style import short_names
 from adapterbook.formatting import Language
 from adapterbook.pages.environment import make_environment, render_template
 from adapterbook.pages.escape import escape_text, front_matter, inline_code, python_literal
@@ -119,7 +120,7 @@ class _Builder:
             "literal": lambda value: inline_code(python_literal(value)),
             "quoted": _quoted,
             "text": lambda text: text.in_language(language),
-            "name": lambda adapter: _short_names(self.report, language)[_id_of(adapter)],
+            "name": lambda adapter: short_names(self.report, language)[_id_of(adapter)],
             "variant_title": lambda name: self.report.study.variants[name].title.in_language(language),
             "provenance": provenance_of,
             "date": lambda day: format_date(day, language),
@@ -128,7 +129,7 @@ class _Builder:
         return make_environment(self.paths.templates, language, names)
 
     def _tools(self, page: PageSpec, language: Language, target: Target) -> PageTools:
-        names = _short_names(self.report, language)
+        names = short_names(self.report, language)
         return PageTools(page, language, target, self.outline, self.figures, self.paths, self.wording, names)
 
     def _body(self, page: PageSpec, language: Language, target: Target) -> str:
@@ -214,14 +215,6 @@ class _Builder:
         file = run.run.folder(self.paths) / "notebook.ipynb"
         body = notebook_body(file, language, trusted=self.prose, hidden=self.hidden)
         return None if body is None else Markup(body)
-
-
-def _short_names(report: Report, language: Language) -> dict[str, str]:
-    """Return by adapter's id what a table calls it: its title up to the colon, where that is enough to tell."""
-    titles = {adapter.id: adapter.config.title.in_language(language) for adapter in report.adapters.values()}
-    short = {id: title.replace("：", ":").partition(":")[0].strip() or id for id, title in titles.items()}
-    unique = [name for name in short.values() if list(short.values()).count(name) == 1]
-    return {id: name if name in unique else titles[id] for id, name in short.items()}
 
 
 def _id_of(adapter: AdapterReport | str) -> str:

@@ -59,13 +59,14 @@ def make_figure_table(
 
 
 def _cell(name: str, value: Any, language: Language, wording: Wording, short_names: Mapping[str, str]) -> Markup:
+    if name == "pareto":
+        costs = [wording.text("labels", ["pareto", cost], language) for cost in value.split(", ") if cost]
+        return escape_text(("、" if language == "zh" else ", ").join(costs) or "–")
     if isinstance(value, str):
         return escape_text(short_names.get(value, value) if name == "adapter" else value)
     if isinstance(value, bool):
         return escape_text(wording.text("labels", "yes" if value else "no", language))
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return Markup("–")
-    if not isinstance(value, int | float) and not hasattr(value, "__float__"):
-        return escape_text(str(value))
     kind = next((kind for end, kind in FORMATS_BY_END if name.endswith(end)), "plain")
     return Markup(format_number(value, kind, language))

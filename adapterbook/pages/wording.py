@@ -42,7 +42,10 @@ class SourceReason(Settings):
     @field_validator("pattern")
     @classmethod
     def _is_a_pattern(cls, pattern: str) -> str:
-        re.compile(pattern)  # re.error is a ValueError to pydantic's reader
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
         return pattern
 
 

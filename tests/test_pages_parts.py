@@ -1,0 +1,148 @@
+"""Small parts of the pages, by hand: figures' tables, origins of numbers, the outline, the last line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+import pytest
+
+from adapterbook.config import BilingualText, Paths
+from adapterbook.errors import ConfigError, RenderError
+from adapterbook.figures import Figure
+from adapterbook.pages import make_pages
+from adapterbook.pages.environment import make_environment, render_template
+from adapterbook.pages.figure_table import make_figure_table
+from adapterbook.pages.origin import look_up, make_derived, make_number
+from adapterbook.pages.outline import make_outline
+from adapterbook.pages.provenance import format_date, provenance_of
+from adapterbook.pages.wording import load_wording
+from tests.factory import PROJECT, make_record, write_results
+from tests.report_pages import MadePages, analyse_project, make_study_pages, plan_without_drawing
+
+WORDING = load_wording(PROJECT.templates / "glossary.yaml")
+ONE_VARIANT = {"submitted": {"title": "as submitted"}}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> MadePages:
+    """Two adapters whose names differ in a dot only, and one whose method has no page of its own."""
+    root = tmp_path_factory.mktemp("made")
+    return make_study_pages(root, adapters=("lora_1", "a-b", "a.b"), variants=ONE_VARIANT)
+
+
+def test_adapters_with_like_names_have_pages_of_their_own(made: MadePages) -> None:
+    """``a-b`` and ``a.b`` would share identifiers in the combined document: one is numbered."""
+    stems = [page.stem for page in make_outline(made.report, WORDING) if page.stem.startswith("adapters/")]
+    assert sorted(stems) == ["adapters/a-b", "adapters/a.b-2", "adapters/lora_1"]
+    assert "fig-adapters-a-b-2-curves-a-b-2" in made.page("en/adapters/a.b-2").text
+    assert "fig-adapters-a-b-curves-a-b{" not in made.page("en/adapters/a.b-2").text
+
+
+def test_a_method_without_a_page_of_its_own_has_its_adapters_page(tmp_path: Path) -> None:
+    """Any PEFT method is reported; only LoRA and IA³ have a page on how they work."""
+    paths = write_results(tmp_path, adapters=("lora_1", "lokr"), variants=ONE_VARIANT)
+    file = paths.experiments / "adapters" / "lokr.yaml"
+    file.write_text(file.read_text("utf-8").replace("peft_type: LORA", "peft_type: LOKR"), "utf-8")
+    stems = {page.stem for page in make_outline(analyse_project(paths), WORDING)}
+    assert {"mechanism-lora", "adapters/lokr"} <= stems
+    assert "mechanism-lokr" not in stems
+
+
+def test_leftovers_of_a_killed_run_are_cleared(made: MadePages) -> None:
+    """What a killed run left behind is removed by the next, and nothing is left by that one."""
+    leftover = made.paths.report / ".pages-killed"
+    leftover.mkdir()
+    make_pages(made.report, made.figures, made.paths)
+    assert not list(made.paths.report.glob(".pages-*"))
+
+
+def test_a_missing_figure_is_named(made: MadePages) -> None:
+    """An adapter without one of its figures is an error that says which."""
+    figures = {id: figure for id, figure in made.figures.items() if id != "curves-lora-1"}
+    with pytest.raises(
+        RenderError, match=r"adapter\.qmd\.j2, line \d+: there is no figure 'curves' of the adapter lora_1"
+    ):
+        make_pages(made.report, figures, made.paths)
+
+
+def test_every_column_behind_a_figure_has_a_heading(made: MadePages) -> None:
+    """No heading of a figure's table is a name of the code: each has a label, or is an adapter."""
+    for figure in plan_without_drawing(made.report, made.paths).values():
+        assert {str(name) for name in figure.table.columns} <= {*WORDING.labels, *made.report.adapters}, figure.id
+
+
+def test_cells_behind_a_figure_are_formatted_by_their_column() -> None:
+    """Losses, shares, flags, missing values and names are each shown as what they are."""
+    table = pd.DataFrame(
+        {
+            "adapter": ["lora_1", "x|y"],
+            "validation_loss": [0.69314, float("nan")],
+            "test_accuracy": [0.5, 0.25],
+            "lora_1": [True, False],
+            "pareto": ["params, time", ""],
+            "learning_rate": pd.Series([2e-5, None], dtype=object),
+        }
+    )
+    text = BilingualText(zh="圖", en="figure")
+    figure = Figure("x", {}, text, text, table)
+    shown = make_figure_table(figure, "zh", WORDING, {"lora_1": "LoRA 1"})
+    assert shown is not None
+    lines = [line for line in shown.split("\n") if line.startswith("| ")]
+    assert lines[0] == "| 轉接器 | 驗證損失 | 測試準確率 | LoRA 1 | Pareto 前緣 | 學習率 |"
+    assert lines[1] == "| LoRA 1 | 0.6931 | 50.0% | 是 | 參數、時間 | 2e-5 |"
+    assert lines[2] == "| x&#124;y | – | 25.0% | 否 | – | – |"
+    assert make_figure_table(replace(figure, table=pd.DataFrame()), "zh", WORDING, {}) is None
+
+
+def test_a_number_says_what_is_wrong_with_it(made: MadePages) -> None:
+    """A field that is not there, or that holds no number, is named with its run."""
+    run = made.report.run("lora_1/submitted/seed-224")
+    with pytest.raises(LookupError, match=r"test\.nothing: there is no 'nothing' in TestResult"):
+        make_number("en")(run, "test.nothing", "percent")
+    with pytest.raises(TypeError, match="lora_1/submitted/seed-224: error: a number was expected"):
+        make_number("en")(run, "error", "percent")
+    with pytest.raises(ValueError, match=r"RunReport\.test_interval\.low: there is no format"):
+        make_derived("en")(run, "test_interval.low", "percents")
+    assert look_up({"a.b": [1, 2]}, ["a.b", 1]) == 2
+    assert 'data-of="lora_1/submitted/seed-224"' in make_derived("en")(run, "test_interval.low", "percent")
+
+
+def test_the_last_line_tells_commits_and_days(made: MadePages) -> None:
+    """Commits are listed once, dirty and missing ones said, and days are counted in UTC."""
+    run = made.report.run("lora_1/submitted/seed-224")
+    evening = datetime(2026, 3, 1, 23, 0, tzinfo=timezone(timedelta(hours=-5)))
+    late = make_record(started_at=evening, finished_at=evening, git__dirty=True)
+    outside = make_record(git=None, finished_at=datetime(2026, 2, 1, tzinfo=UTC))
+    origin = provenance_of([run, replace(run, record=late), replace(run, record=outside), replace(run, record=None)])
+    assert origin is not None
+    assert len(origin.commits) == 1
+    assert (origin.dirty, origin.outside_git) == (True, True)
+    assert [format_date(day, "en") for day in (origin.first, origin.last)] == ["1 February 2026", "2 March 2026"]
+    assert provenance_of([replace(run, record=None)]) is None
+
+
+def test_an_error_outside_a_template_is_laid_at_its_door(tmp_path: Path) -> None:
+    """A template that cannot be found is named; a joined list reads as the language's lists do."""
+    environment = make_environment(tmp_path, "en", {})
+    with pytest.raises(RenderError, match=r"templates/en/none\.j2: "):
+        render_template(environment, "en/none.j2")
+    (tmp_path / "a.j2").write_text("{{ ['a', 'b*', 'c'] | joined }}", "utf-8")
+    assert render_template(environment, "a.j2") == "a, b&#42; and c"
+    assert render_template(make_environment(tmp_path, "zh", {}), "a.j2") == "a、b&#42; 與 c"
+    assert isinstance(environment, jinja2.Environment)
+
+
+def test_a_glossary_without_a_language_is_refused(tmp_path: Path) -> None:
+    """A word that lacks a language, and a pattern that is none, are named."""
+    text = (PROJECT.templates / "glossary.yaml").read_text("utf-8")
+    file = Paths(tmp_path).root / "glossary.yaml"
+    file.write_text(text.replace("  epoch: {zh: 輪次, en: Epoch}", "  epoch: {zh: 輪次}"), "utf-8")
+    with pytest.raises(ConfigError, match=r"labels\.epoch"):
+        load_wording(file)
+    file.write_text(text.replace("pattern: ^$|", 'pattern: "(" #'), "utf-8")
+    with pytest.raises(ConfigError, match="source_reasons"):
+        load_wording(file)

@@ -1,0 +1,33 @@
+"""site/install.py: set-up goes on without Quarto, in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from adapterbook.site import install
+
+
+def test_a_package_that_does_not_install_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip's output and its stack trace stay where they are."""
+    monkeypatch.setattr(install, "find_quarto", lambda: None)
+    requirements = tmp_path / "requirements-quarto.txt"
+    requirements.write_text("./no-such-folder\n", "utf-8")
+    said: list[str] = []
+    assert install.install_quarto(requirements, say=said.append) is False
+    assert len(said) == 2
+    assert "the embedded renderer makes the site" in said[1]
+    assert "\n" not in said[1]
+
+
+def test_silence_is_waited_for_only_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A firewall that drops packets does not stop set-up."""
+    monkeypatch.setattr(install, "find_quarto", lambda: None)
+    said: list[str] = []
+    assert install.install_quarto(tmp_path / "none.txt", say=said.append, timeout_s=0.001) is False
+    assert "was not reached" in said[-1]
+
+
+def test_a_quarto_that_is_there_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is installed over it."""
+    monkeypatch.setattr(install, "find_quarto", lambda: "/opt/quarto/bin/quarto")
+    assert install.install_quarto(tmp_path / "none.txt", say=lambda text: None) is True
