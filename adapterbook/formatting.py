@@ -86,6 +86,14 @@ def _proportion(value: float, _: Language) -> str:
     return f"{value:.3f}"
 
 
+def _norm(value: float, _: Language) -> str:
+    """Return a norm or a distance, which may be of any size, with three significant digits."""
+    if value == 0 or 0.001 <= value < 1000:
+        return f"{value:.3g}"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
 def _count(value: float, _: Language) -> str:
     if not value.is_integer():
         raise ValueError(f"a count is a whole number, got {value!r}")
@@ -148,6 +156,7 @@ FORMATS: Final[Mapping[str, Callable[[float, Language], str]]] = {
     "loss": _loss,
     "signed_loss": _signed_loss,
     "proportion": _proportion,
+    "norm": _norm,
     "count": _count,
     "plain": _plain,
     "p": _p_value,

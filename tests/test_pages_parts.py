@@ -146,3 +146,38 @@ def test_a_glossary_without_a_language_is_refused(tmp_path: Path) -> None:
     file.write_text(text.replace("pattern: ^$|", 'pattern: "(" #'), "utf-8")
     with pytest.raises(ConfigError, match="source_reasons"):
         load_wording(file)
+
+
+def test_what_was_learned_and_what_evaluation_cost_are_the_records(tmp_path: Path) -> None:
+    """Layers' updates stand on the adapter's page, IA³'s with its vectors, and the cost of evaluating in the method."""
+    layers = [
+        {"module": f"layer.{i}.q_lin", "update_norm": 0.5 + i, "weight_norm": 20.25 + i, "scale_deviation": scale}
+        for i, scale in ((0, 0.0123), (1, None))
+    ]
+    plain = [layer | {"scale_deviation": None} for layer in layers]
+    changes = {
+        "lora_1/submitted/seed-224": {"learned": plain, "evaluation_time_s": 3.25},
+        "ia3/submitted/seed-224": {"learned": layers},
+    }
+    pages = make_study_pages(tmp_path, adapters=("lora_1", "ia3"), variants=ONE_VARIANT, changes=changes)
+    for language, heading in (("zh", "向量離 1 的平均距離"), ("en", "Mean distance of the vector from 1")):
+        ia3, lora = (pages.page(f"{language}/adapters/{adapter}") for adapter in ("ia3", "lora_1"))
+        assert heading in ia3.text
+        assert heading not in lora.text
+        fields = {number.attributes.get("data-field"): number.text for number in ia3.numbers}
+        assert fields["learned.0.scale_deviation"] == "0.0123"
+        assert fields["learned.1.update_norm"] == "1.5"
+        assert "learned.1.scale_deviation" not in fields
+    method = {number.attributes.get("data-field"): number.text for number in pages.page("en/method").numbers}
+    assert method["evaluation_time_s"] == "3.2\u00a0s"
+
+
+def test_a_baseline_without_a_trained_adapter_is_called_one(tmp_path: Path) -> None:
+    """The head alone: its code freezes the adapter, and the page on its method does not list it."""
+    pages = make_study_pages(tmp_path, adapters=("lora_1", "ia3", "head_only"), variants=ONE_VARIANT)
+    page = pages.page("en/adapters/head_only")
+    assert "freeze_adapter(model)\n```" in page.text
+    assert "freeze_adapter" not in pages.page("en/adapters/ia3").text
+    assert "head-only" not in pages.page("en/mechanism-ia3").text
+    assert "head_only.qmd" not in pages.page("en/mechanism-ia3").text
+    assert "Head only" in pages.page("en/index").text

@@ -201,6 +201,16 @@ def test_formulas_are_mathml(zh: Document) -> None:
     assert zh.one("div", class_="equation-number").text == "(1)"
 
 
+def test_contents_of_the_page_link_to_its_headings(en: Document) -> None:
+    """The table of contents has every numbered heading, in order, as links."""
+    links = [e for e in en.elements if e.attributes.get("id", "").startswith("toc-") and e.tag == "a"]
+    assert [(e.text, e.attributes["href"]) for e in links] == [
+        ("1 The question", "#sec-question"),
+        ("2 Method", "#sec-method"),
+        ("2.1 Hostile sentences", "#sec-hostile"),
+    ]
+
+
 def test_tables_scroll_in_a_frame_that_has_a_name(zh: Document, en: Document) -> None:
     """The keyboard reaches the frame, which is called as the table; an empty corner is no heading."""
     frame = zh.one("div", class_="table-frame many-columns")

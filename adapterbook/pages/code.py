@@ -12,16 +12,20 @@ LINE_LENGTH = 76  # what fits a page of the PDF
 __all__ = ["adapter_code", "call_code", "training_code"]
 
 
-def adapter_code(config_class: str, settings: Mapping[str, Any]) -> str:
-    """Return the code that makes an adapter's config and puts the adapter into the base model."""
-    return "\n".join(
-        [
-            f"from peft import {config_class}, get_peft_model",
-            "",
-            f"peft_config = {call_code(config_class, settings)}",
-            "model = get_peft_model(base_model, peft_config)",
-        ]
-    )
+def adapter_code(config_class: str, settings: Mapping[str, Any], *, train_adapter: bool = True) -> str:
+    """Return the code that makes an adapter's config and puts the adapter into the base model.
+
+    A baseline (``train_adapter=False``) freezes it there, so that the head alone trains.
+    """
+    lines = [
+        f"from peft import {config_class}, get_peft_model",
+        "",
+        f"peft_config = {call_code(config_class, settings)}",
+        "model = get_peft_model(base_model, peft_config)",
+    ]
+    if not train_adapter:
+        lines = [lines[0], "from adapterbook.model import freeze_adapter", *lines[1:], "freeze_adapter(model)"]
+    return "\n".join(lines)
 
 
 def training_code(arguments: Mapping[str, Any]) -> str:

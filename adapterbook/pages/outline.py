@@ -82,10 +82,11 @@ def make_outline(report: Report, wording: Wording) -> list[PageSpec]:
         return PageSpec(stem, f"{template}.qmd.j2", words.title, words.description, **{"runs": report.runs, **more})
 
     pages = [page("index", "overview", "overview"), page("method", "method", "method", section="how")]
-    for method in dict.fromkeys(adapter.config.peft_type for adapter in report.adapters.values()):
+    trained = [adapter for adapter in report.adapters.values() if adapter.config.train_adapter]
+    for method in dict.fromkeys(adapter.config.peft_type for adapter in trained):
         if method in METHODS_WITH_A_PAGE:
             name = METHODS_WITH_A_PAGE[method]
-            names = {"adapters": [a for a in report.adapters.values() if a.config.peft_type == method]}
+            names = {"adapters": [adapter for adapter in trained if adapter.config.peft_type == method]}
             pages.append(page(f"mechanism-{name}", f"mechanism_{name}", name, section="how", names=names))
     pages += [_adapter_page(adapter, wording) for adapter in report.adapters.values()]
     pages += [

@@ -146,7 +146,8 @@ class PageTools:
         records = [run.record for group in adapter.groups.values() for run in group.runs if run.record is not None]
         if not records:
             return python_block(call_code("dict", {"peft_type": adapter.config.peft_type, **adapter.config.settings}))
-        return python_block(adapter_code(records[0].adapter.config_class, records[0].adapter.settings))
+        made = records[0].adapter
+        return python_block(adapter_code(made.config_class, made.settings, train_adapter=adapter.config.train_adapter))
 
     def _find(self, target: str | AdapterReport | RunReport) -> PageSpec:
         for page in self.outline:
