@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from .errors import RenderError
+from adapterbook.errors import RenderError
 
 __all__ = ["MATH", "PLOT", "TEXT", "FontPlace", "find_font", "use_cjk_font"]
 

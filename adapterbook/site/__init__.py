@@ -3,7 +3,7 @@
 Imports no torch and nothing of the training: a laptop rebuilds the site in seconds.
 """
 
-from .check import check_project
-from .renderer import Renderer, build_site, choose_renderer
+from adapterbook.site.check import check_project
+from adapterbook.site.renderer import Renderer, build_site, choose_renderer
 
 __all__ = ["Renderer", "build_site", "check_project", "choose_renderer"]

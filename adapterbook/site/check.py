@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from ..errors import RenderError
-from .document import read_document
-from .navigation import read_navbar, read_sidebars
-from .pandoc import Element, flatten_text
-from .project import Page, Project, read_project
+from adapterbook.errors import RenderError
+from adapterbook.site.document import read_document
+from adapterbook.site.navigation import read_navbar, read_sidebars
+from adapterbook.site.pandoc import Element, flatten_text
+from adapterbook.site.project import Page, Project, read_project
 
 __all__ = ["PDF_SOURCES", "check_project"]
 

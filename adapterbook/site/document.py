@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from ..errors import RenderError
-from .pandoc import each_element
-from .project import Page, read_front_matter
+from adapterbook.errors import RenderError
+from adapterbook.site.pandoc import each_element
+from adapterbook.site.project import Page, read_front_matter
 
 __all__ = ["find_images", "find_root", "font_folders", "read_document", "typst_options"]
 

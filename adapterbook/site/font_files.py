@@ -16,8 +16,8 @@ from fontTools import subset
 from fontTools.ttLib import TTFont
 from fontTools.varLib import instancer
 
-from ..errors import RenderError
-from ..fonts import MATH, TEXT, FontPlace, find_font
+from adapterbook.errors import RenderError
+from adapterbook.fonts import MATH, TEXT, FontPlace, find_font
 
 __all__ = ["select_cjk", "write_math_font", "write_pdf_fonts", "write_web_font"]
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from typing import Any, Final
 
-from ..errors import RenderError
+from adapterbook.errors import RenderError
 
 __all__ = ["Element", "each_element", "flatten_text", "pandoc_version", "parse_markdown", "plain_title", "run_pandoc"]
 

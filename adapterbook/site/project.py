@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import yaml
 
-from ..errors import RenderError
-from .pandoc import Element, parse_markdown, plain_title
+from adapterbook.errors import RenderError
+from adapterbook.site.pandoc import Element, parse_markdown, plain_title
 
 __all__ = [
     "N_WORKERS",

@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import yaml
 
-from ..errors import RenderError
-from .document import find_images, find_root, font_folders, read_document
-from .project import merge_metadata, output_dir, read_config
-from .swap import fresh_folder
+from adapterbook.errors import RenderError
+from adapterbook.site.document import find_images, find_root, font_folders, read_document
+from adapterbook.site.project import merge_metadata, output_dir, read_config
+from adapterbook.site.swap import fresh_folder
 
 __all__ = ["OLDEST", "TRIED", "QuartoRenderer", "find_quarto", "parse_version"]
 

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import RenderError
-from .check import PDF_SOURCES, check_project
-from .embedded import EmbeddedRenderer
-from .font_files import text_of_files, write_pdf_fonts
-from .links import find_site_problems
-from .project import output_dir, read_config
-from .quarto import OLDEST, TRIED, QuartoRenderer, find_quarto, parse_version
+from adapterbook.errors import RenderError
+from adapterbook.site.check import PDF_SOURCES, check_project
+from adapterbook.site.embedded import EmbeddedRenderer
+from adapterbook.site.font_files import text_of_files, write_pdf_fonts
+from adapterbook.site.links import find_site_problems
+from adapterbook.site.project import output_dir, read_config
+from adapterbook.site.quarto import OLDEST, TRIED, QuartoRenderer, find_quarto, parse_version
 
 __all__ = ["Renderer", "build_site", "choose_renderer"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..pandoc import pandoc_version
-from ..project import read_project
-from ..swap import fresh_folder
-from .pdf import render_pdf
-from .site import write_site
+from adapterbook.site.embedded.pdf import render_pdf
+from adapterbook.site.embedded.site import write_site
+from adapterbook.site.pandoc import pandoc_version
+from adapterbook.site.project import read_project
+from adapterbook.site.swap import fresh_folder
 
 __all__ = ["EmbeddedRenderer"]
 

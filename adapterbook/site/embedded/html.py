@@ -17,9 +17,9 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from ..navigation import Item, Sidebar, neighbours, sidebar_of
-from ..pandoc import pandoc_version, plain_title, run_pandoc
-from ..project import Page, Project
+from adapterbook.site.navigation import Item, Sidebar, neighbours, sidebar_of
+from adapterbook.site.pandoc import pandoc_version, plain_title, run_pandoc
+from adapterbook.site.project import Page, Project
 
 __all__ = ["Body", "Frame", "render_body", "render_page", "words_of"]
 

@@ -12,10 +12,10 @@ from typing import Final
 
 import typst
 
-from ...errors import RenderError
-from ..document import find_root, font_folders, read_document, typst_options
-from ..pandoc import run_pandoc
-from ..project import Page
+from adapterbook.errors import RenderError
+from adapterbook.site.document import find_root, font_folders, read_document, typst_options
+from adapterbook.site.pandoc import run_pandoc
+from adapterbook.site.project import Page
 
 __all__ = ["render_pdf"]
 

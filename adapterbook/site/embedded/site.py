@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from ...errors import RenderError
-from ..navigation import read_navbar, read_sidebars
-from ..pandoc import each_element
-from ..project import N_WORKERS, Page, Project
-from .html import Frame, render_body, render_page, words_of
-from .search import index_page, render_index
-from .webfonts import write_fonts
+from adapterbook.errors import RenderError
+from adapterbook.site.embedded.html import Frame, render_body, render_page, words_of
+from adapterbook.site.embedded.search import index_page, render_index
+from adapterbook.site.embedded.webfonts import write_fonts
+from adapterbook.site.navigation import read_navbar, read_sidebars
+from adapterbook.site.pandoc import each_element
+from adapterbook.site.project import N_WORKERS, Page, Project
 
 __all__ = ["write_site"]
 

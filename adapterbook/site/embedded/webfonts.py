@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from ..font_files import select_cjk, write_math_font, write_web_font
-from ..project import Page
+from adapterbook.site.font_files import select_cjk, write_math_font, write_web_font
+from adapterbook.site.project import Page
 
 __all__ = ["write_fonts"]
 
