@@ -131,6 +131,7 @@ class StudyConfig(Settings):
     data: DataConfig
     training: TrainingConfig
     seeds: tuple[int, ...] = Field(min_length=1)
+    seeds_on_gpu: tuple[int, ...] | None = Field(default=None, min_length=1)  # None: the same as without a GPU
     variants: dict[str, VariantConfig] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -138,8 +139,9 @@ class StudyConfig(Settings):
         for name in self.variants:
             if not IDENTIFIER.fullmatch(name):
                 raise ValueError(f"variants.{name}: a name is letters, digits, '.', '_' and '-', 64 at most")
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds: each seed once, got {list(self.seeds)}")
+        for key, seeds in (("seeds", self.seeds), ("seeds_on_gpu", self.seeds_on_gpu or ())):
+            if len(set(seeds)) != len(seeds):
+                raise ValueError(f"{key}: each seed once, got {list(seeds)}")
         return self
 
     @property
@@ -209,6 +211,15 @@ class PublishedCurve(BaseModel):
     train_runtime_s: float
     validation_loss: tuple[float, ...]
     validation_accuracy: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _curves_agree(self) -> PublishedCurve:
+        if len(self.validation_loss) != len(self.validation_accuracy):
+            raise ValueError(
+                f"validation_loss has {len(self.validation_loss)} epochs, "
+                f"validation_accuracy {len(self.validation_accuracy)}"
+            )
+        return self
 
 
 class PublishedResults(BaseModel):

@@ -28,7 +28,7 @@ def format_number(value: object, kind: str, language: Language) -> str:
     kind : str
         One of ``FORMATS``.
     language : {"zh", "en"}
-        Decides on the names of units, and on the space before the per cent sign.
+        Decides on the names of units.
 
     Raises
     ------
@@ -58,8 +58,8 @@ def format_number(value: object, kind: str, language: Language) -> str:
     return FORMATS[kind](number, language).replace("-", MINUS) if kind != "rate" else FORMATS[kind](number, language)
 
 
-def _percent(value: float, language: Language) -> str:
-    return f"{100 * value:.1f}{'' if language == 'zh' else NO_BREAK_SPACE}%"
+def _percent(value: float, _: Language) -> str:
+    return f"{100 * value:.1f}%"
 
 
 def _percent_bare(value: float, _: Language) -> str:

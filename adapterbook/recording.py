@@ -10,6 +10,7 @@ import platform
 import resource
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,11 +24,12 @@ import torch
 from peft import PeftConfig, PeftModel
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from scipy.special import softmax
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import PredictionOutput
 
 from adapterbook.config import Paths, TrainingConfig
 from adapterbook.data import hash_rows, load_splits
+from adapterbook.errors import ConfigError
 from adapterbook.model import check_adapters, count_parameters, describe_config, make_peft_config
 from adapterbook.records import (
     AdapterInfo,
@@ -45,7 +47,7 @@ from adapterbook.records import (
 )
 from adapterbook.runs import Run, compute_stamps, package_versions
 from adapterbook.sources import FetchedSource, ResolvedSource, fetch_source, hash_folder
-from adapterbook.training import PreparedRun, current_device, epoch_results, logits_of
+from adapterbook.training import PreparedRun, current_device, epoch_results, logits_of, training_kwargs
 
 __all__ = ["make_predictions", "preflight", "save_run"]
 
@@ -67,6 +69,7 @@ def preflight(runs: Sequence[Run], paths: Paths, source: ResolvedSource) -> dict
     SourceError
         If the base model or the data set cannot be had, or has too few rows.
     """
+    check_arguments(runs)
     fetched = fetch_source(source)
     check_adapters({run.adapter.id: run.adapter for run in runs}.values(), fetched.base_model)
     splits = load_splits(fetched.dataset, source.config, runs[0].data)
@@ -91,6 +94,24 @@ def preflight(runs: Sequence[Run], paths: Paths, source: ResolvedSource) -> dict
         )
         for run in runs
     }
+
+
+def check_arguments(runs: Sequence[Run]) -> None:
+    """Check that Transformers takes every variant's training arguments.
+
+    Raises
+    ------
+    ConfigError
+        Naming each variant, and what Transformers says of it.
+    """
+    problems = []
+    for variant, training in {run.variant: run.training for run in runs}.items():
+        try:
+            TrainingArguments(output_dir=tempfile.gettempdir(), **training_kwargs(training))
+        except (ValueError, TypeError) as error:
+            problems.append(f"variants.{variant}: {' '.join(str(error).split())}")
+    if problems:
+        raise ConfigError("experiments/study.yaml: Transformers does not take the training arguments:", problems)
 
 
 def save_run(
@@ -207,6 +228,8 @@ def measure_updates(model: PeftModel) -> tuple[ModuleUpdate, ...] | None:
     return tuple(
         ModuleUpdate(
             module=name,
+            in_features=weight.shape[1],
+            out_features=weight.shape[0],
             update_norm=torch.linalg.norm(weight - before[name]).item(),
             weight_norm=torch.linalg.norm(before[name]).item(),
             scale_deviation=_scale_deviation(layer),

@@ -110,6 +110,8 @@ class ModuleUpdate(RecordPart):
     """How far training moved the effective weight of one linear layer."""
 
     module: str = Field(description="Name of the layer within the base model")
+    in_features: PositiveInt
+    out_features: PositiveInt
     update_norm: NonNegativeFloat = Field(description="Frobenius norm of the merged weight minus the base weight")
     weight_norm: NonNegativeFloat = Field(description="Frobenius norm of the base weight")
     scale_deviation: NonNegativeFloat | None = Field(

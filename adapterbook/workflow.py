@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from rich.console import Console
@@ -46,6 +47,7 @@ def train(
     study, adapters = _load_study(paths)
     resolved = resolve_source(source, paths)
     _say(console, f"Source {resolved.config.name}: {resolved.reason}")
+    seeds = seeds or default_seeds(study)
     statuses = _statuses(paths, study, adapters, resolved.config.name, seeds, resolved)
     due = [status.run for status in statuses if not status.up_to_date]
     if not due:
@@ -109,7 +111,7 @@ def load_statuses(root: Path, source: str, seeds: Sequence[int] | None) -> list[
     paths = Paths(root)
     study, adapters = _load_study(paths)
     resolved = resolve_source(source, paths)
-    return _statuses(paths, study, adapters, resolved.config.name, seeds, resolved)
+    return _statuses(paths, study, adapters, resolved.config.name, seeds or default_seeds(study), resolved)
 
 
 def make_pages(root: Path, source: str, seeds: Sequence[int] | None, console: Console) -> None:
@@ -125,7 +127,8 @@ def make_pages(root: Path, source: str, seeds: Sequence[int] | None, console: Co
     paths = Paths(root)
     study, adapters = _load_study(paths)
     name = choose_results(paths, source)
-    statuses = _statuses(paths, study, adapters, name, seeds, None)
+    study = study.model_copy(update={"seeds": tuple(seeds or recorded_seeds(paths, name) or study.seeds)})
+    statuses = _statuses(paths, study, adapters, name, study.seeds, None)
     published = {file.stem: load_published(file) for file in sorted((paths.experiments / "published").glob("*.yaml"))}
     start = time.monotonic()
     report = analyse(statuses, paths, study, adapters, published)
@@ -163,6 +166,24 @@ def choose_results(paths: Paths, source: str) -> str:
         where = paths.shown(paths.results if source == "auto" else paths.results / source)
         raise RecordError(f"There is no record under {where}: run `make train` first.")
     return records[-1].relative_to(paths.results).parts[0]
+
+
+def default_seeds(study: StudyConfig) -> tuple[int, ...]:
+    """Return the seeds of a study on this machine: those for a GPU where there is one."""
+    return study.seeds_on_gpu if study.seeds_on_gpu and has_gpu() else study.seeds
+
+
+def has_gpu() -> bool:
+    """Tell whether torch would find a CUDA device, without loading torch."""
+    if metadata.version("torch").endswith("+cpu") or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return False
+    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/dxg").exists()  # Linux, and Windows' Linux
+
+
+def recorded_seeds(paths: Paths, source: str) -> list[int]:
+    """Return every seed that a source has a record of, in order."""
+    names = {path.parent.name for path in (paths.results / source).glob("*/*/seed-*/record.json")}
+    return sorted(int(name.removeprefix("seed-")) for name in names)
 
 
 def _load_study(paths: Paths) -> tuple[StudyConfig, dict[str, AdapterConfig]]:

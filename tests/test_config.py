@@ -32,9 +32,10 @@ def test_each_shipped_source_is_valid_and_named_as_its_file(file: Path) -> None:
 
 
 def test_the_four_adapters_are_those_of_the_homework() -> None:
-    """The shipped adapters are exactly the four that were published."""
+    """The shipped adapters are exactly the four that were published, and a baseline that trains none."""
     published = load_published(PATHS.experiments / "published" / "homework.yaml")
-    assert sorted(load_adapters(PATHS.experiments / "adapters")) == sorted(published.adapters)
+    trained = {name: adapter.train_adapter for name, adapter in load_adapters(PATHS.experiments / "adapters").items()}
+    assert trained == {**dict.fromkeys(published.adapters, True), "head_only": False}
 
 
 def test_variants_lie_over_the_protocol() -> None:
@@ -104,6 +105,7 @@ def test_an_adapter_without_a_title_is_called_by_its_id(tmp_path: Path) -> None:
     [
         ("r: 8\n", "peft_type: missing"),
         ("peft_type: LORA\nlora_dropout: 1e-1\n", "lora_dropout: '1e-1' is text to YAML"),
+        ("peft_type: LORA\ntrain_adapter: maybe\n", "train_adapter: input should be a valid boolean"),
         ("peft_type: [LORA]\n", "peft_type: input should be a valid string"),
         ("peft_type: LORA\ntitle: {zh: 標題}\n", "title.en: missing"),
         ("- LORA\n", "expected keys and values, got list"),
@@ -160,3 +162,12 @@ def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"binary\.yaml cannot be read"):
         load_yaml(tmp_path / "binary.yaml")
+
+
+def test_published_curves_of_unequal_length_are_refused(tmp_path: Path) -> None:
+    """Ten losses and nine accuracies are a slip of the pen."""
+    text = (PATHS.experiments / "published" / "homework.yaml").read_text("utf-8")
+    file = tmp_path / "homework.yaml"
+    file.write_text(text.replace("0.53125, 0.5625, 0.59375]", "0.53125, 0.5625]", 1), "utf-8")
+    with pytest.raises(ConfigError, match="validation_loss has 10 epochs, validation_accuracy 9"):
+        load_published(file)

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from peft import PeftModel
@@ -115,7 +116,8 @@ def test_a_saved_adapter_over_the_base_model_gives_the_record_s_accuracy(
         model = PeftModel.from_pretrained(load_base_model(embedded_model, seed=0), str(folder / "adapter"))
         arguments = TrainingArguments(output_dir=str(tmp_path), report_to="none", disable_tqdm=True,
                                       label_names=["labels"], dataloader_pin_memory=False)  # fmt: skip
-        logits = Trainer(model=model, args=arguments, processing_class=tokenizer).predict(test).predictions
+        trainer = Trainer(model=model, args=arguments, processing_class=tokenizer)
+        logits = np.asarray(trainer.predict(test).predictions)
         assert accuracy_score(splits["test"]["label"], logits.argmax(-1)) == record.test.accuracy, name
 
 

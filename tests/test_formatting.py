@@ -12,8 +12,8 @@ from adapterbook.formatting import FORMATS, format_number
 @pytest.mark.parametrize(
     ("value", "kind", "zh", "en"),
     [
-        (0.9375, "percent", "93.8%", "93.8\u00a0%"),
-        (0.0, "percent", "0.0%", "0.0\u00a0%"),
+        (0.9375, "percent", "93.8%", "93.8%"),
+        (0.0, "percent", "0.0%", "0.0%"),
         (0.515, "percent_bare", "51.5", "51.5"),
         (-0.03125, "points", "−3.1", "−3.1"),
         (0.03125, "points", "+3.1", "+3.1"),

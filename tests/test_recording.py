@@ -1,5 +1,6 @@
 """recording.py: what a trained model leaves behind, against values worked out by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from datasets import Dataset
 from peft import IA3Config, LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
+from adapterbook.config import load_adapters, load_study
+from adapterbook.errors import ConfigError
 from adapterbook.model import count_parameters, freeze_adapter
-from adapterbook.recording import describe_environment, git_state, make_predictions, measure_updates
+from adapterbook.recording import check_arguments, describe_environment, git_state, make_predictions, measure_updates
+from adapterbook.runs import plan_runs
 from tests.factory import PROJECT
 
 
@@ -39,6 +43,7 @@ def test_an_update_is_the_norm_of_the_scaled_product(base_model: DistilBertForSe
     updates = measure_updates(model)
     assert updates is not None
     assert [update.module for update in updates] == ["distilbert.transformer.layer.0.attention.q_lin"]
+    assert (updates[0].in_features, updates[0].out_features) == (16, 16)
     assert updates[0].update_norm == pytest.approx(expected.item(), rel=1e-5)
     assert updates[0].weight_norm == pytest.approx(torch.linalg.norm(weight).item())
     assert updates[0].scale_deviation is None
@@ -106,3 +111,13 @@ def test_git_state_outside_a_checkout_is_none(tmp_path: Path) -> None:
     state = git_state(PROJECT.root)
     assert state is not None
     assert len(state.commit) == 40
+
+
+def test_arguments_that_transformers_refuses_are_named(tmp_path: Path) -> None:
+    """A typing mistake in `optim` costs no training."""
+    study, adapters = load_study(PROJECT.study), load_adapters(PROJECT.experiments / "adapters")
+    runs = plan_runs(study, adapters, "embedded")
+    check_arguments(runs)
+    wrong = [replace(run, training=run.training.model_copy(update={"optim": "adamx"})) for run in runs[:1]]
+    with pytest.raises(ConfigError, match=r"variants\.submitted: .*adamx"):
+        check_arguments(wrong)

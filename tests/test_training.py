@@ -25,7 +25,10 @@ def test_metrics_by_hand() -> None:
 
 def test_logits_may_come_in_a_tuple() -> None:
     """Some models return more than logits; the logits come first."""
-    alone, tupled = (compute_metrics(EvalPrediction(logits, LABELS)) for logits in (LOGITS, (LOGITS, LOGITS * 0)))
+    alone, tupled = (
+        compute_metrics(EvalPrediction(logits, LABELS))  # type: ignore[arg-type]
+        for logits in (LOGITS, (LOGITS, LOGITS * 0))
+    )
     assert alone == tupled
 
 
@@ -52,7 +55,7 @@ def test_the_study_s_arguments_are_taken_by_transformers(tmp_path: Path) -> None
     study = load_study(PROJECT.study)
     for variant in study.variants:
         kwargs = training_kwargs(study.training_of(variant))
-        arguments = TrainingArguments(output_dir=str(tmp_path), **kwargs).to_dict()
+        arguments = TrainingArguments(output_dir=str(tmp_path), **kwargs).to_dict()  # type: ignore[no-untyped-call]
         assert {key: arguments[key] for key in kwargs} == kwargs
 
 

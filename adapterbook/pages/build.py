@@ -23,7 +23,14 @@ from adapterbook.figures import Figure
 from adapterbook.figures.style import short_names
 from adapterbook.formatting import Language
 from adapterbook.pages.environment import make_environment, render_template
-from adapterbook.pages.escape import escape_text, front_matter, inline_code, python_literal
+from adapterbook.pages.escape import (
+    escape_metadata,
+    escape_text,
+    front_matter,
+    guard_from_typst,
+    inline_code,
+    python_literal,
+)
 from adapterbook.pages.lines import join_lines, squeeze_blank_lines
 from adapterbook.pages.notebook import notebook_body, prose_of
 from adapterbook.pages.origin import make_derived, make_number
@@ -37,6 +44,8 @@ __all__ = ["LANGUAGES", "make_pages"]
 LANGUAGES: Final[tuple[Language, ...]] = ("zh", "en")
 LANGUAGE_TAGS: Final[Mapping[Language, str]] = {"zh": "zh-TW", "en": "en"}
 LANGUAGE_NAMES: Final[Mapping[Language, str]] = {"zh": "中文", "en": "English"}
+# Without it a page that shows a line ```{python} in a longer fence would start Jupyter.
+ENGINE: Final = {"engine": "markdown"}
 MAX_QUOTED: Final = 600  # characters
 WORKPLACE: Final = ".pages-"
 MENU_SECTIONS: Final = ("", "how", "adapters", "results", "notebooks", "reference")
@@ -141,8 +150,9 @@ class _Builder:
         up = "../" * (page.depth + 1)
         translation = f"{up}{other}/{page.stem}"
         fields = {
-            "title": escape_text(page.title.in_language(language)),
+            "title": escape_metadata(page.title.in_language(language)),
             "description": page.description.in_language(language),
+            **ENGINE,
             "translation": f"{translation}.qmd",
             "format": {"html": {"include-in-header": [{"text": _alternates(page, language)}]}},
         }
@@ -162,16 +172,17 @@ class _Builder:
             parts.append(f"# {title} {{#sec-{page.slug}}}\n\n{self._body(page, language, 'pdf').strip()}\n")
         origin = provenance_of(self.report.runs)
         fields = {
-            "title": escape_text(self.wording.site_title.in_language(language)),
-            "subtitle": escape_text(self.wording.site_subtitle.in_language(language)),
+            "title": escape_metadata(self.wording.site_title.in_language(language)),
+            "subtitle": escape_metadata(self.wording.site_subtitle.in_language(language)),
             **({"date": origin.last.isoformat()} if origin else {}),
             "lang": LANGUAGE_TAGS[language],
+            **ENGINE,
             "toc": True,
             "toc-depth": 2,
             "number-sections": True,
             "format": {"typst": {"papersize": "a4"}},
         }
-        return front_matter(fields) + "\n" + _finish("\n".join(parts), language)
+        return front_matter(fields) + "\n" + guard_from_typst(_finish("\n".join(parts), language))
 
     def _cover(self) -> str:
         """Return the page that both languages share."""
@@ -183,9 +194,10 @@ class _Builder:
             parts.append(f'::: {{.cover lang="{LANGUAGE_TAGS[language]}"}}\n{_finish(body.strip(), language)}:::\n')
         subtitle = " · ".join(self.wording.site_subtitle.in_language(language) for language in LANGUAGES)
         fields = {
-            "title": escape_text(self.wording.site_title.zh),
-            "subtitle": escape_text(subtitle),
+            "title": escape_metadata(self.wording.site_title.zh),
+            "subtitle": escape_metadata(subtitle),
             "lang": LANGUAGE_TAGS["zh"],
+            **ENGINE,
             "sidebar": False,
             "toc": False,
             "format": {"html": {"include-in-header": [{"text": _cover_alternates()}]}},
@@ -209,7 +221,17 @@ class _Builder:
         left = [{"text": LANGUAGE_NAMES[language], "href": f"report/{language}/index.qmd"} for language in LANGUAGES]
         title, description = self.wording.site_title.en, self.wording.site_subtitle.en
         return {"website": {"title": title, "description": description, "page-navigation": True,
-                            "navbar": {"left": left}, "sidebar": sidebars}}  # fmt: skip
+                            "navbar": {"left": left}, "sidebar": sidebars,
+                            "page-footer": self._footer()}}  # fmt: skip
+
+    def _footer(self) -> dict[str, str]:
+        """Return the links to both PDFs; the slash leads Quarto to the site's root from whatever page."""
+        links = {
+            language: f"[{self.wording.text('labels', 'report_pdf', language)}](/report-{language}.pdf)"
+            f'{{lang="{LANGUAGE_TAGS[language]}" hreflang="{LANGUAGE_TAGS[language]}"}}'
+            for language in LANGUAGES
+        }
+        return {"left": links["zh"], "right": links["en"]}
 
     def _notebook(self, run: RunReport, language: Language) -> Markup | None:
         file = run.run.folder(self.paths) / "notebook.ipynb"

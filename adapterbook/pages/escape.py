@@ -19,7 +19,9 @@ from markupsafe import Markup
 
 __all__ = [
     "escape_attribute",
+    "escape_metadata",
     "escape_text",
+    "guard_from_typst",
     "front_matter",
     "html_entities",
     "inline_code",
@@ -34,7 +36,11 @@ PUNCTUATION: Final = re.compile(r"[!-/:-@\[-`{-~]")
 UNSAFE_IN_ATTRIBUTE: Final = re.compile(r"[!\"#$&'*<>?@\[\\\]^`{|}~]")
 REPLACEMENT: Final = "\ufffd"
 WORD_JOINER: Final = "\u2060"
-TWO_BRACES: Final = re.compile(r"\{(?=\{)")
+TWO_BRACES: Final = re.compile(r"\{(?=\{)|\}(?=\})")
+# ``= ``, ``- ``, ``+ ``, ``/ `` and ``1. `` as ``escape_text`` writes them, where Typst could take them for marks.
+TYPST_MARKS: Final = re.compile(r"(?<![\w;])(?:&#(?:43|45|47|61);|\d+&#46;)+(?= )")
+# ``...``, ``-?`` and ``-5``: a dot before a dot, a hyphen before a question mark or a digit.
+TYPST_TYPOGRAPHY: Final = re.compile(r"&#46;(?=&#46;)|&#45;(?=&#63;|\d)")
 FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
 ISOLATES: Final = "\u2066\u2067\u2068"
 # Directions that can move a neighbour: right-to-left letters and numbers, and every explicit control.
@@ -62,9 +68,34 @@ def escape_text(text: str) -> Markup:
 def escape_attribute(text: str) -> Markup:
     """Return a text for a double-quoted attribute of Pandoc Markdown, such as ``fig-alt``.
 
-    Quarto runs shortcodes in decoded attributes: an invisible word joiner parts the two braces.
+    Quarto runs shortcodes in decoded attributes: an invisible word joiner parts the braces, those at the end too, as
+    Quarto cannot read half a shortcode.
     """
-    return _escape(TWO_BRACES.sub(f"{{{WORD_JOINER}", text), UNSAFE_IN_ATTRIBUTE)
+    return _escape(_part_braces(text), UNSAFE_IN_ATTRIBUTE)
+
+
+def escape_metadata(text: str) -> Markup:
+    """Return a text for front matter that pandoc reads as Markdown, such as ``title``.
+
+    Quarto runs shortcodes there after it has decoded the entities, as it does in attributes.
+    """
+    return _escape(_part_braces(text), PUNCTUATION)
+
+
+def guard_from_typst(source: str) -> str:
+    """Return Markdown whose escaped texts stay texts in Typst too.
+
+    Pandoc escapes what is markup at the beginning of a paragraph, but not at the beginning of a table cell or a list
+    item (``= ``, ``- ``, ``+ ``, ``/ ``, ``1. ``), and leaves ``...``, ``-?`` and a minus before a digit to Typst's
+    typography. Invisible word joiners part them. Only what ``escape_text`` wrote is touched.
+
+    Examples
+    --------
+    >>> guard_from_typst("&#61; a").replace(WORD_JOINER, "|")
+    '|&#61; a'
+    """
+    parted = TYPST_MARKS.sub(lambda match: f"{WORD_JOINER}{match[0]}", source)
+    return TYPST_TYPOGRAPHY.sub(lambda match: f"{match[0]}{WORD_JOINER}", parted)
 
 
 def inline_code(text: str) -> Markup:
@@ -124,6 +155,10 @@ def front_matter(fields: Mapping[str, Any]) -> str:
     """Return YAML front matter. Pandoc reads its texts as Markdown, so the caller escapes them first."""
     dumped = yaml.safe_dump(_plain(fields), allow_unicode=True, sort_keys=False, width=10_000)
     return f"---\n{dumped}---\n"
+
+
+def _part_braces(text: str) -> str:
+    return TWO_BRACES.sub(rf"\g<0>{WORD_JOINER}", text)
 
 
 def _escape(text: str, characters: re.Pattern[str]) -> Markup:

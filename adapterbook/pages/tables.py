@@ -21,6 +21,7 @@ __all__ = ["make_table", "visible_width"]
 ATTRIBUTES: Final = re.compile(r"(?<=[\])`])\{[^{}]*\}")
 LINK_TARGET: Final = re.compile(r"(?<=\])\([^()]*\)")
 MARKS: Final = re.compile(r"[\[\]`*]")
+ESCAPED_BRACE: Final = "&#123;"
 MIN_WIDTH, MAX_WIDTH = 4, 44
 RULES: Final = {"l": (":", ""), "r": ("", ":"), "c": (":", ":")}
 
@@ -39,7 +40,9 @@ def make_table(
     align : str or sequence of str
         One letter a column: ``l``, ``r`` or ``c``.
     caption, id : str
-        Without an identifier (``tbl-…``) the table has no number, without a caption no line below it.
+        Without an identifier (``tbl-…``) the table has no number, without a caption no line below it. Quarto cuts a
+        caption at its first brace, escaped or not, where it stands in a line ``: caption {#tbl-x}``: such a one is
+        written as the last paragraph of a Div.
 
     Raises
     ------
@@ -60,9 +63,11 @@ def make_table(
     lines = ["| " + " | ".join(row) + " |" for row in cells]
     lines.insert(1, "|" + "|".join(rule) + "|")
     text = "\n".join(lines)
-    if caption or id:
-        label = f" {{#{id}}}" if id else ""
-        text += f"\n\n: {_cell(caption)}{label}"
+    shown = _cell(caption)
+    if id and ESCAPED_BRACE in shown:
+        text = f"::: {{#{id}}}\n{text}\n\n{shown}\n:::"
+    elif caption or id:
+        text += f"\n\n: {shown}{f' {{#{id}}}' if id else ''}"
     return Markup(text)
 
 
