@@ -73,27 +73,37 @@ HOSTILE_TEXTS = (
     "\u202eright to left\u202c and \u0007 bell",
 )
 
-# Variants of the ablations of batch size and evaluation strategy, as study.yaml would hold them.
+# The ablations of batch size and evaluation strategy, as study.yaml holds them.
 BATCH_SIZE_VARIANTS: dict[str, Any] = {
-    "batch-4": {"title": "Batch 4", "training": {"per_device_train_batch_size": 4}, "adapters": ["lora_1"]},
-    "batch-64": {"title": "Batch 64", "training": {"per_device_train_batch_size": 64}, "adapters": ["lora_1"]},
+    f"batch-{size}": {
+        "title": {"zh": f"批次大小 {size}", "en": f"Batch size {size}"},
+        "training": {"learning_rate": 2.0e-4, "per_device_train_batch_size": size},
+        "adapters": ["lora_1"],
+    }
+    for size in (4, 64)
 }
 EVAL_STRATEGY_VARIANTS: dict[str, Any] = {
     "eval-steps": {
-        "title": "Every 4 steps",
-        "training": {"eval_strategy": "steps", "eval_steps": 4, "save_strategy": "steps", "save_steps": 4},
+        "title": {"zh": "每 2 步評估", "en": "Evaluated every 2 steps"},
+        "training": {"learning_rate": 1.0e-3, "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps",
+                     "save_steps": 2},
         "adapters": ["lora_1"],
     },
     "eval-no": {
-        "title": "Never",
-        "training": {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False},
+        "title": {"zh": "從不評估", "en": "Never evaluated"},
+        "training": {"learning_rate": 1.0e-3, "eval_strategy": "no", "save_strategy": "no",
+                     "load_best_model_at_end": False},
         "adapters": ["lora_1"],
     },
-}
+}  # fmt: skip
 
 CONFIG_CLASSES = {"LORA": "LoraConfig", "IA3": "IA3Config", "LOKR": "LoKrConfig"}
-N_HEAD_PARAMS = 384 * 384 + 384 + 384 * 2 + 2
-N_BASE_PARAMS = 22_565_376
+N_LAYERS = 6
+WIDTHS = {"hub": 768}  # of the base model, by source; else 384
+N_BASE_PARAMS = {"hub": 65_190_912}  # else 22,565,376
+PLACES = {name: f"attention.{name}" for name in ("q_lin", "k_lin", "v_lin", "out_lin")} | {
+    name: name for name in ("ffn.lin1", "ffn.lin2")
+}
 
 
 def make_record(
@@ -135,7 +145,8 @@ def make_record(
     right = int((predictions["label"] == predictions["prediction"]).sum())
     true_positive = int(((predictions["label"] == 1) & (predictions["prediction"] == 1)).sum())
     errors = len(predictions) - right
-    n_adapter = _n_adapter_params(config)
+    width = WIDTHS.get(source, 384)
+    n_adapter, n_head = _n_adapter_params(config, width), width * width + width + width * 2 + 2
     time_s = round(20 + 30 * rng.random() + (9 if config.peft_type == "IA3" else 0), 3)
     started = datetime(2026, 3, 1, 9, 0, tzinfo=UTC) + timedelta(seconds=rng.randrange(86_400))
     on_hub = source == "hub"
@@ -192,15 +203,17 @@ def make_record(
             "f1": 2 * true_positive / (2 * true_positive + errors) if true_positive else 0.0,
             "loss": round(0.4 + 0.3 * rng.random(), 6),
         },
-        "n_trainable_params": n_adapter + N_HEAD_PARAMS,
+        "n_trainable_params": n_adapter + n_head,
         "n_adapter_params": n_adapter,
-        "n_head_params": N_HEAD_PARAMS,
-        "n_total_params": N_BASE_PARAMS + n_adapter + N_HEAD_PARAMS,
+        "n_head_params": n_head,
+        "n_total_params": N_BASE_PARAMS.get(source, 22_565_376) + n_adapter + n_head,
         "train_time_s": time_s,
         "train_samples_per_s": round(study.data.n_train * training.num_train_epochs / time_s, 3),
         "test_time_s": round(2 + 3 * rng.random(), 3),
         "peak_memory_bytes": 700_000_000 + rng.randrange(300_000_000),
-        "adapter_file_bytes": 4 * (n_adapter + N_HEAD_PARAMS) + 2_000 + rng.randrange(900),
+        "adapter_file_bytes": 4 * (n_adapter + n_head) + 2_000 + rng.randrange(900),
+        "evaluation_time_s": round(time_s * (0.02 + 0.05 * rng.random()), 3) if evaluated else None,
+        "learned": _make_learned(config, training, width, rng),
     }  # fmt: skip
     for path, value in changes.items():
         _set(content, path.split("__"), value)
@@ -213,8 +226,8 @@ def make_failed_record(
     """Return the record of a run that failed in its notebook's eighth cell, with no result but two epochs."""
     content = make_record(adapter, variant, seed, **options).model_dump()
     results = ("splits", "best", "test", "n_trainable_params", "n_adapter_params", "n_head_params", "n_total_params",
-               "train_time_s", "train_samples_per_s", "test_time_s", "peak_memory_bytes",
-               "adapter_file_bytes")  # fmt: skip
+               "train_time_s", "train_samples_per_s", "test_time_s", "peak_memory_bytes", "adapter_file_bytes",
+               "evaluation_time_s", "learned")  # fmt: skip
     error = {"type": "RuntimeError", "message": "loss is nan after step 24 <b>of 80</b>", "cell": 8}
     content |= dict.fromkeys(results) | {"status": "failed", "error": error, "epochs": content["epochs"][:2]}
     return Record.model_validate(content)
@@ -296,7 +309,7 @@ def write_results(
     adapters : sequence of str
         Ids. One that the real project lacks gets a YAML file of its own: a LoRA with DoRA's switch.
     variants : mapping, optional
-        ``variants`` of study.yaml in place of the real ones; default the real ones.
+        ``variants`` of study.yaml in place of the real ones; default those of the real ones that all adapters run in.
     extra_variants : mapping, optional
         More variants, such as ``BATCH_SIZE_VARIANTS | EVAL_STRATEGY_VARIANTS``.
     failed, missing, truncated : collection of str
@@ -361,8 +374,9 @@ def _write_settings(
             file.write_text(yaml.safe_dump(content, allow_unicode=True), "utf-8")
     study = yaml.safe_load(PROJECT.study.read_text("utf-8"))
     study["seeds"] = list(seeds)
-    study["variants"] = dict(variants or study["variants"]) | dict(extra_variants or {})
-    # An ablation of the real study may name an adapter that this small one leaves out.
+    of_all = {name: variant for name, variant in study["variants"].items() if "adapters" not in variant}
+    study["variants"] = dict(variants or of_all) | dict(extra_variants or {})
+    # An ablation may name an adapter that this small study leaves out.
     for variant in study["variants"].values():
         if variant.get("adapters") is not None:
             variant["adapters"] = [adapter for adapter in variant["adapters"] if adapter in adapters]
@@ -465,12 +479,42 @@ def _make_epochs(
     return epochs
 
 
-def _n_adapter_params(config: AdapterConfig) -> int:
-    """Count by formula, for a base model 384 wide with 6 layers."""
-    modules = config.settings.get("target_modules", [])
+def _touched(config: AdapterConfig, width: int) -> list[tuple[str, int, int]]:
+    """Return the modules of one layer that an adapter touches, with inputs and outputs of each."""
+    targets = config.settings.get("target_modules", [])
+    names = targets if isinstance(targets, list) else list(PLACES)
+    sizes = {"ffn.lin1": (width, 4 * width), "ffn.lin2": (4 * width, width)}
+    return [(name, *sizes.get(name, (width, width))) for name in names]
+
+
+def _n_adapter_params(config: AdapterConfig, width: int) -> int:
+    """Count by formula, for a base model of ``N_LAYERS`` layers."""
+    if not config.train_adapter:
+        return 0
+    modules = _touched(config, width)
     if config.peft_type == "IA3":
-        return sum(1536 if name == "ffn.lin2" else 384 for name in modules) * 6
-    return sum((384 + 1536 if "ffn" in name else 384 + 384) for name in modules) * int(config.settings.get("r", 8)) * 6
+        scales_input = config.settings.get("feedforward_modules", [])
+        return N_LAYERS * sum(d_in if name in scales_input else d_out for name, d_in, d_out in modules)
+    rank, dora = int(config.settings.get("r", 8)), config.settings.get("use_dora", False)
+    return N_LAYERS * sum(rank * (d_in + d_out) + (d_out if dora else 0) for _, d_in, d_out in modules)
+
+
+def _make_learned(
+    config: AdapterConfig, training: TrainingConfig, width: int, rng: random.Random
+) -> list[dict[str, Any]]:
+    """Return updates that grow with the learning rate and towards the last layer; none at all of a baseline."""
+    learned = []
+    for layer in range(N_LAYERS):
+        for name, d_in, d_out in _touched(config, width):
+            weight = 30 + 10 * rng.random()
+            share = training.learning_rate * (20 + 4 * layer) * (1 + rng.random()) if config.train_adapter else 0.0
+            deviation = share * (0.8 + 0.1 * rng.random()) if config.peft_type == "IA3" else None
+            learned.append(
+                {"module": f"distilbert.transformer.layer.{layer}.{PLACES.get(name, f'attention.{name}')}",
+                 "in_features": d_in, "out_features": d_out, "update_norm": share * weight, "weight_norm": weight,
+                 "scale_deviation": deviation}
+            )  # fmt: skip
+    return learned
 
 
 def _set(content: Any, path: list[str], value: Any) -> None:

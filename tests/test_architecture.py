@@ -59,8 +59,12 @@ def test_imports_go_one_way(path: Path) -> None:
 @pytest.mark.parametrize("module", ["pages", "site", "analysis", "figures", "workflow", "cli", "runs", "sources"])
 def test_a_report_is_made_without_torch(module: str) -> None:
     """A laptop rebuilds the pages and the site in seconds."""
-    script = f"import sys, adapterbook.{module}\nprint(*{{'torch', 'transformers', 'peft', 'datasets'}} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", script], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+    script = (
+        f"import sys, adapterbook.{module}\nprint(*{{'torch', 'transformers', 'peft', 'datasets'}} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == []
 
 

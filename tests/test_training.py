@@ -82,5 +82,5 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, name: str, value:
 
 def test_a_run_that_the_study_has_not_is_named(tmp_path: Path) -> None:
     """Opened by hand with a wrong id, the notebook says which ids there are."""
-    with pytest.raises(ConfigError, match="no run lora_9/submitted: its adapters are ia3, lora_1"):
+    with pytest.raises(ConfigError, match="no run lora_9/submitted: its adapters are head_only, ia3"):
         prepare_run("embedded", "lora_9", "submitted", 1, str(tmp_path), root=PROJECT.root)
