@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from papermill.execute import remove_error_markers
 from adapterbook.config import Paths
 from adapterbook.display import TrainingDisplay
 from adapterbook.errors import RecordError, RunError
-from adapterbook.kernels import ENGINE, start_kernel, stop_kernels
+from adapterbook.kernels import ENGINE, remove_sockets, start_kernel, stop_kernels
 from adapterbook.records import Failure, Record, load_record, write_record
 from adapterbook.runs import Run
 
@@ -97,10 +98,11 @@ def train_runs(
     """
     check_parameters(paths)
     records: list[Record] = []
+    stopping = threading.Event()
     with hold_lock(paths), display, ThreadPoolExecutor(n_workers) as pool:
         recover(paths)
         futures = {
-            pool.submit(execute_run, run, skeletons[run.id], paths, source, cell_timeout_s, display): run
+            pool.submit(execute_run, run, skeletons[run.id], paths, source, cell_timeout_s, display, stopping): run
             for run in runs
         }
         try:
@@ -110,9 +112,12 @@ def train_runs(
                 records.append(record)
                 display.ended(record)
         except BaseException:
+            stopping.set()
             for future in futures:
                 future.cancel()
-            stop_kernels()
+            while not all(future.done() for future in futures):  # a kernel may be about to start
+                stop_kernels()
+                wait(futures, timeout=0.2)
             raise
     return records
 
@@ -137,8 +142,9 @@ def execute_run(
     source: str,
     cell_timeout_s: float | None,
     display: TrainingDisplay,
+    stopping: threading.Event,
 ) -> Record:
-    """Execute the notebook for one run, in its staging folder.
+    """Execute the notebook for one run, in its staging folder; start no kernel once `stopping` is set.
 
     Returns
     -------
@@ -157,17 +163,23 @@ def execute_run(
         "seed": run.seed,
         "output": Path(os.path.relpath(staging, paths.root)).as_posix(),
     }
-    failure = _execute_notebook(paths, staging / "notebook.ipynb", parameters, cell_timeout_s)
+    failure = _execute_notebook(paths, staging / "notebook.ipynb", parameters, cell_timeout_s, stopping)
     record = _judge(staging, skeleton, failure)
     _tidy(staging, paths.root, keep_results=record.status == "completed")
     return record
 
 
 def _execute_notebook(
-    paths: Paths, output: Path, parameters: Mapping[str, object], cell_timeout_s: float | None
+    paths: Paths,
+    output: Path,
+    parameters: Mapping[str, object],
+    cell_timeout_s: float | None,
+    stopping: threading.Event,
 ) -> Failure | None:
     """Execute the notebook, and return what went wrong with it, if anything."""
     for attempt in range(1, START_ATTEMPTS + 1):
+        if stopping.is_set():
+            return Failure(type="Interrupted", message="Training was stopped.", cell=None)
         try:
             with start_kernel(paths.root) as kernel:
                 papermill.execute_notebook(
@@ -276,6 +288,7 @@ def publish(staging: Path, final: Path) -> None:
 def recover(paths: Paths) -> None:
     """Clear away what a trainer that was killed left behind; the caller holds the lock."""
     shutil.rmtree(paths.results / ".staging", ignore_errors=True)
+    remove_sockets(paths.root)
     for old in paths.results.glob("*/*/*/.*.old"):
         final = old.with_name(old.name.removeprefix(".").removesuffix(".old"))
         if final.exists():

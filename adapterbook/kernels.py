@@ -6,8 +6,10 @@ side; with an environment that makes runs repeatable; and never outliving the ru
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ from jupyter_core.utils import ensure_event_loop, run_sync
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 
-__all__ = ["ENGINE", "KERNEL_ENVIRONMENT", "Kernel", "start_kernel", "stop_kernels"]
+__all__ = ["ENGINE", "KERNEL_ENVIRONMENT", "Kernel", "remove_sockets", "start_kernel", "stop_kernels"]
 
 ENGINE = "started-kernel"
 PACKAGE_PARENT = Path(__file__).parents[1]  # the kernel imports the same code as the driver
@@ -96,7 +98,7 @@ def start_kernel(root: Path, *, timeout_s: float = 300) -> Iterator[Kernel]:
     RuntimeError
         If the kernel does not start.
     """
-    with tempfile.TemporaryDirectory(prefix="kernel-") as folder:  # a socket's path must be short
+    with tempfile.TemporaryDirectory(prefix=_socket_prefix(root)) as folder:
         manager = KernelManager(
             transport="ipc",
             connection_file=str(Path(folder) / "k.json"),
@@ -115,6 +117,17 @@ def start_kernel(root: Path, *, timeout_s: float = 300) -> Iterator[Kernel]:
             client.stop_channels()
             manager.shutdown_kernel(now=True)
             ensure_event_loop().close()  # this thread's, made by the line above and by nbclient
+
+
+def remove_sockets(root: Path) -> None:
+    """Remove the socket folders that a project's killed trainer left behind; none of its kernels may be running."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_socket_prefix(root)}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _socket_prefix(root: Path) -> str:
+    """Return how a project's socket folders begin; a socket's path must be short, so they are not in the project."""
+    return f"adapterbook-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}-"
 
 
 def stop_kernels() -> None:

@@ -8,12 +8,13 @@ import pytest
 
 from adapterbook.analysis import Report
 from adapterbook.analysis.report import Verdict
-from adapterbook.records import load_predictions
-from adapterbook.statistics import holm_correction, mcnemar_test, wilson_interval
+from adapterbook.records import load_predictions, load_record, write_record
+from adapterbook.statistics import holm_correction, mcnemar_test, smallest_detectable_difference, wilson_interval
 from tests.factory import make_predictions, read_report, write_results
 
 LEVEL = {f"{adapter}/{variant}": 0.6 for adapter in ("lora_1", "lora_2", "lora_3", "ia3")
          for variant in ("submitted", "lr-2e-4", "lr-1e-3")}  # fmt: skip
+WITH_BASELINE = ("lora_1", "ia3", "head_only")
 IA3_WINS = LEVEL | {f"ia3/{variant}": 0.9 for variant in ("submitted", "lr-2e-4", "lr-1e-3")}
 
 
@@ -229,28 +230,95 @@ def test_no_predictions_no_majority(tmp_path: Path) -> None:
     assert report.comparisons["best"].ranking == () and report.comparisons["best"].smallest_detectable is None
 
 
-def test_an_adapter_without_parameters_is_the_head_only_baseline(tmp_path: Path) -> None:
-    """The frozen base model with only its head trained is found by its counts and reported as baseline."""
-    changes = {f"dora/{v}/seed-224": {"n_adapter_params": 0} for v in ("submitted", "lr-2e-4", "lr-1e-3")}
-    report = read_report(write_results(tmp_path, adapters=("dora", "ia3"), changes=changes))
-    baseline, group = report.baseline("head_only"), report.adapters["dora"].best
-    assert group is not None and group.test_accuracy is not None
-    assert (baseline.adapter, baseline.accuracy, baseline.n) == ("dora", group.test_accuracy.mean, 512)
-    assert baseline.interval == group.test_interval
+def test_the_head_only_baseline_is_no_method_and_comes_last(tmp_path: Path) -> None:
+    """It trains no adapter: no headline stands on it, every adapter is compared with it, with the adapter first."""
+    changes = {"head_only/lr-1e-3/seed-224": {"epochs__4__validation_loss": 0.01}}  # lower than any IA³'s
+    report = read_report(write_results(tmp_path, adapters=WITH_BASELINE, changes=changes))
+    assert list(report.adapters) == ["ia3", "lora_1", "head_only"] and report.adapters["head_only"].head_only
+    assert report.reference == "lora_1" and {report.headline.a, report.headline.b} == {"lora_1", "ia3"}
+    comparison = report.comparisons["best"]
+    assert comparison.baseline == "head_only" and len(comparison.pairs) == 3
+    assert [(pair.a, pair.b) for pair in comparison.between] == [("ia3", "lora_1")]
+    assert [(pair.a, pair.b) for pair in comparison.added] == [("ia3", "head_only"), ("lora_1", "head_only")]
+    assert all(pair.p_holm is not None for pair in comparison.pairs)
+    assert report.adapters["head_only"].n_adapter_params == 0 and "head_only" in comparison.ranking
 
 
-def test_a_head_only_adapter_that_was_never_evaluated(tmp_path: Path) -> None:
-    """Without an evaluation no learning rate can be chosen: the baseline says so."""
+def test_a_study_without_baseline_has_no_added_pairs(tmp_path: Path) -> None:
+    """Without a baseline all pairs are between adapters."""
+    comparison = read_report(write_results(tmp_path, adapters=("lora_1", "ia3"))).comparisons["best"]
+    assert (comparison.baseline, comparison.between, comparison.added) == (None, comparison.pairs, ())
+
+
+def test_a_baseline_alone_is_a_report_without_reference(tmp_path: Path) -> None:
+    """With nothing but the baseline there is neither a LoRA nor an IA³, and nothing to describe others against."""
+    report = read_report(write_results(tmp_path, adapters=("head_only",)))
+    assert (report.reference, report.headline.reason, report.comparisons["best"].reason) == (
+        None, "no_lora", "no_counterpart",
+    )  # fmt: skip
+    assert report.planning is None
+
+
+def test_the_head_only_baseline_is_reported_per_variant(tmp_path: Path) -> None:
+    """Each learning rate has its own head-only accuracy; without naming one, the baseline's own best is given."""
+    report = read_report(write_results(tmp_path, adapters=WITH_BASELINE, failed=["head_only/lr-2e-4/seed-224"]))
+    adapter = report.adapters["head_only"]
+    for variant in ("submitted", "lr-1e-3"):
+        baseline, group = report.baseline("head_only", variant), adapter.groups[variant]
+        assert group.test_accuracy is not None
+        assert (baseline.adapter, baseline.variant, baseline.n) == ("head_only", variant, 512)
+        assert (baseline.accuracy, baseline.interval) == (group.test_accuracy.mean, group.test_interval)
+    assert report.baseline("head_only").variant == adapter.best_variant == "lr-1e-3"
+    assert (report.baseline("head_only", "lr-2e-4").accuracy, report.baseline("head_only", "lr-2e-4").reason) == (
+        None, "failed",
+    )  # fmt: skip
+    assert report.baseline("head_only", "batch-4").reason == "no_runs"
+
+
+def test_a_head_only_baseline_that_was_never_evaluated(tmp_path: Path) -> None:
+    """Without an evaluation no learning rate can be chosen: the submitted one stands, and the headline says why not."""
     variants = {"submitted": {"title": "x", "training": {
         "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}}}  # fmt: skip
-    paths = write_results(tmp_path, adapters=("dora", "ia3"), variants=variants,
-                          changes={"dora/submitted/seed-224": {"n_adapter_params": 0}})  # fmt: skip
-    report = read_report(paths)
-    assert (report.baseline("head_only").adapter, report.baseline("head_only").reason) == ("dora", "not_evaluated")
-    assert (report.headline.kind, report.headline.a, report.headline.reason) == (
-        "not_comparable", "dora", "not_evaluated",
-    )  # fmt: skip
+    report = read_report(write_results(tmp_path, adapters=WITH_BASELINE, variants=variants))
+    assert report.baseline("head_only").variant == "submitted" and report.baseline("head_only").accuracy is not None
+    assert (report.headline.kind, report.headline.reason) == ("not_comparable", "not_evaluated")
     assert report.headline_submitted.kind != "not_comparable"
+    none = {"submitted": {"title": "x", "adapters": ["ia3"]}}
+    idle = read_report(write_results(tmp_path / "b", adapters=("ia3", "head_only"), variants=none))
+    assert (idle.baseline("head_only").adapter, idle.baseline("head_only").reason) == ("head_only", "no_runs")
+
+
+def test_two_that_hardly_ever_disagree_need_only_a_small_difference(tmp_path: Path) -> None:
+    """Counted from the predictions: the share of discordant rows, what it means for one pair, and for the study."""
+    paths = write_results(tmp_path, adapters=("lora_1", "lora_2", "ia3"), accuracy=LEVEL)
+    folders = [paths.results / "embedded" / name / "submitted" / "seed-224" for name in ("lora_1", "lora_2")]
+    table = load_predictions(folders[0])
+    table.loc[[0, 1], "prediction"] = 1 - table.loc[[0, 1], "label"]
+    right = int((table["label"] == table["prediction"]).sum())
+    table.to_parquet(folders[1] / "predictions.parquet", index=False)
+    record = load_record(folders[1])
+    assert record.test is not None
+    test = record.test.model_copy(update={"accuracy": right / 512})
+    write_record(record.model_copy(update={"test": test}), folders[1])
+    report = read_report(paths)
+    alike, apart = pair_of(report, "lora_1", "lora_2"), pair_of(report, "lora_1", "ia3")
+    assert alike.discordant_share is not None and 0 < alike.discordant_share <= 2 / 512
+    assert alike.few_disagreements and alike.smallest_detectable == pytest.approx(0.0152, abs=2e-4)
+    assert apart.discordant_share is not None and not apart.few_disagreements
+    tables = [load_predictions(folders[0]), load_predictions(paths.results / "embedded/ia3/submitted/seed-224")]
+    one, other = (part["label"] == part["prediction"] for part in tables)
+    assert apart.discordant_share == (one ^ other).mean()
+    best = [pair.discordant_share for pair in report.comparisons["best"].pairs]
+    assert report.planning is not None and report.planning.n_rows == 512
+    assert report.planning.discordant_share == sorted(share for share in best if share is not None)[1]
+    assert report.planning.smallest_detectable == smallest_detectable_difference(512, report.planning.discordant_share)
+    assert not Verdict("not_comparable", None, None, None, None).few_disagreements
+
+
+def test_a_handful_of_rows_has_no_planning_value(tmp_path: Path) -> None:
+    """Three rows find no difference at all, so there is no number to show."""
+    report = read_report(write_results(tmp_path, adapters=("lora_1", "ia3"), n_test=3))
+    assert report.planning is None and report.headline.smallest_detectable is None
 
 
 def test_the_ranking_is_by_test_accuracy(tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from adapterbook.analysis.ablation import find_family
 from adapterbook.analysis.costs import pareto_front
-from tests.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, read_report, write_results
+from tests.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, PROJECT, read_report, write_results
 
 ABLATIONS = BATCH_SIZE_VARIANTS | EVAL_STRATEGY_VARIANTS
 TITLE = {"title": "x"}
@@ -106,8 +107,14 @@ def test_variants_say_what_they_change(tmp_path: Path) -> None:
     report = read_report(write_results(tmp_path, extra_variants=ABLATIONS))
     changed = {variant.name: variant.changed for variant in report.variants}
     assert changed["submitted"] == () and changed["lr-2e-4"] == ("learning_rate",)
-    assert changed["batch-4"] == ("per_device_train_batch_size",)
+    assert changed["batch-4"] == ("learning_rate", "per_device_train_batch_size")
     assert "eval_strategy" in changed["eval-no"] and report.variants[-1].adapters == ("lora_1",)
+
+
+def test_the_factory_has_the_studys_own_ablations() -> None:
+    """The variants that tests add are those of the real study, word for word."""
+    variants = yaml.safe_load(PROJECT.study.read_text("utf-8"))["variants"]
+    assert {name: variant for name, variant in variants.items() if "adapters" in variant} == ABLATIONS
 
 
 def test_families_of_variants(tmp_path: Path) -> None:
@@ -115,11 +122,11 @@ def test_families_of_variants(tmp_path: Path) -> None:
     ablations = read_report(write_results(tmp_path, extra_variants=ABLATIONS)).ablations
     assert ablations["learning_rate"].variants == ("submitted", "lr-2e-4", "lr-1e-3")
     assert ablations["learning_rate"].adapters == ("ia3", "lora_1", "lora_2", "lora_3")
-    assert ablations["batch_size"].variants == ("batch-4", "submitted", "batch-64")
-    assert ablations["batch_size"].values == {"batch-4": 4, "submitted": 16, "batch-64": 64}
+    assert ablations["batch_size"].variants == ("batch-4", "lr-2e-4", "batch-64")
+    assert ablations["batch_size"].values == {"batch-4": 4, "lr-2e-4": 16, "batch-64": 64}
     assert ablations["batch_size"].adapters == ("lora_1",)
-    assert ablations["eval_strategy"].variants == ("eval-steps", "submitted", "eval-no")
-    assert list(ablations["eval_strategy"].values.values()) == ["steps:4", "epoch", "no"]
+    assert ablations["eval_strategy"].variants == ("eval-steps", "lr-1e-3", "eval-no")
+    assert list(ablations["eval_strategy"].values.values()) == ["steps:2", "epoch", "no"]
     assert ablations["epochs"].variants == () and ablations["epochs"].reason == "no_variants"
 
 
@@ -147,7 +154,7 @@ def test_what_each_strategy_sees_of_the_finest_curve(tmp_path: Path) -> None:
     assert ablation.eval_curve == ("lora_1", "eval-steps")
     fine, epoch, coarse, none = ablation.eval_views
     assert [(view.strategy, view.every, view.n_evaluations) for view in ablation.eval_views] == [
-        ("steps", 0.5, 20), ("epoch", 1.0, 10), ("steps", 4.0, 2), ("no", 0.0, 0),
+        ("steps", 0.25, 40), ("epoch", 1.0, 10), ("steps", 4.0, 2), ("no", 0.0, 0),
     ]  # fmt: skip
     assert fine.regret == 0.0 and all(view.regret >= 0 for view in ablation.eval_views)
     assert [moment for moment, _ in coarse.seen] == [4.0, 8.0] and len(epoch.seen) == 10

@@ -2,6 +2,9 @@
 
 import io
 import json
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 from filelock import FileLock
 from rich.console import Console
 
+from adapterbook import kernels
 from adapterbook.config import Paths, load_adapters, load_study
 from adapterbook.display import TrainingDisplay
 from adapterbook.errors import RunError
@@ -19,7 +23,7 @@ from adapterbook.execution import count_workers, hide_paths, publish, recover, t
 from adapterbook.kernels import start_kernel
 from adapterbook.records import Record, load_record
 from adapterbook.runs import Run, plan_runs
-from tests.factory import make_failed_record, make_record, write_results
+from tests.factory import PROJECT, make_failed_record, make_record, write_results
 
 PARAMETERS = 'source = ""\nadapter = ""\nvariant = ""\nseed = 0\noutput = ""'
 COMPLETE = """
@@ -35,7 +39,9 @@ class Study:
     """A project whose notebook does what a test wants, and its runs."""
 
     def __init__(self, root: Path) -> None:
-        self.paths: Paths = write_results(root, adapters=["lora_1", "ia3"], variants={"submitted": {"title": "x"}})
+        if not root.joinpath("experiments").exists():
+            write_results(root, adapters=["lora_1", "ia3"], variants={"submitted": {"title": "x"}})
+        self.paths = Paths(root)
         study, adapters = load_study(self.paths.study), load_adapters(self.paths.experiments / "adapters")
         self.runs: list[Run] = plan_runs(study, adapters, "embedded")
         self.skeletons = {
@@ -71,7 +77,7 @@ def study(tmp_path: Path) -> Study:
 
 
 def _leftovers(paths: Paths) -> list[str]:
-    kept = {"record.json", "predictions.parquet", "notebook.ipynb", ".lock"}
+    kept = {"record.json", "predictions.parquet", "notebook.ipynb", ".lock", ".trainer"}
     return [file.name for file in paths.results.rglob("*") if file.is_file() and file.name not in kept]
 
 
@@ -199,6 +205,31 @@ def test_recovery_puts_back_what_a_crash_left_between_two_renames(tmp_path: Path
     assert record == load_record(final)
     assert sorted(path.name for path in final.parent.iterdir()) == ["seed-224"]
     assert not (paths.results / ".staging").exists()
+
+
+def test_a_trainer_that_is_killed_leaves_no_process_and_no_file(study: Study) -> None:
+    """SIGKILL of the driver: its kernels end by themselves, and the next one clears its folders away."""
+    study.write_notebook("import time; time.sleep(60)")
+    script = (
+        "import pathlib; from tests.test_execution import Study\n"
+        f"study = Study(pathlib.Path({str(study.paths.root)!r})); study.train()"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT.root)
+    children: list[psutil.Process] = []
+    while not any("ipykernel" in " ".join(child.cmdline()) for child in children):
+        assert driver.poll() is None
+        time.sleep(0.1)
+        children = psutil.Process(driver.pid).children(recursive=True)
+    time.sleep(2)
+    driver.kill()
+    driver.wait()
+    _, alive = psutil.wait_procs(children, timeout=15)
+    assert alive == []
+    sockets = f"{kernels._socket_prefix(study.paths.root)}*"
+    assert list(Path(tempfile.gettempdir()).glob(sockets))
+    recover(study.paths)
+    assert list(Path(tempfile.gettempdir()).glob(sockets)) == []
+    assert _leftovers(study.paths) == []
 
 
 def test_publishing_replaces_a_folder_whole(tmp_path: Path) -> None:

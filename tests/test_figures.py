@@ -11,6 +11,7 @@ import pytest
 import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure as Canvas
 from matplotlib.text import Text
 
@@ -21,24 +22,26 @@ from adapterbook.figures import Figure, draw_figures
 from adapterbook.figures.block import find_touched
 from adapterbook.figures.draw import _slugs, plan_figures
 from adapterbook.figures.headline import describe_loss
+from adapterbook.figures.learned import plan_learned
 from adapterbook.figures.style import (
     WIDTH,
     Drawing,
     LineStyle,
     _columns_that_fit,
-    _settings,
     adapter_style,
     both,
     draw_band,
-    save_drawing,
+    settings_of,
     short_names,
+    style_of,
     variant_style,
 )
+from adapterbook.figures.svg import save_drawing
 from tests.factory import ADAPTERS, BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, read_report, write_results
 
 ABLATIONS = BATCH_SIZE_VARIANTS | EVAL_STRATEGY_VARIANTS
 OF_REPORT = {"headline", "headline-best", "learning-rate", "batch-size", "eval-strategy", "epochs", "test-accuracy",
-             "costs", "block"}  # fmt: skip
+             "costs", "block", "learned"}  # fmt: skip
 OF_ADAPTER = {"curves", "accuracy", "confusion", "published"}
 
 
@@ -46,7 +49,8 @@ OF_ADAPTER = {"curves", "accuracy", "confusion", "published"}
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     """Return the report of a small study on the homework's own source, with every ablation and one failed run."""
     folder = tmp_path_factory.mktemp("project")
-    paths = write_results(folder, extra_variants=ABLATIONS, source="hub", failed=["lora_2/submitted/seed-224"])
+    paths = write_results(folder, adapters=(*ADAPTERS, "head_only"), extra_variants=ABLATIONS, source="hub",
+                          failed=["lora_2/submitted/seed-224"])  # fmt: skip
     return read_report(paths, "hub")
 
 
@@ -58,8 +62,8 @@ def figures(report: Report, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 @pytest.fixture(scope="module")
 def crowded(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    """Return the report of a study with eight adapters, four learning rates, three seeds and a hostile title."""
-    adapters = (*ADAPTERS, "dora", "x_4", "x-4", "X.5")
+    """Return the report of a study with eight adapters and a baseline, four learning rates, three seeds and a hostile title."""
+    adapters = (*ADAPTERS, "dora", "x_4", "x-4", "X.5", "head_only")
     extra = {"lr-5e-3": {"title": "x", "training": {"learning_rate": 5.0e-3}}}
     paths = write_results(tmp_path_factory.mktemp("crowded"), adapters=adapters, seeds=(1, 2, 3), extra_variants=extra)
     rewrite_adapter(paths, "dora", title={"zh": "骨角關啟 $x$ <b>&：長", "en": "$x_1^2$ <b> & \\frac: long"})
@@ -88,24 +92,30 @@ def texts_of(canvas: Canvas) -> list[str]:
     return [text.get_text() for text in texts if text.get_text()]
 
 
+def sheet_of(root: ElementTree.Element) -> dict[str, str]:
+    """Return the classes of an SVG's own style sheet."""
+    sheet = next(root.iter("{http://www.w3.org/2000/svg}style")).text or ""
+    return dict(re.findall(r"\.(\w+)\{([^}]*)\}", sheet))
+
+
 def painted(report: Report) -> Iterator[tuple[str, str, Canvas]]:
     """Yield every figure that can be drawn, in both languages."""
     for drawing in plan_figures(report):
         # One adapter's own figures are drawn like any other's.
         adapter_is_drawn = drawing.adapter in (None, "lora_1", "dora")
         for language in ("zh", "en") if drawing.paint and adapter_is_drawn else ():
-            with mpl.rc_context(_settings(drawing.id)):
+            with mpl.rc_context(settings_of(drawing.id)):
                 yield drawing.id, language, paint(drawing, language)
 
 
 def test_every_figure_is_there_in_both_languages(figures: dict[str, Figure]) -> None:
     """The ids are those documented, and each drawn figure has a file a language."""
-    slugs = ("lora-1", "lora-2", "lora-3", "ia3")
+    slugs = ("lora-1", "lora-2", "lora-3", "ia3", "head-only")
     assert set(figures) == OF_REPORT | {f"{kind}-{slug}" for kind in OF_ADAPTER for slug in slugs}
     for id, figure in figures.items():
         assert figure.id == id
-        if id == "published-lora-2":
-            assert (figure.drawn, figure.reason) == (False, "failed")
+        if id in ("published-lora-2", "published-head-only"):
+            assert (figure.drawn, figure.reason) == (False, "failed" if "lora" in id else "not_published")
             continue
         assert figure.drawn and figure.reason is None
         assert [path.parent.name for path in figure.paths.values()] == ["zh", "en"] == list(figure.paths)
@@ -121,8 +131,10 @@ def test_files_are_svg_without_text_date_or_background(figures: dict[str, Figure
             assert root.tag == "{http://www.w3.org/2000/svg}svg" and root.attrib["viewBox"].startswith("0 0 460.8 ")
             assert not list(root.iter("{http://www.w3.org/2000/svg}text"))
             assert "dc:date" not in content and "Matplotlib v" not in content.split("<g ", 1)[0]
-            background = re.search(r'<g id="patch_1">.*?style="(.*?)"', content, re.DOTALL)
-            assert background is not None and ("fill: none" in background[1] or "opacity: 0" in background[1])
+            background = root.find("{http://www.w3.org/2000/svg}path")  # Matplotlib paints it first
+            assert background is not None
+            style = background.attrib.get("style") or sheet_of(root)[background.attrib["class"]]
+            assert "fill:none" in style or "opacity:0" in style
 
 
 def test_the_same_report_gives_the_same_bytes(report: Report, figures: dict[str, Figure], tmp_path: Path) -> None:
@@ -152,7 +164,7 @@ def test_titles_are_text(crowded: Report) -> None:
     """A title with dollars, markup and a backslash is drawn as written, up to its colon."""
     assert short_names(crowded, "zh")["dora"] == "骨角關啟 $x$ <b>&"
     headline = next(drawing for drawing in plan_figures(crowded) if drawing.id == "headline")
-    with mpl.rc_context(_settings("headline")):
+    with mpl.rc_context(settings_of("headline")):
         canvas = paint(headline, "en")
     assert "$x_1^2$ <b> & \\frac" in texts_of(canvas)
     assert not any(text.get_parse_math() for text in canvas.findobj(Text) if isinstance(text, Text))
@@ -260,6 +272,103 @@ def test_a_curve_is_told_as_it_went(report: Report) -> None:
                               "損失在第 1 輪最低（0.6000），到第 2 輪為 0.8000")  # fmt: skip
 
 
+def test_training_loss_stands_above_validation_loss_on_shared_axes(report: Report) -> None:
+    """Two rows, a column a rate; one scale a row, so that flat is flat; epochs below the lower row alone."""
+    canvas = paint(next(drawing for drawing in plan_figures(report) if drawing.id == "learning-rate"), "en")
+    panels = canvas.axes
+    assert len(panels) == 6 and [panel.get_ylabel() for panel in panels if panel.get_ylabel()] == [
+        "Training loss", "Validation loss",
+    ]  # fmt: skip
+    upper, lower = panels[:3], panels[3:]
+    assert len({panel.get_ylim() for panel in upper}) == len({panel.get_ylim() for panel in lower}) == 1
+    assert upper[0].get_ylim() != lower[0].get_ylim()
+    assert upper[2].get_title(loc="left") == "Learning rate 1e-3"
+    losses = [epoch.train_loss for epoch in report.run("ia3/lr-1e-3/seed-224").record.epochs]  # type: ignore[union-attr]
+    assert any(list(line.get_ydata()) == losses for line in upper[2].get_lines())
+
+
+def test_four_rates_stand_in_two_rows_of_pairs(crowded: Report) -> None:
+    """More rates than fit beside each other make a second row of pairs, of the same scale."""
+    canvas = paint(next(drawing for drawing in plan_figures(crowded) if drawing.id == "learning-rate"), "zh")
+    assert len(canvas.axes) == 8
+    rates = [panel.get_title(loc="left") for panel in canvas.axes if panel.get_title(loc="left")]
+    assert rates == ["學習率 2e-5", "學習率 2e-4", "學習率 1e-3", "學習率 5e-3"]
+
+
+def test_the_baseline_is_grey_and_last(report: Report) -> None:
+    """In figures of all adapters the baseline has its own quiet style, under the others, and ends the legend."""
+    assert style_of(report, "head_only") not in [style_of(report, name) for name in ADAPTERS]
+    red, green, blue = to_rgb(style_of(report, "head_only").color)
+    assert red == green == blue
+    drawings = {drawing.id: drawing for drawing in plan_figures(report)}
+    for id in ("headline", "headline-best", "learning-rate", "costs", "epochs"):
+        canvas = paint(drawings[id], "en")
+        labels = [text.get_text() for text in canvas.legends[0].get_texts()]
+        named = [label for label in labels if label.split(" (")[0] in short_names(report, "en").values()]
+        assert named[-1].startswith("Head only"), (id, labels)
+        lines = [line for panel in canvas.axes for line in panel.get_lines()]
+        grey = [line for line in lines if line.get_color() == style_of(report, "head_only").color]
+        assert grey and (id == "costs" or all(line.get_zorder() < 2 for line in grey[:1])), id
+    assert "head_only" not in drawings["block"].table().columns
+    assert "只訓練分類頭" in drawings["test-accuracy"].alt.zh and "Head only" in drawings["test-accuracy"].alt.en
+
+
+def test_what_was_learnt_is_drawn_by_kind_and_layer(report: Report, figures: dict[str, Figure]) -> None:
+    """A panel a kind of module, a line an adapter at its best rate, and the records' own norms in the table."""
+    figure = figures["learned"]
+    record = report.run("ia3/lr-1e-3/seed-224").record
+    assert record is not None and record.learned is not None
+    mine = figure.table[figure.table["adapter"] == "ia3"]
+    assert list(mine["relative_update"]) == [update.update_norm / update.weight_norm for update in record.learned]
+    assert list(mine["scale_deviation"]) == [update.scale_deviation for update in record.learned]
+    assert set(mine["learning_rate"]) == {1e-3} and set(mine["layer"]) == set(range(6))
+    assert "head_only" not in set(figure.table["adapter"])
+    canvas = paint(next(drawing for drawing in plan_figures(report) if drawing.id == "learned"), "en")
+    assert [panel.get_title(loc="left") for panel in canvas.axes] == list(dict.fromkeys(figure.table["module_kind"]))
+    learned = report.adapters["ia3"].learned
+    assert learned is not None
+    most = f"most in {learned.largest.kind} of layer {learned.largest.layer} ({learned.largest.relative_update:.3g})"
+    assert most in figure.alt.en and f"第 {learned.largest.layer} 層的 {learned.largest.kind}" in figure.alt.zh
+
+
+def test_what_was_learnt_where_little_is_known(tmp_path: Path) -> None:
+    """Records that do not say it, or learned nothing, are not drawn; of some that do, only these are."""
+    runs = [
+        f"{name}/{variant}/seed-224" for name in ("lora_1", "ia3") for variant in ("submitted", "lr-2e-4", "lr-1e-3")
+    ]
+    silent: dict[str, Any] = {run: {"learned": None} for run in runs}
+    report = read_report(write_results(tmp_path, adapters=("lora_1", "ia3", "head_only"), changes=silent))
+    assert plan_learned(report).reason == "not_measured"
+    silent |= {run: {} for run in runs if run.startswith("lora_1")}
+    some = plan_learned(read_report(write_results(tmp_path / "b", adapters=("lora_1", "ia3"), changes=silent)))
+    assert set(some.table()["adapter"]) == {"lora_1"} and "scale_deviation" not in some.table().columns
+    assert plan_learned(read_report(write_results(tmp_path / "c", adapters=("head_only",)))).reason == "no_runs"
+
+
+def test_modules_outside_the_layers_are_told_but_not_drawn(tmp_path: Path) -> None:
+    """A module without a layer's number, or without any update, has no point; the sentence names it all the same."""
+    change = {"learned__0__module": "distilbert.projection", "learned__0__update_norm": 900.0,
+              "learned__1__update_norm": 0.0}  # fmt: skip
+    changes = {f"ia3/{variant}/seed-224": change for variant in ("submitted", "lr-2e-4", "lr-1e-3")}
+    drawing = plan_learned(read_report(write_results(tmp_path, adapters=("ia3", "lora_1"), changes=changes)))
+    assert "most in projection (" in drawing.alt.en and "最大在 projection （" in drawing.alt.zh
+    titles = [panel.get_title(loc="left") for panel in paint(drawing, "en").axes]
+    assert "projection" in titles  # its panel is there, without a line of it
+
+
+def test_alternative_texts_have_no_doubled_separator(report: Report, crowded: Report, tmp_path: Path) -> None:
+    """No two marks in a row, also where validation accuracies or train losses are missing."""
+    blank = {f"{name}/submitted/seed-224": dict.fromkeys(
+        [f"epochs__{i}__{field}" for i in range(10) for field in ("validation_accuracy", "train_loss")]
+    ) for name in ("lora_1", "ia3")}  # fmt: skip
+    gaps = read_report(write_results(tmp_path, adapters=("lora_1", "ia3"), changes=blank))
+    for study in (report, crowded, gaps):
+        for drawing in plan_figures(study):
+            assert not re.search("[，。；：、（]{2}|[，。；：、]）", drawing.alt.zh), (drawing.id, drawing.alt.zh)
+            assert not re.search(r"[.;:,]\s*[.;:,]|\(\)|\s[.;:,]", drawing.alt.en), (drawing.id, drawing.alt.en)
+    assert "準確率：" not in next(d for d in plan_figures(gaps) if d.id == "headline").alt.zh
+
+
 def test_a_study_without_results_draws_the_block_alone(tmp_path: Path) -> None:
     """Before any training every figure has its reason; only the block needs no result. Old files go, others stay."""
     paths = write_results(tmp_path / "p")
@@ -272,7 +381,8 @@ def test_a_study_without_results_draws_the_block_alone(tmp_path: Path) -> None:
     reasons = {id: figure.reason for id, figure in figures.items() if not figure.drawn}
     assert None not in reasons.values()
     assert (reasons["costs"], reasons["test-accuracy"], reasons["curves-ia3"]) == ("missing", "missing", "missing")
-    assert (reasons["batch-size"], reasons["headline"]) == ("no_variants", "not_evaluated")
+    assert {reasons[id] for id in ("headline", "headline-best", "epochs", "eval-strategy", "learned")} == {"missing"}
+    assert (reasons["batch-size"], reasons["learning-rate"]) == ("no_variants", "missing")
     assert (reasons["confusion-ia3"], reasons["published-ia3"]) == ("missing", "no_published")
 
 
@@ -281,7 +391,9 @@ def test_a_study_of_no_run_at_all(tmp_path: Path) -> None:
     paths = write_results(tmp_path / "p", adapters=("ia3",), variants={"submitted": {"title": "x", "adapters": []}})
     figures = draw_figures(read_report(paths), tmp_path / "figures", languages=["en"])
     drawn = {id: figure.reason for id, figure in figures.items() if id != "block"}
-    assert {drawn[id] for id in ("headline", "epochs", "costs", "test-accuracy", "confusion-ia3")} == {"no_runs"}
+    assert {drawn[id] for id in ("headline", "epochs", "costs", "test-accuracy", "confusion-ia3", "learned")} == {
+        "no_runs"
+    }
 
 
 def test_what_was_never_evaluated_is_still_shown_where_it_can_be(tmp_path: Path) -> None:
@@ -338,8 +450,8 @@ def test_one_existing_curve_shows_a_missed_minimum(report: Report, figures: dict
     """The strategies are named as code writes them, with how often each looks."""
     table = figures["eval-strategy"].table
     assert list(table["eval_strategy"]) == ["steps", "epoch", "steps", "no"]
-    assert list(table["eval_steps"]) == [4, None, 32, None] and list(table["n_evaluations"]) == [20, 10, 2, 0]
-    assert 'eval_strategy="steps", eval_steps=4' in figures["eval-strategy"].alt.zh
+    assert list(table["eval_steps"]) == [2, None, 32, None] and list(table["n_evaluations"]) == [40, 10, 2, 0]
+    assert 'eval_strategy="steps", eval_steps=2' in figures["eval-strategy"].alt.zh
 
 
 @pytest.mark.parametrize(

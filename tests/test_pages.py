@@ -388,7 +388,7 @@ def test_the_answer_follows_the_numbers(tmp_path: Path, options: dict[str, Any],
         assert sentence in made.page("index").text_of(made.page("index").tree["blocks"])
         if accuracy:
             answer = next(page.text_of(node) for node in page.elements("Strong") if sentence in page.text_of(node))
-            assert {"zh": "95% 區間", "en": "95\u00a0% interval"}[language] in answer
+            assert {"zh": "95% 區間", "en": "95% interval"}[language] in answer
             unknown = {"zh": "換一顆種子準確率會變動多少，目前無從得知。", "en": "with another seed is not known."}
             assert unknown[language] in text
 

@@ -34,7 +34,7 @@ if os.environ.get("STAND_IN_FAILS"):
     raise SystemExit(1)
 if "--output-dir" in arguments:
     folder = here / arguments[arguments.index("--output-dir") + 1]
-    (folder / "index.html").write_text("<!DOCTYPE html><title>x</title>")
+    (folder / "index.html").write_text(os.environ.get("STAND_IN_WRITES", "<!DOCTYPE html><title>x</title>"))
 else:
     pathlib.Path(arguments[1]).with_suffix(".pdf").write_bytes(b"%PDF-1.7")
 """
@@ -108,21 +108,47 @@ def test_build_with_quarto(quarto: Path, tmp_path: Path) -> None:
     site = build_site(root, say=said.append)
     assert sorted(p.name for p in site.iterdir()) == [".nojekyll", "index.html", "report-en.pdf", "report-zh.pdf"]
     asked = calls(quarto)
-    assert [call["arguments"][:2] for call in asked] == [
-        ["render", "pdf/report-en.qmd"],
-        ["render", "pdf/report-zh.qmd"],
-        ["render", "."],
-    ]
+    # The PDFs are set side by side, so in any order.
+    assert sorted(call["arguments"][1] for call in asked[:2]) == ["pdf/report-en.qmd", "pdf/report-zh.qmd"]
+    assert asked[2]["arguments"][:2] == ["render", "."]
     assert asked[0]["arguments"][2:] == ["--to", "typst"]
     assert asked[2]["arguments"][3].startswith(".cache/_site-")
     assert "quarto (1.10.18)" in said[0]
+
+
+def test_problems_of_quartos_pages_are_said(quarto: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing file, an unknown anchor and a request to another host are warnings with their page's name."""
+    monkeypatch.setenv(
+        "STAND_IN_WRITES",
+        '<!DOCTYPE html><title>x</title><link rel="stylesheet" href="https://fonts.example.org/a.css">'
+        '<h1 id="top">x</h1><a href="#top">ok</a><a href="#gone">a</a><a href="lost.html">b</a>'
+        '<a href="report-zh.pdf">made afterwards</a>',
+    )
+    said: list[str] = []
+    build_site(write_sample(tmp_path / "project"), say=said.append)
+    warned = [line.removeprefix("warning: ") for line in said if line.startswith("warning: ")]
+    assert warned == [
+        "index.html: https://fonts.example.org/a.css is fetched from another host or from the server's root; "
+        "the site has to hold it",
+        "index.html: link to #gone: index.html has no id gone",
+        "index.html: link to lost.html: no such file in the site",
+    ]
+
+
+def test_old_quarto_sets_no_pdf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quarto 1.6 makes the pages and the typst package the PDFs: its own Typst is too old for the template."""
+    log = install(tmp_path, monkeypatch, "1.6.40")
+    with pytest.warns(UserWarning, match="older than"):
+        site = build_site(write_sample(tmp_path / "project"), say=lambda line: None)
+    assert [call["arguments"][1] for call in calls(log)] == ["."]
+    assert (site / "report-zh.pdf").stat().st_size > 10_000
 
 
 def test_document_is_staged_with_all_it_needs(quarto: Path, tmp_path: Path) -> None:
     """Typst reads nothing outside its project: pictures, fonts and template are inside."""
     root = write_sample(tmp_path / "project")
     build_site(root, say=lambda line: None)
-    staged = calls(quarto)[0]
+    staged = next(call for call in calls(quarto) if call["arguments"][1] == "pdf/report-en.qmd")
     assert {
         "pdf/report-en.qmd",
         "figures/en/loss.svg",

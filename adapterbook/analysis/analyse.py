@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 from adapterbook.analysis.ablation import compute_ablation, describe_variants, find_family
-from adapterbook.analysis.comparison import choose_headline, compare_adapters
+from adapterbook.analysis.comparison import choose_headline, compare_adapters, compute_planning
 from adapterbook.analysis.costs import compute_baselines, compute_costs
 from adapterbook.analysis.groups import describe_adapter, group_runs
 from adapterbook.analysis.published import compare_with_published
@@ -72,6 +72,7 @@ def analyse(
         headline_submitted=headline_submitted,
         comparisons=comparisons,
         baselines=compute_baselines(runs, reports),
+        planning=compute_planning(comparisons["best"]),
         costs=compute_costs([group for group in groups.values() if group.variant in family]),
         published=compare_with_published(groups, source, published),
         ablations={factor: compute_ablation(factor, variants, groups) for factor in factors},
@@ -99,7 +100,8 @@ def describe_source(runs: Sequence[RunReport]) -> SourceReport:
 
 
 def _reference(adapters: Mapping[str, AdapterConfig]) -> str | None:
-    return "lora_1" if "lora_1" in adapters else next(iter(adapters), None)
+    trained = [name for name, config in adapters.items() if config.train_adapter]
+    return "lora_1" if "lora_1" in trained else next(iter(trained), None)
 
 
 def _describe_adapters(
@@ -117,7 +119,7 @@ def _describe_adapters(
             study.submitted,
             family,
         )
-        for name, config in adapters.items()
+        for name, config in sorted(adapters.items(), key=lambda item: not item[1].train_adapter)  # sorted is stable
     }
 
 

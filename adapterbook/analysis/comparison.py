@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
+from statistics import median
 from typing import cast
 
 import numpy as np
@@ -17,7 +18,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from adapterbook.analysis.groups import SEEDS_FOR_SPREAD
-from adapterbook.analysis.report import AdapterReport, Basis, Comparison, Group, Reason, RunReport, Verdict, VerdictKind
+from adapterbook.analysis.report import (
+    AdapterReport,
+    Basis,
+    Comparison,
+    Group,
+    Planning,
+    Reason,
+    RunReport,
+    Verdict,
+    VerdictKind,
+)
 from adapterbook.statistics import (
     Interval,
     bootstrap_interval,
@@ -27,7 +38,7 @@ from adapterbook.statistics import (
     smallest_detectable_difference,
 )
 
-__all__ = ["ALPHA", "choose_headline", "compare_adapters", "compare_groups"]
+__all__ = ["ALPHA", "choose_headline", "compare_adapters", "compare_groups", "compute_planning"]
 
 ALPHA = 0.05
 
@@ -54,7 +65,18 @@ def compare_adapters(adapters: Mapping[str, AdapterReport], basis: Basis) -> Com
         smallest_detectable=max(detectable, default=None),
         all_alike=not any(pair.kind in ("better", "worse") for pair in pairs),
         reason="no_counterpart" if len(with_results) < 2 else None,
+        baseline=next((name for name, adapter in adapters.items() if adapter.head_only), None),
     )
+
+
+def compute_planning(comparison: Comparison) -> Planning | None:
+    """Return what the test rows can tell apart where two models disagree as often as the median pair does."""
+    compared = [(pair.n_rows, pair.discordant_share) for pair in comparison.pairs if pair.discordant_share is not None]
+    if not compared:
+        return None
+    n_rows, share = compared[0][0], median(share for _, share in compared)
+    smallest = smallest_detectable_difference(n_rows, share)
+    return None if smallest is None else Planning(n_rows, share, smallest)
 
 
 def choose_headline(
@@ -63,7 +85,7 @@ def choose_headline(
     """Return LoRA against IA³: each at its own best learning rate, and the same two as submitted.
 
     Of several LoRA (or IA³) adapters the one with the lowest validation loss stands for its method: chosen on
-    validation, so that the test rows stay unseen by the choice.
+    validation, so that the test rows stay unseen by the choice. A baseline that trains the head alone stands for none.
     """
     lora = _lowest_validation_loss(adapters, "LORA")
     ia3 = _lowest_validation_loss(adapters, "IA3")
@@ -90,6 +112,7 @@ def compare_groups(a: Group, b: Group) -> Verdict:
     correct_a = np.array([_correctness(run) for run, _ in runs])  # (n_seeds, n_rows)
     correct_b = np.array([_correctness(run) for _, run in runs])
     n_seeds, n_rows = correct_a.shape
+    discordant_share = float((correct_a != correct_b).mean())
     wins = (correct_a - correct_b).sum(axis=0)  # (n_rows,): seeds that only a got right minus those only b did
     by_seed = (correct_a - correct_b).mean(axis=1)
     verdict = replace(
@@ -104,7 +127,8 @@ def compare_groups(a: Group, b: Group) -> Verdict:
         seeds_test=paired_seeds_test(by_seed.tolist()) if n_seeds >= SEEDS_FOR_SPREAD else None,
         n_rows=n_rows,
         n_seeds=n_seeds,
-        smallest_detectable=smallest_detectable_difference(n_rows, float((correct_a != correct_b).mean())),
+        discordant_share=discordant_share,
+        smallest_detectable=smallest_detectable_difference(n_rows, discordant_share),
     )
     if len(set(_rows_of(runs[0][0])[1])) == 1:
         return replace(verdict, reason="one_class")
@@ -150,7 +174,9 @@ def _corrected(p_values: Mapping[int, float | None]) -> dict[int, float]:
 
 def _lowest_validation_loss(adapters: Mapping[str, AdapterReport], peft_type: str) -> str | None:
     """Return the adapter that stands for a method; the first one where none was evaluated."""
-    candidates = [name for name, adapter in adapters.items() if adapter.config.peft_type == peft_type]
+    candidates = [
+        name for name, adapter in adapters.items() if adapter.config.peft_type == peft_type and not adapter.head_only
+    ]
 
     def loss(name: str) -> float:
         best = adapters[name].best

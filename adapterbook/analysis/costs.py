@@ -50,9 +50,9 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> tuple[bool, ...]:
 
 
 def compute_baselines(runs: Sequence[RunReport], adapters: Mapping[str, AdapterReport]) -> tuple[Baseline, ...]:
-    """Return chance, the majority class of the test rows, and the head-only adapter's best group if there is one."""
+    """Return chance, the majority class of the test rows, and the head-only baseline, once a variant."""
     chance = Baseline("chance", 0.5, None, None)
-    return chance, _majority(runs), _head_only(adapters)
+    return chance, _majority(runs), *_head_only(adapters)
 
 
 def _majority(runs: Sequence[RunReport]) -> Baseline:
@@ -66,16 +66,22 @@ def _majority(runs: Sequence[RunReport]) -> Baseline:
     return Baseline("majority", n_majority / n, wilson_interval(n_majority, n), n, label=label, reason=reason)
 
 
-def _head_only(adapters: Mapping[str, AdapterReport]) -> Baseline:
+def _head_only(adapters: Mapping[str, AdapterReport]) -> tuple[Baseline, ...]:
+    """Return the first head-only adapter in each of its variants; at least one baseline, with its reason."""
     adapter = next((adapter for adapter in adapters.values() if adapter.head_only), None)
-    if adapter is None:
-        return Baseline("head_only", None, None, None, reason="no_runs")
-    group = adapter.best
-    if group is None or group.test_accuracy is None:
-        return Baseline("head_only", None, None, None, adapter=adapter.id, reason="not_evaluated")
+    if adapter is None or not adapter.groups:
+        name = None if adapter is None else adapter.id
+        return (Baseline("head_only", None, None, None, adapter=name, reason="no_runs"),)
+    return tuple(_head_only_in(group) for group in adapter.groups.values())
+
+
+def _head_only_in(group: Group) -> Baseline:
     run = group.representative
-    n = None if run is None or run.record is None or run.record.test is None else run.record.test.n
-    return Baseline("head_only", group.test_accuracy.mean, group.test_interval, n, adapter=adapter.id)
+    if group.test_accuracy is None or run is None or run.record is None or run.record.test is None:
+        return Baseline("head_only", None, None, None, adapter=group.adapter, variant=group.variant,
+                        reason=group.reason)  # fmt: skip
+    return Baseline("head_only", group.test_accuracy.mean, group.test_interval, run.record.test.n,
+                    adapter=group.adapter, variant=group.variant)  # fmt: skip
 
 
 def _rows(members: Sequence[tuple[Group, list[Record]]]) -> tuple[CostRow, ...]:

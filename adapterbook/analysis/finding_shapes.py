@@ -1,4 +1,4 @@
-"""What the report finds across runs: verdicts, baselines, costs, ablations. Shapes only: nothing is computed here."""
+"""What the report finds across runs: costs, published results, ablations. Shapes only: nothing is computed here."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from adapterbook.analysis.reasons import Basis, EvalStrategy, Factor, Reason, VerdictKind
+from adapterbook.analysis.reasons import EvalStrategy, Factor, Reason
 from adapterbook.analysis.run_shapes import Group
-from adapterbook.statistics import Interval, PairedSeedsTest
 
 __all__ = [
     "Ablation",
-    "Baseline",
-    "Comparison",
     "CostRow",
     "CostTable",
     "EpochsReport",
@@ -21,115 +18,7 @@ __all__ = [
     "PublishedPoint",
     "PublishedReport",
     "PublishedRun",
-    "Verdict",
 ]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """How adapter ``a`` stands against adapter ``b`` on the test rows.
-
-    Attributes
-    ----------
-    kind : str
-        ``better`` or ``worse`` (of ``a``): the Holm-corrected p-value over rows is below 0.05 and, from three seeds
-        on, so is the one over seeds (unless all seeds give the same difference, which leaves nothing to test).
-        ``not_distinguishable`` otherwise; ``not_comparable`` with a ``reason``.
-    accuracy_a, accuracy_b, difference : float or None
-        Test accuracies, and ``a`` minus ``b``; means over the seeds that both have.
-    interval : Interval or None
-        Of the difference: paired bootstrap over rows, 95 %.
-    p, p_holm : float or None
-        Exact McNemar; over several seeds the same test on each row's mean (``statistics.sign_flip_test``).
-        Corrected over all pairs of the same comparison.
-    n_only_a, n_only_b : int or None
-        Rows that only ``a``, only ``b`` predicted right: with one seed, else None.
-    seeds_test : PairedSeedsTest or None
-        Paired t-test over seeds, from three common seeds on; ``p_seeds_holm`` its corrected p-value.
-    n_rows, n_seeds : int
-        Test rows, and seeds that both adapters have results of.
-    smallest_detectable : float or None
-        The smallest accuracy difference that this many paired rows detect with power 0.8 at alpha 0.05.
-    """
-
-    kind: VerdictKind
-    a: str | None
-    b: str | None
-    variant_a: str | None
-    variant_b: str | None
-    reason: Reason | None = None
-    accuracy_a: float | None = None
-    accuracy_b: float | None = None
-    difference: float | None = None
-    interval: Interval | None = None
-    p: float | None = None
-    p_holm: float | None = None
-    n_only_a: int | None = None
-    n_only_b: int | None = None
-    seeds_test: PairedSeedsTest | None = None
-    p_seeds_holm: float | None = None
-    n_rows: int = 0
-    n_seeds: int = 0
-    smallest_detectable: float | None = None
-
-    @property
-    def spread_known(self) -> bool:
-        """Whether the spread between seeds entered the verdict: from three common seeds on."""
-        return self.seeds_test is not None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Every pair of adapters, each in one variant: as submitted, or each at its own best learning rate.
-
-    Attributes
-    ----------
-    variants : dict
-        By adapter's id, the variant it is compared in; None where it has no results.
-    pairs : tuple of Verdict
-        ``a`` before ``b`` in the order of adapters; Holm-corrected together.
-    ranking : tuple of str
-        Ids of the adapters that have results, by mean test accuracy, highest first (ties: order of adapters). Not to
-        be shown without ``pairs`` or ``smallest_detectable``.
-    smallest_detectable : float or None
-        The largest of the pairs' smallest detectable differences.
-    all_alike : bool
-        Whether no pair is distinguishable.
-    """
-
-    basis: Basis
-    variants: Mapping[str, str | None]
-    pairs: tuple[Verdict, ...]
-    ranking: tuple[str, ...]
-    smallest_detectable: float | None
-    all_alike: bool
-    reason: Reason | None
-
-    def pair(self, a: str, b: str) -> Verdict | None:
-        """Return the verdict of two adapters, in the order in which it was computed."""
-        return next((pair for pair in self.pairs if {pair.a, pair.b} == {a, b}), None)
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """What an adapter has to beat.
-
-    Attributes
-    ----------
-    kind : str
-        ``chance`` (0.5, no interval), ``majority`` (always the more frequent label of the test rows) or
-        ``head_only`` (the frozen base model with only its head trained: ``adapter`` names it).
-    label : int or None
-        The majority label.
-    """
-
-    kind: Literal["chance", "majority", "head_only"]
-    accuracy: float | None
-    interval: Interval | None
-    n: int | None
-    label: int | None = None
-    adapter: str | None = None
-    reason: Reason | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+from adapterbook.analysis.formula import compute_formula
+from adapterbook.analysis.learned import compute_learned
 from adapterbook.analysis.report import (
     AdapterReport,
     Curve,
@@ -80,6 +82,7 @@ def describe_adapter(
         n_adapter_params=None if record is None else record.n_adapter_params,
         n_head_params=None if record is None else record.n_head_params,
         n_total_params=None if record is None else record.n_total_params,
+        formula=compute_formula(record) if record is not None and config.train_adapter else None,
         reason=None if record is not None else (reasons or ["no_runs"])[0],
     )
 
@@ -138,6 +141,7 @@ def _make_group(adapter: str, variant: str, runs: Sequence[RunReport]) -> Group:
         best_validation_loss=compute_spread([loss for loss in best_losses if loss is not None]),
         train_time_s=compute_spread([record.train_time_s for record in records if record.train_time_s is not None]),
         test_interval=_interval_of_mean([(test.accuracy, test.n) for test in tests]),
+        learned=compute_learned(adapter, variant, records) if runs[0].run.adapter.train_adapter else None,
         reason=reason,
     )
 

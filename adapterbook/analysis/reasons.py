@@ -37,6 +37,8 @@ Reason = Literal[
     "not_published",  # published results there are, but none of this adapter
     "published_mixed",  # records of several sources: which to compare is not clear
     "published_unknown",  # the source names published results that were not given
+    "not_measured",  # the record does not say what each layer learned
+    "no_adapter",  # the baseline trains no adapter
     "other_layout",  # no adapter names a module of DistilBERT's Transformer block
     "published_other_protocol",  # no completed run has the published learning rate, epochs and batch size
 ]

@@ -5,11 +5,12 @@ the pages' business. A value that is not there is ``None``, and a ``reason`` bes
 
 Report
 ├── source: SourceReport         which source, what is mixed, what may be compared
-├── adapters: {id: AdapterReport}    ├── groups: {variant: Group}  ── runs: (RunReport, …)
-├── variants: (VariantReport, …)     └── differences from the reference adapter
+├── adapters: {id: AdapterReport}    ├── groups: {variant: Group}  ── runs: (RunReport, …), learned: Learned
+├── variants: (VariantReport, …)     ├── differences from the reference adapter
+│                                    └── formula: ParameterFormula
 ├── headline: Verdict            which LoRA against IA³
-├── comparisons: {"submitted" | "best": Comparison}   every pair of adapters
-├── baselines, costs, published
+├── comparisons: {"submitted" | "best": Comparison}   every pair of adapters, the baseline among them
+├── baselines, planning, costs, published
 └── ablations: {"learning_rate" | "batch_size" | "eval_strategy" | "epochs": Ablation}
 """
 
@@ -17,12 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
+from adapterbook.analysis.comparison_shapes import Baseline, BaselineKind, Comparison, Planning, Verdict
 from adapterbook.analysis.finding_shapes import (
     Ablation,
-    Baseline,
-    Comparison,
     CostRow,
     CostTable,
     EpochsReport,
@@ -30,8 +29,8 @@ from adapterbook.analysis.finding_shapes import (
     PublishedPoint,
     PublishedReport,
     PublishedRun,
-    Verdict,
 )
+from adapterbook.analysis.module_shapes import FormulaRow, Learned, LearnedMean, LearnedModule, ParameterFormula
 from adapterbook.analysis.reasons import Basis, EvalStrategy, Factor, Reason, VerdictKind
 from adapterbook.analysis.run_shapes import (
     AdapterReport,
@@ -51,6 +50,7 @@ __all__ = [
     "Ablation",
     "AdapterReport",
     "Baseline",
+    "BaselineKind",
     "Basis",
     "Comparison",
     "CostRow",
@@ -64,8 +64,14 @@ __all__ = [
     "Example",
     "Examples",
     "Factor",
+    "FormulaRow",
     "Group",
+    "Learned",
+    "LearnedMean",
+    "LearnedModule",
     "Overfitting",
+    "ParameterFormula",
+    "Planning",
     "PublishedPoint",
     "PublishedReport",
     "PublishedRun",
@@ -124,11 +130,17 @@ class Report:
     ----------
     runs : tuple of RunReport
         Every planned run, in the study's order; ``n_by_state`` counts them.
+    adapters : dict
+        By id in the study's order, but a baseline that trains the head alone comes last.
     reference : str or None
         The adapter that the others are described against: ``lora_1`` if there is one, else the first.
     headline : Verdict
         The LoRA adapter with the lowest validation loss against the IA³ adapter with the lowest, each at its own best
         learning rate; ``headline_submitted`` the same two as submitted.
+    baselines : tuple of Baseline
+        Chance, the majority class, and the head-only baseline once a variant.
+    planning : Planning or None
+        None where no pair could be compared.
     n_test_rows : int or None
         Test rows of the first run with predictions.
     n_seeds : int
@@ -149,6 +161,7 @@ class Report:
     headline_submitted: Verdict
     comparisons: Mapping[Basis, Comparison]
     baselines: tuple[Baseline, ...]
+    planning: Planning | None
     costs: tuple[CostTable, ...]
     published: PublishedReport
     ablations: Mapping[Factor, Ablation]
@@ -168,6 +181,12 @@ class Report:
         report = self.adapters.get(adapter)
         return None if report is None else report.groups.get(variant)
 
-    def baseline(self, kind: Literal["chance", "majority", "head_only"]) -> Baseline:
-        """Return the baseline of a kind."""
-        return next(baseline for baseline in self.baselines if baseline.kind == kind)
+    def baseline(self, kind: BaselineKind, variant: str | None = None) -> Baseline:
+        """Return the baseline of a kind; ``head_only`` in a variant, or else at its own best learning rate."""
+        found = [baseline for baseline in self.baselines if baseline.kind == kind]
+        if variant is None:
+            adapter = self.adapters.get(found[0].adapter or "")
+            best = None if adapter is None else adapter.best_variant
+            return next((baseline for baseline in found if baseline.variant == best), found[0])
+        missing = Baseline(kind, None, None, None, variant=variant, reason="no_runs")
+        return next((baseline for baseline in found if baseline.variant == variant), missing)

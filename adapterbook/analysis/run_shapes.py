@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from adapterbook.analysis.module_shapes import Learned, ParameterFormula
 from adapterbook.analysis.reasons import Reason
 from adapterbook.config import AdapterConfig, TrainingConfig
 from adapterbook.records import Record
@@ -191,6 +192,8 @@ class Group:
         Over the seeds that have results; None, with ``reason``, where none has (or nothing was evaluated).
     test_interval : Interval or None
         Wilson, 95 %, of the test accuracy where one seed has results; with more, of their rows' mean accuracy.
+    learned : Learned or None
+        None where no record says it, and for the baseline.
     """
 
     adapter: str
@@ -207,6 +210,7 @@ class Group:
     best_validation_loss: Spread | None
     train_time_s: Spread | None
     test_interval: Interval | None
+    learned: Learned | None
     reason: Reason | None
 
     @property
@@ -245,6 +249,8 @@ class AdapterReport:
         From the first completed record.
     reference : str or None
         The adapter that ``differences`` are from; None for the reference itself.
+    formula : ParameterFormula or None
+        From the first completed record; None for a method without one, and for the baseline.
     """
 
     config: AdapterConfig
@@ -257,6 +263,7 @@ class AdapterReport:
     n_adapter_params: int | None
     n_head_params: int | None
     n_total_params: int | None
+    formula: ParameterFormula | None
     reason: Reason | None
 
     @property
@@ -272,4 +279,17 @@ class AdapterReport:
     @property
     def head_only(self) -> bool:
         """Whether it trains the head and nothing else: the baseline of the frozen base model."""
-        return self.n_adapter_params == 0
+        return not self.config.train_adapter
+
+    @property
+    def learned(self) -> Learned | None:
+        """What it learned at its own best learning rate; where none could be chosen, as submitted."""
+        group = self.best or self.submitted
+        return None if group is None else group.learned
+
+    @property
+    def learned_reason(self) -> Reason | None:
+        """Why ``learned`` is None."""
+        if self.learned is not None:
+            return None
+        return "no_adapter" if self.head_only else self.reason or "not_measured"

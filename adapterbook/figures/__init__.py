@@ -5,7 +5,7 @@
 =========================  ===================================================================================
 ``headline``               LoRA adapters against IA³, as submitted: validation loss and accuracy by epoch
 ``headline-best``          the same, each adapter at its own best learning rate
-``learning-rate``          validation loss by epoch, one panel a learning rate, all adapters
+``learning-rate``          training loss above validation loss by epoch, a column a learning rate, all adapters
 ``batch-size``             one adapter's curves by batch size
 ``eval-strategy``          what evaluating by steps, by epoch and never sees of one curve
 ``epochs``                 best epoch and onset of overfitting, marked on the curves
@@ -13,6 +13,7 @@
 ``costs``                  accuracy against parameters, time and adapter size, with the Pareto front (``costs-2``, …:
                            the same for further devices)
 ``block``                  which modules of a Transformer block each adapter touches
+``learned``                relative size of each module's update by layer, a panel a kind of module
 ``curves-<adapter>``       train and validation loss by epoch, one panel a variant
 ``accuracy-<adapter>``     validation accuracy by epoch, one line a variant
 ``confusion-<adapter>``    confusion matrices on the test rows, one panel a variant

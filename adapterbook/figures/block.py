@@ -72,7 +72,8 @@ def find_touched(target_modules: Any) -> frozenset[str]:
 def plan_block(report: Report) -> Drawing:
     """Return the block from its input down, and beside it a column an adapter."""
     id, title = "block", both("Transformer 層與各轉接器更新的位置", "A Transformer block and where each adapter acts")
-    touched = {adapter.id: find_touched(_targets(adapter)) for adapter in report.adapters.values()}
+    trained = [adapter for adapter in report.adapters.values() if not adapter.head_only]
+    touched = {adapter.id: find_touched(_targets(adapter)) for adapter in trained}
     if not any(touched.values()):
         return Drawing(id, title, title, None, reason="other_layout" if touched else "no_runs")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
@@ -16,7 +16,6 @@ from adapterbook.figures.style import (
     GREY,
     Drawing,
     LineStyle,
-    adapter_style,
     both,
     capitalised,
     draw_band,
@@ -25,7 +24,9 @@ from adapterbook.figures.style import (
     mark_epochs,
     rate_label,
     short_names,
+    style_of,
     variant_style,
+    why_nothing,
     word,
 )
 from adapterbook.formatting import format_number
@@ -36,30 +37,35 @@ COLUMNS = 3  # panels side by side: more cannot be read at 390 px
 
 
 def plan_learning_rate(report: Report) -> Drawing:
-    """Return validation loss by epoch, one panel a learning rate, all adapters, one scale."""
-    id, title = "learning-rate", both("各學習率下的驗證損失", "Validation loss at each learning rate")
+    """Return training loss above validation loss by epoch, a column a learning rate, all adapters."""
+    id, title = "learning-rate", both("各學習率下的訓練損失與驗證損失",
+                                      "Training and validation loss at each learning rate")  # fmt: skip
     ablation = report.ablations["learning_rate"]
     drawn = {key: group for key, group in ablation.groups.items() if group.curve.values("validation_loss")}
     variants = [name for name in ablation.variants if any(key[1] == name for key in drawn)]
     if not variants:
-        return Drawing(id, title, title, None, reason=ablation.reason or "not_evaluated")
+        return Drawing(id, title, title, None, reason=ablation.reason or why_nothing(report, "not_evaluated"))
+    columns = _columns(len(variants))
 
     def paint(canvas: Canvas, language: Language) -> None:
         names = short_names(report, language)
-        panels = _grid(canvas, len(variants), language)
-        for panel, variant in zip(panels, variants, strict=True):
+        rows = _paired_grid(canvas, len(variants), columns, language)
+        for (train, validation), variant in zip(rows, variants, strict=True):
             for adapter in report.adapters:
                 if (adapter, variant) in drawn:
-                    curve = drawn[adapter, variant].curve
-                    draw_band(panel, curve, "validation_loss", adapter_style(adapter), names[adapter], markersize=3)
-            _chance_loss(panel)
-            panel.set_title(_factor_label("learning_rate", ablation.values[variant], language), loc="left")
-        panels[0].set_ylabel(word("validation_loss", language))
+                    curve, style = drawn[adapter, variant].curve, style_of(report, adapter)
+                    # A marker every third epoch: enough to tell the lines apart in so small a panel.
+                    draw_band(train, curve, "train_loss", style, None, markersize=3.5, markevery=3)
+                    draw_band(validation, curve, "validation_loss", style, names[adapter], markersize=3.5, markevery=3)
+            _chance_loss(train)
+            _chance_loss(validation)
+            train.set_title(_factor_label("learning_rate", ablation.values[variant], language), loc="left")
+        panels = [panel for pair in rows for panel in pair]
         legend_above(canvas, panels, first=list(names.values()))
 
     sentences_zh, sentences_en = [], []
     for variant in variants:
-        groups = [group for (_, name), group in drawn.items() if name == variant]
+        groups = [drawn[adapter, variant] for adapter in report.adapters if (adapter, variant) in drawn]
         sentences_zh.append(
             _describe_groups(report, groups, _factor_label("learning_rate", ablation.values[variant], "zh"), "zh")
         )
@@ -69,7 +75,8 @@ def plan_learning_rate(report: Report) -> Drawing:
     missing = describe_missing(report, [adapter for adapter, _ in drawn])
     alt = both(f"{title.zh}。{''.join(sentences_zh)}{missing.zh}", f"{title.en}. {' '.join(sentences_en)}{missing.en}")
     rows = [row for group in _in_order(report, drawn, variants) for row in curve_rows(group)]
-    return Drawing(id, title, alt, paint, height=_grid_height(len(variants), 3.1), rows=rows)
+    height = 1.0 + 3.6 * math.ceil(len(variants) / columns)
+    return Drawing(id, title, alt, paint, height=height, rows=rows)
 
 
 def plan_curves(report: Report, adapter: AdapterReport, id: str) -> Drawing:
@@ -78,7 +85,7 @@ def plan_curves(report: Report, adapter: AdapterReport, id: str) -> Drawing:
     groups = _own_groups(report, adapter)
     if not groups:
         return Drawing(id, title, title, None, adapter=adapter.id, reason=adapter.reason or "no_runs")
-    style = adapter_style(adapter.id)
+    style = style_of(report, adapter.id)
 
     def paint(canvas: Canvas, language: Language) -> None:
         panels = _grid(canvas, len(groups), language)
@@ -110,7 +117,7 @@ def plan_accuracy(report: Report, adapter: AdapterReport, id: str) -> Drawing:
             draw_band(axes, group.curve, "validation_accuracy", variant_style(position), label)
         axes.axhline(0.5, color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=word("chance", language))
         axes.set_ylabel(word("validation_accuracy", language))
-        format_percent_axis(axes.yaxis, language)
+        format_percent_axis(axes.yaxis)
         mark_epochs(axes, language)
         legend_above(canvas, axes)
 
@@ -181,9 +188,25 @@ def _describe_accuracy(group: Group, language: Language) -> str:
 
 def _describe_groups(report: Report, groups: Sequence[Group], heading: str, language: Language) -> str:
     names = short_names(report, language)
+    told = [describe_loss(group, names[group.adapter], language) for group in groups]
+    trained = _describe_train_losses(groups, names, language)
     if language == "zh":
-        return f"{heading}：{'；'.join(describe_loss(group, names[group.adapter], language) for group in groups)}。"
-    return f"{heading}: {'; '.join(describe_loss(group, names[group.adapter], language) for group in groups)}."
+        return f"{heading}：{trained}驗證損失：{'；'.join(told)}。"
+    return f"{heading}: {trained}Validation loss: {'; '.join(told)}."
+
+
+def _describe_train_losses(groups: Sequence[Group], names: Mapping[str, str], language: Language) -> str:
+    """Return between what the training losses begin and end, with who has the lowest and the highest end."""
+    curves = {names[group.adapter]: group.curve.values("train_loss") for group in groups}
+    ends = {name: (points[0][1].mean, points[-1][1].mean) for name, points in curves.items() if points}
+    if not ends:
+        return ""
+    low, high = min(ends, key=lambda name: ends[name][1]), max(ends, key=lambda name: ends[name][1])
+    start = format_number(max(first for first, _ in ends.values()), "loss", language)
+    lowest, highest = (format_number(ends[name][1], "loss", language) for name in (low, high))
+    if language == "zh":
+        return f"訓練損失最高從 {start} 開始，最後介於 {lowest}（{low}）與 {highest}（{high}）之間。"
+    return f"Training losses start at {start} or less and end between {lowest} ({low}) and {highest} ({high}). "
 
 
 def _describe_each(title: BilingualText, groups: Sequence[Group]) -> BilingualText:
@@ -209,6 +232,35 @@ def _in_order(report: Report, groups: dict[tuple[str, str], Group], variants: Se
 def _factor_label(factor: Factor, value: float, language: Language) -> str:
     kind = "rate" if factor == "learning_rate" else "plain"
     return f"{word(factor, language)} {format_number(value, kind, language)}"
+
+
+def _columns(n: int) -> int:
+    """Return how many panels stand beside each other: no more than can be read, in rows as even as can be."""
+    return math.ceil(n / math.ceil(n / COLUMNS))
+
+
+def _paired_grid(canvas: Canvas, n: int, columns: int, language: Language) -> list[tuple[Axes, Axes]]:
+    """Return n pairs of panels, training loss above validation loss; each loss has one scale for all pairs."""
+    blocks = math.ceil(n / columns)
+    grid = canvas.subplots(2 * blocks, columns, sharex=True, squeeze=False)
+    pairs: list[tuple[Axes, Axes]] = []
+    for number in range(blocks * columns):
+        row, column = divmod(number, columns)
+        upper, lower = grid[2 * row][column], grid[2 * row + 1][column]
+        if number >= n:
+            upper.remove()
+            lower.remove()
+            continue
+        pairs.append((upper, lower))
+        for panel, first, quantity in zip((upper, lower), pairs[0], ("train_loss", "validation_loss"), strict=True):
+            mark_epochs(panel, language, label=False)
+            if panel is not first:
+                panel.sharey(first)
+            panel.tick_params(labelleft=column == 0, labelbottom=panel is lower and number + columns >= n)
+            if column == 0:
+                panel.set_ylabel(word(quantity, language))
+    canvas.supxlabel(word("epoch", language), fontsize=11)
+    return pairs
 
 
 def _grid(canvas: Canvas, n: int, language: Language) -> list[Axes]:

@@ -9,19 +9,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from adapterbook.analysis.report import CostRow, CostTable, Reason, Report
+from adapterbook.analysis.report import CostRow, CostTable, Report
 from adapterbook.config import BilingualText
 from adapterbook.figures.figure import Language
 from adapterbook.figures.headline import describe_missing
 from adapterbook.figures.style import (
     GREY,
     Drawing,
-    adapter_style,
     both,
     format_percent_axis,
     legend_above,
     short_names,
+    style_of,
     variant_style,
+    why_nothing,
     word,
 )
 from adapterbook.formatting import format_number
@@ -41,11 +42,11 @@ COST_NAMES = {
 def plan_test_accuracy(report: Report) -> Drawing:
     """Return test accuracy with 95 % Wilson intervals, a row an adapter and learning rate."""
     id = "test-accuracy"
-    title = both("測試準確率與 95% 信賴區間", "Test accuracy with 95\u00a0% confidence intervals")
+    title = both("測試準確率與 95% 信賴區間", "Test accuracy with 95% confidence intervals")
     names = report.ablations["learning_rate"].variants or (report.study.submitted,)
     dots = _dots_of(report, names)
     if not dots:
-        return Drawing(id, title, title, None, reason=_why_nothing(report))
+        return Drawing(id, title, title, None, reason=why_nothing(report, "missing"))
     adapters = list(dict.fromkeys(dot.adapter for dot in dots))
     majority = report.baseline("majority").accuracy
 
@@ -67,7 +68,7 @@ def plan_test_accuracy(report: Report) -> Drawing:
         axes.set_ylim(len(adapters) - 0.45, -0.55)
         axes.grid(False, axis="y")
         axes.set_xlabel(word("test_accuracy", language))
-        format_percent_axis(axes.xaxis, language)
+        format_percent_axis(axes.xaxis)
         legend_above(canvas, axes)
 
     rows = [
@@ -84,7 +85,7 @@ def plan_costs(report: Report, table: CostTable | None, id: str) -> Drawing:
     title = both("測試準確率與成本：可訓練參數、訓練時間、轉接器大小",
                  "Test accuracy against trainable parameters, training time and adapter size")  # fmt: skip
     if table is None:
-        return Drawing(id, title, title, None, reason=_why_nothing(report))
+        return Drawing(id, title, title, None, reason=why_nothing(report, "missing"))
     rows = table.rows
     best = {adapter.id: adapter.best_variant for adapter in report.adapters.values()}
 
@@ -95,14 +96,14 @@ def plan_costs(report: Report, table: CostTable | None, id: str) -> Drawing:
             front = sorted((getattr(row, field) / unit, row.accuracy) for row in rows if cost in row.pareto)
             panel.step(*zip(*front, strict=True), where="post", color=GREY, linewidth=1, label=word("pareto", language))
             for row in rows:
-                style, filled = adapter_style(row.adapter), best[row.adapter] == row.variant
+                style, filled = style_of(report, row.adapter), best[row.adapter] == row.variant
                 panel.plot(getattr(row, field) / unit, row.accuracy, style.marker, color=style.color, markersize=8,
                            markeredgewidth=1.6, markerfacecolor=style.color if filled else "none",
                            label=names[row.adapter] if filled else None)  # fmt: skip
             panel.set_xscale("log")
             _mark_log_axis(panel)
             panel.set_xlabel(word(cost, language))
-            format_percent_axis(panel.yaxis, language)
+            format_percent_axis(panel.yaxis)
         canvas.supylabel(word("test_accuracy", language), fontsize=11)
         legend_above(canvas, panels, first=list(names.values()))
 
@@ -136,11 +137,6 @@ def _dots_of(report: Report, names: Sequence[str]) -> list[_Dot]:
         for position, group in found
         if group is not None and group.test_accuracy is not None and group.test_interval is not None
     ]  # fmt: skip
-
-
-def _why_nothing(report: Report) -> Reason:
-    """Return why no run has a result: the first run's reason, which stands for all."""
-    return next((run.reason for run in report.runs if run.reason is not None), "no_runs")
 
 
 def _cost_row(report: Report, row: CostRow, table: CostTable) -> dict[str, object]:

@@ -14,9 +14,11 @@ from adapterbook.figures.dots import plan_costs, plan_test_accuracy
 from adapterbook.figures.epochs import plan_epochs
 from adapterbook.figures.figure import Figure, Language
 from adapterbook.figures.headline import plan_headline
+from adapterbook.figures.learned import plan_learned
 from adapterbook.figures.published import plan_published
 from adapterbook.figures.strategy import plan_eval_strategy
-from adapterbook.figures.style import Drawing, save_drawing
+from adapterbook.figures.style import Drawing
+from adapterbook.figures.svg import save_drawing
 
 __all__ = ["draw_figures", "plan_figures"]
 
@@ -67,6 +69,7 @@ def plan_figures(report: Report) -> list[Drawing]:
         plan_test_accuracy(report),
         *(plan_costs(report, table, "costs" if not i else f"costs-{i + 1}") for i, table in enumerate(costs)),
         plan_block(report),
+        plan_learned(report),
     ]
     slugs = _slugs(list(report.adapters))
     for adapter in report.adapters.values():

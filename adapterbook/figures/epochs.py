@@ -12,13 +12,14 @@ from adapterbook.figures.headline import describe_loss
 from adapterbook.figures.style import (
     GREY,
     Drawing,
-    adapter_style,
     both,
     draw_band,
     legend_above,
     mark_epochs,
     rate_label,
     short_names,
+    style_of,
+    why_nothing,
     word,
 )
 from adapterbook.formatting import format_number
@@ -36,13 +37,13 @@ def plan_epochs(report: Report) -> Drawing:
     id, title = "epochs", both("最佳輪數與過擬合的起點", "Best epoch and onset of overfitting")
     groups = _most_overfitting(report)
     if not groups:
-        return Drawing(id, title, title, None, reason="not_evaluated" if report.runs else "no_runs")
+        return Drawing(id, title, title, None, reason=why_nothing(report, "not_evaluated"))
 
     def paint(canvas: Canvas, language: Language) -> None:
         names = short_names(report, language)
         axes = canvas.subplots()
         for group in groups:
-            style = adapter_style(group.adapter)
+            style = style_of(report, group.adapter)
             draw_band(axes, group.curve, "train_loss", style, None, linewidth=1, alpha=0.45, marker="")
             draw_band(axes, group.curve, "validation_loss", style, names[group.adapter], marker="")
             losses = {epoch: value.mean for epoch, value in group.curve.values("validation_loss")}

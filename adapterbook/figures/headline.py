@@ -14,13 +14,14 @@ from adapterbook.figures.figure import Language
 from adapterbook.figures.style import (
     GREY,
     Drawing,
-    adapter_style,
     both,
     draw_band,
     format_percent_axis,
     legend_above,
     mark_epochs,
     short_names,
+    style_of,
+    why_nothing,
     word,
 )
 from adapterbook.formatting import format_number
@@ -50,7 +51,7 @@ def plan_headline(report: Report, basis: Basis) -> Drawing:
         if group is not None and group.curve.values("validation_loss"):
             groups.append(group)
     if not groups:
-        return Drawing(id, title, title, None, reason="no_runs" if not report.runs else "not_evaluated")
+        return Drawing(id, title, title, None, reason=why_nothing(report, "not_evaluated"))
 
     def paint(canvas: Canvas, language: Language) -> None:
         names = short_names(report, language)
@@ -59,13 +60,13 @@ def plan_headline(report: Report, basis: Basis) -> Drawing:
             label = names[group.adapter]
             if basis == "best":
                 label += f"（{_rate(group, language)}）" if language == "zh" else f" ({_rate(group, language)})"
-            draw_band(loss, group.curve, "validation_loss", adapter_style(group.adapter), label)
-            draw_band(accuracy, group.curve, "validation_accuracy", adapter_style(group.adapter), label)
+            draw_band(loss, group.curve, "validation_loss", style_of(report, group.adapter), label)
+            draw_band(accuracy, group.curve, "validation_accuracy", style_of(report, group.adapter), label)
         loss.axhline(math.log(2), color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=word("chance", language))
         accuracy.axhline(0.5, color=GREY, linewidth=1, linestyle=(0, (1, 3)))
         loss.set_title(word("validation_loss", language), loc="left")
         accuracy.set_title(word("validation_accuracy", language), loc="left")
-        format_percent_axis(accuracy.yaxis, language)
+        format_percent_axis(accuracy.yaxis)
         mark_epochs(accuracy, language)
         legend_above(canvas, loss)
 
@@ -119,11 +120,13 @@ def _alt(report: Report, title: BilingualText, groups: Sequence[Group]) -> Bilin
     en_accuracy = ", ".join(
         f"{en_names[name]} {format_number(value, 'percent', 'en')}" for name, value in shown.items()
     )
+    if shown:
+        zh += f"。最後一輪的驗證準確率：{zh_accuracy}；隨機猜測為 50%"
+        en += f". Validation accuracy in the last epoch: {en_accuracy}; chance is 50%"
     missing = describe_missing(report, [group.adapter for group in groups])
     return both(
-        f"{title.zh}。驗證損失：{zh}。最後一輪的驗證準確率：{zh_accuracy}；隨機猜測為 50%。{missing.zh}",
-        f"{title.en}. Validation loss: {en}. Validation accuracy in the last epoch: {en_accuracy}; "
-        f"chance is 50\u00a0%.{missing.en}",
+        f"{title.zh}。驗證損失：{zh}。{missing.zh}",
+        f"{title.en}. Validation loss: {en}.{missing.en}",
     )
 
 

@@ -10,11 +10,11 @@ from adapterbook.figures.headline import titled
 from adapterbook.figures.style import (
     GREY,
     Drawing,
-    adapter_style,
     both,
     format_percent_axis,
     legend_above,
     mark_epochs,
+    style_of,
     word,
 )
 from adapterbook.formatting import format_number
@@ -29,7 +29,7 @@ def plan_published(report: Report, adapter: AdapterReport, id: str) -> Drawing:
     if run is None or run.variant is None:
         reason = report.published.reason or (run.reason if run else "not_published")
         return Drawing(id, title, title, None, adapter=adapter.id, reason=reason)
-    style = adapter_style(adapter.id)
+    style = style_of(report, adapter.id)
 
     def paint(canvas: Canvas, language: Language) -> None:
         panels = list(canvas.subplots(2, 1, sharex=True))
@@ -42,7 +42,7 @@ def plan_published(report: Report, adapter: AdapterReport, id: str) -> Drawing:
                     [epoch for epoch, _ in known], [value for _, value in known], label=word(origin, language), **look
                 )
             panel.set_title(word(f"validation_{quantity}", language), loc="left")
-        format_percent_axis(panels[1].yaxis, language)
+        format_percent_axis(panels[1].yaxis)
         mark_epochs(panels[1], language)
         legend_above(canvas, panels)
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure as Canvas
 
 from adapterbook.analysis.report import EvalView, Report
 from adapterbook.figures.figure import Language
-from adapterbook.figures.style import Drawing, both, legend_above, mark_epochs, short_names, word
+from adapterbook.figures.style import Drawing, both, legend_above, mark_epochs, short_names, why_nothing, word
 from adapterbook.formatting import format_number
 
 __all__ = ["plan_eval_strategy"]
@@ -25,7 +25,7 @@ def plan_eval_strategy(report: Report) -> Drawing:
     ablation = report.ablations["eval_strategy"]
     group = None if ablation.eval_curve is None else report.group(*ablation.eval_curve)
     if group is None:
-        return Drawing(id, title, title, None, reason="not_evaluated" if report.runs else "no_runs")
+        return Drawing(id, title, title, None, reason=why_nothing(report, "not_evaluated"))
     steps = math.ceil(report.study.data.n_train / group.training.per_device_train_batch_size)
     curve = group.curve.values("validation_loss")
     views = ablation.eval_views

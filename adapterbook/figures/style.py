@@ -1,33 +1,30 @@
-"""How figures look: colours, sizes, fonts, words on axes, and one way to write a file.
+"""How figures look: colours, sizes, fonts, words on axes.
 
-Owns the style of each adapter, which depends on its id alone, so that it never changes when adapters come and go.
-Everything is set inside a context: no global state of Matplotlib is touched, but for the font that gets registered.
+Owns the style of each adapter, which depends on its id alone, so that it never changes when adapters come and go; the
+baseline that trains the head alone is grey whatever its id. Everything is
+set inside a context: no global state of Matplotlib is touched, but for the font that gets registered.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from unicodedata import east_asian_width
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from adapterbook.analysis.report import Curve, Group, Reason, Report
+from adapterbook.analysis.report import AdapterReport, Curve, Group, Reason, Report
 from adapterbook.config import BilingualText
 from adapterbook.figures.figure import Language
 from adapterbook.fonts import use_cjk_font
 from adapterbook.formatting import format_number
-from adapterbook.records import write_text_atomically
 
 __all__ = [
     "GREY",
@@ -42,9 +39,11 @@ __all__ = [
     "legend_above",
     "mark_epochs",
     "rate_label",
-    "save_drawing",
+    "settings_of",
     "short_names",
+    "style_of",
     "variant_style",
+    "why_nothing",
     "word",
 ]
 
@@ -70,6 +69,7 @@ KNOWN_ADAPTERS = {
     "lora_3": LineStyle("#009e73", "-.", "^"),
     "ia3": LineStyle("#a4508b", ":", "D"),
 }
+BASELINE = LineStyle("#8f8f8f", "-", "h")
 OTHER_COLORS = ("#e69f00", "#56b4e9", "#333333", "#8c6d31")
 OTHER_LINES = ("-", "--", "-.", ":")
 OTHER_MARKERS = ("v", "P", "X", "*", "<", ">", "p")
@@ -108,6 +108,9 @@ WORDS = {
     "seen": ("看見的評估點", "Evaluations seen"),
     "kept": ("保留的檢查點", "Checkpoint kept"),
     "never": ("從不評估", "never"),
+    "head_only": ("只訓練分類頭", "Head only"),
+    "layer": ("Transformer 層", "Transformer layer"),
+    "relative_update": ("更新量與原權重之比", "Update relative to the weight"),
 }
 
 
@@ -167,17 +170,43 @@ def adapter_style(adapter: str) -> LineStyle:
     return LineStyle(OTHER_COLORS[color], OTHER_LINES[line], OTHER_MARKERS[number % len(OTHER_MARKERS)])
 
 
+def style_of(report: Report, adapter: str) -> LineStyle:
+    """Return the style of one of the report's adapters; the baseline is a quiet grey."""
+    return BASELINE if report.adapters[adapter].head_only else adapter_style(adapter)
+
+
 def variant_style(position: int) -> LineStyle:
     """Return the style of a variant, by its place among those drawn."""
     return VARIANT_STYLES[position % len(VARIANT_STYLES)]
 
 
 def short_names(report: Report, language: Language) -> dict[str, str]:
-    """Return a short name of each adapter: its title up to the colon where that is unique, else its id."""
-    titles = {name: adapter.config.title.in_language(language) for name, adapter in report.adapters.items()}
-    short = {name: title.replace("：", ":").partition(":")[0].strip() for name, title in titles.items()}
+    """Return a short name of each adapter: its title up to the colon where that is unique, else its id.
+
+    The baseline is called by what it does.
+    """
+    short = {name: _short_name(adapter, language) for name, adapter in report.adapters.items()}
     counts = list(short.values())
     return {name: title if title and counts.count(title) == 1 else name for name, title in short.items()}
+
+
+def _short_name(adapter: AdapterReport, language: Language) -> str:
+    if adapter.head_only:
+        return word("head_only", language)
+    return adapter.config.title.in_language(language).replace("：", ":").partition(":")[0].strip()
+
+
+def why_nothing(report: Report, otherwise: Reason) -> Reason:
+    """Return why a figure of the whole report shows nothing: no run was planned, or why the first has no result.
+
+    Parameters
+    ----------
+    otherwise : str
+        The reason where there are results, but not of the kind that the figure needs.
+    """
+    if any(run.completed for run in report.runs):
+        return otherwise
+    return next((run.reason for run in report.runs if run.reason is not None), "no_runs")
 
 
 def draw_band(axes: Axes, curve: Curve, quantity: str, style: LineStyle, label: str | None, **line: Any) -> None:
@@ -187,6 +216,8 @@ def draw_band(axes: Axes, curve: Curve, quantity: str, style: LineStyle, label: 
         return
     epochs = [epoch for epoch, _ in points]
     options = {"color": style.color, "linestyle": style.linestyle, "marker": style.marker} | line
+    if style == BASELINE:
+        options["zorder"] = 1.9  # under the adapters' lines, which it is there to be compared with
     axes.plot(epochs, [value.mean for _, value in points], label=label, **options)
     if all(value.known for _, value in points):
         low, high = [value.low for _, value in points], [value.high for _, value in points]
@@ -200,10 +231,9 @@ def mark_epochs(axes: Axes, language: Language, *, label: bool = True) -> None:
         axes.set_xlabel(word("epoch", language))
 
 
-def format_percent_axis(axis: Any, language: Language) -> None:
+def format_percent_axis(axis: Any) -> None:
     """Show shares as whole per cents."""
-    space = "" if language == "zh" else " "
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}{space}%"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
 
 
 def legend_above(canvas: Canvas, axes: Axes | Sequence[Axes], *, first: Sequence[str] = ()) -> None:
@@ -235,26 +265,8 @@ def _columns_that_fit(labels: Sequence[str]) -> int:
     return 1
 
 
-def save_drawing(drawing: Drawing, language: Language, path: Path) -> None:
-    """Draw one figure in one language and write it, the same bytes for the same report.
-
-    Raises
-    ------
-    ValueError
-        If the drawing holds nothing to paint.
-    """
-    if drawing.paint is None:
-        raise ValueError(f"the figure {drawing.id} was not drawn: {drawing.reason}")
-    with mpl.rc_context(_settings(drawing.id)):
-        canvas = Canvas(figsize=(WIDTH, drawing.height), layout="constrained")
-        drawing.paint(canvas, language)
-        buffer = io.StringIO()
-        canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": "AdapterBook"})
-    write_text_atomically(path, buffer.getvalue())
-
-
-def _settings(hash_salt: str) -> Any:
-    """Return Matplotlib's settings; typed loosely, since its stubs want each key as a literal."""
+def settings_of(hash_salt: str) -> Any:
+    """Return Matplotlib's settings for one figure; typed loosely, since its stubs want each key as a literal."""
     return {
         "font.family": [_font_family(), "DejaVu Sans"],  # the second has letters that the first may lack
         "font.size": 11,

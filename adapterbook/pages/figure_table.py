@@ -28,6 +28,8 @@ FORMATS_BY_END = (
     ("params", "count"),
     ("time_s", "duration"),
     ("bytes", "bytes"),
+    ("relative_update", "norm"),
+    ("scale_deviation", "norm"),
 )
 
 

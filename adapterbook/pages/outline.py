@@ -18,6 +18,7 @@ from adapterbook.pages.wording import Wording
 __all__ = ["PageSpec", "make_outline", "slug_of"]
 
 NOT_IN_A_SLUG = re.compile(r"[^a-z0-9]+")
+# Methods that a page has been written about; any other gets a general one.
 METHODS_WITH_A_PAGE = {"LORA": "lora", "IA3": "ia3"}
 
 
@@ -84,10 +85,16 @@ def make_outline(report: Report, wording: Wording) -> list[PageSpec]:
     pages = [page("index", "overview", "overview"), page("method", "method", "method", section="how")]
     trained = [adapter for adapter in report.adapters.values() if adapter.config.train_adapter]
     for method in dict.fromkeys(adapter.config.peft_type for adapter in trained):
+        adapters = [adapter for adapter in trained if adapter.config.peft_type == method]
         if method in METHODS_WITH_A_PAGE:
             name = METHODS_WITH_A_PAGE[method]
-            names = {"adapters": [adapter for adapter in trained if adapter.config.peft_type == method]}
+            names = {"adapters": adapters}
             pages.append(page(f"mechanism-{name}", f"mechanism_{name}", name, section="how", names=names))
+        else:
+            other = page(f"mechanism-{slug_of(method)}", "mechanism_other", "other_method", section="how",
+                         names={"adapters": adapters, "method": method})  # fmt: skip
+            title = BilingualText(zh=other.title.zh.format(method=method), en=other.title.en.format(method=method))
+            pages.append(replace(other, title=title))
     pages += [_adapter_page(adapter, wording) for adapter in report.adapters.values()]
     pages += [
         page("comparison", "comparison", "comparison", section="results"),

@@ -19,7 +19,7 @@ from adapterbook.errors import RenderError
 from adapterbook.site.document import read_document
 from adapterbook.site.navigation import read_navbar, read_sidebars
 from adapterbook.site.pandoc import Element, flatten_text
-from adapterbook.site.project import Page, Project, read_project
+from adapterbook.site.project import Page, Project, read_project, read_trees
 
 __all__ = ["PDF_SOURCES", "check_project"]
 
@@ -60,8 +60,10 @@ def check_project(project: Path) -> None:
         read_sidebars(read)
     except RenderError as error:
         problems.append(str(error))
-    for path in sorted(project.glob(PDF_SOURCES)):
-        problems += _document_problems(path)
+    documents = [read_document(path) for path in sorted(project.glob(PDF_SOURCES))]
+    read_trees(documents)
+    for document in documents:
+        problems += _document_problems(document)
     if problems:
         raise RenderError(f"{project}: the pages are not ready to render:", problems)
 
@@ -225,8 +227,7 @@ def _counterpart_problems(project: Project) -> Iterator[str]:
             yield f"{source}: its translation {other.source} has the same language, {page.language}"
 
 
-def _document_problems(path: Path) -> Iterator[str]:
-    document = read_document(path)
+def _document_problems(document: Page) -> Iterator[str]:
     inventory = take_inventory(document, "typst")
     yield from _common_problems(document, inventory)
     for target in inventory.links:

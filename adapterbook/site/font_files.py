@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,9 +20,12 @@ from fontTools.varLib import instancer
 from adapterbook.errors import RenderError
 from adapterbook.fonts import MATH, TEXT, FontPlace, find_font
 
-__all__ = ["select_cjk", "write_math_font", "write_pdf_fonts", "write_web_font"]
+__all__ = ["select_cjk", "write_math_font", "write_pdf_fonts", "write_web_fonts"]
 
 FAMILY: Final = "Noto Sans TC"
+# Half-width punctuation is all that browsers ask of a Chinese font; a math font's variants are what it is for.
+TEXT_FEATURES: Final = ("halt", "chws", "kern")
+MATH_FEATURES: Final = ("*",)
 WEIGHTS: Final = {"Regular": 400, "Bold": 700}
 HERE: Final = Path(__file__).parent
 # Files whose words get into a PDF beside the document's own: labels of figures, titles of callouts.
@@ -43,23 +47,28 @@ def select_cjk(text: str) -> str:
     return "".join(sorted({character for character in text if ord(character) >= 0x2E80 and character.isprintable()}))
 
 
-def write_web_font(characters: str, path: Path) -> bool:
-    """Write a woff2 of the Chinese text font, weights 400 to 700, that holds ``characters``.
+def write_web_fonts(slices: Mapping[str, str], folder: Path) -> list[str]:
+    """Write the Chinese text font, weights 400 to 700, in slices: ``<name>.woff2`` with the characters of each name.
 
     Returns
     -------
-    bool
-        Whether a font was found and written.
+    list of str
+        The names that were written: none where no font was found, and none without characters.
     """
     source = _find_or_warn(TEXT, "the site relies on the reader's own Chinese font")
-    if source is None or not characters:
-        return False
-    with _subset(source, map(ord, characters)) as font:
-        if "fvar" in font:
-            instancer.instantiateVariableFont(font, {"wght": (400, 700)}, inplace=True)
-        font.flavor = "woff2"
-        font.save(path)
-    return True
+    wanted = {name: characters for name, characters in slices.items() if characters}
+    if source is None or not wanted:
+        return []
+    # The whole is cut out of the large font once, and the slices out of the whole.
+    whole = _subset(source, map(ord, "".join(wanted.values())), TEXT_FEATURES)
+    if "fvar" in whole:
+        instancer.instantiateVariableFont(whole, {"wght": (400, 700)}, inplace=True)
+    held = _saved(whole)
+    for name, characters in wanted.items():
+        with _subset(BytesIO(held), map(ord, characters), TEXT_FEATURES) as font:
+            font.flavor = "woff2"
+            font.save(folder / f"{name}.woff2")
+    return list(wanted)
 
 
 def write_math_font(text: str, path: Path) -> bool:
@@ -67,7 +76,7 @@ def write_math_font(text: str, path: Path) -> bool:
     source = _find_or_warn(MATH, "formulas use the reader's own math font")
     if source is None or not text:
         return False
-    with _subset(source, [*MATH_LETTERS, *map(ord, text)]) as font:
+    with _subset(source, [*MATH_LETTERS, *map(ord, text)], MATH_FEATURES) as font:
         font.flavor = "woff2"
         font.save(path)
     return True
@@ -83,10 +92,11 @@ def write_pdf_fonts(text: str, folder: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     wanted = sorted(set(map(ord, ALWAYS + text + select_cjk(text_of_files(SOURCES_OF_WORDS)))))
+    held = _saved(_subset(source, wanted, TEXT_FEATURES))
     for style, weight in WEIGHTS.items():
         path = folder / f"NotoSansTC-{style}.ttf"
         partial = path.with_suffix(".partial")
-        with _subset(source, wanted) as font:
+        with TTFont(BytesIO(held), recalcTimestamp=False) as font:
             if "fvar" in font:
                 instancer.instantiateVariableFont(font, {"wght": weight}, inplace=True)
             _name_instance(font, style, weight)
@@ -104,19 +114,26 @@ def _find_or_warn(place: FontPlace, consequence: str) -> Path | None:
     return path
 
 
-def _subset(source: Path, codepoints: Iterable[int]) -> TTFont:
+def _subset(source: Path | BytesIO, codepoints: Iterable[int], features: Sequence[str]) -> TTFont:
     options = subset.Options()
-    options.layout_features = ["*"]  # alternates and MATH variants of the kept glyphs; unused ones go
+    options.layout_features = list(features)
     options.notdef_outline = True
     options.desubroutinize = True
     options.drop_tables += ["vhea", "vmtx", "VORG", "VVAR"]  # nothing here is set vertically
     options.name_IDs = ["*"]
-    font = subset.load_font(str(source), options)
+    font = subset.load_font(source if isinstance(source, BytesIO) else str(source), options)
     subsetter = subset.Subsetter(options)
     subsetter.populate(unicodes=list(codepoints))
     logging.getLogger("fontTools").setLevel(logging.WARNING)
     subsetter.subset(font)
     return font
+
+
+def _saved(font: TTFont) -> bytes:
+    file = BytesIO()
+    with font:
+        font.save(file)
+    return file.getvalue()
 
 
 def _name_instance(font: Any, style: str, weight: int) -> None:

@@ -8,8 +8,7 @@ that AdapterBook's pages use; it renders and writes nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,22 +17,21 @@ from typing import Any, Final
 import yaml
 
 from adapterbook.errors import RenderError
-from adapterbook.site.pandoc import Element, parse_markdown, plain_title
+from adapterbook.site.pandoc import Element, parse_all, plain_title
 
 __all__ = [
-    "N_WORKERS",
     "Page",
     "Project",
+    "find_files",
     "merge_metadata",
     "output_dir",
     "read_config",
     "read_front_matter",
     "read_project",
+    "read_trees",
 ]
 
 FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\n(?P<yaml>.*?)^---[ \t]*$\n?", re.DOTALL | re.MULTILINE)
-# pandoc is a program of its own, so threads suffice; more than the cores of a small machine would only queue.
-N_WORKERS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Page:
     @cached_property
     def tree(self) -> Element:
         """Pandoc's document tree of the page, read on first use."""
-        return parse_markdown(self.text, page=self.source)
+        return parse_all({self.source: self.text})[self.source]
 
     @cached_property
     def title(self) -> str:
@@ -112,9 +110,15 @@ def read_project(root: Path) -> Project:
     pages = {page.source: page for page in (_read_page(root, path, inherited) for path in paths)}
     if not pages:
         raise RenderError(f"{root / '_quarto.yml'}: no page matches project.render; run `make pages`")
-    with ThreadPoolExecutor(N_WORKERS) as pool:  # fills the cached properties, which everything later needs
-        list(pool.map(lambda page: (page.tree, page.title), pages.values()))
+    read_trees(pages.values())
     return Project(root=root, config=config, pages=pages)
+
+
+def read_trees(pages: Iterable[Page]) -> None:
+    """Let pandoc read all pages at once, and not each when its ``tree`` is first asked for."""
+    unread = {page.source: page for page in pages}
+    for source, tree in parse_all({source: page.text for source, page in unread.items()}).items():
+        unread[source].__dict__["tree"] = tree  # where functools.cached_property keeps its value
 
 
 def read_config(root: Path) -> dict[str, Any]:
@@ -164,12 +168,17 @@ def _find_sources(root: Path, settings: Mapping[str, Any]) -> list[Path]:
     found: dict[Path, None] = {}
     for pattern in settings.get("render") or ["**/*.qmd"]:
         exclude = str(pattern).startswith("!")
-        for path in sorted(root.glob(str(pattern).removeprefix("!"))):
+        for path in find_files(root, str(pattern).removeprefix("!")):
             if exclude:
                 found.pop(path, None)
             elif path.suffix == ".qmd" and not path.is_relative_to(output) and not _is_hidden(path.relative_to(root)):
                 found[path] = None
     return list(found)
+
+
+def find_files(root: Path, pattern: str) -> list[Path]:
+    """Return what a pattern of ``_quarto.yml`` names; to Quarto a leading slash is the project's folder."""
+    return sorted(root.glob(pattern.removeprefix("/")))
 
 
 def _is_hidden(path: Path) -> bool:

@@ -18,12 +18,13 @@ import yaml
 
 from adapterbook.errors import RenderError
 from adapterbook.site.document import find_images, find_root, font_folders, read_document
+from adapterbook.site.embedded.pdf import render_pdf as render_with_package
 from adapterbook.site.project import merge_metadata, output_dir, read_config
 from adapterbook.site.swap import fresh_folder
 
 __all__ = ["OLDEST", "TRIED", "QuartoRenderer", "find_quarto", "parse_version"]
 
-OLDEST: Final = (1, 4)  # the first that renders Typst
+OLDEST: Final = (1, 4)  # the first of the layout that the pages rely on
 TRIED: Final = (1, 9)  # the oldest of those the pages were tried with
 N_TAIL_LINES: Final = 30
 TEMPLATE_FOLDER: Final = Path(__file__).parent / "typst"
@@ -68,7 +69,14 @@ class QuartoRenderer:
                 raise RenderError(f"{project}: quarto render ended well but wrote no index.html; see its output")
 
     def render_pdf(self, document: Path, output: Path) -> None:
-        """Set one combined document as a PDF with Quarto's Typst format and our template."""
+        """Set one combined document as a PDF with Quarto's Typst format and our template.
+
+        Quarto brings a Typst of its own: those of older ones are too old for the template, and the icons of callouts
+        would come over the network. There the ``typst`` package sets it.
+        """
+        if parse_version(self.version) < TRIED:
+            render_with_package(document, output)
+            return
         with tempfile.TemporaryDirectory(prefix="adapterbook-pdf-") as folder:
             stage = Path(folder)
             staged = _stage_document(document.resolve(), stage)
@@ -121,6 +129,7 @@ def _stage_document(document: Path, stage: Path) -> Path:
         "font-paths": ["/fonts"],  # to Quarto a leading slash is the project's folder
         "section-numbering": "1.1",
         "tbl-colwidths": False,  # widths follow the contents, as on the site
+        "code-annotations": False,  # or `# <1>` at the end of a line of code would vanish
     }
     config: dict[str, Any] = {"project": {"type": "default"}, "format": {"typst": options}}
     own = document.parent / "_quarto.yml"

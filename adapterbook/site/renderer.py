@@ -10,6 +10,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -109,8 +110,9 @@ def build_site(project: Path, renderer: str = "auto", *, say: Callable[[str], No
         # The PDFs first, so that a site is in place only when all of it could be made; copied afterwards, since the
         # output folder is made anew.
         pdfs = [Path(folder) / document.with_suffix(".pdf").name for document in documents]
-        for document, pdf in zip(documents, pdfs, strict=True):
-            chosen.render_pdf(document, pdf)
+        with ThreadPoolExecutor() as pool:  # each takes one core
+            list(pool.map(chosen.render_pdf, documents, pdfs))
+        for pdf in pdfs:
             say(f"{pdf.name}: {pdf.stat().st_size / 1024:.0f} KiB")
         chosen.render_site(project)
         for pdf in pdfs:

@@ -14,8 +14,18 @@ end
 
 function M.math(math) return inline(math_source(math)) end
 
+-- A word that Typst would read as a mark of its own or improve: "=" and "1." begin blocks in a cell, "..." turns into
+-- one character, "-5" gets a minus sign. The author's own dashes and dots are characters by now, so this one is a text.
+local MARKS = {'^=+$', '^[-+/]$', '^/.*:$', '^%d+%.$', '%.%.%.', '%-%-', '%-%?', '%-%d'}
+
+function M.word(word)
+  for _, mark in ipairs(MARKS) do
+    if word.text:find(mark) then return inline((word.text:gsub('%p', '\\%0'))) end
+  end
+end
+
 local function typst_inlines(inlines)
-  local mended = pandoc.Inlines(inlines):walk{Math=M.math}
+  local mended = pandoc.Inlines(inlines):walk{Math=M.math, Str=M.word}
   return (pandoc.write(pandoc.Pandoc{pandoc.Plain(mended)}, 'typst'):gsub('%s+$', ''))
 end
 
@@ -80,8 +90,9 @@ function M.figure_group(parts, id, caption, n_columns)
   return pandoc.Para(out)
 end
 
+-- pandoc makes a figure of every table; only those with a number may count.
 function M.table(block, is_numbered)
-  if is_numbered or #block.caption.long == 0 then return block end
+  if is_numbered then return block end
   return pandoc.Blocks{raw('#[#set figure(numbering: none)'), block, raw(']')}
 end
 

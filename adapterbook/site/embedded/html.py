@@ -5,6 +5,7 @@ Renders text and decides nothing about files but their addresses; :mod:`.site` w
 
 from __future__ import annotations
 
+import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
@@ -18,12 +19,13 @@ import yaml
 from markupsafe import Markup
 
 from adapterbook.site.navigation import Item, Sidebar, neighbours, sidebar_of
-from adapterbook.site.pandoc import pandoc_version, plain_title, run_pandoc
+from adapterbook.site.pandoc import Job, convert_all, pandoc_version, plain_title, run_pandoc
 from adapterbook.site.project import Page, Project
 
-__all__ = ["Body", "Frame", "render_body", "render_page", "words_of"]
+__all__ = ["Body", "Frame", "render_bodies", "render_page", "words_of"]
 
 HERE: Final = Path(__file__).parent
+FILTER: Final = HERE / "qmd.lua"
 # The theme decides before the first paint, and a math or code block carries inline styles from pandoc; nothing else
 # is taken from anywhere but the site. `file:` is what 'self' fails to mean for a page opened from a folder.
 POLICY: Final = (
@@ -35,6 +37,8 @@ PART: Final = "\n<!--part-->\n"
 LINE_ANCHOR: Final = re.compile(r'<a href="#[^"]+" aria-hidden="true" tabindex="-1"></a>')
 # A corner of a table that heads nothing: no heading to a screen reader.
 EMPTY_HEAD: Final = re.compile(r"<th([^>]*)></th>")
+# What pandoc says in every cell of a table; the style sheet says it in a word.
+ALIGNMENT: Final = re.compile(r'(<t[dh]) style="text-align: (left|right);"')
 IMAGE: Final = re.compile(r'<img\s+(?:[^>"]|"[^"]*")*?src="([^"]+)"')
 
 
@@ -57,30 +61,40 @@ class Frame:
     sidebars: Mapping[str, Sidebar]
 
 
-def render_body(page: Page) -> Body:
-    """Return the page's own content as HTML.
+def render_bodies(pages: Mapping[str, Page]) -> dict[str, Body]:
+    """Return the pages' own contents as HTML, by source path.
 
     Raises
     ------
     RenderError
-        If pandoc refuses the page, or a cross-reference leads nowhere.
+        If pandoc refuses a page, or a cross-reference leads nowhere; with the problems of all pages.
     """
-    html_options = _html_options(page)
-    arguments = [
-        "--to=html5",
-        "--mathml",
-        "--section-divs=false",
-        f"--lua-filter={HERE / 'qmd.lua'}",
-        f"--template={HERE / 'body.html'}",
-        "--metadata=pagetitle:unused",
-    ]
-    if page.metadata.get("toc", html_options.get("toc", True)):
-        arguments += ["--toc", f"--toc-depth={page.metadata.get('toc-depth', html_options.get('toc-depth', 3))}"]
-    if page.metadata.get("number-sections", html_options.get("number-sections", False)):
-        arguments.append("--metadata=number-sections:true")
-    arguments.append(f"--metadata=lang:{page.language}")
-    arguments += [f"--metadata=raw-{key}:{page.metadata[key]}" for key in ("title", "subtitle") if key in page.metadata]
-    title, subtitle, toc, body = run_pandoc(page.text, arguments, page=page.source).split(PART, 3)
+    answers = convert_all([_body_job(page) for page in pages.values()])
+    return {source: _read_body(page, answer) for (source, page), answer in zip(pages.items(), answers, strict=True)}
+
+
+def _body_job(page: Page) -> Job:
+    options = _html_options(page)
+    metadata: dict[str, str | bool] = {"lang": page.language}
+    if page.metadata.get("number-sections", options.get("number-sections", False)):
+        metadata["number-sections"] = True
+    metadata |= {f"raw-{key}": str(page.metadata[key]) for key in ("title", "subtitle") if key in page.metadata}
+    has_toc = page.metadata.get("toc", options.get("toc", True))
+    return Job(
+        page.source,
+        json.dumps(page.tree),  # pandoc has read it already
+        reader="json",
+        writer="html5",
+        filter=FILTER,
+        template=(HERE / "body.html").read_text("utf-8"),
+        toc_depth=int(page.metadata.get("toc-depth", options.get("toc-depth", 3))) if has_toc else None,
+        metadata=metadata,
+    )
+
+
+def _read_body(page: Page, answer: str) -> Body:
+    title, subtitle, toc, body = answer.split(PART, 3)
+    body = ALIGNMENT.sub(lambda cell: cell[1] + (' class="right"' if cell[2] == "right" else ""), body)
     body = EMPTY_HEAD.sub(r"<td\1></td>", LINE_ANCHOR.sub("", body))
     return Body(title.strip(), subtitle.strip(), toc.strip(), _size_images(page, body).strip())
 
@@ -195,7 +209,7 @@ def _other_language(page: Page, project: Project) -> dict[str, str] | None:
 
 @cache
 def _footer_html(markdown: str) -> str:
-    return run_pandoc(markdown, ["--to=html5", f"--lua-filter={HERE / 'qmd.lua'}"], page="_quarto.yml: page-footer")
+    return run_pandoc(markdown, ["--to=html5", f"--lua-filter={FILTER}"], page="_quarto.yml: page-footer")
 
 
 def _render_footer(project: Project, root: str, language: str) -> str:

@@ -5,6 +5,7 @@ The look is in ``../typst/typst-template.typ``, which Quarto's own Typst format 
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -32,7 +33,7 @@ def render_pdf(document: Path, output: Path) -> None:
         If pandoc or Typst refuse it; the message carries Typst's own words.
     """
     page = read_document(document)
-    source = run_pandoc(page.text, pandoc_arguments(page), page=str(document))
+    source = run_pandoc(json.dumps(page.tree), pandoc_arguments(page), page=str(document), reader="json")
     # Typst resolves paths from the file that names them, so its source lies beside the document while it is set.
     descriptor, name = tempfile.mkstemp(prefix=".report-", suffix=".typ", dir=document.parent)
     try:

@@ -2,8 +2,8 @@
 --
 -- This file decides what things are and what number they get; emit_html.lua or emit_typst.lua says how they look.
 -- Order of the passes: metadata → math → what the format does not show → blocks, top-down (so a figure is numbered
--- before those inside it) → headings → references and links (everything has its number by then). Top-down, pandoc goes
--- on with the children of what a function returns, not with what it returns: contents leave here inside a Div.
+-- before those inside it) → headings → references, links and words (everything has its number by then). Top-down, pandoc
+-- goes on with the children of what a function returns, not with what it returns: contents leave here inside a Div.
 
 local stringify, blocks_to_inlines = pandoc.utils.stringify, pandoc.utils.blocks_to_inlines
 local target = FORMAT:match('typst') and 'typst' or 'html'
@@ -21,8 +21,6 @@ local NBSP = '\u{a0}'
 local words, number_sections = WORDS.en, false
 local counts = {fig=0, tbl=0, eq=0, lst=0}
 local numbered = {}      -- id → {kind=, number=, title=, parent=, letter=}
-
-local function complain(text) io.stderr:write(text .. '\n') end
 
 -- 'fig', 'tbl', 'eq', 'lst', 'sec' of an id such as fig-loss, else nil.
 local function kind_of(id)
@@ -188,7 +186,7 @@ local function tabset(div)
     elseif #tabs > 0 then tabs[#tabs].body:insert(block)
     else before:insert(block) end
   end
-  if #tabs == 0 then complain('a panel-tabset without headings: each tab begins with one'); return nil end
+  if #tabs == 0 then pandoc.log.warn('a panel-tabset without headings: each tab begins with one'); return nil end
   local out = #before > 0 and pandoc.Blocks{pandoc.Div(before)} or pandoc.Blocks{}
   out:extend(emit.tabset(tabs))
   return out
@@ -238,7 +236,7 @@ local function cite(element)
     local entry = numbered[citation.id]
     if not entry then
       if not kind_of(citation.id) then return element.content end  -- no bibliography here: text that holds an @
-      complain('unresolved reference @' .. citation.id)
+      pandoc.log.warn('unresolved reference @' .. citation.id)
       return nil
     end
     if i > 1 then out:extend{pandoc.Str(','), pandoc.Space()} end
@@ -266,5 +264,5 @@ return {
   {Div=conditional, Span=conditional},
   {traverse='topdown', Div=div, Figure=figure, Table=table_block, Para=equation, CodeBlock=code_block},
   {Pandoc=number_headings},
-  {Cite=cite, Link=link, Math=emit.math},
+  {Cite=cite, Link=link, Math=emit.math, Str=emit.word},
 }

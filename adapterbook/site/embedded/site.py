@@ -6,24 +6,24 @@ Writes only into the folder it is given. The caller (:mod:`adapterbook.site.rend
 from __future__ import annotations
 
 import html
+import re
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from adapterbook.errors import RenderError
-from adapterbook.site.embedded.html import Frame, render_body, render_page, words_of
+from adapterbook.site.embedded.html import Frame, render_bodies, render_page, words_of
 from adapterbook.site.embedded.search import index_page, render_index
 from adapterbook.site.embedded.webfonts import write_fonts
 from adapterbook.site.navigation import read_navbar, read_sidebars
 from adapterbook.site.pandoc import each_element
-from adapterbook.site.project import N_WORKERS, Page, Project
+from adapterbook.site.project import Page, Project, find_files
 
 __all__ = ["write_site"]
 
 HERE: Final = Path(__file__).parent
-ASSETS: Final = ("site.css", "site.js", "theme.js")
+SCRIPTS: Final = ("site.js", "theme.js")
 
 
 def write_site(project: Project, folder: Path) -> None:
@@ -35,25 +35,15 @@ def write_site(project: Project, folder: Path) -> None:
         With the problems of all pages.
     """
     frame = Frame(project, read_navbar(project), read_sidebars(project))
-    bodies, problems = {}, []
-    with ThreadPoolExecutor(N_WORKERS) as pool:
-        futures = {source: pool.submit(render_body, page) for source, page in project.pages.items()}
-        for source, future in futures.items():
-            try:
-                bodies[source] = future.result()
-            except RenderError as error:
-                problems.append(str(error))
-    if problems:
-        raise RenderError(f"{project.root}: {len(problems)} pages cannot be rendered:", problems)
-    with ThreadPoolExecutor(N_WORKERS) as pool:
-        rendered = pool.map(lambda page: render_page(page, bodies[page.source], frame), project.pages.values())
-        pages = dict(zip(project.pages, rendered, strict=True))
+    bodies = render_bodies(project.pages)
+    pages = {source: render_page(page, bodies[source], frame) for source, page in project.pages.items()}
     for source, page in project.pages.items():
         _write(folder / page.href, pages[source])
     assets = folder / "assets"
     assets.mkdir(exist_ok=True)
-    for name in ASSETS:
+    for name in SCRIPTS:
         shutil.copyfile(HERE / name, assets / name)
+    _write(assets / "site.css", _squeeze((HERE / "site.css").read_text("utf-8")))
     for language in {page.language for page in project.pages.values()}:
         entries = [
             entry
@@ -73,10 +63,17 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, "utf-8")
 
 
+def _squeeze(css: str) -> str:
+    """Return a style sheet without comments and line breaks: a fifth of ours, on every first visit."""
+    return " ".join(re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL).split()) + "\n"
+
+
 def _copy_files(project: Project, folder: Path) -> None:
     """Copy the resources that ``_quarto.yml`` names and every local file that a page shows or links to."""
     wanted = {
-        path for pattern in project.config["project"].get("resources") or () for path in project.root.glob(pattern)
+        path
+        for pattern in project.config["project"].get("resources") or ()
+        for path in find_files(project.root, str(pattern))
     }
     if favicon := project.website.get("favicon"):
         wanted.add(project.root / str(favicon))

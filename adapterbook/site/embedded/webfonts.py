@@ -13,13 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from adapterbook.site.font_files import select_cjk, write_math_font, write_web_font
+from adapterbook.site.font_files import select_cjk, write_math_font, write_web_fonts
 from adapterbook.site.project import Page
 
 __all__ = ["write_fonts"]
 
+# The cover and the first page of a language.
+FRONT_PAGE: Final = re.compile(r"(report/[^/]+/)?index\.qmd")
 FORMULA: Final = re.compile(r"<math.*?</math>", re.DOTALL)
 TAG: Final = re.compile(r"<annotation.*?</annotation>|<[^>]*>", re.DOTALL)
+FAMILIES: Final = {"text-front": "Report TC", "text-others": "Report TC", "text-common": "Report TC Common"}
 WEIGHTS: Final = "400 700"
 
 
@@ -38,20 +41,15 @@ def write_fonts(rendered: Mapping[str, str], pages: Mapping[str, Page], words: s
         Where the style sheet and the fonts go.
     """
     everything = "".join(rendered.values())
-    front = select_cjk("".join(html for source, html in rendered.items() if source.endswith("index.qmd")) + words)
+    front = select_cjk("".join(html for source, html in rendered.items() if FRONT_PAGE.fullmatch(source)) + words)
     others = "".join(character for character in select_cjk(everything) if character not in front)
     foreign = [select_cjk(html) for source, html in rendered.items() if not _is_chinese(pages[source])]
     counts = Counter("".join(foreign))
     common = "".join(character for character, n in sorted(counts.items()) if n > len(foreign) / 2)
-    slices = [
-        ("Report TC", "text-front", front),
-        ("Report TC", "text-others", others),
-        ("Report TC Common", "text-common", common),
-    ]
+    slices = {"text-front": front, "text-others": others, "text-common": common}
     rules = [
-        _face(family, f"{name}.woff2", WEIGHTS, _unicode_range(characters))
-        for family, name, characters in slices
-        if write_web_font(characters, folder / f"{name}.woff2")
+        _face(FAMILIES[name], f"{name}.woff2", WEIGHTS, _unicode_range(slices[name]))
+        for name in write_web_fonts(slices, folder)
     ]
     formulas = "".join(TAG.sub("", formula) for formula in FORMULA.findall(everything))
     if formulas and write_math_font(formulas, folder / "math.woff2"):
@@ -71,4 +69,4 @@ def _face(family: str, file: str, weight: str, unicode_range: str = "U+0-10FFFF"
 
 
 def _unicode_range(characters: str) -> str:
-    return ", ".join(f"U+{ord(character):X}" for character in characters)
+    return ",".join(f"U+{ord(character):X}" for character in characters)

@@ -1,0 +1,199 @@
+"""Drawings → small SVG files, the same bytes for the same report.
+
+Owns how a file is written. Matplotlib's SVG is about twice as large as it has to be: six decimals of a point,
+absolute coordinates, glyphs under long names, the style of a marker repeated at every point. What is taken away
+cannot be seen: no coordinate moves by more than a hundredth of a point.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure as Canvas
+
+from adapterbook.figures.figure import Language
+from adapterbook.figures.style import WIDTH, Drawing, settings_of
+from adapterbook.records import write_text_atomically
+
+__all__ = ["save_drawing", "shrink_svg"]
+
+SVG = "http://www.w3.org/2000/svg"
+XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
+GLYPH_SCALE = "scale(0.015625)"  # Matplotlib draws glyphs 64 times as large as they are
+COARSER = 8  # an eighth of that is a hundredth of a point at the sizes used here
+DIGITS = 2  # of a coordinate in points
+MARKER = re.compile("#m[0-9a-f]+")
+
+ElementTree.register_namespace("", SVG)
+
+
+def save_drawing(drawing: Drawing, language: Language, path: Path) -> None:
+    """Draw one figure in one language and write it, the same bytes for the same report.
+
+    Raises
+    ------
+    ValueError
+        If the drawing holds nothing to paint.
+    """
+    if drawing.paint is None:
+        raise ValueError(f"the figure {drawing.id} was not drawn: {drawing.reason}")
+    with mpl.rc_context(settings_of(drawing.id)):
+        canvas = Canvas(figsize=(WIDTH, drawing.height), layout="constrained")
+        drawing.paint(canvas, language)
+        buffer = io.StringIO()
+        canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    write_text_atomically(path, shrink_svg(buffer.getvalue()))
+
+
+def shrink_svg(text: str) -> str:
+    """Return Matplotlib's SVG without what a reader cannot see: comments, metadata, digits, repetition."""
+    root = ElementTree.fromstring(text)
+    for metadata in root.findall(f"{{{SVG}}}metadata"):
+        root.remove(metadata)
+    names = _short_names(root)
+    for element in root.iter():
+        element.text = element.text if element.text and element.text.strip() else None
+        element.tail = None
+        _hoist_style(element)
+    for element in root.iter():
+        _shorten_references(element, names)
+        _shorten_numbers(element)
+    _unwrap(root)
+    _share_styles(root)
+    content = ElementTree.tostring(root, encoding="unicode", xml_declaration=False).replace(" />", "/>")
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{content}\n'
+
+
+def _short_names(root: ElementTree.Element) -> dict[str, str]:
+    """Return a short id for each one that something refers to, by its place in the file."""
+    referred = set(re.findall(r"#([\w-]+)", " ".join(value for e in root.iter() for value in e.attrib.values())))
+    ids = [element.attrib["id"] for element in root.iter() if element.attrib.get("id") in referred]
+    return {name: f"g{number:x}" for number, name in enumerate(ids)}
+
+
+def _shorten_references(element: ElementTree.Element, names: dict[str, str]) -> None:
+    name = element.attrib.pop("id", None)
+    if name in names:
+        element.attrib["id"] = names[name]
+    if XLINK_HREF in element.attrib:  # SVG 2 has it without the namespace, and all that read SVG know it so
+        element.attrib["href"] = element.attrib.pop(XLINK_HREF)
+    for key, value in element.attrib.items():
+        element.attrib[key] = re.sub(r"#([\w-]+)", lambda found: f"#{names.get(found[1], found[1])}", value)
+
+
+def _shorten_numbers(element: ElementTree.Element) -> None:
+    attributes = element.attrib
+    if "d" in attributes:
+        glyph = attributes.get("transform") == GLYPH_SCALE
+        attributes["d"] = compact_path(attributes["d"], 1 / COARSER if glyph else 1.0, 0 if glyph else DIGITS)
+        if glyph:
+            attributes["transform"] = f"scale({0.015625 * COARSER:g})"
+    for key in ("x", "y", "width", "height"):
+        if key in attributes and re.fullmatch(r"-?[\d.]+", attributes[key]):
+            attributes[key] = _shown(round(float(attributes[key]) * 10**DIGITS), DIGITS)
+    if "transform" in attributes:
+        attributes["transform"] = re.sub(
+            r"translate\((\S+) (\S+)\)",
+            lambda move: f"translate({' '.join(_shown(round(float(v) * 100), 2) for v in move.groups())})",
+            attributes["transform"],
+        )
+
+
+def _hoist_style(element: ElementTree.Element) -> None:
+    """Write the style that all markers of a line share once, at their parent."""
+    styles = {child.attrib.get("style") for child in element}
+    style = styles.pop() if len(styles) == 1 else None
+    markers = all(MARKER.fullmatch(child.attrib.get(XLINK_HREF, "")) for child in element)
+    if style and markers and len(element) > 1 and "style" not in element.attrib:
+        element.attrib["style"] = style
+        for child in element:
+            del child.attrib["style"]
+
+
+def _unwrap(parent: ElementTree.Element) -> None:
+    """Put the children of groups that say nothing in the place of these groups."""
+    for child in list(parent):
+        _unwrap(child)
+        if child.tag == f"{{{SVG}}}g" and not child.attrib:
+            place = list(parent).index(child)
+            parent.remove(child)
+            for offset, grandchild in enumerate(list(child)):
+                parent.insert(place + offset, grandchild)
+
+
+def _share_styles(root: ElementTree.Element) -> None:
+    """Write each style that occurs more than once as a class, in the file's own style sheet."""
+    styled = [element for element in root.iter() if "style" in element.attrib]
+    counts = Counter(element.attrib["style"] for element in styled)
+    classes = {style: f"s{number:x}" for number, style in enumerate(style for style, n in counts.items() if n > 1)}
+    for element in styled:
+        style = element.attrib.pop("style")
+        key, value = ("class", classes[style]) if style in classes else ("style", _tight(style))
+        element.attrib[key] = value
+    sheet = next(root.iter(f"{{{SVG}}}style"))
+    rules = "".join(f".{name}{{{_tight(style)}}}" for style, name in classes.items())
+    sheet.text = _tight(sheet.text or "") + rules
+
+
+def _tight(style: str) -> str:
+    return style.replace("; ", ";").replace(": ", ":")
+
+
+def compact_path(path: str, scale: float, digits: int) -> str:
+    """Return a path with relative, rounded coordinates; rounding errors do not add up.
+
+    Parameters
+    ----------
+    path : str
+        Of the commands M, L, Q, C and z with absolute coordinates, as Matplotlib writes it.
+    scale : float
+        That each coordinate is multiplied by.
+    digits : int
+        Decimals kept.
+
+    Examples
+    --------
+    >>> compact_path("M 10 20 \\nL 30.004 20 \\nL 30.004 41 \\nz \\n", 1.0, 2)
+    'm10 20l20 0 0 21z'
+    """
+    parts: list[str] = []
+    here = start = (0, 0)
+    last = ""
+    for command, points in _commands(path, scale, digits):
+        if command == "z":
+            here = start
+        numbers = [value - origin for point in points for value, origin in zip(point, here, strict=True)]
+        letter = command.lower()
+        written = _joined([_shown(number, digits) for number in numbers])
+        parts.append(written if letter == last and written.startswith("-") else
+                     f" {written}" if letter == last else letter + written)  # fmt: skip
+        here = points[-1] if points else here
+        start = here if command == "M" else start
+        last = "" if letter in "mz" else letter
+    return "".join(parts)
+
+
+def _commands(path: str, scale: float, digits: int) -> Iterator[tuple[str, list[tuple[int, int]]]]:
+    """Yield each command with its points, as whole numbers of the last digit kept."""
+    for command, arguments in re.findall(r"([MLQCz])([^MLQCz]*)", path):
+        values = [round(float(value) * scale * 10**digits) for value in arguments.split()]
+        yield command, list(zip(values[::2], values[1::2], strict=True))
+
+
+def _joined(numbers: list[str]) -> str:
+    """Return numbers with a space only where one is needed."""
+    return "".join(f" {number}" if i and not number.startswith("-") else number for i, number in enumerate(numbers))
+
+
+def _shown(value: int, digits: int) -> str:
+    """Return a whole number of the last digit as a decimal number, as short as can be."""
+    if not digits:
+        return str(value)
+    text = f"{abs(value) / 10**digits:.{digits}f}".rstrip("0").rstrip(".").removeprefix("0") or "0"
+    return f"-{text}" if value < 0 else text
