@@ -14,8 +14,8 @@ QUARTO_YML = """\
 project:
   type: website
   output-dir: _site
-  render: [index.qmd, "report/zh/**/*.qmd", "report/en/**/*.qmd"]
-  resources: ["report/zh/**/*.json", "report/en/**/*.json"]
+  render: [index.qmd, "/report/zh/**/*.qmd", "report/en/**/*.qmd"]
+  resources: ["/report/zh/**/*.json", "report/en/**/*.json"]
 metadata-files: [report/_navigation.yml]
 format:
   html: {html-math-method: mathml, toc: true, theme: {light: cosmo, dark: darkly}}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -20,6 +21,7 @@ from adapterbook.analysis.report import Curve, CurvePoint, Spread
 from adapterbook.config import Paths
 from adapterbook.figures import Figure, draw_figures
 from adapterbook.figures.block import find_touched
+from adapterbook.figures.curves import _columns, _paired_grid
 from adapterbook.figures.draw import _slugs, plan_figures
 from adapterbook.figures.headline import describe_loss
 from adapterbook.figures.learned import plan_learned
@@ -62,7 +64,7 @@ def figures(report: Report, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 @pytest.fixture(scope="module")
 def crowded(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    """Return the report of a study with eight adapters and a baseline, four learning rates, three seeds and a hostile title."""
+    """Return the report of a study with nine adapters, four learning rates, three seeds and a hostile title."""
     adapters = (*ADAPTERS, "dora", "x_4", "x-4", "X.5", "head_only")
     extra = {"lr-5e-3": {"title": "x", "training": {"learning_rate": 5.0e-3}}}
     paths = write_results(tmp_path_factory.mktemp("crowded"), adapters=adapters, seeds=(1, 2, 3), extra_variants=extra)
@@ -249,7 +251,8 @@ def test_tables_hold_the_records_numbers(report: Report, figures: dict[str, Figu
     assert block.loc["ffn.lin1"].to_dict() == {"ia3": True, "lora_1": False, "lora_2": True, "lora_3": False}
     published = figures["published-lora-1"].table
     assert published["published_loss"].iloc[0] == 0.703758
-    assert list(figures["epochs"].table["best_epoch"])[-1] == 3.0
+    epochs = figures["epochs"].table
+    assert list(epochs[epochs["adapter"] == "lora_3"]["best_epoch"]) == [3.0]
 
 
 def test_a_curve_is_told_as_it_went(report: Report) -> None:
@@ -283,16 +286,31 @@ def test_training_loss_stands_above_validation_loss_on_shared_axes(report: Repor
     assert len({panel.get_ylim() for panel in upper}) == len({panel.get_ylim() for panel in lower}) == 1
     assert upper[0].get_ylim() != lower[0].get_ylim()
     assert upper[2].get_title(loc="left") == "Learning rate 1e-3"
-    losses = [epoch.train_loss for epoch in report.run("ia3/lr-1e-3/seed-224").record.epochs]  # type: ignore[union-attr]
-    assert any(list(line.get_ydata()) == losses for line in upper[2].get_lines())
+    record = report.run("ia3/lr-1e-3/seed-224").record
+    assert record is not None
+    losses = [epoch.train_loss for epoch in record.epochs]
+    drawn = [np.asarray(line.get_ydata(), dtype=float) for line in upper[2].get_lines()]
+    assert any(np.array_equal(line, np.asarray(losses, dtype=float)) for line in drawn)
 
 
 def test_four_rates_stand_in_two_rows_of_pairs(crowded: Report) -> None:
     """More rates than fit beside each other make a second row of pairs, of the same scale."""
-    canvas = paint(next(drawing for drawing in plan_figures(crowded) if drawing.id == "learning-rate"), "zh")
+    with mpl.rc_context(settings_of("learning-rate")):
+        canvas = paint(next(drawing for drawing in plan_figures(crowded) if drawing.id == "learning-rate"), "zh")
     assert len(canvas.axes) == 8
     rates = [panel.get_title(loc="left") for panel in canvas.axes if panel.get_title(loc="left")]
     assert rates == ["學習率 2e-5", "學習率 2e-4", "學習率 1e-3", "學習率 5e-3"]
+    numbered = [panel.xaxis.get_tick_params()["labelbottom"] for panel in canvas.axes]
+    assert numbered == [False] * 6 + [True] * 2  # Matplotlib lists panels row by row
+
+
+def test_five_rates_leave_no_empty_panels() -> None:
+    """Three beside each other and two below: the column that ends early has its epochs there."""
+    canvas = Canvas()
+    pairs = _paired_grid(canvas, 5, _columns(5), "en")
+    assert len(pairs) == 5 and len(canvas.axes) == 10
+    numbered = [pair[1].xaxis.get_tick_params()["labelbottom"] for pair in pairs]
+    assert numbered == [False, False, True, True, True]
 
 
 def test_the_baseline_is_grey_and_last(report: Report) -> None:
@@ -333,9 +351,8 @@ def test_what_was_learnt_is_drawn_by_kind_and_layer(report: Report, figures: dic
 
 def test_what_was_learnt_where_little_is_known(tmp_path: Path) -> None:
     """Records that do not say it, or learned nothing, are not drawn; of some that do, only these are."""
-    runs = [
-        f"{name}/{variant}/seed-224" for name in ("lora_1", "ia3") for variant in ("submitted", "lr-2e-4", "lr-1e-3")
-    ]
+    variants = ("submitted", "lr-2e-4", "lr-1e-3")
+    runs = [f"{name}/{variant}/seed-224" for name in ("lora_1", "ia3") for variant in variants]
     silent: dict[str, Any] = {run: {"learned": None} for run in runs}
     report = read_report(write_results(tmp_path, adapters=("lora_1", "ia3", "head_only"), changes=silent))
     assert plan_learned(report).reason == "not_measured"
@@ -390,10 +407,8 @@ def test_a_study_of_no_run_at_all(tmp_path: Path) -> None:
     """No planned run is a reason of its own."""
     paths = write_results(tmp_path / "p", adapters=("ia3",), variants={"submitted": {"title": "x", "adapters": []}})
     figures = draw_figures(read_report(paths), tmp_path / "figures", languages=["en"])
-    drawn = {id: figure.reason for id, figure in figures.items() if id != "block"}
-    assert {drawn[id] for id in ("headline", "epochs", "costs", "test-accuracy", "confusion-ia3", "learned")} == {
-        "no_runs"
-    }
+    ids = ("headline", "epochs", "costs", "test-accuracy", "confusion-ia3", "learned")
+    assert {figures[id].reason for id in ids} == {"no_runs"}
 
 
 def test_what_was_never_evaluated_is_still_shown_where_it_can_be(tmp_path: Path) -> None:

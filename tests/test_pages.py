@@ -62,9 +62,9 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> MadePages:
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> MadePages:
-    """Two adapters with three seeds on the homework's own source."""
+    """Two adapters and the baseline with three seeds on the homework's own source."""
     root = tmp_path_factory.mktemp("hub")
-    return make_study_pages(root, source="hub", seeds=(1, 2, 3), adapters=("lora_1", "ia3"))
+    return make_study_pages(root, source="hub", seeds=(1, 2, 3), adapters=("lora_1", "ia3", "head_only"))
 
 
 STUDIES = ("study", "faults", "hub")
@@ -251,6 +251,19 @@ def test_every_page_links_to_the_other_language(made: MadePages) -> None:
             assert {"zh-TW": zh.path.resolve(), "en": en.path.resolve()} == found
 
 
+def test_no_page_starts_an_engine(made: MadePages) -> None:
+    """Every page and document says itself that its code is not to be run: a line in a longer fence would start one."""
+    documents = [made.page(f"pdf/report-{language}") for language in LANGUAGES]
+    assert {page.front_matter["engine"] for page in [*made.pages, *documents]} == {"markdown"}
+
+
+def test_the_footer_leads_to_both_pdfs(study: MadePages) -> None:
+    """From every page of the site one click leads to the whole report, in either language."""
+    footer = yaml.safe_load((study.paths.report / "_navigation.yml").read_text("utf-8"))["website"]["page-footer"]
+    assert re.findall(r"\((/report-\w+\.pdf)\)", footer["left"]) == ["/report-zh.pdf"]
+    assert re.findall(r"\((/report-\w+\.pdf)\)", footer["right"]) == ["/report-en.pdf"]
+
+
 def test_menus_name_every_page(made: MadePages) -> None:
     """Each language has a sidebar with all its pages, and pages name the sidebar of their language."""
     navigation = yaml.safe_load((made.paths.report / "_navigation.yml").read_text("utf-8"))["website"]
@@ -265,7 +278,8 @@ def test_the_combined_documents_hold_every_chapter(study: MadePages) -> None:
     """The document for the PDF has each page but the notebooks as a chapter, and no link that needs the site."""
     for language in LANGUAGES:
         document = study.page(f"pdf/report-{language}")
-        titles = [document.text_of(node["c"][2]) for node in document.elements("Header") if node["c"][0] == 1]
+        headings = [document.text_of(node["c"][2]) for node in document.elements("Header") if node["c"][0] == 1]
+        titles = [heading.replace("\u2060", "") for heading in headings]  # guarded from Typst's marks
         pages = [study.page(f"{language}/{stem}") for stem in stems(study, language) if "notebooks" not in stem]
         assert Counter(titles) == Counter(page.text_of(page.tree["meta"]["title"]) for page in pages)
         assert {"lang": {"zh": "zh-TW", "en": "en"}[language], "toc": True}.items() <= document.front_matter.items()
@@ -349,7 +363,10 @@ def test_hostile_titles_show_as_typed(tmp_path: Path) -> None:
         assert not [link for link in page.elements("Link") if "javascript" in str(link["c"][2])]
         assert not [math for math in page.elements("Math") if math["c"][1] == "y"]
     page = pages.page("zh/adapters/ia3")
-    assert title == page.text_of(page.tree["meta"]["title"])
+    shown = page.text_of(page.tree["meta"]["title"])
+    assert title == shown.replace("\u2060", "")
+    assert "{{" not in shown
+    assert "}}" not in shown
     assert title in page.text_of(page.tree["blocks"])
 
 
@@ -421,7 +438,10 @@ def test_every_explanation_has_its_figure_and_its_sentence(study: MadePages) -> 
         for factor in ("learning-rate", "batch-size", "eval-strategy", "epochs"):
             section = next(part for part in sections if f"{{#sec-method-{factor}}}" in part)
             assert f"{{#fig-method-{factor}" in section
-            assert ".n data-from=" in section.split("![")[0]
+            how, here, rule = section.split("\n### ")[1:]
+            assert f"{{#sec-method-{factor}-how}}" in how
+            assert ".n data-from=" in here
+            assert f"{{#sec-method-{factor}-rule}}" in rule
 
 
 def test_a_new_adapter_is_on_every_page(tmp_path: Path) -> None:

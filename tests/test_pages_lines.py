@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapterbook.pages.lines import join_lines, squeeze_blank_lines
+from adapterbook.pages.lines import close_gaps, join_lines, mark_edges, squeeze_blank_lines
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,21 @@ def test_wrapped_lines_are_joined_where_they_are_prose(source: str, expected: st
 def test_blank_lines_are_squeezed_but_not_in_code() -> None:
     """Several blank lines become one and trailing spaces go, outside of code."""
     assert squeeze_blank_lines("a  \n\n\n\nb\n```\nc \n\n\nd\n```\n\n\ne") == "a\n\nb\n```\nc \n\n\nd\n```\n\ne"
+
+
+@pytest.mark.parametrize(
+    ("template", "latin", "chinese"),
+    [
+        ("比 {} 好", "比 IA³ 好", "比基準好"),
+        ("{} 好", "IA³ 好", "基準好"),
+        ("比 {}", "比 IA³", "比基準"),
+        ("比 [{}](a/b.qmd) 好", "比 [IA³](a/b.qmd) 好", "比[基準](a/b.qmd)好"),
+        ("a {} b", "a IA³ b", "a 基準 b"),
+        ("| {} |", "| IA³ |", "| 基準 |"),
+    ],
+)
+def test_a_name_has_spaces_only_where_it_is_latin(template: str, latin: str, chinese: str) -> None:
+    """One sentence fits Latin and Chinese names: the spaces around a Chinese one go, its own stay."""
+    assert latin == close_gaps(template.format(mark_edges("IA³")))
+    assert chinese == close_gaps(template.format(mark_edges("基準")))
+    assert close_gaps(mark_edges("甲 \ue000乙 丙")) == "甲 乙 丙"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -42,14 +43,22 @@ def test_adapters_with_like_names_have_pages_of_their_own(made: MadePages) -> No
     assert "fig-adapters-a-b-curves-a-b{" not in made.page("en/adapters/a.b-2").text
 
 
-def test_a_method_without_a_page_of_its_own_has_its_adapters_page(tmp_path: Path) -> None:
-    """Any PEFT method is reported; only LoRA and IA³ have a page on how they work."""
+def test_a_method_that_nobody_wrote_about_has_a_general_page(tmp_path: Path) -> None:
+    """Any PEFT method is reported: one without a text of its own has a page that says what its runs tell."""
     paths = write_results(tmp_path, adapters=("lora_1", "lokr"), variants=ONE_VARIANT)
     file = paths.experiments / "adapters" / "lokr.yaml"
     file.write_text(file.read_text("utf-8").replace("peft_type: LORA", "peft_type: LOKR"), "utf-8")
-    stems = {page.stem for page in make_outline(analyse_project(paths), WORDING)}
-    assert {"mechanism-lora", "adapters/lokr"} <= stems
-    assert "mechanism-lokr" not in stems
+    shutil.copytree(PROJECT.templates, paths.templates)
+    report = analyse_project(paths)
+    outline = {page.stem: page for page in make_outline(report, WORDING)}
+    assert {"mechanism-lora", "mechanism-lokr", "adapters/lokr"} <= set(outline)
+    assert BilingualText(zh="LOKR 方法", en="The method LOKR") == outline["mechanism-lokr"].title
+    figures = plan_without_drawing(report, paths)
+    pages = MadePages(report, figures, paths, make_pages(report, figures, paths))
+    for language, words in (("zh", "在 PEFT 裡叫做 LOKR"), ("en", "PEFT knows this method as LOKR")):
+        page = pages.page(f"{language}/mechanism-lokr")
+        assert words in page.text_of(page.tree["blocks"])
+        assert "LoRA 1" not in page.text_of([node for node in page.elements("Table") if "params" in str(node["c"][0])])
 
 
 def test_leftovers_of_a_killed_run_are_cleared(made: MadePages) -> None:
@@ -151,7 +160,8 @@ def test_a_glossary_without_a_language_is_refused(tmp_path: Path) -> None:
 def test_what_was_learned_and_what_evaluation_cost_are_the_records(tmp_path: Path) -> None:
     """Layers' updates stand on the adapter's page, IA³'s with its vectors, and the cost of evaluating in the method."""
     layers = [
-        {"module": f"layer.{i}.q_lin", "update_norm": 0.5 + i, "weight_norm": 20.25 + i, "scale_deviation": scale}
+        {"module": f"layer.{i}.q_lin", "in_features": 384, "out_features": 384,
+         "update_norm": 0.5 + i, "weight_norm": 20.25 + i, "scale_deviation": scale}
         for i, scale in ((0, 0.0123), (1, None))
     ]
     plain = [layer | {"scale_deviation": None} for layer in layers]
@@ -170,6 +180,13 @@ def test_what_was_learned_and_what_evaluation_cost_are_the_records(tmp_path: Pat
         assert "learned.1.scale_deviation" not in fields
     method = {number.attributes.get("data-field"): number.text for number in pages.page("en/method").numbers}
     assert method["evaluation_time_s"] == "3.2\u00a0s"
+    for language, sentence in (
+        ("zh", "IA³（as submitted）：更新量的範數平均是原權重的 4.8%，最大的是第 1 層的 q_lin（7.1%），最小的是第 0 層的 q_lin（2.5%）。"),
+        ("en", "on average an update has 4.8% of its weight’s norm, most in q_lin of layer 1 (7.1%), "
+               "least in q_lin of layer 0 (2.5%)."),
+    ):
+        page = pages.page(f"{language}/mechanism-ia3")
+        assert sentence in page.text_of(page.tree["blocks"])
 
 
 def test_a_baseline_without_a_trained_adapter_is_called_one(tmp_path: Path) -> None:
@@ -180,4 +197,11 @@ def test_a_baseline_without_a_trained_adapter_is_called_one(tmp_path: Path) -> N
     assert "freeze_adapter" not in pages.page("en/adapters/ia3").text
     assert "head-only" not in pages.page("en/mechanism-ia3").text
     assert "head_only.qmd" not in pages.page("en/mechanism-ia3").text
-    assert "Head only" in pages.page("en/index").text
+    for language, word in (("zh", "只訓練分類頭"), ("en", "Head only")):
+        overview = pages.page(f"{language}/index")
+        row = next(line for line in overview.text.splitlines() if line.startswith("| [") and word in line)
+        assert "| – |" in row, "the baseline has no method"
+        comparison = pages.page(f"{language}/comparison")
+        said = {"zh": "不是轉接器，而是基準", "en": "is no adapter but a baseline"}[language]
+        for shown in (overview, comparison, pages.page(f"{language}/adapters/head_only")):
+            assert said in shown.text_of(shown.tree["blocks"])

@@ -111,6 +111,51 @@ def test_every_character_of_the_document_is_in_the_fonts() -> None:
     assert missing == set()
 
 
+# A word in a cell, and what Typst would make of it: a heading, lists, an ellipsis, a dash, a soft hyphen, a minus.
+TRAPS = ("= a", "+ a", "- a", "/ a: b", "1. a", "wait...what", "no--really", "soft-?hyphen", "-5")
+TABLES = """\
+---
+title: Tables
+lang: en
+---
+
+| without | caption |
+|---|---|
+| x | 1 |
+
+| with | one |
+|---|---|
+{rows}
+
+: Numbered {{#tbl-a}}
+
+See @tbl-a, $h = l \\odot x$.
+
+:::: {{.content-visible when-format="typst"}}
+::: {{.callout-note title="Inside"}}
+The note's text.
+:::
+::::
+"""
+
+
+@needs_pdftotext
+def test_tables_count_by_their_captions_and_show_what_was_typed(tmp_path: Path) -> None:
+    """A table without caption takes no number, a cell is no markup, ⊙ is there, and so is a callout for print alone."""
+    document = tmp_path / "tables.qmd"
+    rows = "\n".join(f"| {re.sub('[^a-z0-9 ]', lambda m: f'&#{ord(m[0])};', trap)} | 1 |" for trap in TRAPS)
+    document.write_text(TABLES.format(rows=rows), "utf-8")
+    write_pdf_fonts(document.read_text("utf-8"), tmp_path.parent / "fonts")
+    EmbeddedRenderer().render_pdf(document, tmp_path / "tables.pdf")
+    answer = subprocess.run(["pdftotext", "-layout", tmp_path / "tables.pdf", "-"], capture_output=True, text=True)
+    found = re.sub(r"\s", "", answer.stdout)
+    assert [trap for trap in TRAPS if trap.replace(" ", "") + "1" not in found] == []
+    assert "Table1:Numbered" in found
+    assert "SeeTable1," in found
+    assert "⊙" in found
+    assert "InsideThenote’stext." in found.replace("'", "’")
+
+
 def test_broken_document_names_itself_and_leaves_nothing(tmp_path: Path) -> None:
     """Typst's own words are in the error; no PDF and no file of ours stays behind."""
     root = write_sample(tmp_path)

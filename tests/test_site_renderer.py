@@ -182,6 +182,15 @@ def test_projects_own_configuration_reads() -> None:
     config = yaml.safe_load((Path(__file__).parent.parent / "_quarto.yml").read_text("utf-8"))
     assert config["project"]["type"] == "website"
     assert config["format"]["html"]["html-math-method"] == "mathml"
+    # To Quarto a pattern without a slash before it matches at any depth, inside the output folder too.
+    patterns = [*config["project"]["render"], *config["project"]["resources"]]
+    assert [pattern for pattern in patterns if not pattern.startswith("/")] == []
+
+
+def test_quarto_leaves_the_checkout_clean() -> None:
+    """Quarto adds these two lines to .gitignore itself, at each full render, unless it finds exactly them."""
+    lines = (Path(__file__).parent.parent / ".gitignore").read_text("utf-8").splitlines()
+    assert {"/.quarto/", "**/*.quarto_ipynb"} <= set(lines)
 
 
 def test_metadata_comes_folder_by_folder(tmp_path: Path) -> None:

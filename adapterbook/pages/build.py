@@ -31,7 +31,7 @@ from adapterbook.pages.escape import (
     inline_code,
     python_literal,
 )
-from adapterbook.pages.lines import join_lines, squeeze_blank_lines
+from adapterbook.pages.lines import close_gaps, join_lines, mark_edges, squeeze_blank_lines
 from adapterbook.pages.notebook import notebook_body, prose_of
 from adapterbook.pages.origin import make_derived, make_number
 from adapterbook.pages.outline import PageSpec, make_outline
@@ -129,13 +129,18 @@ class _Builder:
             "literal": lambda value: inline_code(python_literal(value)),
             "quoted": _quoted,
             "text": lambda text: text.in_language(language),
-            "name": lambda adapter: short_names(self.report, language)[_id_of(adapter)],
+            "name": lambda adapter: self._name(adapter, language),
             "variant_title": lambda name: self.report.study.variants[name].title.in_language(language),
             "provenance": provenance_of,
             "date": lambda day: format_date(day, language),
             "notebook_body": lambda run: self._notebook(run, language),
         }  # fmt: skip
         return make_environment(self.paths.templates, language, names)
+
+    def _name(self, adapter: AdapterReport | str, language: Language) -> str:
+        """Return an adapter's short name; in a Chinese sentence it may need spaces around it, or none."""
+        name = short_names(self.report, language)[_id_of(adapter)]
+        return mark_edges(name) if language == "zh" else name
 
     def _tools(self, page: PageSpec, language: Language, target: Target) -> PageTools:
         names = short_names(self.report, language)
@@ -271,7 +276,7 @@ def _cover_alternates() -> str:
 
 def _finish(text: str, language: Language) -> str:
     """Return a rendered template as it is written."""
-    return squeeze_blank_lines(join_lines(text) if language == "zh" else text).strip() + "\n"
+    return squeeze_blank_lines(close_gaps(join_lines(text)) if language == "zh" else text).strip() + "\n"
 
 
 def _yaml(content: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["join_lines", "squeeze_blank_lines"]
+__all__ = ["close_gaps", "join_lines", "mark_edges", "squeeze_blank_lines"]
 
 # CJK ideographs, kana, bopomofo and full-width forms: between two of them a line break is no space.
 WIDE: Final = "\u2e80-\u303e\u3040-\u4dbf\u4e00-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff"
@@ -20,6 +20,10 @@ TIGHT: Final = re.compile(f"[{WIDE}]{{2}}|[{FULL_WIDTH_PUNCTUATION}].|.[{FULL_WI
 FENCE: Final = re.compile(r"\s*(`{3,}|~{3,}|\$\$)")
 # Lines that stand alone: headings, marks of Divs, tables, rules, footnotes and images.
 ALONE: Final = re.compile(r"\s*(#{1,6} |:::|\||[-*_]{3,}\s*$|\[\^|!\[)")
+# Marks both edges of a text that may be Chinese or Latin, in a private-use character that no font shows.
+EDGE: Final = "\ue000"
+GAP_BEFORE: Final = re.compile(rf"(?<=[{WIDE}]) (\[?){EDGE}(?=[{WIDE}])")
+GAP_AFTER: Final = re.compile(rf"(?<=[{WIDE}]){EDGE}((?:\]\([^()\s]*\))?) (?=[{WIDE}])")
 # The first line of a list item, a caption or a definition: what follows may be its continuation.
 OPENS: Final = re.compile(r"\s*([-*+] |\d+[.)] |: )")
 
@@ -44,6 +48,22 @@ def join_lines(source: str) -> str:
             joined.append(line)
             open_paragraph = not line.endswith("\\")
     return "\n".join(joined)
+
+
+def mark_edges(text: str) -> str:
+    """Return a text with its edges marked for :func:`close_gaps`."""
+    return f"{EDGE}{text.replace(EDGE, '')}{EDGE}"
+
+
+def close_gaps(source: str) -> str:
+    """Return Markdown without the spaces that a marked text, such as a name, needs only where it is Latin.
+
+    Examples
+    --------
+    >>> close_gaps(f"與 {mark_edges('基準')} 比，與 {mark_edges('IA³')} 比")
+    '與基準比，與 IA³ 比'
+    """
+    return GAP_AFTER.sub(r"\1", GAP_BEFORE.sub(r"\1", source)).replace(EDGE, "")
 
 
 def squeeze_blank_lines(source: str) -> str:

@@ -134,9 +134,7 @@ def convert_all(jobs: Sequence[Job]) -> list[str]:
             answers.update(zip(hand, answered, strict=True))
     problems = []
     for number, job in enumerate(jobs):
-        lines = [
-            line for line in answers[number]["messages"].splitlines() if line.strip() and not HARMLESS.search(line)
-        ]
+        lines = _complaints(answers[number]["messages"])
         if lines:
             problems.append("\n    ".join([f"{job.name}: pandoc could not convert it:", *lines]))
     if problems:
