@@ -345,7 +345,8 @@ def test_what_was_learnt_is_drawn_by_kind_and_layer(report: Report, figures: dic
     assert [panel.get_title(loc="left") for panel in canvas.axes] == list(dict.fromkeys(figure.table["module_kind"]))
     learned = report.adapters["ia3"].learned
     assert learned is not None
-    most = f"most in {learned.largest.kind} of layer {learned.largest.layer} ({learned.largest.relative_update:.3g})"
+    share = f"{100 * learned.largest.relative_update:.3g}%"
+    most = f"most in {learned.largest.kind} of layer {learned.largest.layer} ({share})"
     assert most in figure.alt.en and f"第 {learned.largest.layer} 層的 {learned.largest.kind}" in figure.alt.zh
 
 

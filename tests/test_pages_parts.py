@@ -160,8 +160,14 @@ def test_a_glossary_without_a_language_is_refused(tmp_path: Path) -> None:
 def test_what_was_learned_and_what_evaluation_cost_are_the_records(tmp_path: Path) -> None:
     """Layers' updates stand on the adapter's page, IA³'s with its vectors, and the cost of evaluating in the method."""
     layers = [
-        {"module": f"layer.{i}.q_lin", "in_features": 384, "out_features": 384,
-         "update_norm": 0.5 + i, "weight_norm": 20.25 + i, "scale_deviation": scale}
+        {
+            "module": f"layer.{i}.q_lin",
+            "in_features": 384,
+            "out_features": 384,
+            "update_norm": 0.5 + i,
+            "weight_norm": 20.25 + i,
+            "scale_deviation": scale,
+        }
         for i, scale in ((0, 0.0123), (1, None))
     ]
     plain = [layer | {"scale_deviation": None} for layer in layers]
@@ -181,9 +187,12 @@ def test_what_was_learned_and_what_evaluation_cost_are_the_records(tmp_path: Pat
     method = {number.attributes.get("data-field"): number.text for number in pages.page("en/method").numbers}
     assert method["evaluation_time_s"] == "3.2\u00a0s"
     for language, sentence in (
-        ("zh", "IA³（as submitted）：更新量的範數平均是原權重的 4.8%，最大的是第 1 層的 q_lin（7.1%），最小的是第 0 層的 q_lin（2.5%）。"),
-        ("en", "on average an update has 4.8% of its weight’s norm, most in q_lin of layer 1 (7.1%), "
-               "least in q_lin of layer 0 (2.5%)."),
+        ("zh", "平均是原權重的 4.8%，最大的是第 1 層的 q_lin（7.1%），最小的是第 0 層的 q_lin（2.5%）。"),
+        (
+            "en",
+            "on average an update has 4.8% of its weight’s norm, most in q_lin of layer 1 (7.1%), "
+            "least in q_lin of layer 0 (2.5%).",
+        ),
     ):
         page = pages.page(f"{language}/mechanism-ia3")
         assert sentence in page.text_of(page.tree["blocks"])

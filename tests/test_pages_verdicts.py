@@ -62,7 +62,7 @@ def test_one_seed_gives_an_answer_with_its_interval_and_its_doubt(
         assert INTERVAL[language].search(shown)
         assert re.search(r"p (< 0\.001|= \d\.\d{3})", shown)
         assert counted in shown
-        unknown = {"zh": "換一顆種子準確率會變動多少，目前無從得知。", "en": "would move with another seed is not known."}
+        unknown = {"zh": "換一顆種子準確率會變動多少，目前無從得知", "en": "would move with another seed is not known"}
         assert unknown[language] in text_of(made.page(f"{language}/index"))
 
 
@@ -154,7 +154,7 @@ def test_both_languages_give_the_same_verdicts(tmp_path: Path) -> None:
     verdicts = {}
     for language in LANGUAGES:
         lines = made.page(f"{language}/comparison").text.splitlines()
-        cells = [line.rstrip("| ").rpartition("| ")[2] for line in lines if "data-from=\"Verdict.p_holm\"" in line]
+        cells = [line.rstrip("| ").rpartition("| ")[2] for line in lines if 'data-from="Verdict.p_holm"' in line]
         verdicts[language] = [words[language][cell] for cell in cells if cell in words[language]]
     assert verdicts["zh"] == verdicts["en"]
     assert set(verdicts["zh"]) == {1, 0, -1}

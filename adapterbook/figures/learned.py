@@ -95,7 +95,7 @@ def _describe(report: Report, learned: Learned, language: Language) -> str:
     name = short_names(report, language)[learned.adapter]
     rate = format_number(report.study.training_of(learned.variant).learning_rate, "rate", language)
     mean, most, least = (
-        format_number(value, "norm", language)
+        f"{format_number(100 * value, 'norm', language)}%"  # three digits, also where the share is tiny
         for value in (
             learned.mean_relative_update,
             learned.largest.relative_update,

@@ -43,6 +43,8 @@ __all__ = ["LANGUAGES", "make_pages"]
 
 LANGUAGES: Final[tuple[Language, ...]] = ("zh", "en")
 LANGUAGE_TAGS: Final[Mapping[Language, str]] = {"zh": "zh-TW", "en": "en"}
+# Quarto would set an ASCII colon after the number of a Chinese caption.
+CAPTIONS: Final[Mapping[Language, Mapping[str, Any]]] = {"zh": {"crossref": {"title-delim": "："}}, "en": {}}
 LANGUAGE_NAMES: Final[Mapping[Language, str]] = {"zh": "中文", "en": "English"}
 # Without it a page that shows a line ```{python} in a longer fence would start Jupyter.
 ENGINE: Final = {"engine": "markdown"}
@@ -101,7 +103,7 @@ class _Builder:
             for page in self.outline:
                 texts[page_path(self.paths, language, page.stem)] = self._page(page, language)
             texts[self.paths.report / language / "_metadata.yml"] = _yaml(
-                {"lang": LANGUAGE_TAGS[language], "sidebar": language}
+                {"lang": LANGUAGE_TAGS[language], "sidebar": language, **CAPTIONS[language]}
             )
             texts[self.paths.report / "pdf" / f"report-{language}.qmd"] = self._document(language)
         texts[self.paths.report / "pdf" / "_quarto.yml"] = _yaml({"project": {"type": "default"}})

@@ -21,8 +21,8 @@ __all__ = [
     "escape_attribute",
     "escape_metadata",
     "escape_text",
-    "guard_from_typst",
     "front_matter",
+    "guard_from_typst",
     "html_entities",
     "inline_code",
     "python_block",
@@ -34,6 +34,10 @@ WHITE_SPACE: Final = re.compile(r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029 ]+")
 PUNCTUATION: Final = re.compile(r"[!-/:-@\[-`{-~]")
 # In a quoted attribute these are letters like any other; entities would only make the page harder to read.
 UNSAFE_IN_ATTRIBUTE: Final = re.compile(r"[!\"#$&'*<>?@\[\\\]^`{|}~]")
+# Marks of any kind, what may open a list or a table, typography (``...``, ``--``), bare addresses and ``:emoji:``.
+ACTIVE_IN_METADATA: Final = re.compile(
+    r"""[!"#$&'*<>?@\[\\\]^_`{|}~]|^[!-/:-@\[-`{-~]|[.)](?=\s|$)|-(?=-)|(?<=-)-|\.(?=\.)|(?<=\.)\.|:(?!\s)"""
+)
 REPLACEMENT: Final = "\ufffd"
 WORD_JOINER: Final = "\u2060"
 TWO_BRACES: Final = re.compile(r"\{(?=\{)|\}(?=\})")
@@ -77,9 +81,11 @@ def escape_attribute(text: str) -> Markup:
 def escape_metadata(text: str) -> Markup:
     """Return a text for front matter that pandoc reads as Markdown, such as ``title``.
 
-    Quarto runs shortcodes there after it has decoded the entities, as it does in attributes.
+    Quarto runs shortcodes there after it has decoded the entities, as it does in attributes. It also reads the title
+    aloud as it is written here (in the ``aria-label`` of links to neighbouring pages), so only what could act becomes
+    an entity.
     """
-    return _escape(_part_braces(text), PUNCTUATION)
+    return _escape(_part_braces(text), ACTIVE_IN_METADATA)
 
 
 def guard_from_typst(source: str) -> str:

@@ -21,7 +21,7 @@ __all__ = ["make_table", "visible_width"]
 ATTRIBUTES: Final = re.compile(r"(?<=[\])`])\{[^{}]*\}")
 LINK_TARGET: Final = re.compile(r"(?<=\])\([^()]*\)")
 MARKS: Final = re.compile(r"[\[\]`*]")
-ESCAPED_BRACE: Final = "&#123;"
+ESCAPED_BRACE, CLOSING_BRACE, WORD_JOINER = "&#123;", "&#125;", "&#8288;"
 MIN_WIDTH, MAX_WIDTH = 4, 44
 RULES: Final = {"l": (":", ""), "r": ("", ":"), "c": (":", ":")}
 
@@ -64,6 +64,8 @@ def make_table(
     lines.insert(1, "|" + "|".join(rule) + "|")
     text = "\n".join(lines)
     shown = _cell(caption)
+    if shown.endswith(CLOSING_BRACE):
+        shown += WORD_JOINER  # else Quarto takes what stands in the braces for the caption's attributes
     if id and ESCAPED_BRACE in shown:
         text = f"::: {{#{id}}}\n{text}\n\n{shown}\n:::"
     elif caption or id:
