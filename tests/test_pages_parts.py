@@ -61,6 +61,13 @@ def test_a_method_that_nobody_wrote_about_has_a_general_page(tmp_path: Path) -> 
         assert "LoRA 1" not in page.text_of([node for node in page.elements("Table") if "params" in str(node["c"][0])])
 
 
+def test_lora_is_explained_before_ia3(tmp_path: Path) -> None:
+    """The page on IA³ sets it against LoRA, so it comes second, whatever the order of the files."""
+    report = analyse_project(write_results(tmp_path, adapters=("ia3", "lora_1"), variants=ONE_VARIANT))
+    stems = [page.stem for page in make_outline(report, WORDING) if page.stem.startswith("mechanism")]
+    assert stems == ["mechanism-lora", "mechanism-ia3"]
+
+
 def test_leftovers_of_a_killed_run_are_cleared(made: MadePages) -> None:
     """What a killed run left behind is removed by the next, and nothing is left by that one."""
     leftover = made.paths.report / ".pages-killed"

@@ -84,7 +84,8 @@ def make_outline(report: Report, wording: Wording) -> list[PageSpec]:
 
     pages = [page("index", "overview", "overview"), page("method", "method", "method", section="how")]
     trained = [adapter for adapter in report.adapters.values() if adapter.config.train_adapter]
-    for method in dict.fromkeys(adapter.config.peft_type for adapter in trained):
+    methods = dict.fromkeys(adapter.config.peft_type for adapter in trained)
+    for method in sorted(methods, key=lambda name: (name not in METHODS_WITH_A_PAGE, name == "IA3")):  # IA³ after LoRA
         adapters = [adapter for adapter in trained if adapter.config.peft_type == method]
         if method in METHODS_WITH_A_PAGE:
             name = METHODS_WITH_A_PAGE[method]
