@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fontTools.ttLib import TTFont
 
 from adapterbook.errors import RenderError
 from adapterbook.fonts import MATH, PLOT, TEXT, FontPlace, find_font, use_cjk_font
+from adapterbook.site.font_files import write_math_font
 
 
 def test_variable_goes_before_package(tmp_path: Path) -> None:
@@ -57,3 +59,12 @@ def test_without_a_font_matplotlib_warns(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("adapterbook.fonts.find_font", lambda place: None)
     with pytest.warns(UserWarning, match="noto-cjk-sans-otc"):
         assert use_cjk_font() == "DejaVu Sans"
+
+
+def test_the_math_font_holds_the_root_sign_that_no_text_names(tmp_path: Path) -> None:
+    """MathML draws the root of ``<msqrt>`` itself: where the font lacks it, σ/√B reads σ/B."""
+    assert write_math_font("σB", tmp_path / "math.woff2")
+    with TTFont(tmp_path / "math.woff2") as font:
+        assert ord("√") in font.getBestCmap()
+        variants = font["MATH"].table.MathVariants.VertGlyphCoverage.glyphs
+        assert font.getBestCmap()[ord("√")] in variants

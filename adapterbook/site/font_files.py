@@ -34,6 +34,8 @@ SOURCES_OF_WORDS: Final = (HERE / "typst" / "typst-template.typ", HERE / "embedd
 ALWAYS: Final = "".join(map(chr, range(0x20, 0x7F))) + "–—‘’“”…·「」『』《》〈〉（）：；，。、！？％＋－＝"
 # Letters as mathematics sets them: pandoc writes x, the browser shows 𝑥.
 MATH_LETTERS: Final = [*range(0x20, 0x7F), *range(0x391, 0x3CA), *range(0x1D434, 0x1D468), *range(0x1D6FC, 0x1D714)]
+# What MathML draws without naming it in the text: the root of <msqrt>. Without it σ/√B reads σ/B.
+MATH_SIGNS: Final = [ord("√")]
 
 
 def select_cjk(text: str) -> str:
@@ -76,7 +78,7 @@ def write_math_font(text: str, path: Path) -> bool:
     source = _find_or_warn(MATH, "formulas use the reader's own math font")
     if source is None or not text:
         return False
-    with _subset(source, [*MATH_LETTERS, *map(ord, text)], MATH_FEATURES) as font:
+    with _subset(source, [*MATH_LETTERS, *MATH_SIGNS, *map(ord, text)], MATH_FEATURES) as font:
         font.flavor = "woff2"
         font.save(path)
     return True
