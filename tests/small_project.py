@@ -27,8 +27,8 @@ STUDY = {
 def make_small_project(root: Path) -> Paths:
     """Copy the project's experiments, templates and report, and cut the study down.
 
-    Three adapters, of which one (DoRA) is dropped in as a YAML file that the real project does not have; the protocol
-    as submitted and the highest learning rate; 32 rows and two epochs.
+    Two adapters and the baseline of the real project, and one (DoRA) that is dropped in as a YAML file; the protocol as
+    submitted and the highest learning rate; 32 rows and two epochs.
     """
     shutil.copytree(PROJECT.experiments, root / "experiments", ignore=shutil.ignore_patterns("results"))
     shutil.copytree(PROJECT.templates, root / "templates")

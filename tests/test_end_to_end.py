@@ -25,7 +25,9 @@ from tests.browser import open_browser, visit
 from tests.small_project import make_small_project, run_adapterbook
 
 RUNS = {
-    f"{adapter}/{variant}/seed-224" for adapter in ("dora", "ia3", "lora_1") for variant in ("submitted", "lr-1e-3")
+    f"{adapter}/{variant}/seed-224"
+    for adapter in ("dora", "head_only", "ia3", "lora_1")
+    for variant in ("submitted", "lr-1e-3")
 }
 
 
@@ -35,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Paths:
     paths = make_small_project(tmp_path_factory.mktemp("small") / "project")
     done = run_adapterbook(paths, "all")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "6 runs completed, 0 failed" in done.stdout
+    assert "8 runs completed, 0 failed" in done.stdout
     return paths
 
 
@@ -90,6 +92,7 @@ def test_parameters_are_counted_apart(made: Paths) -> None:
         "lora_1": lora,
         "ia3": ia3,
         "dora": lora + 6 * 4 * 384,
+        "head_only": 0,
     }
     assert {record.n_head_params for record in counts.values()} == {head}
     assert all(record.n_trainable_params == (record.n_adapter_params or 0) + head for record in counts.values())
@@ -129,7 +132,7 @@ def test_a_run_again_is_the_same_bit_for_bit(copied: Paths) -> None:
     predictions = load_predictions(folder)
     shutil.rmtree(folder)
     done = run_adapterbook(copied, "train", JOBS="1")
-    assert "1 of 6 runs are to be trained" in done.stdout, done.stdout + done.stderr
+    assert "1 of 8 runs are to be trained" in done.stdout, done.stdout + done.stderr
     after = load_record(folder)
     assert before.epochs == after.epochs
     assert (before.test, before.best, before.stamps) == (after.test, after.best, after.stamps)
@@ -148,7 +151,7 @@ def test_only_what_is_left_to_do_is_done(copied: Paths) -> None:
     template.write_text(template.read_text("utf-8") + "\nOne sentence more.\n", "utf-8")
     done = run_adapterbook(copied, "all")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "All 6 runs are up to date: nothing to train." in done.stdout
+    assert "All 8 runs are up to date: nothing to train." in done.stdout
     assert records == records_now()
     assert "One sentence more." in (copied.root / "_site/report/en/index.html").read_text("utf-8")
 
@@ -175,7 +178,7 @@ def test_only_what_is_left_to_do_is_done(copied: Paths) -> None:
     ("environment", "message"),
     [
         ({"SOURCE": "hub", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"}, "SOURCE=embedded"),
-        ({"SOURCE": "nowhere.yaml"}, "SOURCE=nowhere.yaml: expected auto, hub, embedded or the path of a YAML file"),
+        ({"SOURCE": "nowhere.yaml"}, "SOURCE=nowhere.yaml: expected auto, the name of a file in experiments/sources/"),
         ({"SEEDS": "one"}, "SEEDS='one': expected whole numbers"),
         ({"JOBS": "0", "SEEDS": "7"}, "JOBS=0: expected 1 or more"),
         ({"JOBS": "many"}, "JOBS='many': expected a whole number"),
