@@ -82,7 +82,7 @@ def test_all_mistakes_of_a_file_are_named_at_once(tmp_path: Path) -> None:
     file.write_text(PATHS.study.read_text("utf-8").replace("n_train: 128", "n_train: x").replace("seeds: [224]", ""))
     with pytest.raises(ConfigError) as caught:
         load_study(file)
-    assert ["data.n_train", "seeds"] == sorted(problem.partition(":")[0] for problem in caught.value.problems)
+    assert sorted(problem.partition(":")[0] for problem in caught.value.problems) == ["data.n_train", "seeds"]
 
 
 def test_an_adapter_keeps_its_settings_verbatim(tmp_path: Path) -> None:
