@@ -139,7 +139,8 @@ def save_run(
     metrics, state = prediction.metrics or {}, trainer.state
     counts = count_parameters(model)
     summary = next(entry for entry in reversed(state.log_history) if "train_runtime" in entry)
-    run = prepared.run
+    run, curve = prepared.run, epoch_results(state.log_history)
+    epochs = tuple(row for row in curve if row.epoch.is_integer())
     record = Record(
         status="completed",
         adapter=describe_adapter(run, make_peft_config(run.adapter)),
@@ -154,7 +155,8 @@ def save_run(
         started_at=prepared.started_at,
         finished_at=datetime.now(UTC),
         splits=Splits(**{name: _split_info(rows) for name, rows in splits.items()}),
-        epochs=epoch_results(state.log_history),
+        epochs=epochs,
+        evaluations=() if epochs == curve else curve,
         best=_best_checkpoint(trainer, run.training),
         test=TestResult(
             n=len(table), accuracy=metrics["test_accuracy"], f1=metrics["test_f1"], loss=metrics["test_loss"]

@@ -97,10 +97,12 @@ class Splits(RecordPart):
 
 
 class EpochResult(RecordPart):
-    """One epoch of training, or one evaluation within it."""
+    """One moment of training: the end of an epoch, or an evaluation within one."""
 
     epoch: NonNegativeFloat = Field(description="Epochs of training so far; whole at the end of an epoch")
-    train_loss: float | None = Field(description="Mean training loss (cross-entropy, nat) over the epoch's steps")
+    train_loss: float | None = Field(
+        description="Mean training loss (cross-entropy, nat) over the epoch's steps; null within an epoch"
+    )
     validation_loss: float | None = Field(description="Cross-entropy on validation, nat; null where not evaluated")
     validation_accuracy: Proportion | None = Field(description="Share of validation rows predicted right")
     learning_rate: float | None = Field(description="Learning rate of the epoch's last step")
@@ -191,7 +193,10 @@ class Record(RecordPart):
     error: Failure | None = Field(default=None, description="null for a completed run")
 
     splits: Splits | None = None
-    epochs: tuple[EpochResult, ...] = ()
+    epochs: tuple[EpochResult, ...] = Field(default=(), description="One row an epoch, at its end")
+    evaluations: tuple[EpochResult, ...] = Field(
+        default=(), description="Every evaluation and every end of an epoch, where some lie within epochs; else empty"
+    )
     best: BestCheckpoint | None = None
     test: TestResult | None = None
     n_trainable_params: NonNegativeInt | None = None
@@ -224,6 +229,11 @@ class Record(RecordPart):
         elif self.error is None:
             raise ValueError("status is failed, but error is null")
         return self
+
+    @property
+    def curve(self) -> tuple[EpochResult, ...]:
+        """Every moment that was measured: `evaluations`, or the epochs where there are no others."""
+        return self.evaluations or self.epochs
 
     @property
     def run_id(self) -> str:

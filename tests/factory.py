@@ -191,7 +191,8 @@ def make_record(
             "validation": {"n": study.data.n_validation, "n_positive": study.data.n_validation // 2 + 2},
             "test": {"n": len(predictions), "n_positive": int(predictions["label"].sum())},
         },
-        "epochs": epochs,
+        "epochs": [epoch for epoch in epochs if epoch["epoch"].is_integer()],
+        "evaluations": [] if all(epoch["epoch"].is_integer() for epoch in epochs) else epochs,
         "best": {
             "epoch": best["epoch"],
             "metric": "loss",

@@ -148,8 +148,8 @@ def _make_group(adapter: str, variant: str, runs: Sequence[RunReport]) -> Group:
 
 def _average_curve(records: Sequence[Record]) -> Curve:
     """Return the mean curve of several seeds, at every moment that any of them has."""
-    moments = sorted({point.epoch for record in records for point in record.epochs})
-    at = [{point.epoch: point for point in record.epochs} for record in records]
+    moments = sorted({point.epoch for record in records for point in record.curve})
+    at = [{point.epoch: point for point in record.curve} for record in records]
 
     def spread(epoch: float, quantity: str) -> Spread | None:
         values = [getattr(points[epoch], quantity) for points in at if epoch in points]

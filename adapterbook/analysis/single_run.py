@@ -46,7 +46,7 @@ def describe_run(status: RunStatus, folder: Path) -> RunReport:
         predictions=predictions,
         confusion=confusion,
         examples=None if predictions is None else select_examples(predictions),
-        overfitting=None if record is None or status.state != "completed" else compute_overfitting(record.epochs),
+        overfitting=None if record is None or status.state != "completed" else compute_overfitting(record.curve),
         test_interval=None
         if record is None or record.test is None
         else wilson_interval(round(record.test.accuracy * record.test.n), record.test.n),
@@ -138,7 +138,7 @@ def _validation(record: Record) -> tuple[float | None, Interval | None]:
     """Return the validation accuracy, with its interval, at the checkpoint that was kept."""
     if record.best is None or record.splits is None:
         return None, None
-    kept = [point for point in record.epochs if point.epoch == record.best.epoch]
+    kept = [point for point in record.curve if point.epoch == record.best.epoch]
     accuracy = kept[0].validation_accuracy if kept else None
     if accuracy is None:
         return None, None
