@@ -130,7 +130,8 @@ def check_parameters(paths: Paths) -> None:
     RunError
         Naming those that it lacks, in the cell that is tagged ``parameters``.
     """
-    missing = [name for name in PARAMETERS if name not in papermill.inspect_notebook(paths.notebook)]
+    taken = papermill.inspect_notebook(paths.notebook)
+    missing = [name for name in PARAMETERS if name not in taken]
     if missing:
         raise RunError(f"{paths.shown(paths.notebook)}: the cell tagged 'parameters' lacks {', '.join(missing)}.")
 

@@ -51,6 +51,9 @@ from adapterbook.training import PreparedRun, current_device, epoch_results, log
 
 __all__ = ["make_predictions", "preflight", "save_run"]
 
+# What PEFT raises where a method has nothing to merge, such as prompt learning, or refuses to.
+UNMERGEABLE = (NotImplementedError, AttributeError, TypeError, ValueError)
+
 
 def preflight(runs: Sequence[Run], paths: Paths, source: ResolvedSource) -> dict[str, Record]:
     """Check everything that can be checked before the first run starts, and return each run's failed record.
@@ -220,12 +223,7 @@ def measure_updates(model: PeftModel) -> tuple[ModuleUpdate, ...] | None:
     before = {name: weight.detach().clone() for name, (_, weight) in layers.items()}
     try:
         cast(BaseTuner, model.base_model).merge_adapter()
-    except (
-        NotImplementedError,
-        AttributeError,
-        TypeError,
-        ValueError,
-    ):  # prompt learning, and whatever PEFT says no to
+    except UNMERGEABLE:
         return None
     return tuple(
         ModuleUpdate(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator
 from typing import Any
 
 import pypandoc
@@ -27,6 +26,7 @@ from adapterbook.pages.escape import (
 )
 from adapterbook.pages.tables import make_table, visible_width
 from tests.factory import HOSTILE_TEXTS
+from tests.report_pages import each_node, parse_markdown
 
 MORE_TEXTS = (
     "Mr. Smith e.g. x", "1. a", "(@) a", "A) x", "i. x", "http://example.org me@x.org", "    four", "Term\n: def",
@@ -37,36 +37,18 @@ MORE_TEXTS = (
 TEXTS = (*(text for text in HOSTILE_TEXTS if "\u202e" not in text), *MORE_TEXTS)
 
 
-def parse(markdown: str) -> Any:
-    """Return pandoc's tree of a text."""
-    pandoc = pypandoc.get_pandoc_path()
-    answer = subprocess.run([pandoc, "--from=markdown", "--to=json"], input=markdown, capture_output=True, text=True,
-                            check=True)  # fmt: skip
-    return json.loads(answer.stdout)
-
-
-def nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """Yield every element of pandoc's tree."""
-    if isinstance(tree, list):
-        for item in tree:
-            yield from nodes(item)
-    elif isinstance(tree, dict):
-        if "t" in tree:
-            yield tree
-        for item in tree.values():
-            yield from nodes(item)
-
-
 def text_of(tree: Any) -> str:
     """Return the text of a piece of pandoc's tree."""
     return "".join(
-        node["c"] if node["t"] == "Str" else " " for node in nodes(tree) if node["t"] in ("Str", "Space", "SoftBreak")
+        node["c"] if node["t"] == "Str" else " "
+        for node in each_node(tree)
+        if node["t"] in ("Str", "Space", "SoftBreak")
     )
 
 
 def kinds_of(tree: Any) -> set[str]:
     """Return the names of the elements in a piece of pandoc's tree."""
-    return {node["t"] for node in nodes(tree)}
+    return {node["t"] for node in each_node(tree)}
 
 
 def as_shown(text: str) -> str:
@@ -77,7 +59,7 @@ def as_shown(text: str) -> str:
 @pytest.mark.parametrize("text", TEXTS)
 def test_prose_shows_a_text_as_typed(text: str) -> None:
     """In a paragraph a text is letters and spaces and nothing else."""
-    tree = parse(str(escape_text(text)))["blocks"]
+    tree = parse_markdown(str(escape_text(text)))["blocks"]
     assert as_shown(text) == text_of(tree)
     assert kinds_of(tree) <= {"Para", "Str", "Space"}
 
@@ -86,7 +68,7 @@ def test_prose_shows_a_text_as_typed(text: str) -> None:
 def test_table_cells_headings_and_captions_show_a_text_as_typed(text: str) -> None:
     """In a table a text stays in its cell: two rows and two columns remain two rows and two columns."""
     table = make_table(["a", text], [[text, "b"], ["c", text]], align="lr", caption=text, id="tbl-x")
-    tree = parse(str(table))["blocks"]
+    tree = parse_markdown(str(table))["blocks"]
     assert len(tree) == 1
     assert [tree[0]["t"]] == ["Div" if "{" in text else "Table"]  # Quarto cuts other captions at a brace
     assert '"tbl-x"' in json.dumps(tree[0]["c"][0])
@@ -100,7 +82,7 @@ def test_titles_links_and_headings_show_a_text_as_typed(text: str) -> None:
     """In front matter, as a link's text and as a heading a text is text; in front matter it is no shortcode either."""
     escaped = escape_text(text)
     matter = front_matter({"title": escape_metadata(text)})
-    tree = parse(f"{matter}\n# {escaped} {{#x}}\n\n[{escaped}](page.html)\n")
+    tree = parse_markdown(f"{matter}\n# {escaped} {{#x}}\n\n[{escaped}](page.html)\n")
     title = text_of(tree["meta"]["title"])
     assert as_shown(text) == title.replace("\u2060", "")
     assert not {"{{", "}}"} & {title[i : i + 2] for i in range(len(title))}
@@ -135,8 +117,8 @@ def to_typst(markdown: str) -> str:
 @pytest.mark.parametrize("text", TEXTS)
 def test_attributes_hold_a_text_and_no_shortcode(text: str) -> None:
     """An alternative text is the text; two braces are parted invisibly, as Quarto looks for shortcodes there."""
-    tree = parse(f'![caption](x.png){{#fig-x fig-alt="{escape_attribute(text)}"}}')["blocks"]
-    image = next(node for node in nodes(tree) if node["t"] == "Image")
+    tree = parse_markdown(f'![caption](x.png){{#fig-x fig-alt="{escape_attribute(text)}"}}')["blocks"]
+    image = next(node for node in each_node(tree) if node["t"] == "Image")
     found = dict(image["c"][0][2])["fig-alt"]
     assert as_shown(text) == found.replace("\u2060", "")
     assert "{{" not in found
@@ -154,11 +136,11 @@ def test_nothing_written_holds_a_shortcode(text: str) -> None:
 @pytest.mark.parametrize("text", TEXTS)
 def test_inline_code_shows_a_text_as_typed(text: str) -> None:
     """As code a text is one piece of code, or where that is not safe, text of the class code."""
-    tree = parse(f"| a | b |\n|---|---|\n| {inline_code(text)} | c |\n")["blocks"]
+    tree = parse_markdown(f"| a | b |\n|---|---|\n| {inline_code(text)} | c |\n")["blocks"]
     assert len(tree) == 1
     assert not kinds_of(tree) & {"RawInline", "RawBlock", "Math", "Cite", "Link", "Image"}
-    code = [node["c"][1] for node in nodes(tree) if node["t"] == "Code"]
-    shown = code[0] if code else text_of([node for node in nodes(tree) if node["t"] == "Span"])
+    code = [node["c"][1] for node in each_node(tree) if node["t"] == "Code"]
+    shown = code[0] if code else text_of([node for node in each_node(tree) if node["t"] == "Span"])
     assert as_shown(text) == as_shown(shown)
 
 
@@ -166,7 +148,7 @@ def test_inline_code_shows_a_text_as_typed(text: str) -> None:
 def test_code_blocks_cannot_be_left(text: str) -> None:
     """A block of code or output is one element whatever is in it."""
     for block in (python_block(text), raw_html_code(text, css_class="cell-output")):
-        tree = parse(f"before\n\n{block}\n\nafter")["blocks"]
+        tree = parse_markdown(f"before\n\n{block}\n\nafter")["blocks"]
         assert ["Para", tree[1]["t"], "Para"] == [node["t"] for node in tree]
         assert tree[1]["t"] in ("CodeBlock", "RawBlock")
 
@@ -246,6 +228,6 @@ def test_tables_refuse_rows_of_another_length() -> None:
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=60), min_size=20, max_size=40))
 def test_any_text_stays_text(texts: list[str]) -> None:
     """Whatever text: a paragraph of it is one paragraph of words, and nothing else."""
-    tree = parse("\n\n".join(f"x {escape_text(text)} x" for text in texts))["blocks"]
+    tree = parse_markdown("\n\n".join(f"x {escape_text(text)} x" for text in texts))["blocks"]
     assert len(texts) == len(tree)
     assert kinds_of(tree) <= {"Para", "Str", "Space"}
