@@ -6,6 +6,7 @@ a missing field, or calls itself completed while a number is missing. From this 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -37,12 +38,15 @@ __all__ = [
     "GitState",
     "ModuleUpdate",
     "Record",
+    "SmallerBatch",
     "SourceInfo",
     "Stamps",
     "TestResult",
+    "hash_files",
     "load_predictions",
     "load_record",
     "record_schema",
+    "seal_record",
     "write_record",
     "write_text_atomically",
 ]
@@ -174,6 +178,15 @@ class Failure(RecordPart):
     cell: NonNegativeInt | None = Field(description="Index of the notebook's cell, from 0; null where unknown")
 
 
+class SmallerBatch(RecordPart):
+    """How each batch was split after memory ran out; the effective batch is the configured one."""
+
+    per_device_train_batch_size: PositiveInt
+    per_device_eval_batch_size: PositiveInt
+    gradient_accumulation_steps: PositiveInt
+    message: str = Field(description="What the first attempt said as it ran out of memory")
+
+
 class Record(RecordPart):
     """One run: one adapter, one variant, one seed, on one source."""
 
@@ -191,6 +204,14 @@ class Record(RecordPart):
     started_at: AwareDatetime
     finished_at: AwareDatetime
     error: Failure | None = Field(default=None, description="null for a completed run")
+    resumed_after: tuple[NonNegativeFloat, ...] = Field(
+        default=(), description="Epochs after which training was interrupted and went on from a checkpoint"
+    )
+    smaller_batch: SmallerBatch | None = Field(default=None, description="null where memory sufficed")
+    files: dict[str, Sha256] = Field(
+        default_factory=dict, description="SHA-256 of every other file of the run's folder, by relative path"
+    )
+    seal: Sha256 | None = Field(default=None, description="SHA-256 over this record without the seal")
 
     splits: Splits | None = None
     epochs: tuple[EpochResult, ...] = Field(default=(), description="One row an epoch, at its end")
@@ -239,6 +260,10 @@ class Record(RecordPart):
     def run_id(self) -> str:
         """``<adapter>/<variant>/seed-<seed>``, unique within a source; also the run's folder there."""
         return f"{self.adapter.id}/{self.variant}/seed-{self.seed}"
+
+    def compute_seal(self) -> str:
+        """Return the seal that fits this record's content: whoever edits a record by hand breaks it."""
+        return hashlib.sha256(self.model_dump_json(exclude={"seal"}).encode()).hexdigest()
 
 
 def record_schema() -> dict[str, Any]:
@@ -304,6 +329,23 @@ def load_predictions(folder: Path) -> pd.DataFrame:
 def write_record(record: Record, folder: Path) -> None:
     """Write ``record.json`` into a folder, all of it or nothing."""
     write_text_atomically(folder / "record.json", record.model_dump_json(indent=2) + "\n")
+
+
+def seal_record(record: Record, folder: Path) -> Record:
+    """Return a record with the hashes of the other files of its folder, and sealed: the last thing done to a run."""
+    whole = record.model_copy(update={"files": hash_files(folder), "seal": None})
+    return whole.model_copy(update={"seal": whole.compute_seal()})
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of a run's folder but its record, by relative path, in order."""
+    hashes = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name != "record.json":
+            with path.open("rb") as file:
+                hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes
 
 
 def write_text_atomically(path: Path, text: str) -> None:
