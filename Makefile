@@ -3,18 +3,20 @@
 # Settings, each also an environment variable:
 #   SOURCE=auto|hub|embedded|<a YAML file>   base model and data set
 #   SEEDS="1 2 3"   JOBS=2   CELL_TIMEOUT_S=600   RENDERER=auto|quarto|embedded
+#   RETRAIN=none|<adapter>/<variant>/seed-<seed>   the run that `make verify` trains again; default: the shortest
 #   PYTHON=python3.11   the Python that .venv is made with
+#   HASHES=no   take the pinned versions from wherever pip finds them, without comparing hashes with locks/
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup train pages site all test check preview status clean
+.PHONY: help setup lock train pages site all test check preview status verify clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BOOK := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m adapterbook
-PIP := $(BIN)/python -m pip --disable-pip-version-check
-export SOURCE SEEDS JOBS CELL_TIMEOUT_S RENDERER
+INSTALL := $(BIN)/python -m adapterbook.installation
+export SOURCE SEEDS JOBS CELL_TIMEOUT_S RENDERER RETRAIN HASHES
 
 help: ## Print this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -28,15 +30,18 @@ $(VENV)/.python:
 	  || { rm -rf $(VENV); echo "Python cannot make virtual environments here. On Debian: apt install python3-venv"; exit 2; }
 	@touch $@
 
-$(VENV)/.ready: requirements.txt requirements-quarto.txt constraints.txt | $(VENV)/.python
+$(VENV)/.ready: requirements.txt requirements-quarto.txt locks/packages.txt locks/torch.txt | $(VENV)/.python
 	@echo "Installing the pinned requirements into $(VENV); a few minutes the first time."
-	@$(PIP) install --progress-bar on -r requirements.txt -c constraints.txt
+	@$(INSTALL) run
 	@$(BOOK) install-quarto
 	@touch $@
 
-$(VENV)/.ready-dev: requirements-dev.txt $(VENV)/.ready
-	@$(PIP) install -q -r requirements-dev.txt -c constraints.txt
+$(VENV)/.ready-dev: requirements-dev.txt locks/dev.txt $(VENV)/.ready
+	@$(INSTALL) dev
 	@touch $@
+
+lock: | $(VENV)/.python ## Write locks/ again, after a change of requirements*.txt
+	@$(INSTALL) lock
 
 train: setup ## Train every run that is missing, failed or stale
 	@$(BOOK) train
@@ -64,6 +69,9 @@ preview: ## Serve _site/ at http://127.0.0.1:8000
 
 status: setup ## Show which runs are up to date, and why the others are not
 	@$(BOOK) status
+
+verify: setup ## Check that every number can be believed, and train one run again
+	@$(BOOK) verify
 
 clean: ## Remove what is made again in seconds; results and .venv stay
 	rm -rf _site .quarto index.qmd report/zh report/en report/pdf report/figures report/fonts report/_navigation.yml

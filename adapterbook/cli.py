@@ -5,6 +5,7 @@ Our own errors are printed without a traceback, and the exit status is then 2; i
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -41,6 +42,12 @@ TimeoutOption = Annotated[
     float, typer.Option(envvar="CELL_TIMEOUT_S", help="Longest time one notebook cell may take, in seconds.")
 ]
 RendererOption = Annotated[str, typer.Option(envvar="RENDERER", help="auto, quarto or embedded.")]
+RetrainOption = Annotated[
+    str,
+    typer.Option(
+        envvar="RETRAIN", help="Id of the run to train again, or none; default: the shortest.", show_default=False
+    ),
+]
 
 HOUR_S = 3600.0
 
@@ -105,6 +112,19 @@ def status(source: SourceOption = "auto", seeds: SeedsOption = "") -> None:
     raise typer.Exit(0 if all(item.up_to_date for item in statuses) else 1)
 
 
+@app.command()
+def verify(
+    source: SourceOption = "auto",
+    seeds: SeedsOption = "",
+    retrain: RetrainOption = "",
+    cell_timeout_s: TimeoutOption = 6 * HOUR_S,
+) -> None:
+    """Check that every number can be believed, and train one run again; exit 1 and name what cannot."""
+    from adapterbook import workflow
+
+    raise typer.Exit(workflow.verify(_root(), source, _seeds(seeds), retrain.strip(), cell_timeout_s, console))
+
+
 @app.command(name="install-quarto", hidden=True)
 def install_quarto() -> None:
     """Install the quarto-cli package where its download can be reached; `make setup` calls this."""
@@ -126,11 +146,17 @@ def schema() -> None:
 
 def main() -> None:
     """Run the command line, and turn our own errors into a message and an exit status."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         app()
     except AdapterBookError as error:
         print(error, file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"The disk is full ({error.strerror}): make room, and run the same command again.", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("Stopped. Finished runs are kept; `make all` goes on from there.", file=sys.stderr)
@@ -138,6 +164,9 @@ def main() -> None:
 
 
 def _interrupt(number: int, frame: Any) -> None:
+    """Stop, once: whoever presses Ctrl-C again must not keep the kernels from being stopped."""
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -26,7 +27,7 @@ from pydantic import (
 )
 
 from adapterbook.errors import ConfigError
-from adapterbook.yamlfile import describe_problems, load_yaml, misread_number, shown, validate
+from adapterbook.yamlfile import describe_problems, load_yaml, misread_number, shown, shown_key, shown_text, validate
 
 __all__ = [
     "AdapterConfig",
@@ -45,12 +46,16 @@ __all__ = [
 ]
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAMING_RULE = "letters, digits, '.', '_' and '-', 64 at most"
+MAX_SEED = 2**32 - 1  # NumPy's
+MAX_TITLE = 200  # characters; a title also stands in menus and legends
+MAX_NAME, MAX_NAME_PART = 1000, 200  # characters of a Hub name or a folder; no file system takes a longer part
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, strict about types, no unknown key."""
+    """Base of all settings: frozen, strict about types, no unknown key, no number that is not finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class BilingualText(Settings):
@@ -68,13 +73,30 @@ def _both_languages(value: object) -> object:
     return {"zh": value, "en": value} if isinstance(value, str) else value
 
 
+def _is_a_line(title: BilingualText) -> BilingualText:
+    if max(len(title.zh), len(title.en)) > MAX_TITLE:
+        raise ValueError(f"expected a title of {MAX_TITLE} characters at most")
+    return title
+
+
+def _is_a_place(name: str) -> str:
+    too_long = len(name) > MAX_NAME or any(len(part) > MAX_NAME_PART for part in name.split("/"))
+    if too_long or not name.isprintable() or (name.startswith("~") and not name.startswith("~/")):
+        raise ValueError(f"expected a name on the Hub, an embedded/ name or a folder, got {shown_text(name)}")
+    return name
+
+
 Text = Annotated[BilingualText, BeforeValidator(_both_languages)]
+Title = Annotated[Text, AfterValidator(_is_a_line)]
+Place = Annotated[str, AfterValidator(_is_a_place)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Loss = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class DataConfig(Settings):
     """Which rows of the data set a study uses, and what it keeps of each text."""
 
-    shuffle_seed: int
+    shuffle_seed: Seed
     n_train: PositiveInt
     n_validation: PositiveInt
     n_test: PositiveInt
@@ -120,7 +142,7 @@ class TrainingConfig(Settings):
 class VariantConfig(Settings):
     """One setting of the study that differs from the protocol in a few training arguments."""
 
-    title: Text
+    title: Title
     training: dict[str, Any] = Field(default_factory=dict)
     adapters: tuple[str, ...] | None = None  # None: all adapters
 
@@ -130,18 +152,18 @@ class StudyConfig(Settings):
 
     data: DataConfig
     training: TrainingConfig
-    seeds: tuple[int, ...] = Field(min_length=1)
-    seeds_on_gpu: tuple[int, ...] | None = Field(default=None, min_length=1)  # None: the same as without a GPU
+    seeds: tuple[Seed, ...] = Field(min_length=1)
+    seeds_on_gpu: tuple[Seed, ...] | None = Field(default=None, min_length=1)  # None: the same as without a GPU
     variants: dict[str, VariantConfig] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _variants_are_valid(self) -> StudyConfig:
         for name in self.variants:
             if not IDENTIFIER.fullmatch(name):
-                raise ValueError(f"variants.{name}: a name is letters, digits, '.', '_' and '-', 64 at most")
+                raise ValueError(f"variants.{shown_key((name,))}: a name is {NAMING_RULE}")
         for key, seeds in (("seeds", self.seeds), ("seeds_on_gpu", self.seeds_on_gpu or ())):
             if len(set(seeds)) != len(seeds):
-                raise ValueError(f"{key}: each seed once, got {list(seeds)}")
+                raise ValueError(f"{key}: each seed once, got {shown_text(seeds)}")
         return self
 
     @property
@@ -174,7 +196,7 @@ class AdapterConfig(BaseModel):
     id: str
     peft_type: str
     settings: dict[str, Any]
-    title: Text
+    title: Title
     rationale: Text | None = None
     train_adapter: bool = Field(default=True, strict=True)
 
@@ -191,8 +213,8 @@ class SourceConfig(Settings):
     """
 
     name: str
-    base_model: str
-    dataset: str
+    base_model: Place
+    dataset: Place
     base_model_revision: str | None = None
     dataset_revision: str | None = None
     text_column: str = "text"
@@ -205,12 +227,12 @@ class SourceConfig(Settings):
 class PublishedCurve(BaseModel):
     """What was published of one adapter."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
 
-    train_loss: float
-    train_runtime_s: float
-    validation_loss: tuple[float, ...]
-    validation_accuracy: tuple[float, ...]
+    train_loss: Loss
+    train_runtime_s: NonNegativeFloat
+    validation_loss: tuple[Loss, ...] = Field(min_length=1)
+    validation_accuracy: tuple[Annotated[float, Field(ge=0, le=1)], ...]
 
     @model_validator(mode="after")
     def _curves_agree(self) -> PublishedCurve:
@@ -222,10 +244,8 @@ class PublishedCurve(BaseModel):
         return self
 
 
-class PublishedResults(BaseModel):
+class PublishedResults(Settings):
     """One file of ``published/``: a protocol and the results to reproduce and compare with."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     protocol: dict[str, Any]
     data_checks: dict[str, Any]
@@ -328,18 +348,14 @@ def load_source(path: Path) -> SourceConfig:
     """Read one file of ``sources/``, or a source of one's own."""
     source = validate(SourceConfig, load_yaml(path), path)
     if not IDENTIFIER.fullmatch(source.name):
-        problem = f"name: {source.name!r} names a folder: letters, digits, '.', '_' and '-', 64 at most"
+        problem = f"name: {shown_text(source.name)} names a folder: {NAMING_RULE}"
         raise ConfigError(f"{shown(path)} is not valid:", [problem])
     return source
 
 
 def load_published(path: Path) -> PublishedResults:
     """Read one file of ``published/``."""
-    content = load_yaml(path)
-    try:
-        return PublishedResults.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(f"{shown(path)} is not valid:", describe_problems(PublishedResults, error)) from error
+    return validate(PublishedResults, load_yaml(path), path)
 
 
 def _load_adapter(file: Path) -> AdapterConfig:
@@ -350,7 +366,7 @@ def _load_adapter(file: Path) -> AdapterConfig:
     own.setdefault("title", file.stem)
     problems = [problem for key, value in content.items() if (problem := misread_number(key, value)) is not None]
     if not IDENTIFIER.fullmatch(file.stem):
-        problems.append("the file's name names a folder: letters, digits, '.', '_' and '-', 64 at most")
+        problems.append(f"the file's name names a folder: {NAMING_RULE}")
     try:
         adapter = AdapterConfig.model_validate({"id": file.stem, "settings": content, **own})
     except ValidationError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,12 @@ from adapterbook.embedded import cache_folder
 from adapterbook.errors import SourceError
 
 __all__ = ["hash_rows", "load_splits", "truncate_words"]
+
+# What the library raises where it cannot read a folder; RuntimeError where the folder holds a loading script, which
+# would be code that comes with data: it is not run.
+UNREADABLE = (
+    datasets.exceptions.DatasetsError, OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError,
+)  # fmt: skip
 
 SPLITS = ("train", "validation", "test")
 COLUMNS = Features({"row_id": Value("int64"), "text": Value("string"), "label": Value("int64")})
@@ -110,10 +117,10 @@ def _load(folder: Path, source: SourceConfig) -> DatasetDict:
                 loaded = datasets.load_from_disk(str(folder))
             else:
                 loaded = datasets.load_dataset(str(folder), cache_dir=str(cache_folder() / "datasets"))
-    except (datasets.exceptions.DatasetsError, OSError, ValueError, TypeError, KeyError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        problem = f"expected parquet, csv or json files, or a folder of save_to_disk, got: {first}"
-        raise _error(source, [problem]) from error
+    except UNREADABLE as error:
+        problem = f"expected parquet, csv or json files, or a folder of save_to_disk, got: {_explain(error, folder)}"
+        # Not from the error: its text holds paths of this machine, and a published notebook would keep them.
+        raise _error(source, [problem]) from None
     # save_to_disk of one split writes no name that one could rely on: it is the train split.
     return loaded if isinstance(loaded, DatasetDict) else DatasetDict({source.train_split: loaded})
 
@@ -190,21 +197,35 @@ def _select_test(candidates: Dataset, seen: set[str], source: SourceConfig, data
     )
 
 
+def _explain(error: BaseException, folder: Path) -> str:
+    """Return what the library says, and what it was raised from, without the way to the folder."""
+    said = []
+    for cause in (error, error.__cause__ or error.__context__):
+        if cause is not None:
+            first = (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")
+            first = first.replace(f"{folder}{os.sep}", "").replace(str(folder), folder.name)
+            said.append(first.replace(str(cache_folder()), "<cache>").replace(str(Path.home()), "~"))
+    return " (".join(dict.fromkeys(said)) + ")" * (len(set(said)) - 1)
+
+
 def _error(source: SourceConfig, problems: list[str]) -> SourceError:
-    return SourceError(f"source {source.name}: the data set {source.dataset} cannot be used:", problems)
+    shown = Path(source.dataset).name if Path(source.dataset).is_absolute() else source.dataset
+    return SourceError(f"source {source.name}: the data set {shown} cannot be used:", problems)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep progress bars, and the advice that a folder without a data card gets, off the terminal."""
+    """Keep progress bars, the advice that a folder without a data card gets, and paths off terminal and notebook."""
     was_on = not datasets.are_progress_bars_disabled()
-    cards = logging.getLogger("huggingface_hub.repocard")
-    level = cards.level
+    loggers = [logging.getLogger(name) for name in ("huggingface_hub.repocard", "datasets")]
+    levels = [logger.level for logger in loggers]
     datasets.disable_progress_bars()
-    cards.setLevel(logging.ERROR)
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)  # an error is raised as well, and then says it without the path
     try:
         yield
     finally:
-        cards.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
         if was_on:
             datasets.enable_progress_bars()

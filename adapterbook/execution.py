@@ -1,43 +1,44 @@
 """Runs that are due → Papermill, once per run, several side by side → their folders under ``results/``.
 
-Owns the lock, the staging folders and what becomes of a run that fails. A run is judged by the record
-that its notebook wrote, never by the notebook's own status: a cell whose kernel died can end up marked completed.
-Until the notebook overwrites it, that record says ``failed``; so a run that is killed can not look finished.
+Owns how a run is executed and what becomes of one that fails. A run is judged by the record that its notebook wrote,
+never by the notebook's own status: a cell whose kernel died can end up marked completed. Until the notebook overwrites
+it, that record says ``failed``; so a run that is killed can not look finished.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
 import papermill
 import psutil
-from filelock import FileLock, Timeout
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import remove_error_markers
 
+from adapterbook.checkpoints import CHECKPOINTS, snapshots_folder
 from adapterbook.config import Paths
 from adapterbook.display import TrainingDisplay
 from adapterbook.errors import RecordError, RunError
-from adapterbook.kernels import ENGINE, remove_sockets, start_kernel, stop_kernels
-from adapterbook.records import Failure, Record, load_record, write_record
-from adapterbook.runs import Run
+from adapterbook.failures import describe_cell_error, describe_os_error, last_started_cell
+from adapterbook.kernels import ENGINE, start_kernel, stop_kernels
+from adapterbook.privacy import hide_folders, hide_machine
+from adapterbook.records import Failure, Record, load_record, seal_record, write_record, write_text_atomically
+from adapterbook.runs import Run, split_batch
+from adapterbook.staging import hold_lock, publish, recover, staging_folder
 
 __all__ = ["count_workers", "execute_run", "train_runs"]
 
 MEMORY_PER_WORKER_BYTES = 2 * 1024**3
 START_ATTEMPTS = 3
-PARAMETERS = ("source", "adapter", "variant", "seed", "output")
+PARAMETERS = ("source", "adapter", "variant", "seed", "output", "micro_batches")
 
 
 def count_workers(jobs: int | None, *, n_runs: int, n_gpus: int) -> int:
@@ -100,15 +101,13 @@ def train_runs(
     records: list[Record] = []
     stopping = threading.Event()
     with hold_lock(paths), display, ThreadPoolExecutor(n_workers) as pool:
-        recover(paths)
-        futures = {
-            pool.submit(execute_run, run, skeletons[run.id], paths, source, cell_timeout_s, display, stopping): run
-            for run in runs
-        }
+        recover(paths, runs[0].source, due=runs)
+        work = Work(skeletons, paths, source, cell_timeout_s, display, stopping)
+        futures = {pool.submit(execute_run, run, work): run for run in runs}
         try:
             for future in _as_they_end(futures, display.refresh):
                 record, run = future.result(), futures[future]
-                publish(staging_folder(run, paths), run.folder(paths))
+                record = _put_in_place(record, run, paths)
                 records.append(record)
                 display.ended(record)
         except BaseException:
@@ -119,6 +118,9 @@ def train_runs(
                 stop_kernels()
                 wait(futures, timeout=0.2)
             raise
+        finally:
+            unfinished = [run for run in runs if run.id not in {r.run_id for r in records if r.status == "completed"}]
+            recover(paths, runs[0].source, due=unfinished)
     return records
 
 
@@ -136,191 +138,180 @@ def check_parameters(paths: Paths) -> None:
         raise RunError(f"{paths.shown(paths.notebook)}: the cell tagged 'parameters' lacks {', '.join(missing)}.")
 
 
-def execute_run(
-    run: Run,
-    skeleton: Record,
-    paths: Paths,
-    source: str,
-    cell_timeout_s: float | None,
-    display: TrainingDisplay,
-    stopping: threading.Event,
-) -> Record:
-    """Execute the notebook for one run, in its staging folder; start no kernel once `stopping` is set.
+@dataclass(frozen=True)
+class Work:
+    """What all runs of one `train_runs` share.
+
+    Attributes
+    ----------
+    skeletons : mapping of run id to Record
+        Each run's failed record, which stands until its notebook writes a completed one.
+    source : str
+        The source as the notebook gets it.
+    stopping : Event
+        Once it is set, no kernel starts.
+    """
+
+    skeletons: Mapping[str, Record]
+    paths: Paths
+    source: str
+    cell_timeout_s: float | None
+    display: TrainingDisplay
+    stopping: threading.Event
+
+
+def execute_run(run: Run, work: Work) -> Record:
+    """Execute the notebook for one run, in its staging folder; once more with half the batch if memory runs out.
 
     Returns
     -------
     Record
-        The notebook's own, or a failed one that says what happened.
+        The notebook's own, or a failed one that says what happened. Nothing that the disk does is raised.
     """
-    staging = staging_folder(run, paths)
+    staging, skeleton = staging_folder(run, work.paths), work.skeletons[run.id]
+    started_at = datetime.now(UTC)
+    skeleton = skeleton.model_copy(update={"started_at": started_at, "finished_at": started_at})
+    try:
+        work.display.started(run, staging)
+        _begin(staging, skeleton)
+        failure = _execute_notebook(run, work, micro_batches=1)
+        halved = run.training.per_device_train_batch_size % 2 == 0
+        if failure is not None and failure.type == "OutOfMemory" and halved and not work.stopping.is_set():
+            smaller = split_batch(run.training, 2, failure.message)
+            skeleton = skeleton.model_copy(update={"smaller_batch": smaller})
+            _begin(staging, skeleton)
+            failure = _execute_notebook(run, work, micro_batches=2)
+        record = _judge(staging, skeleton, failure)
+        return _seal(staging, record, work.paths)
+    except OSError as error:
+        failed = skeleton.model_copy(update={"finished_at": datetime.now(UTC), "error": describe_os_error(error)})
+        return _save_failure(staging, failed, work.paths)
+
+
+def _begin(staging: Path, skeleton: Record) -> None:
+    """Make the run's staging folder anew, with the record of a run that did not reach its end."""
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
-    write_record(skeleton.model_copy(update={"started_at": datetime.now(UTC)}), staging)
-    display.started(run, staging)
-    parameters: dict[str, object] = {
-        "source": source,
+    write_record(skeleton, staging)
+
+
+def _execute_notebook(run: Run, work: Work, *, micro_batches: int) -> Failure | None:
+    """Execute the notebook, and return what went wrong with it, if anything.
+
+    Raises
+    ------
+    OSError
+        If the executed notebook cannot be written.
+    """
+    root, staging = work.paths.root, staging_folder(run, work.paths)
+    output = staging / "notebook.ipynb"
+    parameters = {
+        "source": work.source,
         "adapter": run.adapter.id,
         "variant": run.variant,
         "seed": run.seed,
-        "output": Path(os.path.relpath(staging, paths.root)).as_posix(),
+        "output": Path(os.path.relpath(staging, root)).as_posix(),
+        "micro_batches": micro_batches,
     }
-    failure = _execute_notebook(paths, staging / "notebook.ipynb", parameters, cell_timeout_s, stopping)
-    record = _judge(staging, skeleton, failure)
-    _tidy(staging, paths.root, keep_results=record.status == "completed")
-    return record
-
-
-def _execute_notebook(
-    paths: Paths,
-    output: Path,
-    parameters: Mapping[str, object],
-    cell_timeout_s: float | None,
-    stopping: threading.Event,
-) -> Failure | None:
-    """Execute the notebook, and return what went wrong with it, if anything."""
     for attempt in range(1, START_ATTEMPTS + 1):
-        if stopping.is_set():
+        if work.stopping.is_set():
             return Failure(type="Interrupted", message="Training was stopped.", cell=None)
         try:
-            with start_kernel(paths.root) as kernel:
+            with start_kernel(root) as kernel:
                 papermill.execute_notebook(
-                    paths.notebook,
+                    work.paths.notebook,
                     output,
-                    dict(parameters),
+                    parameters,
                     kernel_name="python3",
                     engine_name=ENGINE,
                     kernel=kernel,
                     progress_bar=False,
-                    execution_timeout=cell_timeout_s,
+                    execution_timeout=work.cell_timeout_s,
                 )
         except PapermillExecutionError as error:
-            return Failure(type=error.ename, message=str(error.evalue)[:2000], cell=error.cell_index)
+            return describe_cell_error(error, root)
         except CellTimeoutError:
-            message = f"A cell took longer than {cell_timeout_s:.0f} s. CELL_TIMEOUT_S= sets another limit."
-            return Failure(type="Timeout", message=message, cell=_last_started_cell(output))
+            message = f"A cell took longer than {work.cell_timeout_s:.0f} s. CELL_TIMEOUT_S= sets another limit."
+            return Failure(type="Timeout", message=message, cell=last_started_cell(output))
         except DeadKernelError:
             message = "The kernel died: it was killed, or the machine ran out of memory. JOBS=1 needs least memory."
-            return Failure(type="DeadKernel", message=message, cell=_last_started_cell(output))
+            return Failure(type="DeadKernel", message=message, cell=last_started_cell(output))
         except RuntimeError as error:  # the kernel did not start
             if attempt == START_ATTEMPTS:
-                return Failure(type="KernelStart", message=f"The kernel did not start: {error}", cell=None)
+                message = hide_machine(f"The kernel did not start: {error}", root)
+                return Failure(type="KernelStart", message=message, cell=None)
         else:
             return None
     raise AssertionError("the last attempt returns")
 
 
 def _judge(staging: Path, skeleton: Record, failure: Failure | None) -> Record:
-    """Return the record of a run that ended, having written a failed one where it did not complete."""
+    """Return the record of a run that ended: the notebook's own, or a failed one."""
     try:
         record = load_record(staging)
     except RecordError as error:
         record, failure = skeleton, failure or Failure(type="RecordError", message=str(error), cell=None)
     if failure is None and record.status == "completed":
-        # Only the driver knows why this source was taken: the kernel is offline and gets its name.
+        # Only the driver knows why this source was taken, since the kernel is offline, and why a batch was split.
         source = record.source.model_copy(update={"reason": skeleton.source.reason})
-        record = record.model_copy(update={"source": source})
-        write_record(record, staging)
-        return record
-    failed = skeleton.model_copy(
-        update={"started_at": record.started_at, "finished_at": datetime.now(UTC), "error": failure or record.error}
-    )
-    write_record(failed, staging)
-    return failed
+        return record.model_copy(update={"source": source, "smaller_batch": skeleton.smaller_batch})
+    return skeleton.model_copy(update={"finished_at": datetime.now(UTC), "error": failure or record.error})
 
 
-def _last_started_cell(notebook: Path) -> int | None:
-    """Return the index of the last cell that Papermill started, or None where none was."""
-    if not notebook.exists():
-        return None
-    cells = nbformat.read(notebook, as_version=4).cells
-    started = [i for i, cell in enumerate(cells) if cell.metadata.get("papermill", {}).get("start_time")]
-    return started[-1] if started else None
+def _seal(staging: Path, record: Record, paths: Paths) -> Record:
+    """Write the last record of a run, sealed, after taking away what no reader needs."""
+    _tidy(staging, paths.root, keep_results=record.status == "completed")
+    record = seal_record(record, staging)
+    write_record(record, staging)
+    return record
+
+
+def _save_failure(staging: Path, failed: Record, paths: Paths) -> Record:
+    """Write a failed record where the disk lets us; else the one that the run began with stands, failed too."""
+    try:
+        return _seal(staging, failed, paths)
+    except OSError:
+        return failed
+
+
+def _put_in_place(record: Record, run: Run, paths: Paths) -> Record:
+    """Put a run's folder in place, and return its record: a failed one where the disk does not let us."""
+    staging = staging_folder(run, paths)
+    try:
+        if staging.exists():  # not so where the disk did not even take the folder
+            publish(staging, run.folder(paths))
+    except OSError as error:
+        return record.model_copy(update={"status": "failed", "error": describe_os_error(error)})
+    if record.status == "completed":
+        shutil.rmtree(snapshots_folder(staging), ignore_errors=True)
+    return record
 
 
 def _tidy(staging: Path, root: Path, *, keep_results: bool) -> None:
-    """Take away what no reader needs, and the machine's own paths from the executed notebook."""
-    shutil.rmtree(staging / "checkpoints", ignore_errors=True)
-    for name in ["progress.jsonl"] if keep_results else ["progress.jsonl", "predictions.parquet"]:
-        (staging / name).unlink(missing_ok=True)
+    """Take away what no reader needs, and from the executed notebook what it tells of this machine."""
+    for name in (CHECKPOINTS,) if keep_results else (CHECKPOINTS, "adapter"):
+        shutil.rmtree(staging / name, ignore_errors=True)
+    for path in [*staging.glob(".*"), staging / "progress.jsonl"]:
+        path.unlink(missing_ok=True)
     if not keep_results:
-        shutil.rmtree(staging / "adapter", ignore_errors=True)
+        (staging / "predictions.parquet").unlink(missing_ok=True)
     path = staging / "notebook.ipynb"
-    if path.exists():
+    if not path.exists():
+        return
+    try:
         # Papermill's markers, in English only, would shift the cell that the record names.
         notebook = remove_error_markers(nbformat.read(path, as_version=4))
-        path.write_text(hide_paths(nbformat.writes(notebook) + "\n", root), "utf-8")
-
-
-def hide_paths(text: str, root: Path) -> str:
-    """Return a text without the folders of this machine: what is published must not tell whose machine it was.
-
-    Examples
-    --------
-    >>> hide_paths("File /home/me/book/adapterbook/data.py, line 3", Path("/home/me/book"))
-    'File adapterbook/data.py, line 3'
-    """
-    folders = {f"{root}{os.sep}": "", str(root): ".", sys.prefix: "<python>", sys.base_prefix: "<python>",
-               tempfile.gettempdir(): "<tmp>", str(Path.home()): "~"}  # fmt: skip
-    for folder in sorted(folders, key=len, reverse=True):
-        if folder != os.sep:
-            text = text.replace(folder, folders[folder])
-    return text
-
-
-def staging_folder(run: Run, paths: Paths) -> Path:
-    """Return the folder that a run is made in before it is put in place, on the same file system."""
-    return paths.results / ".staging" / run.source / run.id.replace("/", "--")
-
-
-def publish(staging: Path, final: Path) -> None:
-    """Put a finished folder in the place of the one before it.
-
-    Two renames: a crash between them leaves the old folder beside the new one, and `recover` puts it back.
-    """
-    final.parent.mkdir(parents=True, exist_ok=True)
-    old = final.with_name(f".{final.name}.old")
-    if final.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        final.rename(old)
-    staging.rename(final)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def recover(paths: Paths) -> None:
-    """Clear away what a trainer that was killed left behind; the caller holds the lock."""
-    shutil.rmtree(paths.results / ".staging", ignore_errors=True)
-    remove_sockets(paths.root)
-    for old in paths.results.glob("*/*/*/.*.old"):
-        final = old.with_name(old.name.removeprefix(".").removesuffix(".old"))
-        if final.exists():
-            shutil.rmtree(old)
-        else:
-            old.rename(final)
-
-
-@contextmanager
-def hold_lock(paths: Paths) -> Iterator[None]:
-    """Hold the lock of a project's results; a lock whose holder died is free.
-
-    Raises
-    ------
-    RunError
-        If another process holds it.
-    """
-    paths.results.mkdir(parents=True, exist_ok=True)
-    note = paths.results / ".trainer"
-    lock = FileLock(paths.results / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        holder = note.read_text("utf-8").strip() if note.exists() else "another process"
-        raise RunError(f"{holder} is training into {paths.shown(paths.results)}: wait until it ends.") from None
-    try:
-        note.write_text(f"process {os.getpid()}\n", "utf-8")
-        yield
-    finally:
-        note.unlink(missing_ok=True)
-        lock.release()
+    except ValueError:  # cut off, where the disk was full
+        path.unlink()
+        return
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            for key in ("text", "evalue"):
+                if key in output:
+                    output[key] = hide_machine(output[key], root)
+            if "traceback" in output:
+                output["traceback"] = [hide_machine(line, root) for line in output["traceback"]]
+    write_text_atomically(path, hide_folders(nbformat.writes(notebook) + "\n", root))
 
 
 def _as_they_end(futures: Mapping[Future[Record], Run], tick: Callable[[], None]) -> Iterator[Future[Record]]:

@@ -6,10 +6,8 @@ side; with an environment that makes runs repeatable; and never outliving the ru
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -25,7 +23,9 @@ from jupyter_core.utils import ensure_event_loop, run_sync
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 
-__all__ = ["ENGINE", "KERNEL_ENVIRONMENT", "Kernel", "remove_sockets", "start_kernel", "stop_kernels"]
+from adapterbook.workplace import temporary_prefix
+
+__all__ = ["ENGINE", "KERNEL_ENVIRONMENT", "Kernel", "start_kernel", "stop_kernels"]
 
 ENGINE = "started-kernel"
 PACKAGE_PARENT = Path(__file__).parents[1]  # the kernel imports the same code as the driver
@@ -36,6 +36,7 @@ KERNEL_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",  # PEFT writes sets; in one order
     "TOKENIZERS_PARALLELISM": "false",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # deterministic cuBLAS; read when CUDA starts
     "HF_HUB_OFFLINE": "1",  # everything was fetched before the first kernel started
@@ -98,7 +99,7 @@ def start_kernel(root: Path, *, timeout_s: float = 300) -> Iterator[Kernel]:
     RuntimeError
         If the kernel does not start.
     """
-    with tempfile.TemporaryDirectory(prefix=_socket_prefix(root)) as folder:
+    with tempfile.TemporaryDirectory(prefix=temporary_prefix(root, "kernel")) as folder:
         manager = KernelManager(
             transport="ipc",
             connection_file=str(Path(folder) / "k.json"),
@@ -117,17 +118,6 @@ def start_kernel(root: Path, *, timeout_s: float = 300) -> Iterator[Kernel]:
             client.stop_channels()
             manager.shutdown_kernel(now=True)
             ensure_event_loop().close()  # this thread's, made by the line above and by nbclient
-
-
-def remove_sockets(root: Path) -> None:
-    """Remove the socket folders that a project's killed trainer left behind; none of its kernels may be running."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_socket_prefix(root)}*"):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _socket_prefix(root: Path) -> str:
-    """Return how a project's socket folders begin; a socket's path must be short, so they are not in the project."""
-    return f"adapterbook-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}-"
 
 
 def stop_kernels() -> None:

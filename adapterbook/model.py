@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import enum
+import re
 import typing
 import warnings
 from collections.abc import Iterable, Iterator
@@ -39,9 +40,11 @@ __all__ = [
 
 ID2LABEL = {0: "negative", 1: "positive"}
 
+ALWAYS_FITS = 50_000_000  # numbers, of four bytes each
 # What PEFT and torch raise where settings and model do not fit each other.
 MISFITS = (
     ValueError, TypeError, RuntimeError, AttributeError, LookupError, ImportError, AssertionError, ArithmeticError,
+    OSError, MemoryError, re.error,
 )  # fmt: skip
 
 
@@ -76,7 +79,7 @@ def make_peft_config(adapter: AdapterConfig) -> PeftConfig:
     try:
         config_class = config_class_of(adapter.peft_type)
         return config_class(**adapter.keywords())
-    except (ValueError, TypeError, ImportError) as error:
+    except MISFITS as error:
         raise ConfigError(f"{_file(adapter)} is not a valid adapter:", [_first_line(error)]) from error
 
 
@@ -212,8 +215,33 @@ def _problems(adapter: AdapterConfig, model: PreTrainedModel) -> list[str]:
     return []
 
 
+def _check_size(config: PeftConfig, model: PreTrainedModel) -> None:
+    """Refuse an adapter too large to be tried out, by its shapes alone; a method that needs numbers to begin passes.
+
+    Raises
+    ------
+    ValueError
+        If it holds more numbers than the base model, and more than any machine has room for without asking.
+    """
+    shapes = copy.deepcopy(model)
+    torch.nn.Module.to(shapes, "meta")
+    n_before = _count_numbers(shapes)
+    try:
+        with torch.device("meta"):
+            n_added = _count_numbers(get_peft_model(shapes, copy.deepcopy(config))) - n_before
+    except MISFITS:
+        return
+    if n_added > max(n_before, ALWAYS_FITS):
+        raise ValueError(f"it would add {n_added:,} numbers to the base model's {n_before:,}: make it smaller")
+
+
+def _count_numbers(model: torch.nn.Module) -> int:
+    return sum(tensor.numel() for tensors in (model.parameters(), model.buffers()) for tensor in tensors)
+
+
 def _try_out(config: PeftConfig, model: PreTrainedModel) -> None:
     """Put the adapter on a copy of the model, and take one step forward and back on two tiny texts."""
+    _check_size(config, model)
     adapted = get_peft_model(copy.deepcopy(model), config)
     token_ids = torch.arange(1, 17).reshape(2, 8) % model.config.vocab_size  # (batch 2, tokens 8)
     mask = torch.ones_like(token_ids)
@@ -263,7 +291,8 @@ def _no_classifier(folder: Path, error: BaseException) -> SourceError:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return "".join(char if char.isprintable() else " " for char in line[:500])
 
 
 def _file(adapter: AdapterConfig) -> str:

@@ -10,9 +10,12 @@ import dataclasses
 import difflib
 import json
 import re
+import subprocess
+import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Literal
 
 from peft import PeftConfig, TaskType
@@ -22,13 +25,35 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from adapterbook.config import AdapterConfig
+from adapterbook.yamlfile import shown_key, shown_text
 
 __all__ = ["config_class_of", "key_problems", "module_problems"]
 
 # Keys of every PEFT config that PEFT fills in itself, or that would keep the adapter from training.
 RESERVED = {"peft_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode"}
+# Keys that make PEFT read files, ask the Hub or import a module by its name: nothing comes from outside the source.
+OUTSIDE = {
+    "adapters", "corda_config", "lora_ga_config", "megatron_config", "megatron_core",
+    "prompt_tuning_init_state_dict_path", "shadow_model", "tokenizer_kwargs", "tokenizer_name_or_path",
+}  # fmt: skip
 # Keys that name modules of the base model.
 MODULE_KEYS = ("target_modules", "feedforward_modules", "exclude_modules", "modules_to_save")
+PATTERN_TIME_S = 3.0  # for one pattern over all modules, with the start of a process; an honest one takes a hundredth
+REPETITION = re.compile(r"[*+{]")
+# The ways in which PEFT matches names with patterns of target_modules, rank_pattern and layers_pattern.
+MATCHER = """
+import json, re, sys
+pattern, names = json.load(sys.stdin)
+for form in ("(?:{})\\Z", "(.*\\.)?({})$", ".*\\.{}\\.(\\d+)\\."):
+    try:
+        compiled = re.compile(form.replace("{}", pattern))
+    except re.error:
+        continue
+    for name in names:
+        compiled.match(name)
+"""
+MAX_SHOWN = 20
+MAX_NUMBER = 1_000_000  # of a size or a rate; PEFT allocates what it is told
 
 
 def config_class_of(peft_type: str) -> type[PeftConfig]:
@@ -44,7 +69,7 @@ def config_class_of(peft_type: str) -> type[PeftConfig]:
         close = difflib.get_close_matches(peft_type, known, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         names = ", ".join(sorted(known))
-        raise ValueError(f"peft_type: {peft_type!r} is no method of PEFT{hint}; PEFT knows {names}")
+        raise ValueError(f"peft_type: {shown_text(peft_type)} is no method of PEFT{hint}; PEFT knows {names}")
     return known[peft_type]
 
 
@@ -56,41 +81,94 @@ def key_problems(adapter: AdapterConfig, config_class: type[PeftConfig]) -> list
     for key, value in adapter.settings.items():
         if key in RESERVED:
             problems.append(f"{key}: not for an adapter's file: leave it out")
+        elif key in OUTSIDE:
+            problems.append(f"{key}: PEFT would read files or modules from elsewhere, which no adapter of ours may")
         elif key not in known:
             close = difflib.get_close_matches(key, known, n=1)
             takes = f"{close[0]} (did you mean that?)" if close else ", ".join(known)
-            problems.append(f"{key}: unknown key; {config_class.__name__} takes {takes}")
+            problems.append(f"{shown_key((key,))}: unknown key; {config_class.__name__} takes {takes}")
         elif not _fits(value, hints.get(key, Any)):
-            problems.append(f"{key}: expected {_shown_hint(hints[key])}, got {type(value).__name__} {value!r}")
+            problems.append(
+                f"{key}: expected {_shown_hint(hints[key])}, got {type(value).__name__} {shown_text(value)}"
+            )
+        elif _holds_too_large(value) and "seed" not in key and "prng" not in key:
+            problems.append(f"{key}: expected numbers of {MAX_NUMBER:,} at most, got {shown_text(value)}")
     task = adapter.settings.get("task_type", TaskType.SEQ_CLS.value)
     if task != TaskType.SEQ_CLS.value:
-        problems.append(f"task_type: expected SEQ_CLS (sequence classification), got {task!r}")
+        problems.append(f"task_type: expected SEQ_CLS (sequence classification), got {shown_text(task)}")
     return problems
 
 
 def module_problems(adapter: AdapterConfig, model: PreTrainedModel) -> list[str]:
     """Return which names of modules match nothing, by the rules that PEFT matches them with."""
     names = [name for name, _ in model.named_modules() if name]
-    problems = []
+    problems = [
+        f"{key}: {problem}"
+        for key, pattern in _patterns(adapter.settings)
+        if (problem := _pattern_problem(pattern, names)) is not None
+    ]
     for key in MODULE_KEYS:
         missing = _missing_modules(key, adapter.settings.get(key), names)
         if missing:
-            quoted = ", ".join(f'"{entry}"' for entry in missing)
+            quoted = ", ".join(f'"{shown_key((entry,))}"' for entry in missing[:MAX_SHOWN])
             verb = "matches" if len(missing) == 1 else "match"
             kind, there = _modules_there(adapter, key, model)
             problems.append(f"{key}: {quoted} {verb} no module of the base model; its {kind} modules are\n{there}")
     return problems
 
 
+def _patterns(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each text that PEFT may take as a regular expression, with its key."""
+    for key, value in settings.items():
+        if isinstance(value, str) and (key in MODULE_KEYS or key.endswith("pattern")):
+            yield key, value
+        elif isinstance(value, (list, dict)) and key.endswith("pattern"):
+            yield from ((key, part) for part in value if isinstance(part, str))
+
+
+def _pattern_problem(pattern: str, names: Sequence[str]) -> str | None:
+    """Return what is wrong with a regular expression: not valid, or of the kind that takes for ever to find nothing."""
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        return f'"{shown_key((pattern,))}" matches no module: it is no regular expression ({error})'
+    if REPETITION.search(pattern) and not _matches_in_time(pattern, tuple(names)):
+        return f"{shown_text(pattern)} takes too long to match: write it without a repetition inside a repetition"
+    return None
+
+
+@cache
+def _matches_in_time(pattern: str, names: tuple[str, ...]) -> bool:
+    """Return whether a pattern is done with all names in time, in a process that can be stopped: a match cannot."""
+    question = json.dumps([pattern, names])
+    try:
+        subprocess.run(
+            [sys.executable, "-I", "-S", "-c", MATCHER],
+            input=question,
+            text=True,
+            stderr=subprocess.DEVNULL,
+            timeout=PATTERN_TIME_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _holds_too_large(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_too_large, value.values()))
+    if isinstance(value, list):
+        return any(map(_holds_too_large, value))
+    return isinstance(value, (int, float)) and abs(value) > MAX_NUMBER
+
+
 def _missing_modules(key: str, wanted: Any, names: list[str]) -> list[str]:
     """Return the wanted names that are no module's: a text is a pattern over whole names, a list holds endings."""
     if isinstance(wanted, str):
-        if wanted.lower() == "all-linear":
-            return []
-        try:
-            return [] if any(re.fullmatch(wanted, name) for name in names) else [wanted]
-        except re.error:
-            return [wanted]
+        # A pattern with a problem has been named already.
+        known = wanted.lower() == "all-linear" or _pattern_problem(wanted, names) is not None
+        return [] if known or any(re.fullmatch(wanted, name) for name in names) else [wanted]
     if not isinstance(wanted, list):
         return []
     # PEFT takes any ending in modules_to_save, and whole components of a name elsewhere.

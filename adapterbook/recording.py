@@ -7,9 +7,7 @@ nothing.
 from __future__ import annotations
 
 import platform
-import resource
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -47,7 +45,15 @@ from adapterbook.records import (
 )
 from adapterbook.runs import Run, compute_stamps, package_versions
 from adapterbook.sources import FetchedSource, ResolvedSource, fetch_source, hash_folder
-from adapterbook.training import PreparedRun, current_device, epoch_results, logits_of, training_kwargs
+from adapterbook.training import (
+    PreparedRun,
+    current_device,
+    epoch_results,
+    logits_of,
+    peak_memory_bytes,
+    resumed_after,
+    training_kwargs,
+)
 
 __all__ = ["make_predictions", "preflight", "save_run"]
 
@@ -143,6 +149,8 @@ def save_run(
     counts = count_parameters(model)
     summary = next(entry for entry in reversed(state.log_history) if "train_runtime" in entry)
     run, curve = prepared.run, epoch_results(state.log_history)
+    # The Trainer knows this part alone of a run that was interrupted.
+    train_time_s = summary["train_runtime"] + (prepared.snapshot.train_time_s if prepared.snapshot else 0.0)
     epochs = tuple(row for row in curve if row.epoch.is_integer())
     record = Record(
         status="completed",
@@ -157,6 +165,8 @@ def save_run(
         git=git_state(root or Path.cwd()),
         started_at=prepared.started_at,
         finished_at=datetime.now(UTC),
+        resumed_after=resumed_after(prepared),
+        smaller_batch=prepared.smaller_batch,
         splits=Splits(**{name: _split_info(rows) for name, rows in splits.items()}),
         epochs=epochs,
         evaluations=() if epochs == curve else curve,
@@ -168,12 +178,12 @@ def save_run(
         n_adapter_params=counts.n_adapter,
         n_head_params=counts.n_head,
         n_total_params=counts.n_total,
-        train_time_s=summary["train_runtime"],
-        train_samples_per_s=summary["train_samples_per_second"],
+        train_time_s=train_time_s,
+        train_samples_per_s=len(splits["train"]) * run.training.num_train_epochs / train_time_s,
         test_time_s=metrics["test_runtime"],
         evaluation_time_s=sum(entry.get("eval_runtime", 0.0) for entry in state.log_history),
         learned=measure_updates(model),
-        peak_memory_bytes=peak_memory_bytes(prepared.device),
+        peak_memory_bytes=peak_memory_bytes(prepared),
         adapter_file_bytes=(prepared.output / "adapter" / "adapter_model.safetensors").stat().st_size,
     )
     write_record(record, prepared.output)
@@ -275,14 +285,6 @@ def describe_environment(device: Literal["cpu", "cuda", "mps"], n_threads: int |
         packages=package_versions(),
         n_threads=n_threads or torch.get_num_threads(),
     )
-
-
-def peak_memory_bytes(device: Literal["cpu", "cuda", "mps"]) -> int:
-    """Return the peak allocated on the GPU, or else the peak resident size of this process."""
-    if device == "cuda":
-        return int(torch.cuda.max_memory_allocated())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
 
 
 def git_state(root: Path) -> GitState | None:

@@ -7,15 +7,16 @@ a missing field, or calls itself completed while a number is missing. From this 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import tempfile
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     ConfigDict,
@@ -29,6 +30,8 @@ from pydantic import (
 
 from adapterbook.config import DataConfig, TrainingConfig
 from adapterbook.errors import RecordError
+from adapterbook.strict_json import load_json
+from adapterbook.strict_table import ColumnType, is_float, is_integer, is_text, load_table
 
 __all__ = [
     "AdapterInfo",
@@ -53,6 +56,18 @@ __all__ = [
 
 Proportion = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+PREDICTION_COLUMNS: dict[str, ColumnType] = {
+    "row_id": is_integer, "text": is_text, "label": is_integer, "prediction": is_integer, "probability": is_float,
+}  # fmt: skip
+
+
+def _is_of_this_century(moment: datetime) -> datetime:
+    if not 2000 <= moment.year < 2100:  # and so a day in every time zone
+        raise ValueError(f"{moment} is no time at which a run can have been made")
+    return moment
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_is_of_this_century)]
 
 
 class RecordPart(BaseModel):
@@ -201,8 +216,8 @@ class Record(RecordPart):
     stamps: Stamps
     environment: Environment
     git: GitState | None = Field(description="null outside a git checkout")
-    started_at: AwareDatetime
-    finished_at: AwareDatetime
+    started_at: Moment
+    finished_at: Moment
     error: Failure | None = Field(default=None, description="null for a completed run")
     resumed_after: tuple[NonNegativeFloat, ...] = Field(
         default=(), description="Epochs after which training was interrupted and went on from a checkpoint"
@@ -283,7 +298,7 @@ def load_record(folder: Path) -> Record:
     path = folder / "record.json"
     name = "/".join(path.parts[-5:])
     try:
-        content = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
+        content = load_json(path)
     except FileNotFoundError:
         raise RecordError(f"{name} is missing: run `make train`.") from None
     except (OSError, ValueError) as error:  # JSON errors and encoding errors are ValueErrors
@@ -312,14 +327,11 @@ def load_predictions(folder: Path) -> pd.DataFrame:
     path = folder / "predictions.parquet"
     name = "/".join(path.parts[-5:])
     try:
-        table = pd.read_parquet(path)
+        table = load_table(path, PREDICTION_COLUMNS)
     except FileNotFoundError:
         raise RecordError(f"{name} is missing: run `make train`.") from None
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors and OSErrors
-        raise RecordError(f"{name} is truncated or not Parquet ({error}): run `make train`.") from error
-    expected = ["row_id", "text", "label", "prediction", "probability"]
-    if list(table.columns) != expected:
-        raise RecordError(f"{name}: expected the columns {expected}, got {list(table.columns)}: run `make train`.")
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{name} is of no use ({error}): run `make train`.") from error
     binary = table[["label", "prediction"]].isin([0, 1]).to_numpy().all()
     if not binary or not all(math.isfinite(p) and 0 <= p <= 1 for p in table["probability"]):
         raise RecordError(f"{name}: a label is not 0 or 1, or a probability not in [0, 1]: run `make train`.")
@@ -361,7 +373,3 @@ def write_text_atomically(path: Path, text: str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number in JSON")

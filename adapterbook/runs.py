@@ -14,18 +14,23 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from adapterbook.config import AdapterConfig, DataConfig, Paths, StudyConfig, TrainingConfig
-from adapterbook.errors import ConfigError, RecordError
-from adapterbook.records import Record, Stamps, load_record
+from adapterbook.config import MAX_SEED, AdapterConfig, DataConfig, Paths, StudyConfig, TrainingConfig
+from adapterbook.errors import ConfigError, RecordError, RunError
+from adapterbook.plain_files import find_intruder
+from adapterbook.records import Record, SmallerBatch, Stamps, load_record
+from adapterbook.yamlfile import shown_key, shown_text
 
-__all__ = ["TRAINING_PACKAGES", "Run", "RunStatus", "compute_stamps", "plan_runs", "status_of"]
+__all__ = ["TRAINING_PACKAGES", "Run", "RunStatus", "compute_stamps", "plan_runs", "split_batch", "status_of"]
 
 # The modules that the notebook goes through: a change in one of them may change a curve. What config.py makes of
 # the YAML files is stamped by its result. A test compares this list with what the notebook imports.
-TRAINING_MODULES = ("data", "embedded", "model", "peft_settings", "recording", "training")
+TRAINING_MODULES = ("checkpoints", "data", "embedded", "model", "peft_settings", "recording", "training")
 TRAINING_PACKAGES = (
     "accelerate", "datasets", "evaluate", "numpy", "peft", "safetensors", "tokenizers", "torch", "transformers",
 )  # fmt: skip
+
+
+NOT_PLAIN = "is neither a plain file nor a folder, such as a link: it is not followed; delete it and run `make train`."
 
 
 @dataclass(frozen=True)
@@ -92,10 +97,13 @@ def plan_runs(
     Raises
     ------
     ConfigError
-        If a variant names an adapter that there is no file for.
+        If a variant names an adapter that there is no file for, or a seed is no seed.
     """
+    no_seeds = [seed for seed in seeds or () if not 0 <= seed <= MAX_SEED]
+    if no_seeds:
+        raise ConfigError(f"A seed is a whole number from 0 to {MAX_SEED}, got {shown_text(no_seeds)}.")
     problems = [
-        f"variants.{name}.adapters: there is no experiments/adapters/{adapter}.yaml"
+        f"variants.{name}.adapters: there is no experiments/adapters/{shown_key((adapter,))}.yaml"
         for name, variant in study.variants.items()
         for adapter in variant.adapters or ()
         if adapter not in adapters
@@ -109,6 +117,36 @@ def plan_runs(
         if variant.adapters is None or adapter.id in variant.adapters
         for seed in (seeds or study.seeds)
     ]
+
+
+def split_batch(training: TrainingConfig, micro_batches: int, message: str) -> SmallerBatch:
+    """Return the sizes with which each batch is computed in parts, whose gradients are accumulated.
+
+    Raises
+    ------
+    RunError
+        If the batch does not split into so many equal parts: the effective batch would change.
+
+    Examples
+    --------
+    >>> training = TrainingConfig(learning_rate=1e-3, per_device_train_batch_size=16, per_device_eval_batch_size=16,
+    ...                           num_train_epochs=1)
+    >>> split = split_batch(training, 2, "")
+    >>> split.per_device_train_batch_size, split.gradient_accumulation_steps
+    (8, 2)
+    """
+    size, rest = divmod(training.per_device_train_batch_size, micro_batches)
+    if rest:
+        raise RunError(
+            f"per_device_train_batch_size {training.per_device_train_batch_size} does not split into "
+            f"{micro_batches} equal parts."
+        )
+    return SmallerBatch(
+        per_device_train_batch_size=size,
+        per_device_eval_batch_size=max(1, training.per_device_eval_batch_size // micro_batches),
+        gradient_accumulation_steps=training.gradient_accumulation_steps * micro_batches,
+        message=message,
+    )
 
 
 def compute_stamps(run: Run, paths: Paths, data_identity: Mapping[str, Any]) -> Stamps:
@@ -146,6 +184,9 @@ def status_of(run: Run, paths: Paths, stamps: Mapping[str, str]) -> RunStatus:
         Today's stamps of the run; only those given are compared.
     """
     folder = run.folder(paths)
+    intruder = find_intruder(folder, paths.results)
+    if intruder is not None:
+        return RunStatus(run, "broken", problem=f"{paths.shown(intruder)} {NOT_PLAIN}")
     if not (folder / "record.json").exists():
         return RunStatus(run, "missing")
     try:
@@ -171,7 +212,7 @@ def _code_cells(notebook: Path) -> list[str]:
     try:
         cells = json.loads(notebook.read_text("utf-8"))["cells"]
         return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise ConfigError(f"experiments/{notebook.name} is not a readable notebook: {error!r}") from error
 
 

@@ -7,30 +7,24 @@ are not safetensors, and never runs code that comes with a model or a data set. 
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from adapterbook import hub
+from adapterbook import hub, hub_cache
 from adapterbook.config import IDENTIFIER, Paths, SourceConfig, load_source
 from adapterbook.embedded import EMBEDDED, materialise
 from adapterbook.errors import ConfigError, SourceError
+from adapterbook.folders import MODEL_FILES, Role, check_contents, check_files
 
 __all__ = ["FetchedSource", "Resolved", "ResolvedSource", "fetch_source", "hash_folder", "resolve_source"]
 
-Role = Literal["base_model", "dataset"]
-
-# No pickle: its reading runs code. *.json and *.txt hold the settings and the tokenizer.
-MODEL_FILES = ("*.json", "*.txt", "*.safetensors")
 # README.md names the files of each split, and the classes. The last star lets .csv.gz in.
 DATASET_FILES = ("*.parquet", "*.arrow", "*.csv*", "*.tsv*", "*.json*", "README.md")
-DATA_SUFFIXES = {".parquet", ".arrow", ".csv", ".tsv", ".json", ".jsonl"}
 PATTERNS: dict[Role, list[str]] = {"base_model": list(MODEL_FILES), "dataset": list(DATASET_FILES)}
-REPO_TYPES: dict[Role, hub.RepoType] = {"base_model": "model", "dataset": "dataset"}
-TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
+REPO_TYPES: dict[Role, hub_cache.RepoType] = {"base_model": "model", "dataset": "dataset"}
 
 
 @dataclass(frozen=True)
@@ -217,7 +211,7 @@ def _resolve_local(role: Role, name: str, file: Path) -> Resolved | None:
     for candidate in (file.parent / written, Path.cwd() / written):
         if candidate.is_dir():
             folder = candidate.resolve()
-            _check_folder(role, folder, file)
+            check_files(role, folder, f"{file.name}: {role} {folder.name}")
             return Resolved(folder.name, "folder", None, f"files:{hash_folder(folder)}", str(folder))
     if not hub.is_hub_name(name):
         raise SourceError(
@@ -228,38 +222,6 @@ def _resolve_local(role: Role, name: str, file: Path) -> Resolved | None:
             ],
         )
     return None
-
-
-def _check_folder(role: Role, folder: Path, shown_in: Path | str) -> None:
-    """Check that a folder looks like a base model or a data set, as far as its file names tell."""
-    where = shown_in.name if isinstance(shown_in, Path) else shown_in
-    if role == "dataset":
-        if not any(DATA_SUFFIXES.intersection(file.suffixes) for file in folder.rglob("*") if file.is_file()):
-            kinds = ", ".join(sorted(DATA_SUFFIXES))
-            raise SourceError(f"{where}: dataset: expected files of data ({kinds}) in {folder}, got none.")
-        return
-    missing = []
-    if not (folder / "config.json").is_file():
-        missing.append("config.json")
-    if not _has_weights(folder):
-        missing.append("model.safetensors (other weight formats may run code; save the model again as safetensors)")
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        missing.append("a tokenizer (tokenizer.json or vocab.txt)")
-    if missing:
-        problems = [f"missing: {item}" for item in missing]
-        raise SourceError(f"{where}: base_model: {folder} is not a model in Transformers' format:", problems)
-
-
-def _has_weights(folder: Path) -> bool:
-    """Return whether all safetensors files that a model's folder needs are there."""
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return (folder / "model.safetensors").is_file()
-    try:
-        shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError):
-        return False
-    return all((folder / shard).is_file() for shard in shards)
 
 
 def _ask(role: Role, name: str, revision: str | None, timeout_s: float) -> Future[str]:
@@ -274,11 +236,11 @@ def _ask(role: Role, name: str, revision: str | None, timeout_s: float) -> Futur
 
 def _cached(role: Role, name: str, revision: str | None) -> Path | None:
     """Return a snapshot in the Hub's cache that holds all it should, or None."""
-    found = hub.cached_snapshot(name, REPO_TYPES[role], revision, PATTERNS[role])
+    found = hub_cache.cached_snapshot(name, REPO_TYPES[role], revision, PATTERNS[role])
     if found is None:
         return None
     try:
-        _check_folder(role, found, name)
+        check_files(role, found, name)
     except SourceError:
         return None
     return found
@@ -288,20 +250,40 @@ def _fetch(part: Resolved, role: Role, branch: str) -> Path:
     if part.kind == "embedded":
         return materialise(part.location)
     if part.kind == "folder":
-        return Path(part.location)
-    cached = _cached(role, part.location, part.revision)
-    if cached is not None:
-        return cached
+        folder = Path(part.location)
+    else:
+        folder = _cached(role, part.location, part.revision) or _download(part, role, branch)
+        _check_hashes(part, role, folder)
+        check_files(role, folder, part.name)
+    check_contents(role, folder, part.name)
+    return folder
+
+
+def _download(part: Resolved, role: Role, branch: str) -> Path:
     try:
         commit = part.revision or branch
-        found = hub.download_snapshot(part.location, REPO_TYPES[role], branch, commit, PATTERNS[role])
+        return hub.download_snapshot(part.location, REPO_TYPES[role], branch, commit, PATTERNS[role])
     except hub.hub_errors() as error:
-        remedy = "try again (what has arrived is kept), or take SOURCE=embedded"
-        raise SourceError(
-            f"{part.name} cannot be downloaded from the Hub ({hub.first_line(error)}): {remedy}."
-        ) from error
-    _check_folder(role, found, part.name)
-    return found
+        remedy = "try again (the files that have arrived are kept), or take SOURCE=embedded"
+        problem = f"{part.name} cannot be downloaded from the Hub: {hub.explain_error(error)}: {remedy}."
+        # Not from the error: its text holds addresses and paths, and a notebook that is published would keep them.
+        raise SourceError(problem) from None
+
+
+def _check_hashes(part: Resolved, role: Role, folder: Path) -> None:
+    """Refuse a snapshot that is not what the Hub published, be it from a download or from a disk that aged."""
+    damaged = hub_cache.find_damage(folder, PATTERNS[role])
+    if not damaged:
+        return
+    try:
+        hub_cache.remove_damaged(folder, damaged)
+        remedy = "removed from the cache: run again to fetch it anew, and if that does not help, take SOURCE=embedded"
+    except OSError as error:
+        remedy = f"it cannot be removed from the cache ({error.strerror}): remove it by hand, and run again"
+    raise SourceError(
+        f"{part.name}: what lies in the Hub's cache is not what the Hub published:",
+        [f"{d.file}: expected {d.algorithm} {d.expected}, got {d.actual}; {remedy}" for d in damaged],
+    )
 
 
 def _found(part: Resolved) -> str:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+import resource
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,25 +26,26 @@ from sklearn.metrics import accuracy_score, f1_score
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalPrediction
 
+from adapterbook.checkpoints import Snapshot, last_checkpoint, restore_snapshot, save_snapshot
 from adapterbook.config import Paths, TrainingConfig, load_adapters, load_study
 from adapterbook.errors import ConfigError, RunError
-from adapterbook.records import (
-    EpochResult,
-    Stamps,
-)
-from adapterbook.runs import Run, compute_stamps, plan_runs
+from adapterbook.records import EpochResult, SmallerBatch, Stamps
+from adapterbook.runs import Run, compute_stamps, plan_runs, split_batch
 from adapterbook.sources import FetchedSource, ResolvedSource, fetch_source, resolve_source
 
 __all__ = [
     "F1",
     "Accuracy",
+    "KeepEpochs",
     "PreparedRun",
     "ProgressFile",
     "compute_metrics",
     "current_device",
     "epoch_results",
     "logits_of",
+    "peak_memory_bytes",
     "prepare_run",
+    "resumed_after",
     "training_kwargs",
 ]
 
@@ -56,6 +60,10 @@ class PreparedRun:
     ----------
     output : Path
         Folder that the record, the predictions and the adapter are written into.
+    micro_batches : int
+        How many parts each batch is computed in.
+    snapshot : Snapshot or None
+        The epoch that training goes on from; None: from the beginning.
     """
 
     run: Run
@@ -64,13 +72,27 @@ class PreparedRun:
     stamps: Stamps
     output: Path
     device: Literal["cpu", "cuda", "mps"]
+    micro_batches: int
+    snapshot: Snapshot | None
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """What ``Trainer.train`` goes on from, if anything."""
+        return last_checkpoint(self.output)
+
+    @property
+    def smaller_batch(self) -> SmallerBatch | None:
+        """How each batch is split; None where it is computed whole."""
+        if self.micro_batches == 1:
+            return None
+        return split_batch(self.run.training, self.micro_batches, "micro_batches was set by hand.")
 
 
 def prepare_run(
-    source: str, adapter: str, variant: str, seed: int, output: str, root: Path | None = None
+    source: str, adapter: str, variant: str, seed: int, output: str, micro_batches: int = 1, root: Path | None = None
 ) -> PreparedRun:
-    """Look a run up in the study by its ids, and make this process ready for it.
+    """Look a run up in the study by its ids, and make this process ready for it, where it was interrupted if it was.
 
     On a CPU torch computes with one thread, so that the curves depend neither on the number of cores nor on how many
     runs go side by side.
@@ -99,12 +121,16 @@ def prepare_run(
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     stamps = compute_stamps(run, paths, resolved.data_identity())
-    return PreparedRun(run, resolved, fetch_source(resolved), stamps, folder, device)
+    snapshot = restore_snapshot(folder, stamps, micro_batches)
+    return PreparedRun(run, resolved, fetch_source(resolved), stamps, folder, device, micro_batches, snapshot)
 
 
-def training_kwargs(training: TrainingConfig) -> dict[str, Any]:
+def training_kwargs(training: TrainingConfig, micro_batches: int = 1) -> dict[str, Any]:
     """Return the study's training arguments as keyword arguments of ``transformers.TrainingArguments``."""
-    return training.model_dump(exclude_none=True)
+    kwargs = training.model_dump(exclude_none=True)
+    if micro_batches > 1:
+        kwargs |= split_batch(training, micro_batches, "").model_dump(exclude={"message"})
+    return kwargs
 
 
 def current_device() -> Literal["cpu", "cuda", "mps"]:
@@ -188,6 +214,74 @@ class ProgressFile(TrainerCallback):
         line = {"step": state.global_step, "max_steps": state.max_steps, "epoch": state.epoch, **self._last}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+
+class KeepEpochs(TrainerCallback):
+    """Saves a checkpoint at the end of each epoch, whatever ``save_strategy`` says, and keeps a snapshot of it.
+
+    Put behind every other callback, so that the epoch's losses are in what is saved. Of prompt learning PEFT saves the
+    prompts, not the network that some methods make them with: enough to predict with, not to go on from.
+    """
+
+    def __init__(self, prepared: PreparedRun) -> None:
+        self._run = prepared
+        self._start = 0.0
+        self._at_epoch_end = False
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock."""
+        self._start = time.monotonic()
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Ask for a checkpoint, of the epoch's end and not of its last step: only now its training loss is known."""
+        if not kwargs["model"].active_peft_config.is_prompt_learning:
+            control.should_save = self._at_epoch_end = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Keep the checkpoints as they are now."""
+        if not self._at_epoch_end:
+            return
+        self._at_epoch_end = False
+        before = self._run.snapshot
+        save_snapshot(
+            self._run.output,
+            Snapshot(
+                stamps=self._run.stamps,
+                micro_batches=self._run.micro_batches,
+                epoch=round(state.epoch or 0),
+                train_time_s=time.monotonic() - self._start + (before.train_time_s if before else 0.0),
+                peak_memory_bytes=peak_memory_bytes(self._run),
+                resumed_after=resumed_after(self._run),
+                files={},
+            ),
+        )
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """After the best checkpoint of prompt learning was loaded back, take its prompts as they are."""
+        config = kwargs["model"].active_peft_config
+        if config.is_prompt_learning and state.best_model_checkpoint is not None and args.load_best_model_at_end:
+            config.inference_mode = True
+
+
+def resumed_after(prepared: PreparedRun) -> tuple[float, ...]:
+    """Return the epochs after which training was interrupted."""
+    before = prepared.snapshot
+    return (*before.resumed_after, before.epoch) if before else ()
+
+
+def peak_memory_bytes(prepared: PreparedRun) -> int:
+    """Return the peak allocated on the GPU, or else the peak resident size of the process; of all parts of the run."""
+    before = prepared.snapshot.peak_memory_bytes if prepared.snapshot else 0
+    if prepared.device == "cuda":
+        return max(before, int(torch.cuda.max_memory_allocated()))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return max(before, peak if sys.platform == "darwin" else peak * 1024)  # Linux counts in KiB
 
 
 def epoch_results(log_history: Sequence[dict[str, Any]]) -> tuple[EpochResult, ...]:

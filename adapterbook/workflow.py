@@ -1,4 +1,4 @@
-"""The steps of ``make``: train what is due, make the pages, make the site.
+"""The steps of ``make``: train what is due, make the pages, make the site, verify.
 
 Owns the order of things and which results a report is about. Everything it does is done by a module named after it.
 """
@@ -6,6 +6,7 @@ Owns the order of things and which results a report is about. Everything it does
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +15,24 @@ from pathlib import Path
 
 from rich.console import Console
 
-from adapterbook.config import AdapterConfig, Paths, StudyConfig, load_adapters, load_published, load_source, load_study
+from adapterbook.config import (
+    MAX_SEED,
+    AdapterConfig,
+    Paths,
+    StudyConfig,
+    load_adapters,
+    load_published,
+    load_source,
+    load_study,
+)
 from adapterbook.display import TrainingDisplay, format_duration
-from adapterbook.errors import RecordError
+from adapterbook.errors import AdapterBookError, ConfigError, RecordError, SourceError
 from adapterbook.runs import Run, RunStatus, compute_stamps, plan_runs, status_of
 from adapterbook.sources import ResolvedSource, resolve_source
+from adapterbook.staging import clear_leftovers, hold_lock
+from adapterbook.workplace import hold_workplace
 
-__all__ = ["TrainOutcome", "load_statuses", "make_pages", "make_site", "train"]
+__all__ = ["TrainOutcome", "load_statuses", "make_pages", "make_site", "train", "verify"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,7 @@ def train(
     statuses = _statuses(paths, study, adapters, resolved.config.name, seeds, resolved)
     due = [status.run for status in statuses if not status.up_to_date]
     if not due:
+        clear_leftovers(paths, resolved.config.name)
         _say(console, f"All {len(statuses)} runs are up to date: nothing to train.")
         return TrainOutcome(resolved.config.name, 0)
     _say(console, f"{len(due)} of {len(statuses)} runs are to be trained.")
@@ -77,12 +90,11 @@ def _train(
         skeletons = preflight(due, paths, resolved)
     device = next(iter(skeletons.values())).environment.device_name
     _say(console, f"{n_workers} at a time, on {device}.")
-    is_name = (paths.experiments / "sources" / f"{choice}.yaml").exists() or choice == "auto"
     records = train_runs(
         due,
         skeletons,
         paths,
-        resolved.config.name if is_name else os.path.relpath(choice, paths.root),
+        _source_for_notebook(paths, choice, resolved),
         n_workers=n_workers,
         cell_timeout_s=cell_timeout_s,
         display=TrainingDisplay(len(due), console),
@@ -114,6 +126,50 @@ def load_statuses(root: Path, source: str, seeds: Sequence[int] | None) -> list[
     return _statuses(paths, study, adapters, resolved.config.name, seeds or default_seeds(study), resolved)
 
 
+def verify(
+    root: Path, source: str, seeds: Sequence[int] | None, retrain: str, cell_timeout_s: float, console: Console
+) -> int:
+    """Check that every number of a report can be believed; return the exit status, 1 where one cannot.
+
+    Parameters
+    ----------
+    retrain : str
+        Id of the run to train again, ``none``, or empty: the shortest of those that nothing was found about.
+
+    Raises
+    ------
+    ConfigError
+        If `retrain` is no run of this report.
+    """
+    paths = Paths(root)
+    study, adapters = _load_study(paths)
+    name = choose_results(paths, source)
+    runs = plan_runs(study, adapters, name, seeds or recorded_seeds(paths, name) or study.seeds)
+    if not runs:
+        raise ConfigError(f"{paths.shown(paths.study)} plans no run: there is nothing to verify.")
+    if retrain not in ("", "none", *(run.id for run in runs)):
+        raise ConfigError(f"RETRAIN={retrain}: expected none or a run of {name}, such as {runs[0].id}.")
+    from adapterbook.audit import audit_runs  # here and not above: it loads torch
+
+    choice = source if source != "auto" else _choice_of(paths, name)
+    with hold_lock(paths):
+        resolved: ResolvedSource | AdapterBookError
+        try:
+            resolved = resolve_source(choice, paths)
+            shown = _source_for_notebook(paths, choice, resolved)
+            if resolved.config.name != name:
+                resolved = SourceError(f"{choice} is named {resolved.config.name}, the results are of {name}.")
+        except AdapterBookError as error:
+            resolved, shown = error, ""
+        audit = audit_runs(runs, paths, resolved, retrain, shown, cell_timeout_s, console)
+    for finding in audit.findings:
+        _say(console, f"  - {finding}")
+    _say(console, audit.summary)
+    if audit.findings:
+        _say(console, f"{len(audit.findings)} findings: not every number of this report can be believed.")
+    return 1 if audit.findings else 0
+
+
 def make_pages(root: Path, source: str, seeds: Sequence[int] | None, console: Console) -> None:
     """Make the figures and the pages from the records of one source.
 
@@ -131,9 +187,10 @@ def make_pages(root: Path, source: str, seeds: Sequence[int] | None, console: Co
     statuses = _statuses(paths, study, adapters, name, study.seeds, None)
     published = {file.stem: load_published(file) for file in sorted((paths.experiments / "published").glob("*.yaml"))}
     start = time.monotonic()
-    report = analyse(statuses, paths, study, adapters, published)
-    figures = draw_figures(report, paths.report / "figures")
-    written = write_pages(report, figures, paths)
+    with hold_workplace(root, lambda text: _say(console, text)):
+        report = analyse(statuses, paths, study, adapters, published)
+        figures = draw_figures(report, paths.report / "figures")
+        written = write_pages(report, figures, paths)
     took = format_duration(time.monotonic() - start)
     _say(console, f"{len(written)} files under report/ from {len(statuses)} runs of {name}, {took}.")
 
@@ -168,6 +225,20 @@ def choose_results(paths: Paths, source: str) -> str:
     return records[-1].relative_to(paths.results).parts[0]
 
 
+def _choice_of(paths: Paths, name: str) -> str:
+    """Return what to choose to get the source of a name; the name itself where no file of ``sources/`` has it."""
+    files = sorted((paths.experiments / "sources").glob("*.yaml"))
+    return next((file.stem for file in files if load_source(file).name == name), name)
+
+
+def _source_for_notebook(paths: Paths, choice: str, resolved: ResolvedSource) -> str:
+    """Return the source as the notebook gets it: a name, or the path of a YAML file from the project's folder."""
+    if choice == "auto":
+        return resolved.config.name
+    is_name = (paths.experiments / "sources" / f"{choice}.yaml").exists()
+    return choice if is_name else os.path.relpath(choice, paths.root)
+
+
 def default_seeds(study: StudyConfig) -> tuple[int, ...]:
     """Return the seeds of a study on this machine: those for a GPU where there is one."""
     return study.seeds_on_gpu if study.seeds_on_gpu and has_gpu() else study.seeds
@@ -181,9 +252,10 @@ def has_gpu() -> bool:
 
 
 def recorded_seeds(paths: Paths, source: str) -> list[int]:
-    """Return every seed that a source has a record of, in order."""
+    """Return every seed that a source has a record of, in order; a folder whose name is of no run is passed over."""
     names = {path.parent.name for path in (paths.results / source).glob("*/*/seed-*/record.json")}
-    return sorted(int(name.removeprefix("seed-")) for name in names)
+    seeds = (int(match[1]) for name in names if (match := re.fullmatch(r"seed-(0|[1-9][0-9]{0,9})", name)))
+    return sorted(seed for seed in seeds if seed <= MAX_SEED)
 
 
 def _load_study(paths: Paths) -> tuple[StudyConfig, dict[str, AdapterConfig]]:

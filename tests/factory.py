@@ -224,12 +224,14 @@ def make_record(
 def make_failed_record(
     adapter: str | AdapterConfig = "lora_1", variant: str = "submitted", seed: int = 224, **options: Any
 ) -> Record:
-    """Return the record of a run that failed in its notebook's eighth cell, with no result but two epochs."""
+    """Return the record of a run that failed, with no result but two epochs; ``error`` replaces its failure."""
+    error = options.pop(
+        "error", {"type": "RuntimeError", "message": "loss is nan after step 24 <b>of 80</b>", "cell": 4}
+    )
     content = make_record(adapter, variant, seed, **options).model_dump()
     results = ("splits", "best", "test", "n_trainable_params", "n_adapter_params", "n_head_params", "n_total_params",
                "train_time_s", "train_samples_per_s", "test_time_s", "peak_memory_bytes", "adapter_file_bytes",
                "evaluation_time_s", "learned")  # fmt: skip
-    error = {"type": "RuntimeError", "message": "loss is nan after step 24 <b>of 80</b>", "cell": 8}
     content |= dict.fromkeys(results) | {"status": "failed", "error": error, "epochs": content["epochs"][:2]}
     return Record.model_validate(content)
 
@@ -340,10 +342,13 @@ def write_results(
     return paths
 
 
-def read_statuses(paths: Paths, source: str = "embedded") -> list[RunStatus]:
-    """Return the state of every run of a written project, comparing no stamps."""
-    adapters = load_adapters(paths.experiments / "adapters")
-    return [status_of(run, paths, {}) for run in plan_runs(load_study(paths.study), adapters, source)]
+def read_statuses(
+    paths: Paths, source: str = "embedded", stale: Mapping[str, Collection[str]] | None = None
+) -> list[RunStatus]:
+    """Return the state of every run of a written project; stale are those given, by run id, with their stamps."""
+    runs = plan_runs(load_study(paths.study), load_adapters(paths.experiments / "adapters"), source)
+    other = _sha256("other")
+    return [status_of(run, paths, dict.fromkeys((stale or {}).get(run.id, ()), other)) for run in runs]
 
 
 def read_report(paths: Paths, source: str = "embedded") -> Report:

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
-NUMBER = re.compile(r"\[([^\]]*)\]\{\.n ([^}]*)\}")
+NUMBER = re.compile(r"\[([^][]*)\]\{\.n ([^}]*)\}")
 ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
 
 
@@ -105,21 +105,23 @@ class MadePages:
                 if path.suffix == ".qmd" and path.parent.name != "pdf"]  # fmt: skip
 
 
-def make_study_pages(root: Path, **options: Any) -> MadePages:
-    """Write a made-up study and its pages; figures are planned, not drawn."""
+def make_study_pages(root: Path, *, stale: Mapping[str, Collection[str]] | None = None, **options: Any) -> MadePages:
+    """Write a made-up study and its pages; figures are planned, not drawn. ``stale``: stamps by run id."""
     paths = write_results(root, **options)
     shutil.copytree(PROJECT.templates, paths.templates)
     shutil.copy(PROJECT.notebook, paths.notebook)
-    report = analyse_project(paths, options.get("source", "embedded"))
+    report = analyse_project(paths, options.get("source", "embedded"), stale)
     figures = plan_without_drawing(report, paths)
     return MadePages(report, figures, paths, make_pages(report, figures, paths))
 
 
-def analyse_project(paths: Paths, source: str = "embedded") -> Report:
+def analyse_project(
+    paths: Paths, source: str = "embedded", stale: Mapping[str, Collection[str]] | None = None
+) -> Report:
     """Return the report on a written project."""
     published = {file.stem: load_published(file) for file in (paths.experiments / "published").glob("*.yaml")}
     adapters = load_adapters(paths.experiments / "adapters")
-    return analyse(read_statuses(paths, source), paths, load_study(paths.study), adapters, published)
+    return analyse(read_statuses(paths, source, stale), paths, load_study(paths.study), adapters, published)
 
 
 def plan_without_drawing(report: Report, paths: Paths) -> dict[str, Figure]:

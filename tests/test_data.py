@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,8 @@ def test_published_rows_come_out_again(project: Paths) -> None:
     source = load_source(project.experiments / "sources" / "hub.yaml")
     checks = load_published(project.experiments / "published" / "homework.yaml").data_checks
     splits = load_splits(imdb, source, load_study(project.study).data)
-    assert list(splits["train"]["label"])[:10] == checks["first_train_labels"]
-    assert list(splits["validation"]["label"]) == checks["validation_labels"]
+    assert list(splits["train"]["label"])[:10] == list(checks["first_train_labels"])
+    assert list(splits["validation"]["label"]) == list(checks["validation_labels"])
     starts = checks["first_train_text_starts"]
     for text, start in zip(splits["train"]["text"], starts, strict=False):
         assert text.startswith(truncate_words(start, 50))
@@ -188,6 +189,58 @@ def test_folder_that_is_no_data_set_is_refused(tmp_path: Path) -> None:
     for name in ("empty", "broken"):
         with pytest.raises(SourceError, match="expected parquet, csv or json files"):
             load_splits(tmp_path / name, SOURCE, _data())
+
+
+def _truncated(folder: Path) -> None:
+    file = next(_write(folder.parent / "whole", _rows(400)).glob("*.parquet"))
+    folder.joinpath("train.parquet").write_bytes(file.read_bytes()[:-200])
+
+
+BROKEN: dict[str, Callable[[Path], object]] = {
+    "a truncated Parquet file": _truncated,
+    "an empty Parquet file": lambda folder: folder.joinpath("train.parquet").touch(),
+    "another file under that name": lambda folder: folder.joinpath("train.parquet").write_bytes(b"PAR1 no PAR1"),
+    "JSON that breaks off": lambda folder: folder.joinpath("train.jsonl").write_text('{"text": "a", "lab'),
+    "JSON of numbers": lambda folder: folder.joinpath("train.json").write_text("5"),
+    "CSV with NUL and other bytes": lambda folder: folder.joinpath("train.csv").write_bytes(b'text,label\n"\xff\0,1\n'),
+    "an empty CSV file": lambda folder: folder.joinpath("train.csv").touch(),
+    "two kinds of columns": lambda folder: [
+        folder.joinpath(name).write_text(text) for name, text in (("a.csv", "text,label\na,1\n"), ("b.csv", "x\n1\n"))
+    ],
+    "a state of save_to_disk that is none": lambda folder: folder.joinpath("state.json").write_text("[1]"),
+    "a list of splits that are not there": lambda folder: folder.joinpath("dataset_dict.json").write_text(
+        '{"splits": ["train"]}'
+    ),
+    "a list of splits that is none": lambda folder: folder.joinpath("dataset_dict.json").write_text('{"splits": 5}'),
+    "a loading script": lambda folder: [
+        folder.joinpath(name).write_text("raise SystemExit('code of a data set was run')")
+        for name in (f"{folder.name}.py", "train.py")
+    ],
+    "a card that names no file": lambda folder: [
+        folder.joinpath("README.md").write_text("---\nconfigs:\n- {config_name: x, data_files: none-*}\n---\n"),
+        folder.joinpath("train.csv").write_text("text,label\na,1\n"),
+    ],
+    "a card of another shape": lambda folder: [
+        folder.joinpath("README.md").write_text("---\nconfigs: 5\ndataset_info: [1]\n---\n"),
+        folder.joinpath("train.csv").write_text("text,label\na,1\n"),
+    ],
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_files_are_one_message_without_a_path(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], case: str
+) -> None:
+    """What cannot be read is an error of the source that holds no path of this machine; no code is run."""
+    folder = tmp_path / "imdb"
+    folder.mkdir()
+    (tmp_path / "whole").mkdir()
+    BROKEN[case](folder)
+    with pytest.raises(SourceError, match="source mine: the data set d cannot be used") as caught:
+        load_splits(folder, SOURCE, _data())
+    assert str(tmp_path) not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert "".join(capfd.readouterr()) == ""
 
 
 def test_changed_file_is_read_anew(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """execution.py: a run is judged by its record, and whatever happens to it is a visible row."""
 
+import errno
 import io
 import json
 import subprocess
 import sys
-import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -15,17 +16,18 @@ import pytest
 from filelock import FileLock
 from rich.console import Console
 
-from adapterbook import kernels
 from adapterbook.config import Paths, load_adapters, load_study
 from adapterbook.display import TrainingDisplay
 from adapterbook.errors import RunError
-from adapterbook.execution import count_workers, hide_paths, publish, recover, train_runs
+from adapterbook.execution import count_workers, train_runs
 from adapterbook.kernels import start_kernel
-from adapterbook.records import Record, load_record
+from adapterbook.records import Record, hash_files, load_record
 from adapterbook.runs import Run, plan_runs
+from adapterbook.staging import publish, recover
+from adapterbook.workplace import temporary_folders
 from tests.factory import PROJECT, make_failed_record, make_record, write_results
 
-PARAMETERS = 'source = ""\nadapter = ""\nvariant = ""\nseed = 0\noutput = ""'
+PARAMETERS = 'source = ""\nadapter = ""\nvariant = ""\nseed = 0\noutput = ""\nmicro_batches = 1'
 COMPLETE = """
 import json, pathlib
 from tests.factory import make_predictions, make_record
@@ -85,8 +87,11 @@ def test_a_run_that_completes_replaces_the_one_before(study: Study) -> None:
     """The notebook's record counts; why the source was taken is the driver's to say."""
     study.write_notebook(COMPLETE)
     for name, record in study.train().items():
-        expected = make_record(name, source__reason="the driver knows")
+        expected = make_record(name, source__reason="the driver knows", files=record.files, seal=record.seal)
         assert expected == record
+        assert record.seal == record.compute_seal()
+        assert record.files == hash_files(study.paths.results / "embedded" / record.run_id)
+        assert set(record.files) == {"notebook.ipynb", "predictions.parquet"}
         assert (study.paths.results / "embedded" / record.run_id / "notebook.ipynb").exists()
     assert _leftovers(study.paths) == []
 
@@ -111,6 +116,96 @@ def test_a_killed_kernel_is_a_failed_run(study: Study) -> None:
     assert error is not None
     assert error.type == "DeadKernel"
     assert records["lora_1"].status == "completed"
+
+
+MEMORY = "import torch\nif micro_batches == 1: torch.empty(10**15)"
+
+
+def test_a_run_that_is_out_of_memory_has_a_second_try_at_half_the_batch(study: Study) -> None:
+    """Real allocation failure; the record says what was split, and what the first try said."""
+    study.write_notebook(MEMORY, COMPLETE)
+    record = study.train(study.only("lora_1"))["lora_1"]
+    smaller = record.smaller_batch
+    assert smaller is not None
+    assert record.status == "completed"
+    assert (smaller.per_device_train_batch_size, smaller.gradient_accumulation_steps) == (8, 2)
+    assert smaller.per_device_eval_batch_size == 8
+    assert "you tried to allocate" in smaller.message
+
+
+def test_a_run_that_is_out_of_memory_twice_is_a_failed_run(study: Study) -> None:
+    """…and says that the half batch was tried, too."""
+    study.write_notebook("open('tries', 'a').write(f'{micro_batches} ')", "raise MemoryError", COMPLETE)
+    record = study.train(study.only("lora_1"))["lora_1"]
+    assert record.error is not None
+    assert record.smaller_batch is not None
+    assert (record.status, record.error.type, record.error.message) == ("failed", "OutOfMemory", "Memory ran out.")
+    assert (study.paths.root / "tries").read_text("utf-8").split() == ["1", "2"]
+
+
+def test_a_batch_that_has_no_half_is_not_tried_again(study: Study) -> None:
+    """Seven rows in halves would be another batch."""
+    study.write_notebook("open('tries', 'a').write(f'{micro_batches} ')", "raise MemoryError", COMPLETE)
+    run = study.only("lora_1")[0]
+    odd = replace(run, training=run.training.model_copy(update={"per_device_train_batch_size": 7}))
+    record = study.train([odd])["lora_1"]
+    assert record.status == "failed"
+    assert record.smaller_batch is None
+    assert (study.paths.root / "tries").read_text("utf-8").split() == ["1"]
+
+
+def test_a_full_disk_while_a_cell_writes_is_a_failed_run(study: Study) -> None:
+    """What the operating system says, under one name; what was written by then is cleared away."""
+    write = "import errno, os\nopen(output + '/.record.json.half', 'w').write('{')\n"
+    study.write_notebook(write + "raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), output + '/x')", COMPLETE)
+    error = study.train(study.only("lora_1"))["lora_1"].error
+    assert error is not None
+    assert error.type == "DiskFull"
+    assert _leftovers(study.paths) == []
+
+
+def test_a_disk_that_takes_no_notebook_is_a_failed_run_and_the_old_one_is_not_shown(study: Study) -> None:
+    """A real limit of 20 kB a file for this process: Papermill cannot write the notebook, the record still fits."""
+    study.write_notebook("print('x' * 100_000)", COMPLETE)
+    script = (
+        "import pathlib, resource; from tests.test_execution import Study\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        f"study = Study(pathlib.Path({str(study.paths.root)!r})); study.train(study.only('lora_1'))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT.root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    record = load_record(study.only("lora_1")[0].folder(study.paths))
+    assert record.error is not None
+    assert (record.status, record.error.type) == ("failed", "DiskFull")
+    assert _leftovers(study.paths) == []
+
+
+def test_a_disk_that_takes_nothing_at_all_ends_in_failed_runs_and_no_traceback(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even the first record: the run is listed as failed, and the folder before stays."""
+    study.write_notebook(COMPLETE)
+    before = load_record(study.only("lora_1")[0].folder(study.paths))
+
+    def refuse(record: Record, folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("adapterbook.execution.write_record", refuse)
+    runs = study.only("lora_1")
+    (ended,) = train_runs(runs, study.skeletons, study.paths, "embedded", n_workers=1,
+                          display=TrainingDisplay(1, Console(file=io.StringIO())))  # fmt: skip
+    assert ended.error is not None
+    assert (ended.status, ended.error.type) == ("failed", "DiskFull")
+    assert "make room" in ended.error.message
+    assert ended.run_id == before.run_id
+
+
+def test_a_failure_s_message_tells_no_folder_of_this_machine(study: Study) -> None:
+    """It goes into the record, and from there onto pages."""
+    study.write_notebook("import tempfile\nopen(tempfile.gettempdir() + '/x/y')", COMPLETE)
+    error = study.train(study.only("lora_1"))["lora_1"].error
+    assert error is not None
+    assert error.message == "[Errno 2] No such file or directory: '<tmp>/x/y'"
 
 
 def test_a_cell_that_takes_too_long_is_a_failed_run(study: Study) -> None:
@@ -146,12 +241,6 @@ def test_an_executed_notebook_tells_no_folder_of_this_machine(study: Study) -> N
     assert "JSONDecodeError" in text
     for folder in (str(study.paths.root), json.__file__.rpartition("/lib/")[0], str(Path.home())):
         assert folder not in text
-
-
-def test_hide_paths_takes_the_longest_first() -> None:
-    """A project inside the home folder is not left as ``~/book``."""
-    root = Path.home() / "book"
-    assert hide_paths(f"{root}/a.py {Path.home()}/b.py {root}", root) == "a.py ~/b.py ."
 
 
 def test_an_unknown_parameter_is_an_error(study: Study) -> None:
@@ -201,7 +290,7 @@ def test_recovery_puts_back_what_a_crash_left_between_two_renames(tmp_path: Path
     record = load_record(final)
     final.rename(final.with_name(".seed-224.old"))
     (paths.results / ".staging" / "embedded" / "x").mkdir(parents=True)
-    recover(paths)
+    recover(paths, "embedded", due=())
     assert record == load_record(final)
     assert sorted(path.name for path in final.parent.iterdir()) == ["seed-224"]
     assert not (paths.results / ".staging").exists()
@@ -225,10 +314,9 @@ def test_a_trainer_that_is_killed_leaves_no_process_and_no_file(study: Study) ->
     driver.wait()
     _, alive = psutil.wait_procs(children, timeout=15)
     assert alive == []
-    sockets = f"{kernels._socket_prefix(study.paths.root)}*"
-    assert list(Path(tempfile.gettempdir()).glob(sockets))
-    recover(study.paths)
-    assert list(Path(tempfile.gettempdir()).glob(sockets)) == []
+    assert temporary_folders(study.paths.root, "kernel")
+    recover(study.paths, "embedded", due=())
+    assert temporary_folders(study.paths.root, "kernel") == []
     assert _leftovers(study.paths) == []
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pandas as pd
 import pytest
+from markupsafe import Markup
 
 from adapterbook.config import BilingualText, Paths
 from adapterbook.errors import ConfigError, RenderError
@@ -17,7 +20,7 @@ from adapterbook.figures import Figure
 from adapterbook.pages import make_pages
 from adapterbook.pages.environment import make_environment, render_template
 from adapterbook.pages.figure_table import make_figure_table
-from adapterbook.pages.origin import look_up, make_derived, make_number
+from adapterbook.pages.origin import derived_span, look_up, number_span
 from adapterbook.pages.outline import make_outline
 from adapterbook.pages.provenance import format_date, provenance_of
 from adapterbook.pages.wording import load_wording
@@ -105,26 +108,30 @@ def test_cells_behind_a_figure_are_formatted_by_their_column() -> None:
     )
     text = BilingualText(zh="圖", en="figure")
     figure = Figure("x", {}, text, text, table)
-    shown = make_figure_table(figure, "zh", WORDING, {"lora_1": "LoRA 1"})
+
+    def lead(row: Mapping[str, Any], shown: Markup) -> Markup:
+        return Markup(f"[{shown}](#{row['learning_rate']})") if row["adapter"] == "lora_1" else shown
+
+    shown = make_figure_table(figure, "zh", WORDING, {"lora_1": "LoRA 1"}, lead)
     assert shown is not None
     lines = [line for line in shown.split("\n") if line.startswith("| ")]
     assert lines[0] == "| 轉接器 | 驗證損失 | 測試準確率 | LoRA 1 | Pareto 前緣 | 學習率 |"
-    assert lines[1] == "| LoRA 1 | 0.6931 | 50.0% | 是 | 參數、時間 | 2e-5 |"
+    assert lines[1] == "| [LoRA 1](#2e-05) | 0.6931 | 50.0% | 是 | 參數、時間 | 2e-5 |"
     assert lines[2] == "| x&#124;y | – | 25.0% | 否 | – | – |"
-    assert make_figure_table(replace(figure, table=pd.DataFrame()), "zh", WORDING, {}) is None
+    assert make_figure_table(replace(figure, table=pd.DataFrame()), "zh", WORDING, {}, lead) is None
 
 
 def test_a_number_says_what_is_wrong_with_it(made: MadePages) -> None:
     """A field that is not there, or that holds no number, is named with its run."""
     run = made.report.run("lora_1/submitted/seed-224")
     with pytest.raises(LookupError, match=r"test\.nothing: there is no 'nothing' in TestResult"):
-        make_number("en")(run, "test.nothing", "percent")
+        number_span(run, "test.nothing", "percent", "en")
     with pytest.raises(TypeError, match="lora_1/submitted/seed-224: error: a number was expected"):
-        make_number("en")(run, "error", "percent")
+        number_span(run, "error", "percent", "en")
     with pytest.raises(ValueError, match=r"RunReport\.test_interval\.low: there is no format"):
-        make_derived("en")(run, "test_interval.low", "percents")
+        derived_span(run, "test_interval.low", "percents", "en")
     assert look_up({"a.b": [1, 2]}, ["a.b", 1]) == 2
-    assert 'data-of="lora_1/submitted/seed-224"' in make_derived("en")(run, "test_interval.low", "percent")
+    assert 'data-of="lora_1/submitted/seed-224"' in derived_span(run, "test_interval.low", "percent", "en")
 
 
 def test_the_last_line_tells_commits_and_days(made: MadePages) -> None:
@@ -215,7 +222,7 @@ def test_a_baseline_without_a_trained_adapter_is_called_one(tmp_path: Path) -> N
     assert "head_only.qmd" not in pages.page("en/mechanism-ia3").text
     for language, word in (("zh", "只訓練分類頭"), ("en", "Head only")):
         overview = pages.page(f"{language}/index")
-        row = next(line for line in overview.text.splitlines() if line.startswith("| [") and word in line)
+        row = next(line for line in overview.text.splitlines() if line.startswith(f"| [{word}](adapters/head_only"))
         assert "| – |" in row, "the baseline has no method"
         comparison = pages.page(f"{language}/comparison")
         said = {"zh": "不是轉接器，而是基準", "en": "is no adapter but a baseline"}[language]

@@ -112,7 +112,7 @@ def test_build_with_quarto(quarto: Path, tmp_path: Path) -> None:
     assert sorted(call["arguments"][1] for call in asked[:2]) == ["pdf/report-en.qmd", "pdf/report-zh.qmd"]
     assert asked[2]["arguments"][:2] == ["render", "."]
     assert asked[0]["arguments"][2:] == ["--to", "typst"]
-    assert asked[2]["arguments"][3].startswith(".cache/_site-")
+    assert asked[2]["arguments"][3].startswith(".cache/making/_site-")
     assert "quarto (1.10.18)" in said[0]
 
 
@@ -174,7 +174,7 @@ def test_failure_shows_the_end_of_what_quarto_said(
         QuartoRenderer(str(tmp_path / "bin/quarto")).render_site(root)
     assert len(caught.value.problems) == 30
     assert [p.name for p in (root / "_site").iterdir()] == ["old.html"]
-    assert list((root / ".cache").iterdir()) == []
+    assert list((root / ".cache" / "making").iterdir()) == []
 
 
 def test_projects_own_configuration_reads() -> None:

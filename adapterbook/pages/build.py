@@ -32,12 +32,13 @@ from adapterbook.pages.escape import (
     python_literal,
 )
 from adapterbook.pages.lines import close_gaps, join_lines, mark_edges, squeeze_blank_lines
-from adapterbook.pages.notebook import notebook_body, prose_of
-from adapterbook.pages.origin import make_derived, make_number
+from adapterbook.pages.notebook import hide_folders, notebook_body, prose_of
 from adapterbook.pages.outline import PageSpec, make_outline
-from adapterbook.pages.provenance import format_date, provenance_of
+from adapterbook.pages.provenance import format_date, format_moment, provenance_of
+from adapterbook.pages.record_view import record_block
 from adapterbook.pages.tools import PageTools, Target, page_path
 from adapterbook.pages.wording import load_wording
+from adapterbook.plain_files import is_plain_file
 
 __all__ = ["LANGUAGES", "make_pages"]
 
@@ -119,22 +120,23 @@ class _Builder:
 
         names = {
             "report": self.report,
-            "number": make_number(language),
-            "derived": make_derived(language),
             "label": words("labels"),
             "state": words("states"),
             "stamp": words("stamps"),
             "reason": words("reasons"),
             "terms": [(term.name.in_language(language), term.name.in_language(_other(language)),
                        term.meaning.in_language(language)) for term in wording.terms.values()],
+            "failure": lambda kind: wording.failure(kind, language),
             "source_reason": lambda reason: wording.source_reason(reason, language),
             "literal": lambda value: inline_code(python_literal(value)),
-            "quoted": _quoted,
+            "quoted": lambda text: _quoted(hide_folders(text, self.hidden)),
             "text": lambda text: text.in_language(language),
             "name": lambda adapter: self._name(adapter, language),
             "variant_title": lambda name: self.report.study.variants[name].title.in_language(language),
             "provenance": provenance_of,
             "date": lambda day: format_date(day, language),
+            "moment": lambda moment: format_moment(moment, language),
+            "record_block": lambda record, name: record_block(record, name, self.hidden),
             "notebook_body": lambda run: self._notebook(run, language),
         }  # fmt: skip
         return make_environment(self.paths.templates, language, names)
@@ -146,7 +148,9 @@ class _Builder:
 
     def _tools(self, page: PageSpec, language: Language, target: Target) -> PageTools:
         names = short_names(self.report, language)
-        return PageTools(page, language, target, self.outline, self.figures, self.paths, self.wording, names)
+        return PageTools(
+            page, language, target, self.report, self.outline, self.figures, self.paths, self.wording, names
+        )
 
     def _body(self, page: PageSpec, language: Language, target: Target) -> str:
         names = self._tools(page, language, target).names() | dict(page.names)
@@ -196,7 +200,7 @@ class _Builder:
         page = PageSpec("cover", "cover.md.j2", self.wording.site_title, self.wording.site_subtitle)
         parts = []
         for language in LANGUAGES:
-            names = self._tools(page, language, "site").names()
+            names = self._tools(page, language, "cover").names()
             body = render_template(self.environments[language], f"{language}/cover.md.j2", **names)
             parts.append(f'::: {{.cover lang="{LANGUAGE_TAGS[language]}"}}\n{_finish(body.strip(), language)}:::\n')
         subtitle = " · ".join(self.wording.site_subtitle.in_language(language) for language in LANGUAGES)
@@ -242,7 +246,11 @@ class _Builder:
 
     def _notebook(self, run: RunReport, language: Language) -> Markup | None:
         file = run.run.folder(self.paths) / "notebook.ipynb"
-        body = notebook_body(file, language, trusted=self.prose, hidden=self.hidden)
+        if not is_plain_file(file, self.paths.results):
+            return None
+        error = None if run.record is None else run.record.error
+        failed_cell = None if error is None else error.cell
+        body = notebook_body(file, language, trusted=self.prose, hidden=self.hidden, failed_cell=failed_cell)
         return None if body is None else Markup(body)
 
 

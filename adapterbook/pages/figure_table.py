@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from markupsafe import Markup
@@ -14,7 +14,10 @@ from adapterbook.pages.escape import escape_text
 from adapterbook.pages.tables import make_table
 from adapterbook.pages.wording import Wording
 
-__all__ = ["make_figure_table"]
+__all__ = ["Lead", "make_figure_table"]
+
+# Makes a link of a row's first cell, to where the row's numbers come from.
+Lead = Callable[[Mapping[str, Any], Markup], Markup]
 
 # Ends of column names, tried in this order, and the format of such a column.
 FORMATS_BY_END = (
@@ -34,11 +37,13 @@ FORMATS_BY_END = (
 
 
 def make_figure_table(
-    figure: Figure, language: Language, wording: Wording, short_names: Mapping[str, str]
+    figure: Figure, language: Language, wording: Wording, short_names: Mapping[str, str], lead: Lead
 ) -> Markup | None:
     """Return the numbers drawn as a table, ``None`` where the figure has none.
 
-    A column is headed by its label in the glossary, or by the adapter that it is named after.
+    A column is headed by its label in the glossary, or by the adapter that it is named after. The first cell of each
+    row leads to where its numbers come from: with hundreds of numbers, one link a row is enough for hand and eye. No
+    column says how it is aligned, which would have to be written into each cell; the style sheets do.
     """
     if figure.table.empty:
         return None
@@ -47,16 +52,12 @@ def make_figure_table(
         wording.text("labels", name, language) if name in wording.labels else short_names.get(name, name)
         for name in names
     ]
-    rows: list[list[str]] = []
-    alike: dict[str, str] = {}
+    rows = []
     for values in figure.table.itertuples(index=False, name=None):
-        rows.append(
-            [_cell(name, value, language, wording, short_names) for name, value in zip(names, values, strict=True)]
-        )
-        for name, value in zip(names, values, strict=True):
-            if not isinstance(value, str):
-                alike[name] = "r"
-    table = make_table(columns, rows, align="".join(alike.get(name, "l") for name in names))
+        row = dict(zip(names, values, strict=True))
+        cells = [_cell(name, value, language, wording, short_names) for name, value in row.items()]
+        rows.append([lead(row, cells[0]), *cells[1:]])
+    table = make_table(columns, rows, align="-" * len(names))
     return Markup(f'::: {{.figure-numbers data-from="Figure.{figure.id}"}}\n{table}\n:::')
 
 

@@ -17,11 +17,13 @@ from adapterbook.errors import RenderError
 from adapterbook.formatting import Language
 from adapterbook.pages.escape import python_block, raw_html_code
 
-__all__ = ["hide_folders", "notebook_body", "prose_of"]
+__all__ = ["FAILED_CELL", "hide_folders", "notebook_body", "prose_of"]
 
 ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]")
 HEADING: Final = re.compile(r"^(#{1,5}) ", re.MULTILINE)
 FENCE: Final = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)[ \t]*$)", re.MULTILINE | re.DOTALL)
+# Anchor of the cell that a run failed in.
+FAILED_CELL: Final = "failed-cell"
 # More than a page can show; the notebook itself, linked beside it, holds the rest.
 MAX_OUTPUT: Final = 20_000
 LONGER: Final = {
@@ -36,7 +38,12 @@ def prose_of(notebook: Path) -> frozenset[str]:
 
 
 def notebook_body(
-    notebook: Path, language: Language, *, trusted: Collection[str], hidden: Mapping[str, str]
+    notebook: Path,
+    language: Language,
+    *,
+    trusted: Collection[str],
+    hidden: Mapping[str, str],
+    failed_cell: int | None = None,
 ) -> str | None:
     """Return an executed notebook as Pandoc Markdown, or ``None`` where there is no readable one.
 
@@ -46,14 +53,18 @@ def notebook_body(
         Sources of the Markdown cells that may act as Markdown, from ``prose_of``.
     hidden : mapping of str to str
         Folders of this machine, and what a reader sees in their place.
+    failed_cell : int, optional
+        Index of the cell that gets the anchor ``FAILED_CELL``; one beyond the last puts it at the end.
     """
     try:
         cells = _cells(notebook)
     except RenderError:
         return None
     parts: list[str] = []
-    for cell in cells:
+    for index, cell in enumerate(cells):
         source = _source(cell)
+        if index == failed_cell:
+            parts.append(_anchor())
         if not source.strip() or not _is_for(cell, language):
             continue
         if cell.get("cell_type") == "code":
@@ -63,7 +74,13 @@ def notebook_body(
             parts.append(_shift_headings(source))
         else:
             parts.append(raw_html_code(hide_folders(source, hidden), css_class="prose"))
+    if failed_cell is not None and failed_cell >= len(cells):
+        parts.append(_anchor())
     return "\n\n".join(parts)
+
+
+def _anchor() -> str:
+    return f'```{{=html}}\n<span id="{FAILED_CELL}"></span>\n```'
 
 
 def _cells(notebook: Path) -> list[dict[str, Any]]:

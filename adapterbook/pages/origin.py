@@ -1,12 +1,12 @@
 """A number with its origin: which record's field, or which field of the analysis.
 
 Owns the only two ways by which a number gets onto a page. The value is looked up here, from the same name that is
-written beside it, so a page cannot show one number and name another.
+written beside it, so a page cannot show one number and name another. Where its link leads is for :mod:`.origin_place`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -15,11 +15,10 @@ from adapterbook.analysis.report import AdapterReport, CostRow, Group, RunReport
 from adapterbook.formatting import Language, format_number
 from adapterbook.pages.escape import escape_attribute
 
-__all__ = ["look_up", "make_derived", "make_number"]
+__all__ = ["FieldPath", "derived_span", "look_up", "number_span", "parts_of_path"]
 
 # A dotted path, or its parts: a template may not put a text together.
 FieldPath = str | Sequence[str | int]
-NumberMaker = Callable[[Any, FieldPath, str], Markup]
 
 
 def look_up(thing: object, path: FieldPath) -> Any:
@@ -48,28 +47,25 @@ def look_up(thing: object, path: FieldPath) -> Any:
     return thing
 
 
-def make_number(language: Language) -> NumberMaker:
-    """Return the templates' ``number(run, field, kind)``: a number of a run's record."""
-
-    def number(run: RunReport, field: FieldPath, kind: str) -> Markup:
-        path = _dotted(field)
-        text = _formatted(look_up(run.record, field), kind, language, f"{run.id}: {path}")
-        return _span(text, {"data-run": run.id, "data-field": path, "data-format": kind})
-
-    return number
+def parts_of_path(field: FieldPath) -> list[str]:
+    """Return the parts of a path."""
+    return field.split(".") if isinstance(field, str) else list(map(str, field))
 
 
-def make_derived(language: Language) -> NumberMaker:
-    """Return the templates' ``derived(thing, field, kind)``: a number that the analysis computed."""
+def number_span(run: RunReport, field: FieldPath, kind: str, language: Language) -> Markup:
+    """Return a number of a run's record, as a Span that names run, field and format."""
+    path = _dotted(field)
+    text = _formatted(look_up(run.record, field), kind, language, f"{run.id}: {path}")
+    return _span(text, {"data-run": run.id, "data-field": path, "data-format": kind})
 
-    def derived(thing: Any, field: FieldPath, kind: str) -> Markup:
-        name = f"{type(thing).__name__}.{_dotted(field)}"
-        text = _formatted(look_up(thing, field), kind, language, name)
-        origin = {"data-from": name, "data-format": kind}
-        of = _identity(thing)
-        return _span(text, origin | ({"data-of": of} if of else {}))
 
-    return derived
+def derived_span(thing: Any, field: FieldPath, kind: str, language: Language) -> Markup:
+    """Return a number that the analysis computed, as a Span that names the part of the report, field and format."""
+    name = f"{type(thing).__name__}.{_dotted(field)}"
+    text = _formatted(look_up(thing, field), kind, language, name)
+    origin = {"data-from": name, "data-format": kind}
+    of = _identity(thing)
+    return _span(text, origin | ({"data-of": of} if of else {}))
 
 
 def _dotted(field: FieldPath) -> str:

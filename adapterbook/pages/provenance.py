@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from adapterbook.analysis.report import RunReport
 from adapterbook.formatting import Language
 
-__all__ = ["Provenance", "format_date", "provenance_of"]
+__all__ = ["Provenance", "format_date", "format_moment", "provenance_of"]
 
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
           "December")  # fmt: skip
@@ -69,6 +69,19 @@ def format_date(day: date, language: Language) -> str:
     if language == "zh":
         return f"{day.year} 年 {day.month} 月 {day.day} 日"
     return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
+
+
+def format_moment(moment: datetime, language: Language) -> str:
+    """Return a day and a time, in UTC, as the language writes them.
+
+    Examples
+    --------
+    >>> format_moment(datetime(2026, 3, 1, 9, 5, tzinfo=UTC), "en")
+    '1 March 2026, 09:05 UTC'
+    """
+    utc = moment.astimezone(UTC)
+    day, time = format_date(utc.date(), language), f"{utc:%H:%M}"
+    return f"{day} {time}（UTC）" if language == "zh" else f"{day}, {time} UTC"
 
 
 def _day(moment: datetime) -> date:

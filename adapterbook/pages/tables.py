@@ -23,7 +23,7 @@ LINK_TARGET: Final = re.compile(r"(?<=\])\([^()]*\)")
 MARKS: Final = re.compile(r"[\[\]`*]")
 ESCAPED_BRACE, CLOSING_BRACE, WORD_JOINER = "&#123;", "&#125;", "&#8288;"
 MIN_WIDTH, MAX_WIDTH = 4, 44
-RULES: Final = {"l": (":", ""), "r": ("", ":"), "c": (":", ":")}
+RULES: Final = {"l": (":", ""), "r": ("", ":"), "c": (":", ":"), "-": ("", "")}
 
 
 def make_table(
@@ -38,7 +38,7 @@ def make_table(
     rows : sequence of rows
         Each with as many cells as there are columns.
     align : str or sequence of str
-        One letter a column: ``l``, ``r`` or ``c``.
+        One letter a column: ``l``, ``r``, ``c``, or ``-`` for what the style sheet says.
     caption, id : str
         Without an identifier (``tbl-…``) the table has no number, without a caption no line below it. Quarto cuts a
         caption at its first brace, escaped or not, where it stands in a line ``: caption {#tbl-x}``: such a one is
@@ -79,6 +79,8 @@ def visible_width(cell: str) -> int:
     Examples
     --------
     >>> visible_width('[93.8%]{.n data-run="lora_1"}')
+    5
+    >>> visible_width('[[93.8%]{.n data-run="lora_1"}](../notebooks/lora_1.qmd#r-test-accuracy)')
     5
     >>> visible_width("準確率")
     6

@@ -1,4 +1,4 @@
-"""What a template can ask for on one page: figures, references, links, files.
+"""What a template can ask for on one page: numbers, figures, references, links, files.
 
 Owns everything that depends on where a page lies: a link to another page is a relative path on the site and the
 chapter's identifier in the combined document. Identifiers begin with the page's own slug, so that the combined document
@@ -16,21 +16,29 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from adapterbook.analysis.report import AdapterReport, RunReport
+from adapterbook.analysis.report import AdapterReport, Report, RunReport
 from adapterbook.config import Paths
 from adapterbook.figures import Figure
 from adapterbook.formatting import Language
 from adapterbook.pages.code import adapter_code, call_code, training_code
 from adapterbook.pages.escape import escape_attribute, escape_text, python_block
 from adapterbook.pages.figure_table import make_figure_table
+from adapterbook.pages.notebook import FAILED_CELL
+from adapterbook.pages.origin import FieldPath, derived_span, number_span
+from adapterbook.pages.origin_place import Place, place_of_derived, place_of_number, place_of_row
 from adapterbook.pages.outline import PageSpec, slug_of
+from adapterbook.pages.record_view import RECORD_ANCHOR
 from adapterbook.pages.tables import make_table
 from adapterbook.pages.wording import Wording
+from adapterbook.plain_files import is_plain_file
 
 __all__ = ["PageTools", "Target", "page_path"]
 
-Target = Literal["site", "pdf"]
+# The cover is of the site too, but lies beside the report's folder.
+Target = Literal["site", "cover", "pdf"]
 Name = str | Sequence[str | int]
+# The section of the study's settings, which on its own page would only lead to where they stand.
+SETTINGS = "protocol"
 
 
 def page_path(paths: Paths, language: Language, stem: str) -> Path:
@@ -45,6 +53,7 @@ class PageTools:
     page: PageSpec
     language: Language
     target: Target
+    report: Report
     outline: Sequence[PageSpec]
     figures: Mapping[str, Figure]
     paths: Paths
@@ -55,6 +64,8 @@ class PageTools:
         """Return what the template sees of this object."""
         return {
             "page": self.page,
+            "number": self.number,
+            "derived": self.derived,
             "pdf": self.target == "pdf",
             "figure": self.figure,
             "figure_of": self.figure_of,
@@ -67,6 +78,9 @@ class PageTools:
             "numbered_table": self.numbered_table,
             "link": self.link,
             "record_link": self.record_link,
+            "cell_link": self.cell_link,
+            "record_anchor": Markup(f"{{#{RECORD_ANCHOR}}}"),
+            "cell_anchor": Markup(f"{{#{FAILED_CELL}}}"),
             "config_code": self.config_code,
             "training_code": lambda arguments: python_block(training_code(arguments)),
         }
@@ -76,7 +90,19 @@ class PageTools:
         """Folder that the page, or the combined document, lies in."""
         if self.target == "pdf":
             return self.paths.report / "pdf"
+        if self.target == "cover":
+            return self.paths.root
         return page_path(self.paths, self.language, self.page.stem).parent
+
+    def number(self, run: RunReport, field: FieldPath, kind: str) -> Markup:
+        """Return a number of a run's record; on the site a link to the line that holds it."""
+        return self._linked(number_span(run, field, kind, self.language), place_of_number(run, field))
+
+    def derived(self, thing: Any, field: FieldPath, kind: str) -> Markup:
+        """Return a number that the analysis computed; on the site a link to what it was computed from."""
+        return self._linked(
+            derived_span(thing, field, kind, self.language), place_of_derived(thing, field, self.report)
+        )
 
     def figure(self, id: str, caption: str | None = None) -> Markup:
         """Return a figure with its caption, its alternative text and, folded, the numbers drawn."""
@@ -91,7 +117,11 @@ class PageTools:
         source = _relative(figure.paths[self.language], self.folder)
         alt = escape_attribute(figure.alt.in_language(self.language))
         image = f'![{_one_line(text)}]({source}){{#{self._figure_id(figure)} fig-alt="{alt}"}}'
-        table = make_figure_table(figure, self.language, self.wording, self.short_names)
+
+        def lead(row: Mapping[str, Any], shown: Markup) -> Markup:
+            return self._linked(shown, place_of_row(figure, row, self.report))
+
+        table = make_figure_table(figure, self.language, self.wording, self.short_names, lead)
         if table is None or self.target == "pdf":
             return Markup(image)
         heading = escape_attribute(self.wording.text("labels", "numbers_of_figure", self.language))
@@ -137,9 +167,13 @@ class PageTools:
     def record_link(self, run: RunReport, text: str, name: str = "record.json") -> Markup:
         """Return a link to a file of a run's folder; where there is nothing to follow, the text alone."""
         path = run.run.folder(self.paths) / name
-        if self.target == "pdf" or not path.is_file():
+        if self.target == "pdf" or not is_plain_file(path, self.paths.results):
             return escape_text(text)
         return Markup(f"[{escape_text(text)}]({_relative(path, self.folder)})")
+
+    def cell_link(self, run: RunReport, text: str) -> Markup:
+        """Return a link to the place of a failed run's notebook where it failed; in the PDF the text alone."""
+        return self._linked(escape_text(text), Place(run, FAILED_CELL))
 
     def config_code(self, adapter: AdapterReport) -> Markup:
         """Return the code that made an adapter, from its first record; without one, the settings of its YAML file."""
@@ -148,6 +182,17 @@ class PageTools:
             return python_block(call_code("dict", {"peft_type": adapter.config.peft_type, **adapter.config.settings}))
         made = records[0].adapter
         return python_block(adapter_code(made.config_class, made.settings, train_adapter=adapter.config.train_adapter))
+
+    def _linked(self, shown: Markup, place: Place | None) -> Markup:
+        """Return something as a link, but in the PDF, and where a setting already stands in its place."""
+        if place is None or self.target == "pdf":
+            return shown
+        page = self._find(place.of)
+        anchor = place.section if isinstance(place.of, RunReport) else f"sec-{page.slug}-{place.section}"
+        if page != self.page:
+            path = _relative(page_path(self.paths, self.language, page.stem), self.folder)
+            return Markup(f"[{shown}]({path}#{anchor})")
+        return shown if place.section == SETTINGS else Markup(f"[{shown}](#{anchor})")
 
     def _find(self, target: str | AdapterReport | RunReport) -> PageSpec:
         for page in self.outline:

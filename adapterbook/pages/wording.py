@@ -59,6 +59,7 @@ class Wording(Settings):
     states: dict[str, Text]
     stamps: dict[str, Text]
     reasons: dict[str, Text]
+    failures: dict[str, Text]
     source_reasons: tuple[SourceReason, ...] = Field(strict=False)
     terms: dict[str, Term]
 
@@ -75,6 +76,10 @@ class Wording(Settings):
         if name not in texts:
             raise LookupError(f"templates/glossary.yaml has no {name!r} under {group}")
         return texts[name].in_language(language)
+
+    def failure(self, kind: str, language: Language) -> str | None:
+        """Return what a kind of failure is called, ``None`` for one that this project does not know."""
+        return self.failures[kind].in_language(language) if kind in self.failures else None
 
     def source_reason(self, reason: str, language: Language) -> str | None:
         """Return what a page says about a record's reason for its source, ``None`` where nothing fits."""

@@ -34,13 +34,19 @@ def install_quarto(requirements: Path, *, say: Callable[[str], None] = print, ti
         say("Quarto is here already.")
         return True
     say("Trying to install Quarto, which its package downloads from GitHub …")
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", "-r", str(requirements)]
+    # With hashes, and with the setuptools that is installed already: nothing comes along that no lock names. What the
+    # package itself asks for (Jupyter) is for pages that compute; ours do not.
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-deps",
+               "--no-build-isolation", "--require-hashes", "-r", str(requirements)]  # fmt: skip
     try:
-        done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
         done = None
     if done is not None and done.returncode == 0:
         say("Quarto is installed.")
         return True
+    if done is not None and "DO NOT MATCH THE HASHES" in done.stderr:
+        say(f"Quarto is not installed: its package is not the file that {requirements.name} names by its hash.")
+        return False
     say("Quarto cannot be installed here (its download was not reached); the embedded renderer makes the site.")
     return False

@@ -17,12 +17,14 @@ from typing import Any, Final
 import yaml
 
 from adapterbook.errors import RenderError
+from adapterbook.plain_files import passes_a_link
 from adapterbook.site.pandoc import Element, parse_all, plain_title
 
 __all__ = [
     "Page",
     "Project",
     "find_files",
+    "linked_resources",
     "merge_metadata",
     "output_dir",
     "read_config",
@@ -177,8 +179,17 @@ def _find_sources(root: Path, settings: Mapping[str, Any]) -> list[Path]:
 
 
 def find_files(root: Path, pattern: str) -> list[Path]:
-    """Return what a pattern of ``_quarto.yml`` names; to Quarto a leading slash is the project's folder."""
-    return sorted(root.glob(pattern.removeprefix("/")))
+    """Return what a pattern of ``_quarto.yml`` names; to Quarto a leading slash is the project's folder.
+
+    A link is passed over: what came with results from elsewhere must not publish another file.
+    """
+    return sorted(path for path in root.glob(pattern.removeprefix("/")) if not passes_a_link(path, root))
+
+
+def linked_resources(root: Path, config: Mapping[str, Any]) -> list[Path]:
+    """Return the resources of a project that are links or lie behind one: Quarto would publish what they lead to."""
+    patterns = [str(pattern).removeprefix("/") for pattern in config["project"].get("resources") or ()]
+    return sorted({path for pattern in patterns for path in root.glob(pattern) if passes_a_link(path, root)})
 
 
 def _is_hidden(path: Path) -> bool:

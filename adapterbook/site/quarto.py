@@ -19,8 +19,9 @@ import yaml
 from adapterbook.errors import RenderError
 from adapterbook.site.document import find_images, find_root, font_folders, read_document
 from adapterbook.site.embedded.pdf import render_pdf as render_with_package
-from adapterbook.site.project import merge_metadata, output_dir, read_config
+from adapterbook.site.project import linked_resources, merge_metadata, output_dir, read_config
 from adapterbook.site.swap import fresh_folder
+from adapterbook.workplace import temporary_prefix
 
 __all__ = ["OLDEST", "TRIED", "QuartoRenderer", "find_quarto", "parse_version"]
 
@@ -62,7 +63,11 @@ class QuartoRenderer:
     def render_site(self, project: Path) -> None:
         """Render the website project into its output folder, complete or not at all."""
         root = project.resolve()
-        with fresh_folder(output_dir(root, read_config(root))) as folder:
+        config = read_config(root)
+        links = [f"{path.relative_to(root)}: delete it" for path in linked_resources(root, config)]
+        if links:
+            raise RenderError(f"{project}: Quarto would publish what these links lead to:", links)
+        with fresh_folder(output_dir(root, config)) as folder:
             # Quarto joins an output folder to the project's, so it gets one relative to it.
             self._run(["render", ".", "--output-dir", str(folder.relative_to(root))], root)
             if not (folder / "index.html").is_file():
@@ -77,7 +82,7 @@ class QuartoRenderer:
         if parse_version(self.version) < TRIED:
             render_with_package(document, output)
             return
-        with tempfile.TemporaryDirectory(prefix="adapterbook-pdf-") as folder:
+        with tempfile.TemporaryDirectory(prefix=temporary_prefix(_project_of(document), "pdf")) as folder:
             stage = Path(folder)
             staged = _stage_document(document.resolve(), stage)
             self._run(["render", staged.relative_to(stage).as_posix(), "--to", "typst"], stage)
@@ -107,6 +112,12 @@ class QuartoRenderer:
             tail = (answer.stderr.strip() or answer.stdout.strip()).splitlines()[-N_TAIL_LINES:]
             raise RenderError(f"quarto {' '.join(arguments)} failed with {answer.returncode}:", tail)
         return answer.stdout
+
+
+def _project_of(document: Path) -> Path:
+    """Return the project that a document is of, or its own folder where it is of none."""
+    folders = document.resolve().parents
+    return next((folder for folder in folders if (folder / "_quarto.yml").is_file()), folders[0])
 
 
 def _stage_document(document: Path, stage: Path) -> Path:

@@ -6,7 +6,6 @@ Knows nothing of how a page is rendered: see :mod:`.quarto` and :mod:`.embedded`
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from adapterbook.site.font_files import text_of_files, write_pdf_fonts
 from adapterbook.site.links import find_site_problems
 from adapterbook.site.project import output_dir, read_config
 from adapterbook.site.quarto import OLDEST, TRIED, QuartoRenderer, find_quarto, parse_version
+from adapterbook.workplace import hold_workplace, workplace_of
 
 __all__ = ["Renderer", "build_site", "choose_renderer"]
 
@@ -103,21 +103,9 @@ def build_site(project: Path, renderer: str = "auto", *, say: Callable[[str], No
     check_project(project)
     chosen = choose_renderer(renderer)
     say(f"rendering with {chosen.name} ({chosen.version})")
-    documents = sorted(project.glob(PDF_SOURCES))
-    write_pdf_fonts(text_of_files(documents), project / "report" / "fonts")
     site = output_dir(project, read_config(project))
-    with tempfile.TemporaryDirectory(prefix="adapterbook-") as folder:
-        # The PDFs first, so that a site is in place only when all of it could be made; copied afterwards, since the
-        # output folder is made anew.
-        pdfs = [Path(folder) / document.with_suffix(".pdf").name for document in documents]
-        with ThreadPoolExecutor() as pool:  # each takes one core
-            list(pool.map(chosen.render_pdf, documents, pdfs))
-        for pdf in pdfs:
-            say(f"{pdf.name}: {pdf.stat().st_size / 1024:.0f} KiB")
-        chosen.render_site(project)
-        for pdf in pdfs:
-            shutil.copyfile(pdf, site / pdf.name)
-    (site / ".nojekyll").touch()  # GitHub Pages would leave out files whose names begin with an underscore
+    with hold_workplace(project, say):
+        _render(project, site, chosen, say)
     problems = find_site_problems(site)
     if problems and chosen.name == "embedded":
         raise RenderError(f"{site}: the rendered site is not sound:", problems)
@@ -126,3 +114,22 @@ def build_site(project: Path, renderer: str = "auto", *, say: Callable[[str], No
     n_pages = sum(1 for _ in site.rglob("*.html"))
     say(f"{site}: {n_pages} pages in {time.monotonic() - started:.1f} s")
     return site
+
+
+def _render(project: Path, site: Path, renderer: Renderer, say: Callable[[str], None]) -> None:
+    """Render the PDFs and the site, and put the PDFs into it."""
+    documents = sorted(project.glob(PDF_SOURCES))
+    write_pdf_fonts(text_of_files(documents), project / "report" / "fonts")
+    # The PDFs first, so that a site is in place only when all of it could be made; copied afterwards, since the output
+    # folder is made anew.
+    folder = workplace_of(project) / "pdf"
+    folder.mkdir()
+    pdfs = [folder / document.with_suffix(".pdf").name for document in documents]
+    with ThreadPoolExecutor() as pool:  # each takes one core
+        list(pool.map(renderer.render_pdf, documents, pdfs))
+    for pdf in pdfs:
+        say(f"{pdf.name}: {pdf.stat().st_size / 1024:.0f} KiB")
+    renderer.render_site(project)
+    for pdf in pdfs:
+        shutil.copyfile(pdf, site / pdf.name)
+    (site / ".nojekyll").touch()  # GitHub Pages would leave out files whose names begin with an underscore

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from adapterbook.workplace import workplace_of
+
 __all__ = ["fresh_folder"]
 
 
@@ -17,9 +19,8 @@ def fresh_folder(final: Path) -> Iterator[Path]:
 
     On an error the folder is removed and ``final`` stays as it was.
     """
-    # In the project's cache, which git ignores, and so on the same file system: a rename suffices.
-    workplace = final.parent / ".cache"
-    workplace.mkdir(exist_ok=True)
+    workplace = workplace_of(final.parent)  # on the same file system: a rename suffices
+    workplace.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f"{final.name}-", dir=workplace))
     try:
         made.chmod(0o755)

@@ -19,6 +19,8 @@ SearchEntry = tuple[str, str, str, str]
 
 HEADINGS: Final = frozenset({"h2", "h3", "h4", "h5", "h6"})
 SILENT: Final = frozenset({"script", "style", "annotation"})
+# Inside JSON these can only stand in texts: written so, no text can end a script or one of its lines.
+SCRIPT_ESCAPES: Final = {"<": r"\u003c", "\u2028": r"\u2028", "\u2029": r"\u2029"}
 INLINE: Final = frozenset({"a", "b", "code", "em", "i", "mark", "span", "strong", "sub", "sup", "mi", "mo", "mn"})
 
 
@@ -79,6 +81,8 @@ def index_page(href: str, title: str, body: str) -> list[SearchEntry]:
 def render_index(entries: Iterable[SearchEntry]) -> str:
     """Return the script that hands the entries to site.js."""
     data = json.dumps(list(entries), ensure_ascii=False, separators=(",", ":"))
+    for char, escaped in SCRIPT_ESCAPES.items():
+        data = data.replace(char, escaped)
     return f"window.siteSearchIndex = {data};\n"
 
 

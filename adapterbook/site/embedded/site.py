@@ -5,6 +5,8 @@ Writes only into the folder it is given. The caller (:mod:`adapterbook.site.rend
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import shutil
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from adapterbook.errors import RenderError
+from adapterbook.plain_files import passes_a_link
 from adapterbook.site.embedded.html import Frame, render_bodies, render_page, words_of
 from adapterbook.site.embedded.search import index_page, render_index
 from adapterbook.site.embedded.webfonts import write_fonts
@@ -75,8 +78,10 @@ def _copy_files(project: Project, folder: Path) -> None:
     root = project.root.resolve()
     for path in sorted(wanted):
         source = path.resolve()
-        if not source.is_relative_to(root):
-            raise RenderError(f"{path}: a page or _quarto.yml names a file outside the project; move it inside")
+        if not source.is_relative_to(root) or passes_a_link(path, project.root):
+            raise RenderError(
+                f"{path}: a page or _quarto.yml names a file outside the project, or a link; put the file inside"
+            )
         destination = folder / source.relative_to(root)
         if source.is_dir():
             shutil.copytree(source, destination, dirs_exist_ok=True)
@@ -102,7 +107,7 @@ def _write_extras(project: Project, folder: Path) -> None:
     home = f"{base}/" if base else "./"
     title = html.escape(str(project.website.get("title", "")))
     if not (folder / "404.html").exists():
-        _write(folder / "404.html", NOT_FOUND.format(title=title, home=html.escape(home)))
+        _write(folder / "404.html", NOT_FOUND.format(title=title, home=html.escape(home), style=STYLE, policy=POLICY))
     if base:
         urls = "".join(
             f"<url><loc>{html.escape(f'{base}/{page.href}')}</loc></url>\n" for page in project.pages.values()
@@ -111,18 +116,22 @@ def _write_extras(project: Project, folder: Path) -> None:
         _write(folder / "robots.txt", f"Sitemap: {base}/sitemap.xml\n")
 
 
-# A server shows this under any address, so it can rely on no file beside it.
+# A server shows this under any address, so it can rely on no file beside it: its style is its own, named by its hash.
+STYLE: Final = """
+:root { color-scheme: light dark; background: Canvas; color: CanvasText; font: 1.1rem/1.7 system-ui, sans-serif; }
+body { max-width: 32rem; margin: 20vh auto; padding: 0 1.5rem; }
+"""
+STYLE_HASH: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+POLICY: Final = f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; base-uri 'none'; form-action 'none'"
 NOT_FOUND: Final = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex">
 <title>Not found 找不到網頁 – {title}</title>
-<style>
-:root {{ color-scheme: light dark; background: Canvas; color: CanvasText; font: 1.1rem/1.7 system-ui, sans-serif; }}
-body {{ max-width: 32rem; margin: 20vh auto; padding: 0 1.5rem; }}
-</style>
+<style>{style}</style>
 </head>
 <body>
 <main>

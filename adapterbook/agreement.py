@@ -1,0 +1,133 @@
+"""Does a stored run agree with what its source and its adapter give today?
+
+Owns the comparison of the record and the predictions with the rows of the data set, loaded again, and with the
+probabilities of the saved adapter, evaluated again. How those are got is ``re_evaluation``'s.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from datasets import Dataset
+
+from adapterbook.recomputation import LOSS_TOLERANCE, compute_loss_bounds, short
+from adapterbook.records import Record, SourceInfo
+from adapterbook.verification import Finding
+
+__all__ = ["Evaluation", "find_other_results", "find_other_rows", "find_other_source"]
+
+# Of a probability, between two evaluations: on the same kind of device, and on different ones.
+SAME_DEVICE_TOLERANCE, OTHER_DEVICE_TOLERANCE = 1e-4, 1e-2
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Probabilities of the positive class, shape (n,), that a saved adapter gives today."""
+
+    validation: npt.NDArray[np.float64]
+    test: npt.NDArray[np.float64]
+
+
+def find_other_source(record: Record, today: SourceInfo, splits: Mapping[str, Dataset]) -> list[Finding]:
+    """Return each field of the record's source and splits that today's source does not give."""
+    stated, actual = record.source.model_dump(), today.model_dump()
+    pairs = {f"source.{name}": (stated[name], actual[name]) for name in actual if name != "reason"}
+    for name, rows in splits.items():
+        split = getattr(record.splits, name, None)
+        if split is not None:
+            pairs |= {
+                f"splits.{name}.n": (split.n, len(rows)),
+                f"splits.{name}.n_positive": (split.n_positive, sum(rows["label"])),
+            }
+    return [
+        Finding(record.run_id, name, f"is {json.dumps(theirs)} in the record, {json.dumps(ours)} from the source")
+        for name, (theirs, ours) in pairs.items()
+        if theirs != ours
+    ]
+
+
+def find_other_rows(record: Record, table: pd.DataFrame, test: Dataset) -> list[Finding]:
+    """Return the columns of predictions.parquet that are not those of the test rows, loaded again."""
+    if len(table) != len(test):
+        return [Finding(record.run_id, "predictions.parquet", f"holds {len(table)} rows, the source {len(test)}")]
+    found = []
+    for column in ("row_id", "text", "label"):
+        pairs = zip(table[column].tolist(), test[column], strict=True)
+        wrong = [i for i, (stored, loaded) in enumerate(pairs) if stored != loaded]
+        if wrong:
+            message = f"has another {column} than the source in {len(wrong)} rows, the first is row {wrong[0]}"
+            found.append(Finding(record.run_id, "predictions.parquet", message))
+    return found
+
+
+def find_other_results(
+    record: Record,
+    table: pd.DataFrame | None,
+    evaluation: Evaluation,
+    splits: Mapping[str, Dataset],
+    *,
+    same_device: bool,
+) -> list[Finding]:
+    """Return where the adapter, evaluated again, disagrees with the record or the stored predictions.
+
+    Of validation, the epoch is looked at that the record says the adapter was kept from. That also finds a method
+    whose checkpoints hold less than it trains, such as P-tuning: what is loaded back is then another model.
+
+    Parameters
+    ----------
+    table : DataFrame or None
+        The stored predictions; None where they could not be read.
+    same_device : bool
+        Whether the evaluation was made on the kind of device that the run was made on.
+    """
+    tolerance = SAME_DEVICE_TOLERANCE if same_device else OTHER_DEVICE_TOLERANCE
+    found = []
+    if table is not None and len(table) == len(evaluation.test):
+        distance = np.abs(table["probability"].to_numpy(float) - evaluation.test)
+        if not (distance <= tolerance).all():
+            i = int(distance.argmax())
+            message = (
+                f"holds other probabilities than the adapter gives in {int((distance > tolerance).sum())} rows: "
+                f"{short(table['probability'].iloc[i])} in row {i}, {short(evaluation.test[i])} from the adapter"
+            )
+            found.append(Finding(record.run_id, "predictions.parquet", message))
+    test, best = record.test, record.best
+    assert test is not None and best is not None
+    found += _compare(record.run_id, "test", test.accuracy, test.loss, splits["test"], evaluation.test, tolerance)
+    kept = next((i for i, row in enumerate(record.curve) if row.epoch == best.epoch), None)
+    if kept is not None:
+        row, name = record.curve[kept], "evaluations" if record.evaluations else "epochs"
+        found += _compare(record.run_id, f"{name}.{kept}.validation", row.validation_accuracy, row.validation_loss,
+                          splits["validation"], evaluation.validation, tolerance)  # fmt: skip
+    return found
+
+
+def _compare(
+    run_id: str,
+    prefix: str,
+    accuracy: float | None,
+    loss: float | None,
+    rows: Dataset,
+    probabilities: npt.NDArray[np.float64],
+    tolerance: float,
+) -> Iterator[Finding]:
+    """Compare a recorded accuracy and loss with those of probabilities, which are known to a tolerance."""
+    labels = np.asarray(rows["label"])
+    joint = "." if prefix == "test" else "_"
+    right = (probabilities > 0.5) == (labels == 1)
+    undecided = int((np.abs(probabilities - 0.5) <= tolerance).sum())
+    if accuracy is not None and abs(accuracy * len(labels) - right.sum()) > undecided + 1e-6 * len(labels):
+        message = f"is {short(accuracy)} in the record, {short(right.mean())} from the adapter, evaluated again"
+        yield Finding(run_id, f"{prefix}{joint}accuracy", message)
+    # An error of the probability of the right class moves its loss by as much over that probability.
+    low, _ = compute_loss_bounds(labels, probabilities)
+    chosen = np.where(labels == 1, probabilities, 1 - probabilities)
+    slack = float((tolerance / np.maximum(chosen, tolerance)).mean())
+    if loss is not None and abs(loss - low) > slack + LOSS_TOLERANCE * max(1.0, loss):
+        message = f"is {short(loss)} in the record, {short(low)} from the adapter, evaluated again"
+        yield Finding(run_id, f"{prefix}{joint}loss", message)

@@ -1,0 +1,182 @@
+"""`make verify`: whether every number of a report can be believed, run by run and check by check.
+
+Owns the order of the checks, what is left out where an earlier one failed, and how the findings are told. Each check
+is a function of the module that it is imported from. Changes nothing under ``results/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import track
+
+from adapterbook.agreement import find_other_results, find_other_rows, find_other_source
+from adapterbook.config import Paths
+from adapterbook.errors import AdapterBookError, RecordError
+from adapterbook.re_evaluation import Material, evaluate_adapter, load_material
+from adapterbook.recomputation import find_inconsistencies, find_wrong_metrics, read_predictions
+from adapterbook.records import Record, load_record
+from adapterbook.retraining import choose_run, train_again
+from adapterbook.runs import Run, compute_stamps, status_of
+from adapterbook.sources import ResolvedSource
+from adapterbook.training import current_device
+from adapterbook.verification import (
+    Finding,
+    find_links,
+    find_setting_differences,
+    find_state_problems,
+    find_wrong_files,
+)
+
+__all__ = ["Audit", "audit_run", "audit_runs", "repeat_run"]
+
+CHECKED = "stamps, seals, files, metrics"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found, and what was done.
+
+    Attributes
+    ----------
+    findings : tuple of Finding
+        Empty where every number can be believed.
+    summary : str
+        For people, without the findings.
+    """
+
+    findings: tuple[Finding, ...]
+    summary: str
+
+
+def audit_runs(
+    runs: Sequence[Run],
+    paths: Paths,
+    resolved: ResolvedSource | AdapterBookError,
+    retrain: str,
+    source: str,
+    cell_timeout_s: float | None,
+    console: Console,
+) -> Audit:
+    """Check every run, and train one of them again; the caller holds the lock of the results.
+
+    Parameters
+    ----------
+    resolved : ResolvedSource or AdapterBookError
+        The source of the runs, or why it cannot be had today.
+    retrain : str
+        Id of the run to train again, ``none``, or empty: the shortest of those that nothing was found about.
+    source : str
+        The source as the notebook gets it.
+    """
+    material, findings = _load(resolved, runs, console)
+    identity = None if isinstance(resolved, AdapterBookError) else resolved.data_identity()
+    sound: list[Record] = []
+    for i, run in enumerate(track(runs, "verifying", console=console, disable=not console.is_terminal), start=1):
+        stamps = compute_stamps(run, paths, identity or {}).model_dump(exclude=set() if identity else {"data"})
+        found = audit_run(run, paths, stamps, material)
+        if not found:
+            sound.append(load_record(run.folder(paths)))
+        findings += found
+        if not console.is_terminal:
+            outcome = f"findings: {len(found)}" if found else "is what its record says"
+            _say(console, f"[{i:{len(str(len(runs)))}}/{len(runs)}] {run.id}  {outcome}")
+    verified = f"{len(runs)} runs" if len(sound) == len(runs) else f"{len(sound)} of {len(runs)} runs"
+    summary = f"{verified} verified: {CHECKED}{', data, adapters' if material else ''}"
+    if material is None or isinstance(resolved, AdapterBookError) or retrain == "none":
+        return Audit(tuple(findings), f"{summary}; none trained again.")
+    shortest = choose_run(sound)
+    wanted = retrain or (shortest.run_id if shortest else "")
+    chosen = next((run for run in runs if run.id == wanted), None)
+    if chosen is None:
+        return Audit(tuple(findings), f"{summary}; none was sound enough to be trained again.")
+    _say(console, f"Training {chosen.id} again, beside the results.")
+    problems, outcome = repeat_run(chosen, paths, resolved, source, cell_timeout_s, console)
+    return Audit((*findings, *problems), f"{summary}; {chosen.id} trained again: {outcome}.")
+
+
+def _load(
+    resolved: ResolvedSource | AdapterBookError, runs: Sequence[Run], console: Console
+) -> tuple[Material | None, list[Finding]]:
+    """Load today's base model and rows, or say why they cannot be had."""
+    try:
+        if isinstance(resolved, AdapterBookError):
+            raise resolved
+        with console.status("Fetching the base model and the data …"):
+            return load_material(resolved, runs[0].data), []
+    except AdapterBookError as error:
+        message = f"cannot be had today, so neither data nor adapters were checked and nothing trained again: {error}"
+        return None, [Finding("", "the source", " ".join(message.split()))]
+
+
+def audit_run(run: Run, paths: Paths, stamps: Mapping[str, str], material: Material | None) -> list[Finding]:
+    """Return everything about a run that cannot be believed; nothing where all can.
+
+    Parameters
+    ----------
+    stamps : mapping of stamp name to hash
+        Today's; only those given are compared.
+    material : Material or None
+        Today's base model and rows. None: they cannot be had, and what needs them is not checked.
+    """
+    folder = run.folder(paths)
+    links = find_links(run, paths)
+    if links:
+        return links
+    status = status_of(run, paths, stamps)
+    found = find_state_problems(status)
+    record = status.record
+    if record is None:
+        return found
+    found += find_wrong_files(record, folder)
+    found += find_setting_differences(run, record, status.stale)
+    if record.status != "completed":
+        return found
+    found += find_inconsistencies(record, folder)
+    table, problems = read_predictions(record, folder)
+    found += problems
+    if table is not None:
+        found += find_wrong_metrics(record, table)
+    if material is None:
+        return found
+    others = find_other_source(record, material.info, material.splits)
+    found += others
+    if table is not None:
+        found += find_other_rows(record, table, material.splits["test"])
+    # Another model or another adapter would only disagree in everything.
+    if "config" in status.stale or any(finding.subject.endswith("_sha256") for finding in others):
+        return found
+    evaluation, problems = evaluate_adapter(run, record, folder, material)
+    found += problems
+    if evaluation is not None:
+        same_device = record.environment.device == current_device()
+        found += find_other_results(record, table, evaluation, material.splits, same_device=same_device)
+    return found
+
+
+def repeat_run(
+    run: Run, paths: Paths, resolved: ResolvedSource, source: str, cell_timeout_s: float | None, console: Console
+) -> tuple[list[Finding], str]:
+    """Train a run again and compare; return the findings, and in a few words what came of it."""
+    try:
+        if find_links(run, paths):
+            raise RecordError("its folder holds a link")
+        record = load_record(run.folder(paths))
+        if record.status != "completed" or record.run_id != run.id:
+            raise RecordError("there is no completed record to compare with")
+        repetition = train_again(run, record, paths, resolved, source, cell_timeout_s, console)
+    except AdapterBookError as error:
+        return [
+            Finding(run.id, "training it again", f"was not possible: {' '.join(str(error).split())}")
+        ], "not possible"
+    if repetition.findings:
+        return list(repetition.findings), "not the same"
+    if repetition.exact:
+        return [], "identical bit for bit"
+    return [], "the same within tolerances, since the machine or the packages are not those of its record"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

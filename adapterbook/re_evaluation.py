@@ -1,0 +1,220 @@
+"""A stored adapter over today's base model, on the rows loaded again: which probabilities does it give?
+
+Owns the loading of the source and of the saved adapter, and its evaluation, without the Trainer. Believes no file that
+came with a run: the adapter's own config must be that of the project's YAML file before PEFT may read it, since a
+config can name other files and hosts, and weights are safetensors.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from datasets import Dataset, DatasetDict
+from peft import PeftModel, get_peft_model
+from peft.utils.save_and_load import get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from adapterbook.agreement import Evaluation
+from adapterbook.config import DataConfig
+from adapterbook.data import load_splits
+from adapterbook.errors import AdapterBookError
+from adapterbook.model import (
+    MISFITS,
+    count_parameters,
+    describe_config,
+    freeze_adapter,
+    load_base_model,
+    make_peft_config,
+)
+from adapterbook.recording import describe_source
+from adapterbook.records import Record, SourceInfo
+from adapterbook.runs import Run
+from adapterbook.sources import ResolvedSource, fetch_source
+from adapterbook.training import current_device
+from adapterbook.verification import Finding
+
+__all__ = ["Material", "evaluate_adapter", "load_material"]
+
+# What PEFT writes into a saved config besides the method's settings; rank_pattern follows from the weights' shapes.
+UNSETTLED_KEYS = (
+    "auto_mapping",
+    "base_model_name_or_path",
+    "inference_mode",
+    "peft_version",
+    "rank_pattern",
+    "revision",
+)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a source gives today, loaded once for all runs."""
+
+    info: SourceInfo
+    splits: DatasetDict
+    folder: Path
+    tokenizer: PreTrainedTokenizerBase
+
+    def base_model(self, seed: int) -> PreTrainedModel:
+        """Return the base model; with a seed, since some adapters leave a part of the new head as it started."""
+        with _quiet():
+            return load_base_model(self.folder, seed)
+
+
+def load_material(resolved: ResolvedSource, data: DataConfig) -> Material:
+    """Fetch a source, and load its rows and its base model.
+
+    Raises
+    ------
+    SourceError
+        If the base model or the data set cannot be had, or has too few rows.
+    """
+    fetched = fetch_source(resolved)
+    splits = load_splits(fetched.dataset, resolved.config, data)
+    info = describe_source(resolved, fetched, splits)
+    tokenizer = AutoTokenizer.from_pretrained(fetched.base_model, local_files_only=True, trust_remote_code=False)
+    material = Material(info, splits, fetched.base_model, tokenizer)
+    material.base_model(seed=0)  # a model that cannot be loaded is told once, and not of every run
+    return material
+
+
+def evaluate_adapter(
+    run: Run, record: Record, folder: Path, material: Material
+) -> tuple[Evaluation | None, list[Finding]]:
+    """Load a run's saved adapter over the base model, and predict the validation and the test rows.
+
+    Returns
+    -------
+    Evaluation or None
+        None where the adapter cannot be loaded.
+    list of Finding
+        Parameters that are counted otherwise than recorded, a config that is not the run's, weights that do not fit.
+    """
+    missing = [name for name in ("adapter_config.json", "adapter_model.safetensors")
+               if not (folder / "adapter" / name).is_file()]  # fmt: skip
+    if missing:
+        return None, [
+            Finding(run.id, f"adapter/{name}", "is missing: it cannot be evaluated again") for name in missing
+        ]
+    with _one_thread(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PEFT's advice was given when the run trained
+        try:
+            untrained = get_peft_model(material.base_model(run.seed), make_peft_config(run.adapter))
+            if not run.adapter.train_adapter:
+                freeze_adapter(untrained)
+            found = list(_find_other_counts(record, untrained))
+            misfits = list(_find_other_config(record, untrained, folder / "adapter"))
+            if misfits:
+                return None, [*found, *misfits]
+            model = PeftModel.from_pretrained(material.base_model(run.seed), str(folder / "adapter"))
+            found += _find_other_weights(record, model, folder / "adapter")
+            predict = _Predictor(model, material.tokenizer, record.training.per_device_eval_batch_size)
+            evaluation = Evaluation(predict(material.splits["validation"]), predict(material.splits["test"]))
+        except (AdapterBookError, SafetensorError, OSError, *MISFITS) as error:
+            message = f"cannot be loaded over the base model: {' '.join(str(error).split())[:500]}"
+            return None, [Finding(run.id, "adapter", message)]
+    return evaluation, found
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute with one thread, as runs do on a CPU; beside other work more of them are slower, too."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Transformers' report on the new head, and its bars, off the terminal: training showed them."""
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _find_other_counts(record: Record, model: PeftModel) -> Iterator[Finding]:
+    counts = count_parameters(model)
+    for name in ("trainable", "adapter", "head", "total"):
+        stated, counted = getattr(record, f"n_{name}_params"), getattr(counts, f"n_{name}")
+        if stated != counted:
+            yield Finding(record.run_id, f"n_{name}_params", f"is {stated} in the record, {counted} counted again")
+
+
+def _find_other_config(record: Record, untrained: PeftModel, folder: Path) -> Iterator[Finding]:
+    """Find a saved config that is not what the YAML file makes of this base model."""
+    subject = "adapter/adapter_config.json"
+    try:
+        saved = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        yield Finding(record.run_id, subject, f"is not JSON: {error}")
+        return
+    if not isinstance(saved, dict):
+        yield Finding(record.run_id, subject, "is not a PEFT config")
+        return
+    expected = describe_config(untrained.active_peft_config)
+    for key in sorted((expected.keys() | saved.keys()) - set(UNSETTLED_KEYS)):
+        stored, ours = _in_order(saved.get(key)), _in_order(expected.get(key))
+        if stored != ours:
+            message = (
+                f"has {key} {json.dumps(stored)}, but the YAML file makes it {json.dumps(ours)}: it was not loaded"
+            )
+            yield Finding(record.run_id, subject, message)
+
+
+def _find_other_weights(record: Record, model: PeftModel, folder: Path) -> Iterator[Finding]:
+    """Find tensors of the file that the model has no place for, or the other way round: PEFT only warns."""
+    with safe_open(folder / "adapter_model.safetensors", framework="numpy") as file:
+        stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    loaded = {name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(model).items()}
+    other = sorted(name for name in stored.keys() | loaded.keys() if stored.get(name) != loaded.get(name))
+    if other:
+        message = f"does not fit the model in {len(other)} tensors, such as {other[0]}"
+        yield Finding(record.run_id, "adapter/adapter_model.safetensors", message)
+
+
+def _in_order(value: Any) -> Any:
+    """Return a JSON value with its lists of names sorted, each once: PEFT writes sets as lists."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return sorted(set(value))
+    return value
+
+
+class _Predictor:
+    """Gives the probability of the positive class, batch by batch, in the order of the rows."""
+
+    def __init__(self, model: PeftModel, tokenizer: PreTrainedTokenizerBase, batch_size: int) -> None:
+        self._device = torch.device(current_device())
+        self._model, self._tokenizer, self._batch_size = model.to(self._device).eval(), tokenizer, batch_size
+        self._accepted = set(inspect.signature(model.get_base_model().forward).parameters)
+
+    @torch.no_grad()
+    def __call__(self, rows: Dataset) -> npt.NDArray[np.float64]:
+        texts, parts = list(rows["text"]), []
+        for start in range(0, len(texts), self._batch_size):
+            tokens = self._tokenizer(texts[start : start + self._batch_size], truncation=True, padding=True,
+                                     return_tensors="pt")  # fmt: skip
+            inputs = {name: tensor.to(self._device) for name, tensor in tokens.items() if name in self._accepted}
+            logits = cast(torch.Tensor, self._model(**inputs).logits)  # (batch, 2)
+            parts.append(torch.softmax(logits.double().cpu(), dim=-1)[:, 1].numpy())
+        return np.concatenate(parts)

@@ -1,0 +1,203 @@
+"""One stored run trained again, by the way that `make train` goes, and compared with what is stored.
+
+Owns the folder that the repetition goes into, and its removal, whatever happens. Touches nothing under ``results/``;
+the caller holds the lock of the project's results, so that no other trainer is at work.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel
+from rich.console import Console
+from safetensors.numpy import load_file
+
+from adapterbook.config import Paths
+from adapterbook.display import TrainingDisplay
+from adapterbook.execution import train_runs
+from adapterbook.recomputation import short
+from adapterbook.recording import preflight
+from adapterbook.records import Record, load_predictions
+from adapterbook.runs import Run
+from adapterbook.sources import ResolvedSource
+from adapterbook.verification import Finding
+
+__all__ = ["Repetition", "choose_run", "compare_runs", "is_same_environment", "other_results", "train_again"]
+
+# Where the machine or the packages differ, rounding does, and training amplifies it: of a loss in nat, a share of rows,
+# a probability on average, and of all weights of the adapter together, relative to their norm.
+LOSS_TOLERANCE, SHARE_TOLERANCE, PROBABILITY_TOLERANCE, WEIGHT_TOLERANCE = 0.05, 0.05, 0.05, 0.05
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """What came of training a run again.
+
+    Attributes
+    ----------
+    exact : bool
+        Whether every bit was compared; False where the machine or the packages are others than then.
+    """
+
+    exact: bool
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class _OtherResults(Paths):
+    """A project whose results lie elsewhere."""
+
+    elsewhere: Path
+
+    @property
+    def results(self) -> Path:
+        """Where the repetition goes."""
+        return self.elsewhere
+
+
+def choose_run(records: Sequence[Record]) -> Record | None:
+    """Return the record of the run that is trained again: the shortest, of whole batches where there is one."""
+    return min(records, key=lambda record: (record.smaller_batch is not None, record.train_time_s or 0.0), default=None)
+
+
+def train_again(
+    run: Run,
+    record: Record,
+    paths: Paths,
+    resolved: ResolvedSource,
+    source: str,
+    cell_timeout_s: float | None,
+    console: Console,
+) -> Repetition:
+    """Train a run again in a folder of its own, compare, and remove the folder.
+
+    Parameters
+    ----------
+    source : str
+        The source as the notebook gets it.
+
+    Raises
+    ------
+    ConfigError, SourceError
+        As `make train` would.
+    KeyboardInterrupt
+        After the kernel was stopped and the folder removed.
+    """
+    with other_results(paths) as other:
+        (again,) = train_runs(
+            [run],
+            preflight([run], other, resolved),
+            other,
+            source,
+            n_workers=1,
+            cell_timeout_s=cell_timeout_s,
+            display=TrainingDisplay(1, console),
+        )
+        if again.status == "failed":
+            message = f"failed: {again.error.message if again.error else 'no reason was recorded'}"
+            return Repetition(False, (Finding(run.id, "training it again", message),))
+        exact = is_same_environment(record, again)
+        return Repetition(exact, tuple(compare_runs(record, run.folder(paths), again, run.folder(other), exact=exact)))
+
+
+def is_same_environment(first: Record, second: Record) -> bool:
+    """Return whether two runs must agree in every bit: made on one kind of processor, by the same packages."""
+    a, b = first.environment, second.environment
+    same = (a.device, a.device_name, a.packages, a.n_threads) == (b.device, b.device_name, b.packages, b.n_threads)
+    # GPU kernels without a deterministic version only warn; and a batch in parts adds its gradients in another order.
+    return same and a.device == "cpu" and (first.smaller_batch is None) == (second.smaller_batch is None)
+
+
+def compare_runs(first: Record, folder: Path, second: Record, again: Path, *, exact: bool) -> Iterator[Finding]:
+    """Compare the results of two runs: every bit, or within the tolerances of this module.
+
+    Parameters
+    ----------
+    first, folder
+        The stored run, whose adapter and predictions can be read.
+    second, again
+        The repetition.
+    exact : bool
+        See `is_same_environment`.
+    """
+    names = ["epochs", "evaluations"] if len(first.evaluations) == len(second.evaluations) else ["epochs"]
+    for name in names:
+        for i, (row, other) in enumerate(zip(getattr(first, name), getattr(second, name), strict=False)):
+            yield from _compare_numbers(first.run_id, f"{name}.{i}", row, other, exact)
+    for name in ("epochs", "evaluations"):
+        stored, repeated = len(getattr(first, name)), len(getattr(second, name))
+        if stored != repeated:
+            yield Finding(first.run_id, name, f"has {stored} rows in the record, {repeated} when trained again")
+    if exact:  # otherwise another epoch may well be the best by a hair
+        yield from _compare_numbers(first.run_id, "best", first.best, second.best, exact)
+    yield from _compare_numbers(first.run_id, "test", first.test, second.test, exact)
+    yield from _compare_predictions(first.run_id, load_predictions(folder), load_predictions(again), exact)
+    yield from _compare_weights(first.run_id, folder / "adapter", again / "adapter", exact)
+
+
+def _compare_numbers(
+    run_id: str, prefix: str, first: BaseModel | None, second: BaseModel | None, exact: bool
+) -> Iterator[Finding]:
+    """Compare two parts of a record field by field."""
+    stored, repeated = first.model_dump() if first else {}, second.model_dump() if second else {}
+    for name in stored:
+        a, b = stored[name], repeated.get(name)
+        near = not exact and isinstance(a, float) and isinstance(b, float) and abs(a - b) <= _tolerance(name)
+        if a != b and not near:
+            message = f"is {_shown(a)} in the record, {_shown(b)} when trained again"
+            yield Finding(run_id, f"{prefix}.{name}", message)
+
+
+def _compare_predictions(run_id: str, stored: pd.DataFrame, repeated: pd.DataFrame, exact: bool) -> Iterator[Finding]:
+    distance = (stored["probability"] - repeated["probability"]).abs()  # not a number where one has more rows
+    if exact and not stored.equals(repeated):
+        message = f"differs from that of the run trained again, a probability by up to {short(distance.max())}"
+        yield Finding(run_id, "predictions.parquet", message)
+    if not exact and not (len(stored) == len(repeated) and distance.mean() <= PROBABILITY_TOLERANCE):
+        message = f"is far from that of the run trained again, a probability by {short(distance.mean())} on average"
+        yield Finding(run_id, "predictions.parquet", message)
+
+
+def _compare_weights(run_id: str, folder: Path, again: Path, exact: bool) -> Iterator[Finding]:
+    subject = "adapter/adapter_model.safetensors"
+    stored, repeated = (load_file(path / "adapter_model.safetensors") for path in (folder, again))
+    shapes, others = ({name: array.shape for name, array in arrays.items()} for arrays in (stored, repeated))
+    if shapes != others:
+        yield Finding(run_id, subject, "holds other tensors than the adapter trained again")
+        return
+    changed = [name for name, array in stored.items() if not np.array_equal(array, repeated[name])]
+    if exact and changed:
+        message = f"differs from the adapter trained again in {len(changed)} tensors, such as {changed[0]}"
+        yield Finding(run_id, subject, message)
+    distance = np.sqrt(sum(float(np.square(stored[name] - repeated[name]).sum()) for name in stored))
+    norm = np.sqrt(sum(float(np.square(array).sum()) for array in stored.values()))
+    if not exact and not distance <= WEIGHT_TOLERANCE * norm:
+        message = f"is far from the adapter trained again: {short(distance)} of a norm of {short(norm)}"
+        yield Finding(run_id, subject, message)
+
+
+def _tolerance(name: str) -> float:
+    return LOSS_TOLERANCE if name.endswith("loss") else SHARE_TOLERANCE
+
+
+def _shown(value: object) -> str:
+    return repr(value) if value is not None else "null"
+
+
+@contextmanager
+def other_results(paths: Paths) -> Iterator[Paths]:
+    """Give the project an empty folder for results beside its own; one that a killed process left is removed too."""
+    folder = paths.root / ".cache" / "verify"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield _OtherResults(paths.root, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # something else is kept there
+            folder.parent.rmdir()

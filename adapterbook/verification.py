@@ -1,0 +1,155 @@
+"""Is a stored run what its training left behind? Its folder, its stamps, its seal, its files and its settings.
+
+Owns what a finding is, and the checks that compute nothing anew: they neither follow a link nor change a file. What
+follows from the stored numbers is for ``recomputation``, what needs the model for ``re_evaluation`` and
+``retraining``. The functions ``find_…`` of all four return every finding, not the first, and raise nothing about a run
+that is wrong. Loads no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapterbook.config import Paths
+from adapterbook.records import Record, hash_files
+from adapterbook.runs import Run, RunStatus, package_versions
+
+__all__ = [
+    "Finding",
+    "find_links",
+    "find_setting_differences",
+    "find_state_problems",
+    "find_wrong_files",
+]
+
+STAMPED = {
+    "config": "the settings of the adapter or the study, or the seed",
+    "code": "the modules that training goes through",
+    "notebook": "the code of the notebook",
+    "data": "the base model or the data set",
+    "packages": "the versions of the packages",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about a run that cannot be believed.
+
+    Attributes
+    ----------
+    run_id : str
+        Empty where it is about all runs.
+    subject : str
+        The field of the record, or the file in the run's folder.
+    message : str
+        What is wrong with it; continues the subject.
+
+    Examples
+    --------
+    >>> print(Finding("ia3/submitted/seed-224", "test.n", "is 31 in the record, 32 from predictions.parquet"))
+    ia3/submitted/seed-224: test.n is 31 in the record, 32 from predictions.parquet
+    """
+
+    run_id: str
+    subject: str
+    message: str
+
+    def __str__(self) -> str:
+        text = f"{self.run_id}: {self.subject} {self.message}" if self.run_id else f"{self.subject} {self.message}"
+        # File names and texts of a record from elsewhere must not steer the terminal.
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def find_links(run: Run, paths: Paths) -> list[Finding]:
+    """Return what in a run's folder, or on the way to it, is neither a file nor a folder: it must not be followed."""
+    folder = run.folder(paths)
+    above = [folder, *folder.parents][: len(folder.relative_to(paths.results).parts)]
+    found = []
+    for path in (*reversed(above), *_walk(folder)):
+        if path.is_symlink() or (path.exists() and not (path.is_file() or path.is_dir())):
+            kind = "a symbolic link" if path.is_symlink() else "neither a file nor a folder"
+            name = path.relative_to(folder) if path.is_relative_to(folder) else path.relative_to(paths.results)
+            subject = name.as_posix() if name.parts else "the run's folder"
+            found.append(Finding(run.id, subject, f"is {kind}: nothing of this run was read"))
+    return found
+
+
+def find_state_problems(status: RunStatus) -> list[Finding]:
+    """Return why a run is missing, broken or failed, and each stamp that disagrees with today's."""
+    run = status.run
+    if status.state == "missing":
+        return [Finding(run.id, "record.json", "is missing: run `make train`")]
+    problem = " ".join((status.problem or "").split())
+    if status.state == "broken":
+        return [Finding(run.id, "record.json", f"cannot be believed: {problem}")]
+    found = [Finding(run.id, "status", f"is failed: {problem}")] if status.state == "failed" else []
+    return found + [
+        Finding(run.id, f"stamps.{name}", f"disagrees with today's: {STAMPED[name]} differ: run `make train`")
+        for name in status.stale
+    ]
+
+
+def find_wrong_files(record: Record, folder: Path) -> list[Finding]:
+    """Return where the seal and the hashes of the record disagree with the record and the files; links excluded before.
+
+    A seal says that nobody touched the run since it ended, by accident or in passing. It is no signature: whoever
+    computes it anew is found by what the other checks recompute.
+    """
+    if record.seal is None:
+        message = "is missing: the record was not sealed, but made by an older version or written by hand"
+        return [Finding(record.run_id, "seal", message)]
+    found = []
+    if record.seal != record.compute_seal():
+        found.append(Finding(record.run_id, "seal", "does not fit record.json: it was edited after the run ended"))
+    try:
+        actual = hash_files(folder)
+    except OSError as error:
+        return [*found, Finding(record.run_id, "the run's folder", f"cannot be read: {error.strerror}")]
+    for name in sorted(record.files.keys() | actual.keys()):
+        if name not in actual:
+            found.append(Finding(record.run_id, name, "is missing, but the record names it"))
+        elif name not in record.files:
+            found.append(Finding(record.run_id, name, "is no file of this run: the record does not name it"))
+        elif actual[name] != record.files[name]:
+            found.append(Finding(record.run_id, name, "was changed after the run ended: its SHA-256 is another"))
+    return found
+
+
+def find_setting_differences(run: Run, record: Record, stale: Collection[str]) -> list[Finding]:
+    """Return each setting that the record shows otherwise than it is today, though the stamps over it agree."""
+    pairs: dict[str, tuple[Any, Any]] = {}
+    if "config" not in stale:
+        pairs |= {
+            "adapter.peft_type": (record.adapter.peft_type, run.adapter.peft_type),
+            "adapter.settings": (record.adapter.settings, run.adapter.keywords()),
+            **_pairs("data", record.data.model_dump(), run.data.model_dump()),
+            **_pairs("training", record.training.model_dump(), run.training.model_dump()),
+        }
+    if "packages" not in stale:
+        pairs |= _pairs("environment.packages", record.environment.packages, package_versions())
+    return [
+        Finding(run.id, name, f"is {_json(theirs)} in the record, {_json(ours)} today")
+        for name, (theirs, ours) in pairs.items()
+        if _json(theirs) != _json(ours)
+    ]
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield everything below a folder, following no link."""
+    if folder.is_symlink():
+        return
+    for top, folders, files in os.walk(folder, followlinks=False):
+        yield from (Path(top) / name for name in sorted([*folders, *files]))
+
+
+def _pairs(name: str, theirs: dict[str, Any], ours: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return {f"{name}.{key}": (theirs.get(key), ours[key]) for key in ours}
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
