@@ -22,7 +22,7 @@ from adapterbook.config import DataConfig, SourceConfig
 from adapterbook.embedded import cache_folder
 from adapterbook.errors import SourceError
 
-__all__ = ["hash_rows", "load_splits", "truncate_words"]
+__all__ = ["hash_rows", "load_splits", "sort_by_length", "truncate_words"]
 
 # What the library raises where it cannot read a folder; RuntimeError where the folder holds a loading script, which
 # would be code that comes with data: it is not run.
@@ -96,6 +96,26 @@ def hash_rows(splits: DatasetDict) -> str:
         columns = [list(splits[name][column]) for column in ("row_id", "text", "label")]
         digest.update(json.dumps([name, *columns]).encode())
     return digest.hexdigest()
+
+
+def sort_by_length(rows: Dataset) -> tuple[Dataset, list[int]]:
+    """Return tokenised rows from the longest to the shortest, and where each of them was.
+
+    Batches of like lengths need next to no padding. Of rows of one length, the earlier comes first.
+
+    Parameters
+    ----------
+    rows : Dataset
+        With a column ``input_ids``.
+
+    Returns
+    -------
+    Dataset, list of int
+        ``order[i]`` is the position in `rows` of the sorted row ``i``.
+    """
+    lengths = [len(ids) for ids in rows["input_ids"]]
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    return rows.select(order), order
 
 
 def truncate_words(text: str, max_words: int) -> str:

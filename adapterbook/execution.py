@@ -11,7 +11,8 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +29,7 @@ from adapterbook.config import Paths
 from adapterbook.display import TrainingDisplay
 from adapterbook.errors import RecordError, RunError
 from adapterbook.failures import describe_cell_error, describe_os_error, last_started_cell
-from adapterbook.kernels import ENGINE, start_kernel, stop_kernels
+from adapterbook.kernels import ENGINE, Workers, stop_kernels
 from adapterbook.privacy import hide_folders, hide_machine
 from adapterbook.records import Failure, Record, load_record, seal_record, write_record, write_text_atomically
 from adapterbook.runs import Run, split_batch
@@ -69,6 +70,7 @@ def train_runs(
     source: str,
     *,
     n_workers: int,
+    devices: Sequence[str] = (),
     cell_timeout_s: float | None = None,
     display: TrainingDisplay,
 ) -> list[Record]:
@@ -82,6 +84,8 @@ def train_runs(
         Each run's failed record, which stands until its notebook writes a completed one.
     source : str
         The source as the notebook gets it: the name of a file of ``sources/``, or the path of a YAML file.
+    devices : sequence of str
+        The GPUs that the workers take, in turn, one each; empty: none.
     cell_timeout_s : float, optional
         Longest time one cell may take; None: no limit.
 
@@ -100,10 +104,10 @@ def train_runs(
     check_parameters(paths)
     records: list[Record] = []
     stopping = threading.Event()
-    with hold_lock(paths), display, ThreadPoolExecutor(n_workers) as pool:
+    with hold_lock(paths), display, closing(Workers(paths.root, n_workers, devices)) as workers:
         recover(paths, runs[0].source, due=runs)
         work = Work(skeletons, paths, source, cell_timeout_s, display, stopping)
-        futures = {pool.submit(execute_run, run, work): run for run in runs}
+        futures = {workers.submit(execute_run, run, work): run for run in runs}
         try:
             for future in _as_they_end(futures, display.refresh):
                 record, run = future.result(), futures[future]
@@ -160,7 +164,7 @@ class Work:
     stopping: threading.Event
 
 
-def execute_run(run: Run, work: Work) -> Record:
+def execute_run(workers: Workers, run: Run, work: Work) -> Record:
     """Execute the notebook for one run, in its staging folder; once more with half the batch if memory runs out.
 
     Returns
@@ -174,13 +178,13 @@ def execute_run(run: Run, work: Work) -> Record:
     try:
         work.display.started(run, staging)
         _begin(staging, skeleton)
-        failure = _execute_notebook(run, work, micro_batches=1)
+        failure = _execute_notebook(workers, run, work, micro_batches=1)
         halved = run.training.per_device_train_batch_size % 2 == 0
         if failure is not None and failure.type == "OutOfMemory" and halved and not work.stopping.is_set():
             smaller = split_batch(run.training, 2, failure.message)
             skeleton = skeleton.model_copy(update={"smaller_batch": smaller})
             _begin(staging, skeleton)
-            failure = _execute_notebook(run, work, micro_batches=2)
+            failure = _execute_notebook(workers, run, work, micro_batches=2)
         record = _judge(staging, skeleton, failure)
         return _seal(staging, record, work.paths)
     except OSError as error:
@@ -195,7 +199,7 @@ def _begin(staging: Path, skeleton: Record) -> None:
     write_record(skeleton, staging)
 
 
-def _execute_notebook(run: Run, work: Work, *, micro_batches: int) -> Failure | None:
+def _execute_notebook(workers: Workers, run: Run, work: Work, *, micro_batches: int) -> Failure | None:
     """Execute the notebook, and return what went wrong with it, if anything.
 
     Raises
@@ -217,7 +221,7 @@ def _execute_notebook(run: Run, work: Work, *, micro_batches: int) -> Failure | 
         if work.stopping.is_set():
             return Failure(type="Interrupted", message="Training was stopped.", cell=None)
         try:
-            with start_kernel(root) as kernel:
+            with workers.kernel() as kernel:
                 papermill.execute_notebook(
                     work.paths.notebook,
                     output,

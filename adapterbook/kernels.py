@@ -6,26 +6,32 @@ side; with an environment that makes runs repeatable; and never outliving the ru
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import psutil
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.manager import KernelManager
 from jupyter_core.utils import ensure_event_loop, run_sync
+from nbclient.exceptions import DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 
 from adapterbook.workplace import temporary_prefix
 
-__all__ = ["ENGINE", "KERNEL_ENVIRONMENT", "Kernel", "start_kernel", "stop_kernels"]
+__all__ = ["ENGINE", "KERNEL_ENVIRONMENT", "Kernel", "Workers", "start_kernel", "stop_kernels"]
+
+Answer = TypeVar("Answer")
 
 ENGINE = "started-kernel"
 PACKAGE_PARENT = Path(__file__).parents[1]  # the kernel imports the same code as the driver
@@ -46,6 +52,9 @@ KERNEL_ENVIRONMENT = {
     "PYTHONWARNINGS": "ignore",  # they would put this machine's paths into notebooks that are published
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
 }
+
+
+START_AFRESH = "from adapterbook.worker import start_afresh; start_afresh()"
 
 
 @dataclass(frozen=True)
@@ -69,11 +78,17 @@ class StartedKernelEngine(NBClientEngine):  # type: ignore[misc]  # papermill is
         execution_timeout: float | None = None,
         **kwargs: Any,
     ) -> None:
-        """Execute a notebook's cells, writing it after each of them."""
+        """Execute a notebook's cells in a kernel as good as new, writing the notebook after each of them."""
         client = PapermillNotebookClient(
             nb_man, km=kernel.manager, timeout=execution_timeout, kernel_name=kernel_name, log=_quiet
         )
         client.kc = kernel.client
+        try:
+            reply = client.wait_for_reply(kernel.client.execute(START_AFRESH, silent=True))
+        except DeadKernelError as error:  # between two runs: another one will do
+            raise RuntimeError("it died") from error
+        if reply["content"]["status"] != "ok":
+            raise RuntimeError(reply["content"].get("evalue", "no reason given"))
         client.execute()
 
 
@@ -86,11 +101,13 @@ papermill_engines.register(ENGINE, StartedKernelEngine)
 
 
 @contextmanager
-def start_kernel(root: Path, *, timeout_s: float = 300) -> Iterator[Kernel]:
+def start_kernel(root: Path, device: str | None = None, *, timeout_s: float = 300) -> Iterator[Kernel]:
     """Start a kernel of this Python, in a project's folder, and see to its end.
 
     Parameters
     ----------
+    device : str, optional
+        The only GPU that the kernel sees, as in ``CUDA_VISIBLE_DEVICES``; None: whatever this process sees.
     timeout_s : float
         Longest time until the kernel answers.
 
@@ -107,6 +124,8 @@ def start_kernel(root: Path, *, timeout_s: float = 300) -> Iterator[Kernel]:
         )
         search_path = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH")]))
         environment = os.environ | KERNEL_ENVIRONMENT | {"PYTHONPATH": search_path}
+        if device is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = device
         manager.start_kernel(env=environment, cwd=str(root), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         client = cast(AsyncKernelClient, manager.client())
         try:
@@ -118,6 +137,62 @@ def start_kernel(root: Path, *, timeout_s: float = 300) -> Iterator[Kernel]:
             client.stop_channels()
             manager.shutdown_kernel(now=True)
             ensure_event_loop().close()  # this thread's, made by the line above and by nbclient
+
+
+class Workers:
+    """Threads that runs go side by side in, each with a kernel that stays for its next run.
+
+    A kernel is started, used and ended by one thread: its client belongs to that thread's event loop.
+
+    Parameters
+    ----------
+    root : Path
+        The project's folder.
+    n_workers : int
+        How many runs go side by side.
+    devices : sequence of str
+        What each worker sees as its only GPU, in turn: values of ``CUDA_VISIBLE_DEVICES``. Empty: no GPU.
+    """
+
+    def __init__(self, root: Path, n_workers: int, devices: Sequence[str] = ()) -> None:
+        self._root, self._n_workers = root, n_workers
+        self._devices = itertools.cycle(devices)
+        self._pool = ThreadPoolExecutor(n_workers)
+        self._own = threading.local()
+
+    def submit(self, function: Callable[..., Answer], *arguments: object) -> Future[Answer]:
+        """Call a function in one of the threads, with these workers before its arguments."""
+        return self._pool.submit(function, self, *arguments)
+
+    @contextmanager
+    def kernel(self) -> Iterator[Kernel]:
+        """Give this thread's kernel; one that dies, or in which anything fails, is ended and not used again."""
+        if not hasattr(self._own, "stack"):
+            self._own.stack = ExitStack()
+            self._own.kernel = self._own.stack.enter_context(start_kernel(self._root, next(self._devices, None)))
+        try:
+            yield self._own.kernel
+        except BaseException:
+            self.end_kernel()
+            raise
+
+    def end_kernel(self) -> None:
+        """End this thread's kernel, if it has one."""
+        if hasattr(self._own, "stack"):
+            stack = self._own.stack
+            del self._own.stack, self._own.kernel
+            stack.close()
+
+    def close(self) -> None:
+        """End every kernel, each in its own thread, and the threads."""
+        together = threading.Barrier(self._n_workers)
+
+        def end() -> None:
+            together.wait()  # so that each thread has one of these to do
+            self.end_kernel()
+
+        wait([self._pool.submit(end) for _ in range(self._n_workers)])
+        self._pool.shutdown()
 
 
 def stop_kernels() -> None:

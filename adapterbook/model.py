@@ -26,6 +26,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from adapterbook.config import AdapterConfig
 from adapterbook.errors import ConfigError, SourceError
 from adapterbook.peft_settings import config_class_of, key_problems, module_problems
+from adapterbook.worker import keep
 
 __all__ = [
     "ID2LABEL",
@@ -131,8 +132,15 @@ def load_base_model(folder: Path, seed: int) -> PreTrainedModel:
         If the folder holds no such model.
     """
     set_seed(seed)
+    files = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(folder.glob("*")))
+    model, random_state = keep("base model", (str(folder), files, seed), lambda: _load(folder))
+    torch.set_rng_state(random_state)  # as it is once the head is made, whether it was made now or for a run before
+    return copy.deepcopy(model)
+
+
+def _load(folder: Path) -> tuple[PreTrainedModel, torch.Tensor]:
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(
+        model, found = AutoModelForSequenceClassification.from_pretrained(
             folder,
             num_labels=len(ID2LABEL),
             id2label=ID2LABEL,
@@ -141,10 +149,16 @@ def load_base_model(folder: Path, seed: int) -> PreTrainedModel:
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
+            output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise _no_classifier(folder, error) from error
-    return typing.cast(PreTrainedModel, model)
+    # The head is new, and so may be a pooler; anything else without weights would be random numbers, frozen.
+    prefix = f"{model.base_model_prefix}."
+    missing = sorted(name for name in found["missing_keys"] if name.startswith(prefix) and "pooler" not in name)
+    if missing:
+        raise _no_classifier(folder, KeyError(f"its weights lack {', '.join(missing[:5])}, {len(missing)} in all"))
+    return typing.cast(PreTrainedModel, model), torch.get_rng_state()
 
 
 def freeze_adapter(model: PeftModel) -> None:

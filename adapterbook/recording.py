@@ -128,6 +128,7 @@ def save_run(
     trainer: Trainer,
     splits: datasets.DatasetDict,
     prediction: PredictionOutput,
+    order: Sequence[int],
     root: Path | None = None,
 ) -> Record:
     """Write the adapter, the test predictions and the record into the run's output folder, the record last.
@@ -137,13 +138,15 @@ def save_run(
     splits : DatasetDict
         ``train``, ``validation``, ``test``, each with ``row_id``, ``text`` and ``label``.
     prediction : PredictionOutput
-        ``predictions``: logits of the test rows, shape (n_test, 2), in the order of ``splits["test"]``.
+        ``predictions``: logits of the test rows, shape (n_test, 2).
+    order : sequence of int
+        ``order[i]`` is the position in ``splits["test"]`` of the row that ``predictions[i]`` is of.
     """
     model = cast(PeftModel, trainer.model)
     model.active_peft_config.base_model_name_or_path = prepared.source.base_model.name  # not this machine's folder
     model.save_pretrained(str(prepared.output / "adapter"), safe_serialization=True)
     (prepared.output / "adapter" / "README.md").unlink()  # PEFT's empty model card
-    table = make_predictions(splits["test"], logits_of(prediction.predictions))
+    table = make_predictions(splits["test"], logits_of(prediction.predictions)[np.argsort(order)])
     table.to_parquet(prepared.output / "predictions.parquet", index=False)
     metrics, state = prediction.metrics or {}, trainer.state
     counts = count_parameters(model)

@@ -24,6 +24,8 @@ __all__ = ["FetchedSource", "Resolved", "ResolvedSource", "fetch_source", "hash_
 # README.md names the files of each split, and the classes. The last star lets .csv.gz in.
 DATASET_FILES = ("*.parquet", "*.arrow", "*.csv*", "*.tsv*", "*.json*", "README.md")
 PATTERNS: dict[Role, list[str]] = {"base_model": list(MODEL_FILES), "dataset": list(DATASET_FILES)}
+MAX_PATH = 4000  # characters; systems refuse longer ones
+
 REPO_TYPES: dict[Role, hub_cache.RepoType] = {"base_model": "model", "dataset": "dataset"}
 
 
@@ -122,6 +124,8 @@ def resolve_source(choice: str, paths: Paths, *, timeout_s: float = 5.0) -> Reso
         )
     if choice in ("hub", "embedded") or (IDENTIFIER.fullmatch(choice) and (folder / f"{choice}.yaml").is_file()):
         return _resolve_file(folder / f"{choice}.yaml", timeout_s, f"SOURCE={choice} was asked for.")
+    if len(choice) > MAX_PATH or "\0" in choice:
+        raise SourceError(f"SOURCE={choice[:40]!r}…: this is no path of a file.")
     file = Path(choice).expanduser()
     if not file.is_file() and (paths.root / file).is_file():
         file = paths.root / file

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import resource
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import EvalPrediction
 
 from adapterbook.checkpoints import Snapshot, last_checkpoint, restore_snapshot, save_snapshot
-from adapterbook.config import Paths, TrainingConfig, load_adapters, load_study
+from adapterbook.config import DataConfig, Paths, TrainingConfig, load_adapters, load_study
 from adapterbook.errors import ConfigError, RunError
 from adapterbook.records import EpochResult, SmallerBatch, Stamps
 from adapterbook.runs import Run, compute_stamps, plan_runs, split_batch
@@ -50,6 +49,7 @@ __all__ = [
 ]
 
 PROGRESS_FILE = "progress.jsonl"
+STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,11 @@ class PreparedRun:
     micro_batches: int
     snapshot: Snapshot | None
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def data_key(self) -> tuple[str, DataConfig]:
+        """What a run's rows and tokens follow from: runs that share it share them."""
+        return self.stamps.data, self.run.data
 
     @property
     def checkpoint(self) -> Path | None:
@@ -280,8 +285,10 @@ def peak_memory_bytes(prepared: PreparedRun) -> int:
     before = prepared.snapshot.peak_memory_bytes if prepared.snapshot else 0
     if prepared.device == "cuda":
         return max(before, int(torch.cuda.max_memory_allocated()))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return max(before, peak if sys.platform == "darwin" else peak * 1024)  # Linux counts in KiB
+    if STATUS.exists():  # Linux: this counts from where the kernel was last made as good as new
+        peak = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+        return max(before, int(peak.split()[1]) * 1024)
+    return max(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # macOS counts in bytes
 
 
 def epoch_results(log_history: Sequence[dict[str, Any]]) -> tuple[EpochResult, ...]:

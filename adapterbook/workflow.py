@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from adapterbook.config import (
+    IDENTIFIER,
     MAX_SEED,
     AdapterConfig,
     Paths,
@@ -217,6 +218,8 @@ def choose_results(paths: Paths, source: str) -> str:
     """
     if source.endswith((".yaml", ".yml")):
         return load_source(Path(source)).name
+    if not IDENTIFIER.fullmatch(source):
+        raise SourceError(f"SOURCE={source[:200]}: expected auto, a source's name or the path of a YAML file.")
     records = sorted(paths.results.glob(f"{'*' if source == 'auto' else source}/*/*/*/record.json"),
                      key=lambda path: path.stat().st_mtime)  # fmt: skip
     if not records:

@@ -20,7 +20,6 @@ from adapterbook.config import Paths, load_adapters, load_study
 from adapterbook.display import TrainingDisplay
 from adapterbook.errors import RunError
 from adapterbook.execution import count_workers, train_runs
-from adapterbook.kernels import start_kernel
 from adapterbook.records import Record, hash_files, load_record
 from adapterbook.runs import Run, plan_runs
 from adapterbook.staging import publish, recover
@@ -328,14 +327,6 @@ def test_publishing_replaces_a_folder_whole(tmp_path: Path) -> None:
     publish(tmp_path / "new", tmp_path / "old")
     assert ["old.txt"] != [file.name for file in (tmp_path / "old").iterdir()] == ["new.txt"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["old"]
-
-
-def test_a_kernel_never_outlives_its_context(tmp_path: Path) -> None:
-    """…even where the code inside raises."""
-    with pytest.raises(ZeroDivisionError), start_kernel(tmp_path) as kernel:
-        assert kernel.manager.is_alive()
-        raise ZeroDivisionError
-    assert not kernel.manager.is_alive()
 
 
 @pytest.mark.parametrize(("jobs", "n_runs", "n_gpus", "expected"), [(3, 12, 0, 3), (8, 2, 0, 2), (None, 12, 4, 4)])

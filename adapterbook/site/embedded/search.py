@@ -32,10 +32,13 @@ class _Sections(HTMLParser):
         self.sections: list[tuple[str, list[str], list[str]]] = [("", [], [])]
         self._in_heading = False
         self._silent = 0
+        self._records: list[bool] = []  # of each open <pre>: whether it shows a whole record
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = dict(attrs)
-        if tag in SILENT:
+        if tag == "pre":
+            self._records.append("record" in str(attributes.get("class")).split())
+        if tag in SILENT or (tag == "pre" and self._records[-1]):
             self._silent += 1
         elif tag in HEADINGS and attributes.get("id"):
             self.sections.append((str(attributes["id"]), [], []))
@@ -44,7 +47,7 @@ class _Sections(HTMLParser):
             self._add(" ")
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in SILENT:
+        if tag in SILENT or (tag == "pre" and self._records and self._records.pop()):
             self._silent -= 1
         elif tag in HEADINGS:
             self._in_heading = False
@@ -67,6 +70,11 @@ def index_page(href: str, title: str, body: str) -> list[SearchEntry]:
     --------
     >>> index_page("a.html", "A", '<p>one</p><h2 id="s">Two</h2><p>th&lt;ree</p>')
     [('a.html', 'A', '', 'one'), ('a.html#s', 'A', 'Two', 'th<ree')]
+
+    A record shown whole is not searched: its numbers stand on pages, under names.
+
+    >>> index_page("a.html", "A", '<p>one</p><pre class="record">{"seed": 1}</pre><pre>two</pre>')
+    [('a.html', 'A', '', 'one two')]
     """
     parser = _Sections()
     parser.feed(body)
