@@ -19,7 +19,6 @@ from pathlib import Path
 
 import nbformat
 import papermill
-import psutil
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import remove_error_markers
@@ -35,32 +34,10 @@ from adapterbook.records import Failure, Record, load_record, seal_record, write
 from adapterbook.runs import Run, split_batch
 from adapterbook.staging import hold_lock, publish, recover, staging_folder
 
-__all__ = ["count_workers", "execute_run", "train_runs"]
+__all__ = ["execute_run", "train_runs"]
 
-MEMORY_PER_WORKER_BYTES = 2 * 1024**3
 START_ATTEMPTS = 3
 PARAMETERS = ("source", "adapter", "variant", "seed", "output", "micro_batches")
-
-
-def count_workers(jobs: int | None, *, n_runs: int, n_gpus: int) -> int:
-    """Return how many runs go side by side.
-
-    Parameters
-    ----------
-    jobs : int or None
-        What the user asked for; None: one per GPU, else one per core that 2 GiB of free memory go with.
-
-    Raises
-    ------
-    RunError
-        If `jobs` is less than 1.
-    """
-    if jobs is not None and jobs < 1:
-        raise RunError(f"JOBS={jobs}: expected 1 or more, or nothing for as many as this machine has cores for.")
-    if jobs is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        jobs = n_gpus or min(cores, psutil.virtual_memory().available // MEMORY_PER_WORKER_BYTES)
-    return max(1, min(jobs, n_runs))
 
 
 def train_runs(

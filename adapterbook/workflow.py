@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from adapterbook.capacity import count_workers, list_devices
 from adapterbook.config import (
     IDENTIFIER,
     MAX_SEED,
@@ -83,10 +84,12 @@ def _train(
     # Here and not above: they load torch, which a report that is up to date does not need.
     import torch
 
-    from adapterbook.execution import count_workers, train_runs
+    from adapterbook.execution import train_runs
     from adapterbook.recording import preflight
 
-    n_workers = count_workers(jobs, n_runs=len(due), n_gpus=torch.cuda.device_count())
+    n_gpus = torch.cuda.device_count()
+    memory = [torch.cuda.get_device_properties(i).total_memory for i in range(n_gpus)]
+    n_workers = count_workers(jobs, n_runs=len(due), gpu_memory_bytes=memory)
     with console.status("Fetching the base model and the data, checking every adapter …"):
         skeletons = preflight(due, paths, resolved)
     device = next(iter(skeletons.values())).environment.device_name
@@ -97,6 +100,7 @@ def _train(
         paths,
         _source_for_notebook(paths, choice, resolved),
         n_workers=n_workers,
+        devices=list_devices(n_gpus),
         cell_timeout_s=cell_timeout_s,
         display=TrainingDisplay(len(due), console),
     )

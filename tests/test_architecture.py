@@ -14,7 +14,7 @@ LAYERS = (
     {"errors"},
     {"yamlfile", "installation", "plain_files", "strict_json", "strict_table"},
     {"config", "hub_client", "hub_cache", "folders"},
-    {"embedded", "hub", "records", "fonts", "statistics", "formatting", "privacy", "workplace", "worker"},
+    {"embedded", "hub", "records", "fonts", "statistics", "formatting", "privacy", "workplace", "worker", "capacity"},
     {"sources", "runs", "checkpoints"},
     {"data", "peft_settings", "display", "staging"},
     {"kernels", "failures", "verification"},

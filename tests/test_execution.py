@@ -19,7 +19,7 @@ from rich.console import Console
 from adapterbook.config import Paths, load_adapters, load_study
 from adapterbook.display import TrainingDisplay
 from adapterbook.errors import RunError
-from adapterbook.execution import count_workers, train_runs
+from adapterbook.execution import train_runs
 from adapterbook.records import Record, hash_files, load_record
 from adapterbook.runs import Run, plan_runs
 from adapterbook.staging import publish, recover
@@ -327,18 +327,6 @@ def test_publishing_replaces_a_folder_whole(tmp_path: Path) -> None:
     publish(tmp_path / "new", tmp_path / "old")
     assert ["old.txt"] != [file.name for file in (tmp_path / "old").iterdir()] == ["new.txt"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["old"]
-
-
-@pytest.mark.parametrize(("jobs", "n_runs", "n_gpus", "expected"), [(3, 12, 0, 3), (8, 2, 0, 2), (None, 12, 4, 4)])
-def test_how_many_runs_go_side_by_side(jobs: int | None, n_runs: int, n_gpus: int, expected: int) -> None:
-    """What was asked for, or one per GPU; never more than there are runs."""
-    assert count_workers(jobs, n_runs=n_runs, n_gpus=n_gpus) == expected
-
-
-def test_no_jobs_at_all_is_refused() -> None:
-    """JOBS=0 trains nothing, so it is a mistake."""
-    with pytest.raises(RunError, match="JOBS=0: expected 1 or more"):
-        count_workers(0, n_runs=12, n_gpus=0)
 
 
 def test_the_display_says_run_epoch_loss_and_time_left(tmp_path: Path) -> None:
