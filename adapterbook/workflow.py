@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,8 +32,10 @@ from adapterbook.display import TrainingDisplay, format_duration
 from adapterbook.errors import AdapterBookError, ConfigError, RecordError, SourceError
 from adapterbook.runs import Run, RunStatus, compute_stamps, plan_runs, status_of
 from adapterbook.sources import ResolvedSource, resolve_source
+from adapterbook.stages import hash_inputs, installed_packages, run_stage
 from adapterbook.staging import clear_leftovers, hold_lock
 from adapterbook.workplace import hold_workplace
+from adapterbook.yamlfile import load_yaml
 
 __all__ = ["TrainOutcome", "load_statuses", "make_pages", "make_site", "train", "verify"]
 
@@ -154,7 +157,7 @@ def verify(
         raise ConfigError(f"{paths.shown(paths.study)} plans no run: there is nothing to verify.")
     if retrain not in ("", "none", *(run.id for run in runs)):
         raise ConfigError(f"RETRAIN={retrain}: expected none or a run of {name}, such as {runs[0].id}.")
-    from adapterbook.audit import audit_runs  # here and not above: it loads torch
+    from adapterbook.verification.audit import audit_runs  # here and not above: it loads torch
 
     choice = source if source != "auto" else _choice_of(paths, name)
     with hold_lock(paths):
@@ -181,30 +184,77 @@ def make_pages(root: Path, source: str, seeds: Sequence[int] | None, console: Co
     The source is not resolved: pages are made on machines that can reach nothing. So whether the data on the Hub has
     moved on since is not seen here, but by `train` and `load_statuses`.
     """
-    from adapterbook.analysis import analyse
-    from adapterbook.figures import draw_figures
-    from adapterbook.pages import make_pages as write_pages
-
     paths = Paths(root)
     study, adapters = _load_study(paths)
     name = choose_results(paths, source)
     study = study.model_copy(update={"seeds": tuple(seeds or recorded_seeds(paths, name) or study.seeds)})
     statuses = _statuses(paths, study, adapters, name, study.seeds, None)
-    published = {file.stem: load_published(file) for file in sorted((paths.experiments / "published").glob("*.yaml"))}
-    start = time.monotonic()
-    with hold_workplace(root, lambda text: _say(console, text)):
-        report = analyse(statuses, paths, study, adapters, published)
-        figures = draw_figures(report, paths.report / "figures")
-        written = write_pages(report, figures, paths)
-    took = format_duration(time.monotonic() - start)
-    _say(console, f"{len(written)} files under report/ from {len(statuses)} runs of {name}, {took}.")
+
+    def make() -> None:
+        from adapterbook.analysis import analyse
+        from adapterbook.figures import draw_figures
+        from adapterbook.pages import make_pages as write_pages
+
+        start = time.monotonic()
+        published = {file.stem: load_published(file) for file in _published_files(paths)}
+        with hold_workplace(root, lambda text: _say(console, text)):
+            report = analyse(statuses, paths, study, adapters, published)
+            figures = draw_figures(report, paths.report / "figures")
+            written = write_pages(report, figures, paths)
+        took = format_duration(time.monotonic() - start)
+        _say(console, f"{len(written)} files under report/ from {len(statuses)} runs of {name}, {took}.")
+
+    runs = [path for status in statuses for path in _report_files(status.run.folder(paths))]
+    written_by_hand = [paths.study, paths.experiments / "adapters", *_published_files(paths), paths.notebook]
+    states = [(status.run.id, status.state, status.stale, status.problem) for status in statuses]
+    inputs = hash_inputs(
+        root, [*runs, *written_by_hand, paths.templates, *_own_code()], name, study.seeds, states, *_surroundings()
+    )
+    outputs = [root / "index.qmd", *(paths.report / part for part in ("zh", "en", "pdf", "figures", "_navigation.yml"))]
+    if not run_stage("pages", root, inputs, outputs, make):
+        _say(console, f"The pages of {len(statuses)} runs of {name} are up to date.")
 
 
 def make_site(root: Path, renderer: str, console: Console) -> None:
     """Render the pages into ``_site/``, and the PDFs."""
-    from adapterbook.site import build_site
 
-    build_site(root, renderer, say=lambda text: _say(console, text))
+    def make() -> None:
+        from adapterbook.site import build_site
+
+        build_site(root, renderer, say=lambda text: _say(console, text))
+
+    paths = Paths(root)
+    results = [path for folder in sorted(paths.results.glob("*/*/*/*")) for path in _report_files(folder)]
+    # Its own cut-down fonts lie in report/fonts.
+    report = [path for path in sorted(paths.report.glob("*")) if path.name != "fonts"]
+    pages = [root / "_quarto.yml", root / "index.qmd", *report, *results, *_own_code()]
+    inputs = hash_inputs(root, pages, renderer, *_surroundings())
+    settings = load_yaml(root / "_quarto.yml").get("project")
+    site = root / str(settings.get("output-dir", "_site") if isinstance(settings, dict) else "_site")
+    if not run_stage("site", root, inputs, [site], make):
+        _say(console, f"The site is up to date: {paths.shown(site / 'index.html')}")
+
+
+def _report_files(folder: Path) -> list[Path]:
+    """Return the files of a run that a report is made from, or publishes."""
+    return [folder / name for name in ("record.json", "predictions.parquet", "notebook.ipynb")]
+
+
+def _published_files(paths: Paths) -> list[Path]:
+    return sorted((paths.experiments / "published").glob("*.yaml"))
+
+
+def _own_code() -> list[Path]:
+    """Return this package's files: code, layouts, styles, filters."""
+    files = sorted(Path(__file__).parent.rglob("*"))
+    return [path for path in files if path.is_file() and "__pycache__" not in path.parts]
+
+
+def _surroundings() -> list[object]:
+    """Return what else a page's look depends on: packages, fonts named by hand, the Quarto that would be found."""
+    fonts = sorted((key, value) for key, value in os.environ.items() if key.startswith("ADAPTERBOOK_"))
+    quarto = shutil.which("quarto")
+    return [installed_packages(), fonts, quarto and (quarto, Path(quarto).stat().st_size, Path(quarto).stat().st_mtime)]
 
 
 def choose_results(paths: Paths, source: str) -> str:

@@ -16,16 +16,16 @@ from datasets import Dataset
 from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
-from adapterbook.agreement import Evaluation, find_other_results, find_other_rows, find_other_source
-from adapterbook.audit import audit_run, audit_runs, repeat_run
 from adapterbook.config import Paths, load_adapters, load_study
 from adapterbook.errors import SourceError
-from adapterbook.recomputation import compute_loss_bounds
 from adapterbook.records import Record, load_predictions, load_record, seal_record, write_record
-from adapterbook.retraining import choose_run, compare_runs, is_same_environment, other_results
 from adapterbook.runs import Run, compute_stamps, package_versions, plan_runs
 from adapterbook.sources import resolve_source
-from adapterbook.verification import Finding
+from adapterbook.verification.agreement import Evaluation, find_other_results, find_other_rows, find_other_source
+from adapterbook.verification.audit import audit_run, audit_runs, repeat_run
+from adapterbook.verification.findings import Finding
+from adapterbook.verification.recomputation import compute_loss_bounds
+from adapterbook.verification.retraining import choose_run, compare_runs, is_same_environment, other_results
 from tests.factory import PROJECT, make_predictions, make_record, write_results
 
 SUBMITTED = {"submitted": {"title": "As submitted"}}

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from adapterbook.audit import audit_run
 from adapterbook.config import Paths, load_adapters, load_study
-from adapterbook.re_evaluation import Material, load_material
 from adapterbook.records import load_record
 from adapterbook.runs import compute_stamps, plan_runs
 from adapterbook.sources import resolve_source
-from adapterbook.verification import Finding
+from adapterbook.verification.audit import audit_run
+from adapterbook.verification.findings import Finding
+from adapterbook.verification.re_evaluation import Material, load_material
 from tests.small_project import make_small_project, run_adapterbook
 from tests.test_verification import WEIGHTS, change_record, with_value
 

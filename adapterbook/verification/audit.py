@@ -12,23 +12,23 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import track
 
-from adapterbook.agreement import find_other_results, find_other_rows, find_other_source
 from adapterbook.config import Paths
 from adapterbook.errors import AdapterBookError, RecordError
-from adapterbook.re_evaluation import Material, evaluate_adapter, load_material
-from adapterbook.recomputation import find_inconsistencies, find_wrong_metrics, read_predictions
 from adapterbook.records import Record, load_record
-from adapterbook.retraining import choose_run, train_again
 from adapterbook.runs import Run, compute_stamps, status_of
 from adapterbook.sources import ResolvedSource
 from adapterbook.training import current_device
-from adapterbook.verification import (
+from adapterbook.verification.agreement import find_other_results, find_other_rows, find_other_source
+from adapterbook.verification.findings import (
     Finding,
     find_links,
     find_setting_differences,
     find_state_problems,
     find_wrong_files,
 )
+from adapterbook.verification.re_evaluation import Material, evaluate_adapter, load_material
+from adapterbook.verification.recomputation import find_inconsistencies, find_wrong_metrics, read_predictions
+from adapterbook.verification.retraining import choose_run, train_again
 
 __all__ = ["Audit", "audit_run", "audit_runs", "repeat_run"]
 

@@ -19,7 +19,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from adapterbook.errors import RecordError
 from adapterbook.records import Record, load_predictions
-from adapterbook.verification import Finding
+from adapterbook.verification.findings import Finding
 
 __all__ = ["compute_loss_bounds", "find_inconsistencies", "find_wrong_metrics", "read_predictions", "short"]
 

@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pandas as pd
 from datasets import Dataset
 
-from adapterbook.recomputation import LOSS_TOLERANCE, compute_loss_bounds, short
 from adapterbook.records import Record, SourceInfo
-from adapterbook.verification import Finding
+from adapterbook.verification.findings import Finding
+from adapterbook.verification.recomputation import LOSS_TOLERANCE, compute_loss_bounds, short
 
 __all__ = ["Evaluation", "find_other_results", "find_other_rows", "find_other_source"]
 

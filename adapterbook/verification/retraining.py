@@ -21,12 +21,12 @@ from safetensors.numpy import load_file
 from adapterbook.config import Paths
 from adapterbook.display import TrainingDisplay
 from adapterbook.execution import train_runs
-from adapterbook.recomputation import short
 from adapterbook.recording import preflight
 from adapterbook.records import Record, load_predictions
 from adapterbook.runs import Run
 from adapterbook.sources import ResolvedSource
-from adapterbook.verification import Finding
+from adapterbook.verification.findings import Finding
+from adapterbook.verification.recomputation import short
 
 __all__ = ["Repetition", "choose_run", "compare_runs", "is_same_environment", "other_results", "train_again"]
 

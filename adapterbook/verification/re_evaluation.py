@@ -27,7 +27,6 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from adapterbook.agreement import Evaluation
 from adapterbook.config import DataConfig
 from adapterbook.data import load_splits
 from adapterbook.errors import AdapterBookError
@@ -44,7 +43,8 @@ from adapterbook.records import Record, SourceInfo
 from adapterbook.runs import Run
 from adapterbook.sources import ResolvedSource, fetch_source
 from adapterbook.training import current_device
-from adapterbook.verification import Finding
+from adapterbook.verification.agreement import Evaluation
+from adapterbook.verification.findings import Finding
 
 __all__ = ["Material", "evaluate_adapter", "load_material"]
 

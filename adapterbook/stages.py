@@ -1,0 +1,81 @@
+"""A step of ``make`` that is done again only when something it depends on has changed.
+
+Owns the memory of what a step was last made from. Contents are compared, never the times of files: what was taken
+away, edited by hand or half made is made again. Loads nothing heavy, so a ``make`` with nothing to do is quick.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from importlib import metadata
+from pathlib import Path
+
+from adapterbook.records import write_text_atomically
+
+__all__ = ["hash_inputs", "installed_packages", "run_stage"]
+
+
+def run_stage(name: str, root: Path, inputs: str, outputs: Iterable[Path], make: Callable[[], None]) -> bool:
+    """Make a stage's outputs, unless they are there and what they were made from is what there is now.
+
+    Parameters
+    ----------
+    name : str
+        Names the file under ``.cache/stages/`` that remembers.
+    inputs : str
+        Hash of everything that the outputs depend on, from `hash_inputs`.
+    outputs : iterable of Path
+        Files and folders that the stage makes, all of them.
+    make : callable
+        Makes them.
+
+    Returns
+    -------
+    bool
+        Whether anything was made.
+    """
+    memory = root / ".cache" / "stages" / f"{name}.json"
+    places = list(outputs)
+    if _recall(memory) == {"inputs": inputs, "outputs": hash_inputs(root, places)}:
+        return False
+    memory.unlink(missing_ok=True)  # whoever is killed from here on leaves something to be made again
+    make()
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(memory, json.dumps({"inputs": inputs, "outputs": hash_inputs(root, places)}) + "\n")
+    return True
+
+
+def hash_inputs(root: Path, places: Iterable[Path], *facts: object) -> str:
+    """Return a hash over files, everything in folders, and facts; a file that is missing counts as missing.
+
+    Parameters
+    ----------
+    root : Path
+        Folder that names are taken relative to, so that a project may be moved.
+    facts : object
+        Whatever else matters; by ``repr``.
+    """
+    digest = hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape"))
+    for place in places:
+        files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
+        for path in files:
+            name = os.path.relpath(path, root).encode("utf-8", "surrogateescape")
+            content = path.read_bytes() if path.is_file() else None
+            digest.update(b"%d %s %d\0" % (len(name), name, -1 if content is None else len(content)))
+            digest.update(content or b"")
+    return digest.hexdigest()
+
+
+def installed_packages() -> list[tuple[str, str]]:
+    """Return name and version of every package: a page may change with any of them."""
+    return sorted({(item.name, item.version) for item in metadata.distributions()})
+
+
+def _recall(memory: Path) -> object:
+    try:
+        return json.loads(memory.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
