@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from adapterbook.config import Paths
+from adapterbook.kernels import ENGINE, start_kernel
 from adapterbook.records import load_record
 from adapterbook.workplace import temporary_folders, temporary_prefix
 from tests.factory import PROJECT
@@ -171,11 +172,17 @@ def test_half_the_batch_accumulated_is_the_same_batch(untrained: Paths, tmp_path
     records = {}
     for micro_batches in (1, 2):
         output = tmp_path / f"run-{micro_batches}"
-        papermill.execute_notebook(
-            untrained.notebook, tmp_path / f"{micro_batches}.ipynb", cwd=untrained.root, progress_bar=False,
-            kernel_name="python3", parameters={"source": "embedded", "adapter": "ia3", "variant": "submitted",
-                                               "output": str(output), "micro_batches": micro_batches},
-        )  # fmt: skip
+        parameters = {
+            "source": "embedded",
+            "adapter": "ia3",
+            "variant": "submitted",
+            "seed": 224,
+            "output": str(output),
+            "micro_batches": micro_batches,
+        }
+        with start_kernel(untrained.root) as kernel:
+            papermill.execute_notebook(untrained.notebook, None, parameters, kernel_name="python3", engine_name=ENGINE,
+                                       kernel=kernel, progress_bar=False)  # fmt: skip
         records[micro_batches] = load_record(output)
     smaller = records[2].smaller_batch
     assert smaller is not None
