@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
 
-from adapterbook.records import Stamps, hash_files
+from adapterbook.records import Stamps, hash_file, hash_files
 
 __all__ = ["CHECKPOINTS", "Snapshot", "last_checkpoint", "restore_snapshot", "save_snapshot", "snapshots_folder"]
 
@@ -61,7 +61,7 @@ def save_snapshot(output: Path, snapshot: Snapshot) -> Snapshot:
     draft = folder / f".{new.name}"
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(output / CHECKPOINTS, draft / CHECKPOINTS, copy_function=_link)
-    snapshot = snapshot.model_copy(update={"files": hash_files(draft / CHECKPOINTS)})
+    snapshot = snapshot.model_copy(update={"files": _hash_new_files(folder, draft / CHECKPOINTS)})
     (draft / MANIFEST).write_text(snapshot.model_dump_json(), "utf-8")
     shutil.rmtree(new, ignore_errors=True)
     draft.rename(new)
@@ -90,6 +90,19 @@ def restore_snapshot(output: Path, stamps: Stamps, micro_batches: int) -> Snapsh
             shutil.copytree(folder / CHECKPOINTS, output / CHECKPOINTS, copy_function=_link)
             return snapshot
     return None
+
+
+def _hash_new_files(folder: Path, checkpoints: Path) -> dict[str, str]:
+    """Return the hashes of a draft's files; those of files that the snapshot before holds too are known."""
+    known = next(_newest_first(folder), None)
+    hashes = {}
+    for path in sorted(path for path in checkpoints.rglob("*") if path.is_file()):
+        name = path.relative_to(checkpoints).as_posix()
+        if known and name in known[1].files and path.samefile(known[0] / CHECKPOINTS / name):
+            hashes[name] = known[1].files[name]
+        else:
+            hashes[name] = hash_file(path)
+    return hashes
 
 
 def _newest_first(folder: Path) -> Iterator[tuple[Path, Snapshot]]:

@@ -45,6 +45,7 @@ __all__ = [
     "SourceInfo",
     "Stamps",
     "TestResult",
+    "hash_file",
     "hash_files",
     "load_predictions",
     "load_record",
@@ -355,9 +356,14 @@ def hash_files(folder: Path) -> dict[str, str]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and name != "record.json":
-            with path.open("rb") as file:
-                hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+            hashes[name] = hash_file(path)
     return hashes
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text_atomically(path: Path, text: str) -> None:

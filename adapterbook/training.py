@@ -224,6 +224,7 @@ class ProgressFile(TrainerCallback):
 class KeepEpochs(TrainerCallback):
     """Saves a checkpoint at the end of each epoch, whatever ``save_strategy`` says, and keeps a snapshot of it.
 
+    These alone hold the optimiser's state: the arguments are to say ``save_only_model=True`` for all others.
     Put behind every other callback, so that the epoch's losses are in what is saved. Of prompt learning PEFT saves the
     prompts, not the network that some methods make them with: enough to predict with, not to go on from.
     """
@@ -245,12 +246,13 @@ class KeepEpochs(TrainerCallback):
         """Ask for a checkpoint, of the epoch's end and not of its last step: only now its training loss is known."""
         if not kwargs["model"].active_peft_config.is_prompt_learning:
             control.should_save = self._at_epoch_end = True
+            args.save_only_model = state.global_step >= state.max_steps  # nobody goes on from the last one
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Keep the checkpoints as they are now."""
         if not self._at_epoch_end:
             return
-        self._at_epoch_end = False
+        self._at_epoch_end, args.save_only_model = False, True
         before = self._run.snapshot
         save_snapshot(
             self._run.output,
