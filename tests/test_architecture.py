@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "adapterbook"
 # A module may import those above it. Modules on one line do not import each other.
 LAYERS = (
     {"errors"},
-    {"yamlfile", "installation", "plain_files", "strict_json", "strict_table"},
+    {"yamlfile", "installation", "memo", "plain_files", "strict_json", "strict_table"},
     {"config", "hub_client", "hub_cache", "folders"},
     {"embedded", "hub", "records", "fonts", "statistics", "formatting", "privacy", "workplace", "worker", "capacity"},
     {"sources", "runs", "checkpoints"},
