@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Memo", "Part", "fingerprint"]
+__all__ = ["NOTHING_KEPT", "Memo", "Part", "fingerprint"]
 
 # What a value may depend on: text or bytes.
 Part = str | bytes
@@ -29,8 +29,9 @@ class Memo:
 
     Parameters
     ----------
-    folder : Path
-        Holds the entries of this step and nothing else; made when the first entry is kept.
+    folder : Path or None
+        Holds the entries of this step and nothing else; made when the first entry is kept. ``None``: nothing is kept
+        and nothing is found.
     stamp : str or bytes
         What every entry depends on beside its own parts: versions of programs, a :func:`fingerprint` of our own code.
         Python's version is always added.
@@ -49,7 +50,7 @@ class Memo:
     [b'A!', b'A!']
     """
 
-    def __init__(self, folder: Path, stamp: Part = "") -> None:
+    def __init__(self, folder: Path | None, stamp: Part = "") -> None:
         self.folder = folder
         self._stamp = hashlib.sha256(b"".join(map(_framed, (sys.version, stamp)))).digest()
         self._used: set[str] = set()
@@ -74,6 +75,8 @@ class Memo:
 
     def find(self, kind: str, parts: Sequence[Part]) -> bytes | None:
         """Return the value of `parts`, or ``None`` where there is none or a damaged one."""
+        if self.folder is None:
+            return None
         name = self._name(kind, parts)
         try:
             entry = (self.folder / name).read_bytes()
@@ -87,6 +90,8 @@ class Memo:
 
     def keep(self, kind: str, parts: Sequence[Part], value: bytes) -> None:
         """Keep the value of `parts`: whole, or, where the process is killed, not at all."""
+        if self.folder is None:
+            return
         name = self._name(kind, parts)
         self.folder.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256(name.encode() + value).digest()
@@ -111,7 +116,7 @@ class Memo:
         To be called when a build is complete: what it did not use is of pages that have changed since.
         """
         n_removed = 0
-        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+        for path in self.folder.iterdir() if self.folder and self.folder.is_dir() else ():
             if path.name not in self._used:
                 path.unlink(missing_ok=True)
                 n_removed += 1
@@ -143,3 +148,7 @@ def _framed(part: Part) -> bytes:
     """Return a part so that no two lists of parts run together to the same bytes; text and bytes differ, too."""
     content, kind = (part.encode("utf-8", "surrogatepass"), b"t") if isinstance(part, str) else (part, b"b")
     return kind + len(content).to_bytes(8, "big") + content
+
+
+# For whoever makes everything anew.
+NOTHING_KEPT: Final = Memo(None)

@@ -16,7 +16,7 @@ from adapterbook.errors import RenderError
 from adapterbook.site import build_site
 from adapterbook.site.embedded import EmbeddedRenderer
 from adapterbook.site.links import find_site_problems
-from adapterbook.site.pandoc import run_pandoc
+from adapterbook.site.pandoc import Job, convert_all
 
 from .site_sample import built_sample, write_sample
 
@@ -312,7 +312,7 @@ def test_failed_build_leaves_the_old_site(tmp_path: Path) -> None:
     with pytest.raises(RenderError, match=r"report/zh/index\.qmd"):
         build_site(root, "embedded", say=lambda line: None)
     assert (root / "_site/index.html").read_bytes() == before
-    assert [path.name for path in (root / ".cache").iterdir()] == ["build.lock"]
+    assert sorted(path.name for path in (root / ".cache").iterdir()) == ["build.lock", "memo"]
 
 
 def test_pandoc_that_never_ends_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +323,7 @@ def test_pandoc_that_never_ends_is_stopped(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("adapterbook.site.pandoc.find_pandoc", lambda: str(script))
     monkeypatch.setattr("adapterbook.site.pandoc.TIME_LIMIT_S", 0.2)
     with pytest.raises(RenderError, match=r"a\.qmd: pandoc was not done"):
-        run_pandoc("text", ["--to=html5"], page="a.qmd")
+        convert_all([Job("a.qmd", "text")])
 
 
 def test_same_pages_give_the_same_bytes(tmp_path: Path) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from adapterbook.errors import RenderError
+from adapterbook.memo import Memo
 from adapterbook.site.embedded.html import FILTER
-from adapterbook.site.pandoc import N_PROCESSES, Job, convert_all, parse_all, plain_title
+from adapterbook.site.pandoc import N_PROCESSES, Job, convert_ahead, convert_all, plain_title
 
 FIGURE = "![A](a.svg){{#fig-{name}}}\n\nSee @fig-{name}.\n"
 
@@ -54,11 +54,38 @@ def test_no_document_reads_a_file(tmp_path: Path) -> None:
     assert "the secret" not in answers[0]
 
 
-def test_trees_are_remembered() -> None:
-    """A text that was read once is not read again, under whatever name."""
-    first = parse_all({"a.qmd": "# One\n", "b.qmd": "Two\n"})
-    assert parse_all({"c.qmd": "# One\n"})["c.qmd"] is first["a.qmd"]
-    assert json.dumps(first["b.qmd"]["blocks"]) == '[{"t": "Para", "c": [{"t": "Str", "c": "Two"}]}]'
+def test_what_was_converted_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text that was converted once is not converted again, under whatever name; for another format it is."""
+    memo = Memo(tmp_path)
+    first = convert_all([Job("a.qmd", "# One\n", writer="html5"), Job("b.qmd", "Two\n", writer="html5")], memo)
+    monkeypatch.setattr("adapterbook.site.pandoc._run", lambda *_, **__: pytest.fail("pandoc was started"))
+    assert convert_all([Job("c.qmd", "# One\n", writer="html5")], memo) == first[:1]
+    for other in (Job("a.qmd", "# One\n"), Job("a.qmd", "# One\n", writer="html5", metadata={"lang": "en"})):
+        with pytest.raises(pytest.fail.Exception, match="pandoc was started"):
+            convert_all([other], memo)
+
+
+def test_what_fails_ahead_fails_when_it_is_asked_for(tmp_path: Path) -> None:
+    """Converting ahead keeps what is sound and raises nothing; the error comes to whoever asks, each time."""
+    memo = Memo(tmp_path)
+    sound, broken = Job("a.qmd", "# One\n"), Job("a.qmd", "See @fig-gone.", writer="html5", filter=FILTER)
+    convert_ahead([sound, broken], memo)
+    assert memo.find("pandoc", sound.parts()) is not None
+    for _ in range(2):
+        with pytest.raises(RenderError, match="unresolved reference @fig-gone"):
+            convert_all([broken], memo)
+
+
+def test_formats_of_one_text_do_not_touch_each_other() -> None:
+    """A text is read once for several formats, and what one's filter or metadata change the others do not see."""
+    text = "![A](a.svg){#fig-a}\n\nSee @fig-a.\n"
+    jobs = [
+        Job("a.qmd", text, writer="html5", filter=FILTER, metadata={"lang": "zh-TW"}),
+        Job("a.qmd", text),
+        Job("a.qmd", text, writer="html5", filter=FILTER),
+        Job("a.qmd", text, writer="typst", filter=FILTER),
+    ]
+    assert convert_all(jobs) == [convert_all([job])[0] for job in jobs]
 
 
 @pytest.mark.parametrize(

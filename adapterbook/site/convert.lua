@@ -1,29 +1,44 @@
--- Converts many documents in one process, so that pandoc's start and its syntax tables are paid for once.
+-- Converts many documents in one process, so that pandoc's start and its syntax tables are paid for once, and a text that
+-- is wanted in several formats is read once.
 --
--- In: a JSON list of {text, from, to, filter, template, toc_depth, metadata}; out: a list of {text, messages}, where
+-- In: a JSON list of {text, from, outputs}, where outputs are a list of {to, filter, template, template_path, toc_depth,
+-- metadata, variables}; out: a list of {text, messages}, one for each output of each document in their order, where
 -- messages are what pandoc and the filter warn of, a line each. Run as `pandoc lua convert.lua`. It opens no file but
--- the filter's: an empty list of files keeps the readers in a sandbox.
+-- the filter's and what the template includes: an empty list of files keeps the readers in a sandbox.
 
-local function convert(job)
-  local document = pandoc.read(job.text, job.from, nil, {})
-  for key, value in pairs(job.metadata or {}) do document.meta[key] = value end
-  if job.filter then
-    FORMAT, PANDOC_SCRIPT_FILE = job.to, job.filter  -- what a filter finds when pandoc itself runs it
+local function write(document, output)
+  for key, value in pairs(output.metadata or {}) do document.meta[key] = value end
+  if output.filter then
+    FORMAT, PANDOC_SCRIPT_FILE = output.to, output.filter  -- what a filter finds when pandoc itself runs it
     -- Loaded anew each time, since it counts figures and tables.
-    for _, pass in ipairs(dofile(job.filter)) do document = document:walk(pass) end
+    for _, pass in ipairs(dofile(output.filter)) do document = document:walk(pass) end
   end
-  local options = {html_math_method='mathml', wrap_text='none'}
-  if job.template then options.template = pandoc.template.compile(job.template) end
-  if job.toc_depth then options.table_of_contents, options.toc_depth = true, job.toc_depth end
-  return pandoc.write(document, job.to, options)
+  local options = {html_math_method='mathml', wrap_text='none', variables=output.variables}
+  if output.to == 'typst' then options.highlight_method = 'idiomatic' end  -- Typst colours code by itself
+  if output.template then options.template = pandoc.template.compile(output.template, output.template_path) end
+  if output.toc_depth then options.table_of_contents, options.toc_depth = true, output.toc_depth end
+  return pandoc.write(document, output.to, options)
+end
+
+-- Calls a function and returns its result or nil, and what was warned of or went wrong, a list of lines.
+local function try(f, ...)
+  local messages, done, result = pandoc.log.silence(pcall, f, ...)
+  local lines = {}
+  for _, message in ipairs(messages) do lines[#lines + 1] = message.message end
+  if not done then lines[#lines + 1] = tostring(result) end
+  return done and result or nil, lines
 end
 
 local answers = {}
-for i, job in ipairs(pandoc.json.decode(io.read('a'), false)) do
-  local messages, done, text = pandoc.log.silence(pcall, convert, job)
-  local lines = {}
-  for _, message in ipairs(messages) do lines[#lines + 1] = message.message end
-  if not done then lines[#lines + 1] = tostring(text) end
-  answers[i] = {text=done and text or '', messages=table.concat(lines, '\n')}
+for _, job in ipairs(pandoc.json.decode(io.read('a'), false)) do
+  local document, read_lines = try(pandoc.read, job.text, job.from, nil, {})
+  for _, output in ipairs(job.outputs) do
+    local text, lines = nil, {}
+    if document then text, lines = try(write, document:clone(), output) end
+    answers[#answers + 1] = {
+      text=text or '',
+      messages=table.concat({table.concat(read_lines, "\n"), table.concat(lines, "\n")}, "\n"),
+    }
+  end
 end
 io.write(pandoc.json.encode(answers))

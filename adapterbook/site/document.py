@@ -6,21 +6,23 @@ What both renderers have to know before they set it; how they set it is theirs.
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from adapterbook.errors import RenderError
-from adapterbook.site.pandoc import each_element
+from adapterbook.memo import NOTHING_KEPT, Memo
+from adapterbook.site.inventory import read_inventories
 from adapterbook.site.project import Page, read_front_matter
 
-__all__ = ["find_images", "find_root", "font_folders", "read_document", "typst_options"]
+__all__ = ["find_project", "read_document", "stage_document", "typst_options"]
 
 # Where build_site puts the fonts it cuts: report/fonts, beside report/pdf.
 DEFAULT_FONTS: Final = "../fonts"
 
 
-def read_document(path: Path) -> Page:
+def read_document(path: Path, memo: Memo = NOTHING_KEPT) -> Page:
     """Read a document that belongs to no website.
 
     Raises
@@ -32,7 +34,7 @@ def read_document(path: Path) -> Page:
         text = path.read_text("utf-8")
     except OSError as error:
         raise RenderError(f"{path}: cannot be read ({error.strerror}); run `make pages`") from error
-    return Page(source=path.name, path=path, metadata=read_front_matter(text, str(path)), text=text)
+    return Page(source=path.name, path=path, metadata=read_front_matter(text, str(path)), text=text, memo=memo)
 
 
 def typst_options(document: Page) -> dict[str, Any]:
@@ -50,11 +52,30 @@ def font_folders(document: Page) -> list[Path]:
 
 def find_images(document: Page) -> list[Path]:
     """Return the files of the document's pictures."""
-    targets = [element["c"][2][0] for element in each_element(document.tree["blocks"]) if element["t"] == "Image"]
+    targets = read_inventories([document], "typst", document.memo)[document.source].every_image
     return [document.path.parent / unquote(urlsplit(target).path) for target in targets]
 
 
-def find_root(document: Page) -> Path:
-    """Return the folder that holds the document and all its pictures: Typst reads nothing outside it."""
-    folders = [path.resolve().parent for path in (document.path, *find_images(document))]
-    return Path(os.path.commonpath(folders))
+def find_project(document: Path) -> Path:
+    """Return the project that a document is of, or its own folder where it is of none."""
+    folders = document.resolve().parents
+    return next((folder for folder in folders if (folder / "_quarto.yml").is_file()), folders[0])
+
+
+def stage_document(document: Page, stage: Path) -> Path:
+    """Copy a document and what it needs into ``stage``, and return the copy; its fonts go to ``stage/fonts``.
+
+    Typst reads nothing outside a root folder, and the pictures lie beside the document's folder, not in it: the copies
+    lie to each other as the files do.
+    """
+    path = document.path.resolve()
+    images = {image.resolve() for image in find_images(document) if image.is_file()}
+    root = Path(os.path.commonpath([file.parent for file in (path, *images)]))
+    for file in (path, *images):
+        copy = stage / file.relative_to(root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+    (stage / "fonts").mkdir(exist_ok=True)
+    for font in (font for folder in font_folders(document) if folder.is_dir() for font in folder.iterdir()):
+        shutil.copyfile(font, stage / "fonts" / font.name)
+    return stage / path.relative_to(root)

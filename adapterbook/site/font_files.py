@@ -6,19 +6,20 @@ readers' systems mostly have one of their own.
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
-
-from fontTools import subset
-from fontTools.ttLib import TTFont
-from fontTools.varLib import instancer
+from typing import TYPE_CHECKING, Any, Final
 
 from adapterbook.errors import RenderError
 from adapterbook.fonts import MATH, TEXT, FontPlace, find_font
+from adapterbook.memo import NOTHING_KEPT, Memo, fingerprint
+
+if TYPE_CHECKING:
+    from fontTools.ttLib import TTFont
 
 __all__ = ["select_cjk", "write_math_font", "write_pdf_fonts", "write_web_fonts"]
 
@@ -49,7 +50,7 @@ def select_cjk(text: str) -> str:
     return "".join(sorted({character for character in text if ord(character) >= 0x2E80 and character.isprintable()}))
 
 
-def write_web_fonts(slices: Mapping[str, str], folder: Path) -> list[str]:
+def write_web_fonts(slices: Mapping[str, str], folder: Path, memo: Memo = NOTHING_KEPT) -> list[str]:
     """Write the Chinese text font, weights 400 to 700, in slices: ``<name>.woff2`` with the characters of each name.
 
     Returns
@@ -61,30 +62,41 @@ def write_web_fonts(slices: Mapping[str, str], folder: Path) -> list[str]:
     wanted = {name: characters for name, characters in slices.items() if characters}
     if source is None or not wanted:
         return []
+    depends = [fingerprint([source]), json.dumps(wanted)]
+    for name, font in _cut_once(memo, "web-font", wanted, depends, lambda: _cut_slices(source, wanted)).items():
+        (folder / f"{name}.woff2").write_bytes(font)
+    return list(wanted)
+
+
+def _cut_slices(source: Path, wanted: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    from fontTools.varLib import instancer
+
     # The whole is cut out of the large font once, and the slices out of the whole.
     whole = _subset(source, map(ord, "".join(wanted.values())), TEXT_FEATURES)
     if "fvar" in whole:
         instancer.instantiateVariableFont(whole, {"wght": (400, 700)}, inplace=True)
     held = _saved(whole)
     for name, characters in wanted.items():
-        with _subset(BytesIO(held), map(ord, characters), TEXT_FEATURES) as font:
-            font.flavor = "woff2"
-            font.save(folder / f"{name}.woff2")
-    return list(wanted)
+        yield name, _saved(_subset(BytesIO(held), map(ord, characters), TEXT_FEATURES), flavor="woff2")
 
 
-def write_math_font(text: str, path: Path) -> bool:
+def write_math_font(text: str, path: Path, memo: Memo = NOTHING_KEPT) -> bool:
     """Write a woff2 of STIX Two Math with the characters of ``text``, the text of all formulas, if there are any."""
     source = _find_or_warn(MATH, "formulas use the reader's own math font")
     if source is None or not text:
         return False
-    with _subset(source, [*MATH_LETTERS, *MATH_SIGNS, *map(ord, text)], MATH_FEATURES) as font:
-        font.flavor = "woff2"
-        font.save(path)
+    wanted = sorted({*MATH_LETTERS, *MATH_SIGNS, *map(ord, text)})
+    path.write_bytes(
+        memo.get(
+            "math-font",
+            [fingerprint([source]), json.dumps(wanted)],
+            lambda: _saved(_subset(source, wanted, MATH_FEATURES), flavor="woff2"),
+        )
+    )
     return True
 
 
-def write_pdf_fonts(text: str, folder: Path) -> None:
+def write_pdf_fonts(text: str, folder: Path, memo: Memo = NOTHING_KEPT) -> None:
     """Write static Regular and Bold instances of Noto Sans TC with the characters of ``text`` into ``folder``.
 
     Typst draws a variable font at its default weight, which is Thin for this one: the strokes come out as hairlines.
@@ -94,16 +106,42 @@ def write_pdf_fonts(text: str, folder: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     wanted = sorted(set(map(ord, ALWAYS + text + select_cjk(text_of_files(SOURCES_OF_WORDS)))))
-    held = _saved(_subset(source, wanted, TEXT_FEATURES))
-    for style, weight in WEIGHTS.items():
+    depends = [fingerprint([source]), json.dumps(wanted)]
+    for style, font in _cut_once(memo, "pdf-font", WEIGHTS, depends, lambda: _cut_weights(source, wanted)).items():
         path = folder / f"NotoSansTC-{style}.ttf"
         partial = path.with_suffix(".partial")
-        with TTFont(BytesIO(held), recalcTimestamp=False) as font:
-            if "fvar" in font:
-                instancer.instantiateVariableFont(font, {"wght": weight}, inplace=True)
-            _name_instance(font, style, weight)
-            font.save(partial)
+        partial.write_bytes(font)
         partial.replace(path)
+
+
+def _cut_weights(source: Path, wanted: Sequence[int]) -> Iterator[tuple[str, bytes]]:
+    from fontTools.ttLib import TTFont
+    from fontTools.varLib import instancer
+
+    held = _saved(_subset(source, wanted, TEXT_FEATURES))
+    for style, weight in WEIGHTS.items():
+        font = TTFont(BytesIO(held), recalcTimestamp=False)
+        if "fvar" in font:
+            instancer.instantiateVariableFont(font, {"wght": weight}, inplace=True)
+        _name_instance(font, style, weight)
+        yield style, _saved(font)
+
+
+def _cut_once(
+    memo: Memo,
+    kind: str,
+    names: Iterable[str],
+    depends: Sequence[str],
+    cut: Callable[[], Iterable[tuple[str, bytes]]],
+) -> dict[str, bytes]:
+    """Return fonts that are cut together, by name, from the memo where it has all of them."""
+    found = {name: memo.find(kind, [name, *depends]) for name in names}
+    fonts = {name: font for name, font in found.items() if font is not None}
+    if len(fonts) < len(found):
+        fonts = dict(cut())
+        for name, font in fonts.items():
+            memo.keep(kind, [name, *depends], font)
+    return fonts
 
 
 def _find_or_warn(place: FontPlace, consequence: str) -> Path | None:
@@ -117,6 +155,8 @@ def _find_or_warn(place: FontPlace, consequence: str) -> Path | None:
 
 
 def _subset(source: Path | BytesIO, codepoints: Iterable[int], features: Sequence[str]) -> TTFont:
+    from fontTools import subset  # here and not above: it takes long, and most builds need no new fonts
+
     options = subset.Options()
     options.layout_features = list(features)
     options.notdef_outline = True
@@ -131,9 +171,10 @@ def _subset(source: Path | BytesIO, codepoints: Iterable[int], features: Sequenc
     return font
 
 
-def _saved(font: TTFont) -> bytes:
+def _saved(font: TTFont, flavor: str | None = None) -> bytes:
     file = BytesIO()
     with font:
+        font.flavor = flavor
         font.save(file)
     return file.getvalue()
 

@@ -5,14 +5,17 @@ Works on the HTML alone, so it holds for both renderers. Repairs nothing.
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
+
+from adapterbook.memo import NOTHING_KEPT, Memo
 
 __all__ = ["find_site_problems"]
 
@@ -22,41 +25,57 @@ FETCHED_RELS: Final = {"stylesheet", "icon", "preload", "modulepreload", "manife
 STYLE_URL: Final = re.compile(r"url\(\s*['\"]?([^'\")]+)")
 
 
-@dataclass
-class _Page(HTMLParser):
-    """The ids and the addresses in one page."""
+@dataclass(frozen=True)
+class _Page:
+    """The ids and the addresses in one page, each once."""
 
-    ids: set[str] = field(default_factory=set)
-    links: list[str] = field(default_factory=list)
-    fetched: list[str] = field(default_factory=list)
+    ids: frozenset[str]
+    links: tuple[str, ...]
+    fetched: tuple[str, ...]
 
-    def __post_init__(self) -> None:
+
+class _Reader(HTMLParser):
+    """Collects what a page holds."""
+
+    def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
+        self.ids: dict[str, None] = {}
+        self.links: dict[str, None] = {}
+        self.fetched: dict[str, None] = {}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         attributes = {name: value or "" for name, value in attrs}
         if name := attributes.get("id"):
-            self.ids.add(name)
+            self.ids[name] = None
         if tag == "a" and "href" in attributes:
-            self.links.append(attributes["href"])
+            self.links[attributes["href"]] = None
         if tag == "link" and FETCHED_RELS & set(attributes.get("rel", "").split()):
-            self.fetched.append(attributes.get("href", ""))
-        self.fetched += [attributes[name] for name in FETCHED if attributes.get(name) and tag != "object"]
+            self.fetched[attributes.get("href", "")] = None
+        self.fetched |= {attributes[name]: None for name in FETCHED if attributes.get(name) and tag != "object"}
 
 
-def find_site_problems(folder: Path) -> list[str]:
+def find_site_problems(folder: Path, memo: Memo = NOTHING_KEPT) -> list[str]:
     """Return what is wrong with the site in ``folder``, one line each; an empty list for a sound one."""
     pages = {}
     for path in sorted(folder.rglob("*.html")):
-        page = _Page()
-        page.feed(path.read_text("utf-8"))
-        page.close()
-        pages[path.relative_to(folder).as_posix()] = page
+        pages[path.relative_to(folder).as_posix()] = _read_page(path.read_bytes(), memo)
     problems = [problem for name in pages for problem in _page_problems(folder, name, pages)]
     for style in sorted(folder.rglob("*.css")):
         for url in STYLE_URL.findall(style.read_text("utf-8")):
             problems += _fetch_problems(folder, style.relative_to(folder).as_posix(), url)
     return problems
+
+
+def _read_page(html: bytes, memo: Memo) -> _Page:
+    ids, links, fetched = json.loads(memo.get("links", [html], lambda: _collect(html)))
+    return _Page(frozenset(ids), tuple(links), tuple(fetched))
+
+
+def _collect(html: bytes) -> bytes:
+    reader = _Reader()
+    reader.feed(html.decode("utf-8"))
+    reader.close()
+    return json.dumps([list(reader.ids), list(reader.links), list(reader.fetched)]).encode("utf-8")
 
 
 def _page_problems(folder: Path, name: str, pages: dict[str, _Page]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Calls pandoc, as a program, and reads its answers.
 
 The only module that knows where pandoc is and which Markdown we speak: pandoc's own, as Quarto reads it. It renders
-nothing by itself, and remembers nothing but the trees of the texts that it read.
+nothing by itself. What was converted before comes from the memo, and pandoc is not even started where all of it did.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -20,34 +20,36 @@ from pathlib import Path
 from typing import Any, Final
 
 from adapterbook.errors import RenderError
+from adapterbook.memo import NOTHING_KEPT, Memo, Part
 
 __all__ = [
     "Element",
     "Job",
+    "convert_ahead",
     "convert_all",
     "each_element",
     "flatten_text",
     "pandoc_version",
-    "parse_all",
     "plain_title",
-    "run_pandoc",
 ]
 
 # A whole report takes seconds; this is for a machine that is busy with other things.
 TIME_LIMIT_S: Final = 120
 
-# Pandoc has no Chinese for "Abstract", a word that no page of ours shows; and what is raw for one format is left out
-# of others on purpose.
+# Pandoc has no Chinese for "Abstract", a word that no page of ours shows; what is raw for one format is left out of
+# others on purpose; and it tells of each part of a template that it read.
 HARMLESS: Final = re.compile(
-    r"Could not load translations|data file translations/|has no translation defined|^Not rendering Raw(Block|Inline) "
+    r"Could not load translations|data file translations/|has no translation defined|^Not rendering Raw(Block|Inline) |"
+    r"^Loaded .*\.typ from "
 )
 # What stands before the words of a filter.
 ORIGIN: Final = re.compile(r"^(\[WARNING\] )?(Scripting warning at .*? line \d+ column \d+: )?")
 
 # Runs many conversions in one process.
 CONVERTER: Final = Path(__file__).with_name("convert.lua")
-N_REMEMBERED: Final = 1024
 N_PROCESSES: Final = min(4, os.cpu_count() or 1)
+# A process gets no more at a time: a tree is ten times as long as its text, and many of them do not fit into memory.
+N_BATCH_CHARACTERS: Final = 1_000_000
 NUMERIC_ENTITY: Final = re.compile(r"&#\d+;")
 
 # A node of pandoc's JSON: {"t": "Para", "c": [...]}.
@@ -56,16 +58,56 @@ Element = dict[str, Any]
 
 @dataclass(frozen=True)
 class Job:
-    """One document to convert: ``name`` is how an error calls it, the rest what pandoc is told."""
+    """One document to convert.
+
+    ``name`` is how an error calls it; ``distil``, a function of a module, makes of pandoc's answer what is wanted of it
+    and kept. The rest is what pandoc is told.
+    """
 
     name: str
     text: str
     reader: str = "markdown"
     writer: str = "json"
     filter: Path | None = None
-    template: str | None = None
+    template: Path | None = None
     toc_depth: int | None = None
     metadata: Mapping[str, str | bool] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    distil: Callable[[str], str] | None = None
+
+    def parts(self) -> list[Part]:
+        """Return what the answer depends on; the files that are named here are part of the memo's stamp."""
+        settings = [
+            self.reader,
+            self.writer,
+            self.filter and self.filter.name,
+            self.template and self.template.name,
+            self.toc_depth,
+            dict(self.metadata),
+            dict(self.variables),
+            self.distil and f"{self.distil.__module__}.{self.distil.__qualname__}",
+        ]
+        return [self.text, json.dumps(settings, sort_keys=True)]
+
+    def output(self) -> dict[str, Any]:
+        """Return what convert.lua has to know of it beside the text."""
+        template = self.template
+        return {
+            "to": self.writer,
+            "metadata": self.metadata,
+            "variables": self.variables,
+            **({"filter": str(self.filter)} if self.filter else {}),
+            **({"template": template.read_text("utf-8"), "template_path": str(template)} if template else {}),
+            **({"toc_depth": self.toc_depth} if self.toc_depth else {}),
+        }
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What came of a job: its text, or what pandoc or a filter complain of."""
+
+    text: str
+    complaints: Sequence[str] = ()
 
 
 @cache
@@ -88,79 +130,90 @@ def pandoc_version() -> str:
     return answer.stdout.split()[1]
 
 
-def run_pandoc(text: str, arguments: Sequence[str], *, page: str, reader: str = "markdown") -> str:
-    """Return what pandoc writes for ``text``.
-
-    Parameters
-    ----------
-    text : str
-        Pandoc Markdown, with its front matter.
-    arguments : sequence of str
-        Beside ``--from``, ``--sandbox`` and ``--wrap=none``, which are always given.
-    page : str
-        How an error message calls the text.
-    reader : str
-        The input format.
+def convert_all(jobs: Sequence[Job], memo: Memo = NOTHING_KEPT) -> list[str]:
+    """Return what pandoc writes for each job, as `distil` leaves it.
 
     Raises
     ------
     RenderError
-        If pandoc fails, or warns: TeX that it cannot convert, for one, would show as source code on the page.
+        With the problems of all documents: what pandoc or a filter refuses or warns of. TeX that pandoc cannot
+        convert, for one, would show as source code on the page.
     """
-    command = [find_pandoc(), f"--from={reader}", "--sandbox", "--wrap=none", *arguments]
-    answer = _run(command, text, name=page)
-    complaints = _complaints(answer.stderr)
-    if answer.returncode != 0 or complaints:
-        raise RenderError(
-            f"{page}: pandoc could not convert it:", complaints or [f"pandoc ended with {answer.returncode}"]
-        )
-    return answer.stdout
-
-
-def convert_all(jobs: Sequence[Job]) -> list[str]:
-    """Return what pandoc writes for each job, many in one process.
-
-    Raises
-    ------
-    RenderError
-        With the problems of all documents: what pandoc or a filter refuses or warns of.
-    """
-    # The longest first, dealt out in turn: no process is left with all the long ones.
-    order = sorted(range(len(jobs)), key=lambda number: -len(jobs[number].text))
-    hands = [order[first::N_PROCESSES] for first in range(min(N_PROCESSES, len(jobs)))]
-    answers: dict[int, dict[str, str]] = {}
-    with ThreadPoolExecutor(N_PROCESSES) as pool:
-        for hand, answered in zip(hands, pool.map(lambda hand: _convert([jobs[n] for n in hand]), hands), strict=True):
-            answers.update(zip(hand, answered, strict=True))
-    problems = []
-    for number, job in enumerate(jobs):
-        lines = _complaints(answers[number]["messages"])
-        if lines:
-            problems.append("\n    ".join([f"{job.name}: pandoc could not convert it:", *lines]))
+    answers = _answer_all(jobs, memo)
+    problems = [
+        "\n    ".join([f"{job.name}: pandoc could not convert it:", *answer.complaints])
+        for job, answer in zip(jobs, answers, strict=True)
+        if answer.complaints
+    ]
     if problems:
         raise RenderError(f"{len(problems)} of {len(jobs)} pages cannot be converted:", problems)
-    return [answers[number]["text"] for number in range(len(jobs))]
+    return [answer.text for answer in answers]
 
 
-def _convert(jobs: Sequence[Job]) -> list[dict[str, str]]:
-    """Run one process of pandoc, which is its own Lua interpreter, over some jobs."""
-    asked = [
-        {
-            "text": job.text,
-            "from": job.reader,
-            "to": job.writer,
-            "metadata": job.metadata,
-            **({"filter": str(job.filter)} if job.filter else {}),
-            **({"template": job.template} if job.template else {}),
-            **({"toc_depth": job.toc_depth} if job.toc_depth else {}),
-        }
-        for job in jobs
-    ]
+def convert_ahead(jobs: Sequence[Job], memo: Memo) -> None:
+    """Let the memo have what will be asked for later: jobs of one text, done at once, read it once.
+
+    What fails here is nobody's business yet; whoever asks for it gets the error.
+    """
+    if memo.folder is not None:
+        _answer_all(jobs, memo)
+
+
+def _answer_all(jobs: Sequence[Job], memo: Memo) -> list[_Answer]:
+    answers: dict[int, _Answer] = {}
+    for number, job in enumerate(jobs):
+        if (kept := memo.find("pandoc", job.parts())) is not None:
+            answers[number] = _Answer(kept.decode("utf-8"))
+
+    def convert(numbers: Sequence[int]) -> None:
+        for number, answer in zip(numbers, _convert([jobs[number] for number in numbers]), strict=True):
+            answers[number] = answer
+            if not answer.complaints:
+                memo.keep("pandoc", jobs[number].parts(), answer.text.encode("utf-8"))
+
+    missing = [number for number in range(len(jobs)) if number not in answers]
+    if missing:
+        with ThreadPoolExecutor(N_PROCESSES) as pool:
+            list(pool.map(convert, _batches(jobs, missing)))
+    return [answers[number] for number in range(len(jobs))]
+
+
+def _batches(jobs: Sequence[Job], numbers: Sequence[int]) -> list[list[int]]:
+    """Deal jobs out to processes, by number: those of one text together, the longest first and one to each in turn."""
+    by_text: dict[tuple[str, str], list[int]] = {}
+    for number in numbers:
+        by_text.setdefault((jobs[number].reader, jobs[number].text), []).append(number)
+    groups = sorted(by_text.values(), key=lambda group: -len(jobs[group[0]].text))
+    batches = []
+    for first in range(min(N_PROCESSES, len(groups))):
+        batch: list[int] = []
+        length = 0
+        for group in groups[first::N_PROCESSES]:
+            if batch and length + len(jobs[group[0]].text) > N_BATCH_CHARACTERS:
+                batches.append(batch)
+                batch, length = [], 0
+            batch += group
+            length += len(jobs[group[0]].text)
+        batches.append(batch)
+    return batches
+
+
+def _convert(jobs: Sequence[Job]) -> list[_Answer]:
+    """Run one process of pandoc, which is its own Lua interpreter, over some jobs, those of one text side by side."""
+    asked: list[dict[str, Any]] = []
+    for number, job in enumerate(jobs):
+        if number == 0 or (job.text, job.reader) != (jobs[number - 1].text, jobs[number - 1].reader):
+            asked.append({"text": job.text, "from": job.reader, "outputs": []})
+        asked[-1]["outputs"].append(job.output())
     names = ", ".join(job.name for job in jobs[:3])
     answer = _run([find_pandoc(), "lua", str(CONVERTER)], json.dumps(asked), name=names)
     if answer.returncode != 0:
         raise RenderError(f"{names} …: pandoc ended with {answer.returncode}:", answer.stderr.splitlines())
-    answers: list[dict[str, str]] = json.loads(answer.stdout)
+    answers = []
+    for job, answered in zip(jobs, json.loads(answer.stdout), strict=True):
+        complaints = _complaints(answered["messages"])
+        text = answered["text"]
+        answers.append(_Answer(job.distil(text) if job.distil and not complaints else text, complaints))
     return answers
 
 
@@ -178,25 +231,8 @@ def _run(command: Sequence[str], text: str, *, name: str) -> subprocess.Complete
         raise RenderError(f"{name}: pandoc was not done after {TIME_LIMIT_S} s and was stopped") from error
 
 
-def parse_all(texts: Mapping[str, str]) -> dict[str, Element]:
-    """Return pandoc's document trees, ``{"meta": {...}, "blocks": [...]}``, of texts by name.
-
-    They are remembered, since the checks and the rendering both need them: nobody may change one.
-    """
-    jobs = {text: Job(name, text) for name, text in texts.items() if text not in _remembered}
-    trees = {text: json.loads(tree) for text, tree in zip(jobs, convert_all(list(jobs.values())), strict=True)}
-    found = {name: trees[text] if text in trees else _remembered[text] for name, text in texts.items()}
-    _remembered.update(trees)
-    for text in list(_remembered)[:-N_REMEMBERED]:
-        del _remembered[text]
-    return found
-
-
-_remembered: dict[str, Element] = {}
-
-
 @lru_cache(maxsize=1024)
-def plain_title(text: str, *, page: str) -> str:
+def plain_title(text: str, *, page: str, memo: Memo = NOTHING_KEPT) -> str:
     """Return a title as plain text: its Markdown is read, HTML in it is text.
 
     Examples
@@ -206,8 +242,12 @@ def plain_title(text: str, *, page: str) -> str:
     """
     if not set(NUMERIC_ENTITY.sub("", text)) & set("<\\*_`[&$^~@\"'"):
         return html.unescape(text)  # most titles: nothing in it means anything to Markdown
-    tree: Element = json.loads(run_pandoc(text, ["--to=json"], page=page, reader="markdown-raw_html-native_spans"))
-    return flatten_text(tree["blocks"]).strip()
+    job = Job(page, text, reader="markdown-raw_html-native_spans", distil=_flatten_tree)
+    return convert_all([job], memo)[0]
+
+
+def _flatten_tree(answer: str) -> str:
+    return flatten_text(json.loads(answer)["blocks"]).strip()
 
 
 def flatten_text(node: object) -> str:

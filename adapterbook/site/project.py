@@ -8,7 +8,7 @@ that AdapterBook's pages use; it renders and writes nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +17,9 @@ from typing import Any, Final
 import yaml
 
 from adapterbook.errors import RenderError
+from adapterbook.memo import NOTHING_KEPT, Memo
 from adapterbook.plain_files import passes_a_link
-from adapterbook.site.pandoc import Element, parse_all, plain_title
+from adapterbook.site.pandoc import plain_title
 
 __all__ = [
     "Page",
@@ -30,7 +31,6 @@ __all__ = [
     "read_config",
     "read_front_matter",
     "read_project",
-    "read_trees",
 ]
 
 FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\n(?P<yaml>.*?)^---[ \t]*$\n?", re.DOTALL | re.MULTILINE)
@@ -41,23 +41,21 @@ class Page:
     """One ``.qmd`` file.
 
     ``source`` is its path from the project's root, with slashes; ``metadata`` the front matter over what
-    ``_metadata.yml`` and ``_quarto.yml`` say; ``text`` the whole file; ``path`` where it lies on disk.
+    ``_metadata.yml`` and ``_quarto.yml`` say; ``text`` the whole file; ``path`` where it lies on disk; ``memo`` holds
+    what was made of it before.
     """
 
     source: str
     path: Path
     metadata: Mapping[str, Any]
     text: str
-
-    @cached_property
-    def tree(self) -> Element:
-        """Pandoc's document tree of the page, read on first use."""
-        return parse_all({self.source: self.text})[self.source]
+    memo: Memo = NOTHING_KEPT
 
     @cached_property
     def title(self) -> str:
         """The title as plain text, for menus and the browser's tab."""
-        return plain_title(str(self.metadata.get("title", "")), page=self.source) or Path(self.source).stem
+        title = str(self.metadata.get("title", ""))
+        return plain_title(title, page=self.source, memo=self.memo) or Path(self.source).stem
 
     @property
     def language(self) -> str:
@@ -76,11 +74,12 @@ class Page:
 
 @dataclass(frozen=True)
 class Project:
-    """A website project: its folder, its merged configuration, and its pages by source path."""
+    """A website project: its folder, its merged configuration, its pages by source path, and what was made before."""
 
     root: Path
     config: Mapping[str, Any]
     pages: Mapping[str, Page]
+    memo: Memo = NOTHING_KEPT
 
     @property
     def output_dir(self) -> Path:
@@ -98,7 +97,7 @@ class Project:
         return self.pages.get(found.relative_to(self.root.resolve()).as_posix())
 
 
-def read_project(root: Path) -> Project:
+def read_project(root: Path, memo: Memo = NOTHING_KEPT) -> Project:
     """Read the website project in ``root``.
 
     Raises
@@ -109,18 +108,10 @@ def read_project(root: Path) -> Project:
     config = read_config(root)
     inherited = {key: value for key, value in config.items() if key not in ("project", "website", "metadata-files")}
     paths = _find_sources(root, config["project"])
-    pages = {page.source: page for page in (_read_page(root, path, inherited) for path in paths)}
+    pages = {page.source: page for page in (_read_page(root, path, inherited, memo) for path in paths)}
     if not pages:
         raise RenderError(f"{root / '_quarto.yml'}: no page matches project.render; run `make pages`")
-    read_trees(pages.values())
-    return Project(root=root, config=config, pages=pages)
-
-
-def read_trees(pages: Iterable[Page]) -> None:
-    """Let pandoc read all pages at once, and not each when its ``tree`` is first asked for."""
-    unread = {page.source: page for page in pages}
-    for source, tree in parse_all({source: page.text for source, page in unread.items()}).items():
-        unread[source].__dict__["tree"] = tree  # where functools.cached_property keeps its value
+    return Project(root=root, config=config, pages=pages, memo=memo)
 
 
 def read_config(root: Path) -> dict[str, Any]:
@@ -196,7 +187,7 @@ def _is_hidden(path: Path) -> bool:
     return any(part.startswith(("_", ".")) for part in path.parts)
 
 
-def _read_page(root: Path, path: Path, inherited: Mapping[str, Any]) -> Page:
+def _read_page(root: Path, path: Path, inherited: Mapping[str, Any], memo: Memo) -> Page:
     source = path.relative_to(root)
     metadata = dict(inherited)
     for folder in reversed(source.parents[:-1]):
@@ -204,7 +195,7 @@ def _read_page(root: Path, path: Path, inherited: Mapping[str, Any]) -> Page:
             metadata = merge_metadata(metadata, _read_yaml(shared))
     text = path.read_text("utf-8")
     metadata = merge_metadata(metadata, read_front_matter(text, source.as_posix()))
-    return Page(source=source.as_posix(), path=path, metadata=metadata, text=text)
+    return Page(source=source.as_posix(), path=path, metadata=metadata, text=text, memo=memo)
 
 
 def read_front_matter(text: str, name: str) -> dict[str, Any]:

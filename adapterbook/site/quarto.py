@@ -10,17 +10,17 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
 from adapterbook.errors import RenderError
-from adapterbook.site.document import find_images, find_root, font_folders, read_document
+from adapterbook.site.document import find_project, read_document, stage_document
 from adapterbook.site.embedded.pdf import render_pdf as render_with_package
 from adapterbook.site.project import linked_resources, merge_metadata, output_dir, read_config
-from adapterbook.site.swap import fresh_folder
+from adapterbook.site.swap import fresh_folder, leave_as_it_is
 from adapterbook.workplace import temporary_prefix
 
 __all__ = ["OLDEST", "TRIED", "QuartoRenderer", "find_quarto", "parse_version"]
@@ -60,8 +60,8 @@ class QuartoRenderer:
         self._command = command
         self.version = self._run(["--version"], Path.cwd()).strip()
 
-    def render_site(self, project: Path) -> None:
-        """Render the website project into its output folder, complete or not at all."""
+    def render_site(self, project: Path, finish: Callable[[Path], None] = leave_as_it_is) -> None:
+        """Render the website project into its output folder, complete or not at all; `finish` sees it before."""
         root = project.resolve()
         config = read_config(root)
         links = [f"{path.relative_to(root)}: delete it" for path in linked_resources(root, config)]
@@ -72,6 +72,7 @@ class QuartoRenderer:
             self._run(["render", ".", "--output-dir", str(folder.relative_to(root))], root)
             if not (folder / "index.html").is_file():
                 raise RenderError(f"{project}: quarto render ended well but wrote no index.html; see its output")
+            finish(folder)
 
     def render_pdf(self, document: Path, output: Path) -> None:
         """Set one combined document as a PDF with Quarto's Typst format and our template.
@@ -82,7 +83,7 @@ class QuartoRenderer:
         if parse_version(self.version) < TRIED:
             render_with_package(document, output)
             return
-        with tempfile.TemporaryDirectory(prefix=temporary_prefix(_project_of(document), "pdf")) as folder:
+        with tempfile.TemporaryDirectory(prefix=temporary_prefix(find_project(document), "pdf")) as folder:
             stage = Path(folder)
             staged = _stage_document(document.resolve(), stage)
             self._run(["render", staged.relative_to(stage).as_posix(), "--to", "typst"], stage)
@@ -114,27 +115,9 @@ class QuartoRenderer:
         return answer.stdout
 
 
-def _project_of(document: Path) -> Path:
-    """Return the project that a document is of, or its own folder where it is of none."""
-    folders = document.resolve().parents
-    return next((folder for folder in folders if (folder / "_quarto.yml").is_file()), folders[0])
-
-
 def _stage_document(document: Path, stage: Path) -> Path:
-    """Copy a document and what it needs into ``stage``, a project of its own, and return the copy.
-
-    Typst reads nothing outside a project's folder, and the pictures lie beside the document's folder, not in it.
-    """
-    page = read_document(document)
-    root = find_root(page)
-    for path in (document, *find_images(page)):
-        copy = stage / path.resolve().relative_to(root)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
-    staged = stage / document.relative_to(root)
-    (stage / "fonts").mkdir(exist_ok=True)
-    for font in (font for folder in font_folders(page) if folder.is_dir() for font in folder.iterdir()):
-        shutil.copyfile(font, stage / "fonts" / font.name)
+    """Copy a document and what it needs into ``stage``, a project of its own, and return the copy."""
+    staged = stage_document(read_document(document), stage)
     options: dict[str, Any] = {
         "template-partials": list(PARTIALS),
         "font-paths": ["/fonts"],  # to Quarto a leading slash is the project's folder

@@ -9,20 +9,26 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from importlib import metadata
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from adapterbook.errors import RenderError
+from adapterbook.memo import NOTHING_KEPT, Memo, fingerprint
 from adapterbook.site.check import PDF_SOURCES, check_project
 from adapterbook.site.embedded import EmbeddedRenderer
 from adapterbook.site.font_files import text_of_files, write_pdf_fonts
 from adapterbook.site.links import find_site_problems
+from adapterbook.site.pandoc import pandoc_version
 from adapterbook.site.project import output_dir, read_config
 from adapterbook.site.quarto import OLDEST, TRIED, QuartoRenderer, find_quarto, parse_version
 from adapterbook.workplace import hold_workplace, workplace_of
 
-__all__ = ["Renderer", "build_site", "choose_renderer"]
+__all__ = ["Renderer", "build_site", "choose_renderer", "site_memo"]
+
+# Of our own files those that decide what is made; styles and scripts are copied.
+MAKERS: Final = {".py", ".lua", ".yml", ".html", ".typ"}
 
 
 class Renderer(Protocol):
@@ -36,14 +42,17 @@ class Renderer(Protocol):
     def version(self) -> str:
         """The version of the program that does the work."""
 
-    def render_site(self, project: Path) -> None:
-        """Render the project into its output folder, complete or not at all; raise RenderError."""
+    def render_site(self, project: Path, finish: Callable[[Path], None] = ...) -> None:
+        """Render the project into its output folder, complete or not at all; raise RenderError.
+
+        `finish` is called with the new folder before that is put in place.
+        """
 
     def render_pdf(self, document: Path, output: Path) -> None:
         """Render one document as a PDF, complete or not at all; raise RenderError."""
 
 
-def choose_renderer(name: str = "auto") -> Renderer:
+def choose_renderer(name: str = "auto", memo: Memo = NOTHING_KEPT) -> Renderer:
     """Return the renderer of that name.
 
     Parameters
@@ -51,6 +60,8 @@ def choose_renderer(name: str = "auto") -> Renderer:
     name : str
         ``"quarto"``, ``"embedded"``, or ``"auto"``: Quarto where it is on the PATH in a version that serves (a warning
         where that is older than those tried), else the embedded one.
+    memo : Memo
+        Where the embedded renderer finds what it made before. Quarto makes everything anew.
 
     Raises
     ------
@@ -58,20 +69,20 @@ def choose_renderer(name: str = "auto") -> Renderer:
         If there is no renderer of that name, or Quarto is asked for and missing or too old.
     """
     if name == "embedded":
-        return EmbeddedRenderer()
+        return EmbeddedRenderer(memo)
     if name not in ("auto", "quarto"):
         raise RenderError(f"RENDERER={name}: expected auto, quarto or embedded")
     command = find_quarto()
     if command is None:
         if name == "auto":
-            return EmbeddedRenderer()
+            return EmbeddedRenderer(memo)
         raise RenderError("RENDERER=quarto: no quarto on the PATH; install it, or use RENDERER=embedded")
     quarto = QuartoRenderer(command)
     version = parse_version(quarto.version)
     wanted = ".".join(map(str, OLDEST))
     if version < OLDEST:
         if name == "auto":
-            return EmbeddedRenderer()
+            return EmbeddedRenderer(memo)
         raise RenderError(
             f"RENDERER=quarto: expected Quarto {wanted} or newer, found {quarto.version}; update it, or use "
             "RENDERER=embedded"
@@ -100,36 +111,55 @@ def build_site(project: Path, renderer: str = "auto", *, say: Callable[[str], No
         If anything is wrong with the pages or their rendering. The site of before stays as it was.
     """
     started = time.monotonic()
-    check_project(project)
-    chosen = choose_renderer(renderer)
+    memo = site_memo(project)
+    chosen = choose_renderer(renderer, memo)
+    if isinstance(chosen, EmbeddedRenderer):
+        chosen.read_ahead(project)
+    check_project(project, memo)
     say(f"rendering with {chosen.name} ({chosen.version})")
     site = output_dir(project, read_config(project))
     with hold_workplace(project, say):
-        _render(project, site, chosen, say)
-    problems = find_site_problems(site)
-    if problems and chosen.name == "embedded":
-        raise RenderError(f"{site}: the rendered site is not sound:", problems)
-    for problem in problems:
-        say(f"warning: {problem}")  # in Quarto's own parts a link may be there for a script alone
+        _render(project, chosen, memo, say)
+        memo.forget_unused()
     n_pages = sum(1 for _ in site.rglob("*.html"))
     say(f"{site}: {n_pages} pages in {time.monotonic() - started:.1f} s")
     return site
 
 
-def _render(project: Path, site: Path, renderer: Renderer, say: Callable[[str], None]) -> None:
-    """Render the PDFs and the site, and put the PDFs into it."""
+def site_memo(project: Path) -> Memo:
+    """Return the memo of a project's sites and PDFs: its entries are of these programs and of this code alone."""
+    here = Path(__file__).parent
+    code = fingerprint(path for path in here.rglob("*") if path.suffix in MAKERS)
+    versions = [f"{package} {metadata.version(package)}" for package in ("typst", "fonttools", "brotli")]
+    return Memo(project / ".cache" / "memo" / "site", " ".join([code, f"pandoc {pandoc_version()}", *versions]))
+
+
+def _render(project: Path, renderer: Renderer, memo: Memo, say: Callable[[str], None]) -> None:
+    """Render the PDFs and the site, which is put in place with the PDFs in it when all of it could be made."""
     documents = sorted(project.glob(PDF_SOURCES))
-    write_pdf_fonts(text_of_files(documents), project / "report" / "fonts")
-    # The PDFs first, so that a site is in place only when all of it could be made; copied afterwards, since the output
-    # folder is made anew.
+    write_pdf_fonts(text_of_files(documents), project / "report" / "fonts", memo)
     folder = workplace_of(project) / "pdf"
     folder.mkdir()
-    pdfs = [folder / document.with_suffix(".pdf").name for document in documents]
     with ThreadPoolExecutor() as pool:  # each takes one core
-        list(pool.map(renderer.render_pdf, documents, pdfs))
-    for pdf in pdfs:
-        say(f"{pdf.name}: {pdf.stat().st_size / 1024:.0f} KiB")
-    renderer.render_site(project)
-    for pdf in pdfs:
-        shutil.copyfile(pdf, site / pdf.name)
-    (site / ".nojekyll").touch()  # GitHub Pages would leave out files whose names begin with an underscore
+        pdfs = {
+            folder / document.with_suffix(".pdf").name: pool.submit(
+                renderer.render_pdf, document, folder / document.with_suffix(".pdf").name
+            )
+            for document in documents
+        }
+        if renderer.name == "quarto":  # fills the machine by itself
+            wait(pdfs.values())
+
+        def finish(site: Path) -> None:
+            for pdf, done in pdfs.items():
+                done.result()
+                say(f"{pdf.name}: {pdf.stat().st_size / 1024:.0f} KiB")
+                shutil.copyfile(pdf, site / pdf.name)
+            (site / ".nojekyll").touch()  # GitHub Pages would leave out files whose names begin with an underscore
+            problems = find_site_problems(site, memo)
+            if problems and renderer.name == "embedded":
+                raise RenderError(f"{project}: the rendered site is not sound:", problems)
+            for problem in problems:
+                say(f"warning: {problem}")  # in Quarto's own parts a link may be there for a script alone
+
+        renderer.render_site(project, finish)

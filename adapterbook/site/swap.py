@@ -10,7 +10,11 @@ from pathlib import Path
 
 from adapterbook.workplace import workplace_of
 
-__all__ = ["fresh_folder"]
+__all__ = ["fresh_folder", "leave_as_it_is"]
+
+
+def leave_as_it_is(folder: Path) -> None:
+    """Do nothing more to a new folder before it is put in place."""
 
 
 @contextmanager

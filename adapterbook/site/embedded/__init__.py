@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from adapterbook.site.embedded.pdf import render_pdf
+from adapterbook.memo import NOTHING_KEPT, Memo
+from adapterbook.site.check import PDF_SOURCES
+from adapterbook.site.document import read_document
+from adapterbook.site.embedded.html import body_job
+from adapterbook.site.embedded.pdf import render_pdf, typst_job
 from adapterbook.site.embedded.site import write_site
-from adapterbook.site.pandoc import pandoc_version
+from adapterbook.site.inventory import inventory_job
+from adapterbook.site.pandoc import convert_ahead, pandoc_version
 from adapterbook.site.project import read_project
-from adapterbook.site.swap import fresh_folder
+from adapterbook.site.swap import fresh_folder, leave_as_it_is
 
 __all__ = ["EmbeddedRenderer"]
 
@@ -18,16 +24,28 @@ class EmbeddedRenderer:
 
     name = "embedded"
 
+    def __init__(self, memo: Memo = NOTHING_KEPT) -> None:
+        self._memo = memo
+
     @property
     def version(self) -> str:
         return f"pandoc {pandoc_version()}"
 
-    def render_site(self, project: Path) -> None:
-        """Render the website project into its output folder, complete or not at all."""
-        read = read_project(project)
+    def read_ahead(self, project: Path) -> None:
+        """Let pandoc do at once all that it will be asked for, so that it reads no page twice."""
+        pages = read_project(project, self._memo).pages.values()
+        documents = [read_document(path, self._memo) for path in sorted(project.glob(PDF_SOURCES))]
+        jobs = [job for page in pages for job in (inventory_job(page, "html"), body_job(page))]
+        jobs += [job for page in documents for job in (inventory_job(page, "typst"), typst_job(page))]
+        convert_ahead(jobs, self._memo)
+
+    def render_site(self, project: Path, finish: Callable[[Path], None] = leave_as_it_is) -> None:
+        """Render the website project into its output folder, complete or not at all; `finish` sees it before."""
+        read = read_project(project, self._memo)
         with fresh_folder(read.output_dir) as folder:
             write_site(read, folder)
+            finish(folder)
 
     def render_pdf(self, document: Path, output: Path) -> None:
         """Set one combined document as a PDF."""
-        render_pdf(document, output)
+        render_pdf(document, output, self._memo)

@@ -5,12 +5,11 @@ Renders text and decides nothing about files but their addresses; :mod:`.site` w
 
 from __future__ import annotations
 
-import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,11 +17,12 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
+from adapterbook.memo import Memo
 from adapterbook.site.navigation import Item, Sidebar, neighbours, sidebar_of
-from adapterbook.site.pandoc import Job, convert_all, pandoc_version, plain_title, run_pandoc
+from adapterbook.site.pandoc import Job, convert_all, pandoc_version, plain_title
 from adapterbook.site.project import Page, Project
 
-__all__ = ["Body", "Frame", "render_bodies", "render_page", "words_of"]
+__all__ = ["Body", "Frame", "body_job", "render_bodies", "render_page", "words_of"]
 
 HERE: Final = Path(__file__).parent
 FILTER: Final = HERE / "qmd.lua"
@@ -61,7 +61,7 @@ class Frame:
     sidebars: Mapping[str, Sidebar]
 
 
-def render_bodies(pages: Mapping[str, Page]) -> dict[str, Body]:
+def render_bodies(pages: Mapping[str, Page], memo: Memo) -> dict[str, Body]:
     """Return the pages' own contents as HTML, by source path.
 
     Raises
@@ -69,11 +69,12 @@ def render_bodies(pages: Mapping[str, Page]) -> dict[str, Body]:
     RenderError
         If pandoc refuses a page, or a cross-reference leads nowhere; with the problems of all pages.
     """
-    answers = convert_all([_body_job(page) for page in pages.values()])
+    answers = convert_all([body_job(page) for page in pages.values()], memo)
     return {source: _read_body(page, answer) for (source, page), answer in zip(pages.items(), answers, strict=True)}
 
 
-def _body_job(page: Page) -> Job:
+def body_job(page: Page) -> Job:
+    """Return what :func:`render_bodies` asks pandoc for."""
     options = _html_options(page)
     metadata: dict[str, str | bool] = {"lang": page.language}
     if page.metadata.get("number-sections", options.get("number-sections", False)):
@@ -82,20 +83,24 @@ def _body_job(page: Page) -> Job:
     has_toc = page.metadata.get("toc", options.get("toc", True))
     return Job(
         page.source,
-        json.dumps(page.tree),  # pandoc has read it already
-        reader="json",
+        page.text,
         writer="html5",
         filter=FILTER,
-        template=(HERE / "body.html").read_text("utf-8"),
+        template=HERE / "body.html",
         toc_depth=int(page.metadata.get("toc-depth", options.get("toc-depth", 3))) if has_toc else None,
         metadata=metadata,
+        distil=_tidy,
     )
+
+
+def _tidy(answer: str) -> str:
+    """Leave out of pandoc's answer what no reader needs."""
+    answer = ALIGNMENT.sub(lambda cell: cell[1] + (' class="right"' if cell[2] == "right" else ""), answer)
+    return EMPTY_HEAD.sub(r"<td\1></td>", LINE_ANCHOR.sub("", answer))
 
 
 def _read_body(page: Page, answer: str) -> Body:
     title, subtitle, toc, body = answer.split(PART, 3)
-    body = ALIGNMENT.sub(lambda cell: cell[1] + (' class="right"' if cell[2] == "right" else ""), body)
-    body = EMPTY_HEAD.sub(r"<td\1></td>", LINE_ANCHOR.sub("", body))
     return Body(title.strip(), subtitle.strip(), toc.strip(), _size_images(page, body).strip())
 
 
@@ -194,7 +199,7 @@ def _header_texts(page: Page) -> list[str]:
 
 def _description(page: Page, project: Project) -> str:
     text = str(page.metadata.get("description") or project.website.get("description") or "")
-    return plain_title(" ".join(text.split()), page=page.source)
+    return plain_title(" ".join(text.split()), page=page.source, memo=project.memo)
 
 
 def _other_language(page: Page, project: Project) -> dict[str, str] | None:
@@ -207,9 +212,9 @@ def _other_language(page: Page, project: Project) -> dict[str, str] | None:
     return {"link": link, "language": other.language, "name": words_of(other.language)["name"]}
 
 
-@cache
-def _footer_html(markdown: str) -> str:
-    return run_pandoc(markdown, ["--to=html5", f"--lua-filter={FILTER}"], page="_quarto.yml: page-footer")
+@lru_cache(maxsize=16)
+def _footer_html(markdown: str, memo: Memo) -> str:
+    return convert_all([Job("_quarto.yml: page-footer", markdown, writer="html5", filter=FILTER)], memo)[0]
 
 
 def _render_footer(project: Project, root: str, language: str) -> str:
@@ -217,7 +222,7 @@ def _render_footer(project: Project, root: str, language: str) -> str:
     footer = project.website.get("page-footer") or ""
     parts = [footer] if isinstance(footer, str) else [footer.get(side) for side in ("left", "center", "right")]
     texts = [part for part in parts if isinstance(part, str)]
-    html = "\n".join(f"<div>{_footer_html(text).strip()}</div>" for text in texts if text)
+    html = "\n".join(f"<div>{_footer_html(text, project.memo).strip()}</div>" for text in texts if text)
     return re.sub(r'href="(?!\w+:|#)/?', f'href="{root}', html)
 
 

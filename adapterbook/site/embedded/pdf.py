@@ -5,8 +5,6 @@ The look is in ``../typst/typst-template.typ``, which Quarto's own Typst format 
 
 from __future__ import annotations
 
-import json
-import os
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -14,63 +12,84 @@ from typing import Final
 import typst
 
 from adapterbook.errors import RenderError
-from adapterbook.site.document import find_root, font_folders, read_document, typst_options
-from adapterbook.site.pandoc import run_pandoc
+from adapterbook.memo import NOTHING_KEPT, Memo, Part
+from adapterbook.site.document import find_project, read_document, stage_document, typst_options
+from adapterbook.site.pandoc import Job, convert_all
 from adapterbook.site.project import Page
+from adapterbook.workplace import temporary_prefix
 
-__all__ = ["render_pdf"]
+__all__ = ["render_pdf", "typst_job"]
 
 HERE: Final = Path(__file__).parent
+FILTER: Final = HERE / "qmd.lua"
 TEMPLATE: Final = HERE.parent / "typst" / "report.typ"
 
 
-def render_pdf(document: Path, output: Path) -> None:
+def render_pdf(document: Path, output: Path, memo: Memo = NOTHING_KEPT) -> None:
     """Set ``document`` (a ``.qmd`` file) as a PDF at ``output``, complete or not at all.
+
+    Typst works in a folder of its own, which holds the document, its pictures and its fonts: a PDF depends on them
+    alone, so one that was set before is taken from the memo where they are the same.
 
     Raises
     ------
     RenderError
         If pandoc or Typst refuse it; the message carries Typst's own words.
     """
-    page = read_document(document)
-    source = run_pandoc(json.dumps(page.tree), pandoc_arguments(page), page=str(document), reader="json")
-    # Typst resolves paths from the file that names them, so its source lies beside the document while it is set.
-    descriptor, name = tempfile.mkstemp(prefix=".report-", suffix=".typ", dir=document.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(source)
-        pdf = typst.compile(
-            name,
-            root=str(find_root(page)),
-            font_paths=[str(path) for path in font_folders(page)],
-            ignore_system_fonts=True,  # the same fonts everywhere give the same pages everywhere
-        )
-    except typst.TypstError as error:
-        raise RenderError(f"{document}: Typst could not set it:", str(error).splitlines()) from error
-    finally:
-        Path(name).unlink(missing_ok=True)
-    if not isinstance(pdf, bytes):
-        raise RenderError(f"{document}: expected one PDF from Typst, got {type(pdf).__name__}")
+    page = read_document(document, memo)
+    source = convert_all([typst_job(page)], memo)[0]
+    with tempfile.TemporaryDirectory(prefix=temporary_prefix(find_project(document), "pdf")) as folder:
+        stage = Path(folder)
+        copy = stage_document(page, stage)
+        staged = copy.with_suffix(".typ")
+        staged.write_text(source, "utf-8")
+        copy.unlink()  # Typst does not read it
+        pdf = memo.get("pdf", _contents(stage), lambda: _compile(document, staged, stage))
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(output.name + ".partial")
     partial.write_bytes(pdf)
     partial.replace(output)
 
 
-def pandoc_arguments(page: Page) -> list[str]:
-    """Return what pandoc is told for a document: the filter, the template, and the title as it was typed."""
-    arguments = [
-        "--to=typst",
-        f"--lua-filter={HERE / 'qmd.lua'}",
-        f"--template={TEMPLATE}",
-        "--syntax-highlighting=idiomatic",  # Typst colours code by itself
-    ]
+def _contents(stage: Path) -> list[Part]:
+    """Return the names and the contents of all files in a folder."""
+    parts: list[Part] = []
+    for path in sorted(path for path in stage.rglob("*") if path.is_file()):
+        parts += [path.relative_to(stage).as_posix(), path.read_bytes()]
+    return parts
+
+
+def _compile(document: Path, staged: Path, stage: Path) -> bytes:
+    try:
+        pdf = typst.compile(
+            str(staged),
+            root=str(stage),
+            font_paths=[str(stage / "fonts")],
+            ignore_system_fonts=True,  # the same fonts everywhere give the same pages everywhere
+        )
+    except typst.TypstError as error:
+        raise RenderError(f"{document}: Typst could not set it:", str(error).splitlines()) from error
+    if not isinstance(pdf, bytes):
+        raise RenderError(f"{document}: expected one PDF from Typst, got {type(pdf).__name__}")
+    return pdf
+
+
+def typst_job(page: Page) -> Job:
+    """Return what pandoc is asked for: the filter, the template, and the title as it was typed."""
     options = typst_options(page)
-    passed = [key for key in ("papersize", "mainfont", "fontsize", "toc-depth") if key in options]
-    arguments += [f"--variable={key}={options[key]}" for key in passed]
+    variables: dict[str, str] = {
+        key: str(options[key]) for key in ("papersize", "mainfont", "fontsize", "toc-depth") if key in options
+    }
     if options.get("toc"):
-        arguments.append("--variable=toc=true")
+        variables["toc"] = "true"
     if options.get("number-sections"):
-        arguments.append(f"--variable=section-numbering={options.get('section-numbering', '1.1')}")
-    arguments += [f"--metadata=raw-{key}={page.metadata[key]}" for key in ("title", "subtitle") if key in page.metadata]
-    return arguments
+        variables["section-numbering"] = str(options.get("section-numbering", "1.1"))
+    return Job(
+        page.source,
+        page.text,
+        writer="typst",
+        filter=FILTER,
+        template=TEMPLATE,
+        metadata={f"raw-{key}": str(page.metadata[key]) for key in ("title", "subtitle") if key in page.metadata},
+        variables=variables,
+    )

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from html.parser import HTMLParser
 from typing import Final
 
+from adapterbook.memo import NOTHING_KEPT, Memo
+
 __all__ = ["SearchEntry", "index_page", "render_index"]
 
 # (link from the site's root, page title, section heading, text)
@@ -63,7 +65,7 @@ class _Sections(HTMLParser):
             (heading if self._in_heading else body).append(text)
 
 
-def index_page(href: str, title: str, body: str) -> list[SearchEntry]:
+def index_page(href: str, title: str, body: str, memo: Memo = NOTHING_KEPT) -> list[SearchEntry]:
     """Return the sections of one page; ``body`` is its rendered HTML.
 
     Examples
@@ -76,14 +78,16 @@ def index_page(href: str, title: str, body: str) -> list[SearchEntry]:
     >>> index_page("a.html", "A", '<p>one</p><pre class="record">{"seed": 1}</pre><pre>two</pre>')
     [('a.html', 'A', '', 'one two')]
     """
+    sections = json.loads(memo.get("search", [body], lambda: json.dumps(_read_sections(body)).encode("utf-8")))
+    return [(f"{href}#{anchor}" if anchor else href, title, heading, text) for anchor, heading, text in sections]
+
+
+def _read_sections(body: str) -> list[tuple[str, str, str]]:
     parser = _Sections()
     parser.feed(body)
     parser.close()
-    return [
-        (f"{href}#{anchor}" if anchor else href, title, _tidy(heading), _tidy(text))
-        for anchor, heading, text in parser.sections
-        if anchor or _tidy(text)
-    ]
+    sections = ((anchor, _tidy(heading), _tidy(text)) for anchor, heading, text in parser.sections)
+    return [(anchor, heading, text) for anchor, heading, text in sections if anchor or text]
 
 
 def render_index(entries: Iterable[SearchEntry]) -> str:

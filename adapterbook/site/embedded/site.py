@@ -18,8 +18,8 @@ from adapterbook.plain_files import passes_a_link
 from adapterbook.site.embedded.html import Frame, render_bodies, render_page, words_of
 from adapterbook.site.embedded.search import index_page, render_index
 from adapterbook.site.embedded.webfonts import write_fonts
+from adapterbook.site.inventory import Inventory, read_inventories
 from adapterbook.site.navigation import read_navbar, read_sidebars
-from adapterbook.site.pandoc import each_element
 from adapterbook.site.project import Page, Project, find_files
 
 __all__ = ["write_site"]
@@ -37,7 +37,7 @@ def write_site(project: Project, folder: Path) -> None:
         With the problems of all pages.
     """
     frame = Frame(project, read_navbar(project), read_sidebars(project))
-    bodies = render_bodies(project.pages)
+    bodies = render_bodies(project.pages, project.memo)
     pages = {source: render_page(page, bodies[source], frame) for source, page in project.pages.items()}
     for source, page in project.pages.items():
         _write(folder / page.href, pages[source])
@@ -50,11 +50,11 @@ def write_site(project: Project, folder: Path) -> None:
             entry
             for source, page in project.pages.items()
             if page.language == language
-            for entry in index_page(page.href, page.title, bodies[source].body)
+            for entry in index_page(page.href, page.title, bodies[source].body, project.memo)
         ]
         _write(assets / f"search-{language}.js", render_index(entries))
     written = "".join(word for language in ("zh-TW", "en") for word in words_of(language).values())
-    write_fonts(pages, project.pages, written, assets)
+    write_fonts(pages, project.pages, written, assets, project.memo)
     _copy_files(project, folder)
     _write_extras(project, folder)
 
@@ -73,8 +73,8 @@ def _copy_files(project: Project, folder: Path) -> None:
     }
     if favicon := project.website.get("favicon"):
         wanted.add(project.root / str(favicon))
-    for page in project.pages.values():
-        wanted.update(_linked_files(page))
+    for name, inventory in read_inventories(project.pages.values(), "html", project.memo).items():
+        wanted.update(_linked_files(project.pages[name], inventory))
     root = project.root.resolve()
     for path in sorted(wanted):
         source = path.resolve()
@@ -90,14 +90,13 @@ def _copy_files(project: Project, folder: Path) -> None:
             shutil.copyfile(source, destination)
 
 
-def _linked_files(page: Page) -> set[Path]:
+def _linked_files(page: Page, inventory: Inventory) -> set[Path]:
     files = set()
-    for element in each_element(page.tree["blocks"]):
-        if element["t"] in ("Image", "Link"):
-            target = urlsplit(element["c"][2][0])
-            path = page.path.parent / unquote(target.path)
-            if not target.scheme and not target.netloc and target.path and path.suffix != ".qmd" and path.is_file():
-                files.add(path)
+    for address in (*inventory.every_image, *inventory.every_link):
+        target = urlsplit(address)
+        path = page.path.parent / unquote(target.path)
+        if not target.scheme and not target.netloc and target.path and path.suffix != ".qmd" and path.is_file():
+            files.add(path)
     return files
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from adapterbook.memo import NOTHING_KEPT, Memo
 from adapterbook.site.font_files import select_cjk, write_math_font, write_web_fonts
 from adapterbook.site.project import Page
 
@@ -26,7 +27,9 @@ FAMILIES: Final = {"text-front": "Report TC", "text-others": "Report TC", "text-
 WEIGHTS: Final = "400 700"
 
 
-def write_fonts(rendered: Mapping[str, str], pages: Mapping[str, Page], words: str, folder: Path) -> None:
+def write_fonts(
+    rendered: Mapping[str, str], pages: Mapping[str, Page], words: str, folder: Path, memo: Memo = NOTHING_KEPT
+) -> None:
     """Write the fonts for rendered pages and ``fonts.css`` into ``folder``.
 
     Parameters
@@ -39,6 +42,8 @@ def write_fonts(rendered: Mapping[str, str], pages: Mapping[str, Page], words: s
         Text that scripts put on the pages.
     folder : Path
         Where the style sheet and the fonts go.
+    memo : Memo
+        Where the fonts for the same characters are from.
     """
     everything = "".join(rendered.values())
     front = select_cjk("".join(html for source, html in rendered.items() if FRONT_PAGE.fullmatch(source)) + words)
@@ -49,10 +54,10 @@ def write_fonts(rendered: Mapping[str, str], pages: Mapping[str, Page], words: s
     slices = {"text-front": front, "text-others": others, "text-common": common}
     rules = [
         _face(FAMILIES[name], f"{name}.woff2", WEIGHTS, _unicode_range(slices[name]))
-        for name in write_web_fonts(slices, folder)
+        for name in write_web_fonts(slices, folder, memo)
     ]
     formulas = "".join(TAG.sub("", formula) for formula in FORMULA.findall(everything))
-    if formulas and write_math_font(formulas, folder / "math.woff2"):
+    if formulas and write_math_font(formulas, folder / "math.woff2", memo):
         rules.append(_face("Report Math", "math.woff2", "400"))
     (folder / "fonts.css").write_text("\n".join(rules) + "\n", "utf-8")
 
