@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -62,22 +63,27 @@ def write_web_fonts(slices: Mapping[str, str], folder: Path, memo: Memo = NOTHIN
     wanted = {name: characters for name, characters in slices.items() if characters}
     if source is None or not wanted:
         return []
-    depends = [fingerprint([source]), json.dumps(wanted)]
-    for name, font in _cut_once(memo, "web-font", wanted, depends, lambda: _cut_slices(source, wanted)).items():
+    # The whole is cut out of the large font once, and the slices out of the whole: most changes move a character from
+    # one slice to another at most.
+    whole = "".join(sorted(set("".join(wanted.values()))))
+    held = memo.get("web-font", depends := [fingerprint([source]), whole], lambda: _cut_whole(source, whole))
+    for name, characters in wanted.items():
+        font = memo.get("web-font-slice", [*depends, characters], partial(_cut_slice, held, characters))
         (folder / f"{name}.woff2").write_bytes(font)
     return list(wanted)
 
 
-def _cut_slices(source: Path, wanted: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+def _cut_whole(source: Path, characters: str) -> bytes:
     from fontTools.varLib import instancer
 
-    # The whole is cut out of the large font once, and the slices out of the whole.
-    whole = _subset(source, map(ord, "".join(wanted.values())), TEXT_FEATURES)
-    if "fvar" in whole:
-        instancer.instantiateVariableFont(whole, {"wght": (400, 700)}, inplace=True)
-    held = _saved(whole)
-    for name, characters in wanted.items():
-        yield name, _saved(_subset(BytesIO(held), map(ord, characters), TEXT_FEATURES), flavor="woff2")
+    font = _subset(source, map(ord, characters), TEXT_FEATURES)
+    if "fvar" in font:
+        instancer.instantiateVariableFont(font, {"wght": (400, 700)}, inplace=True)
+    return _saved(font)
+
+
+def _cut_slice(whole: bytes, characters: str) -> bytes:
+    return _saved(_subset(BytesIO(whole), map(ord, characters), TEXT_FEATURES), flavor="woff2")
 
 
 def write_math_font(text: str, path: Path, memo: Memo = NOTHING_KEPT) -> bool:
@@ -107,41 +113,28 @@ def write_pdf_fonts(text: str, folder: Path, memo: Memo = NOTHING_KEPT) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     wanted = sorted(set(map(ord, ALWAYS + text + select_cjk(text_of_files(SOURCES_OF_WORDS)))))
     depends = [fingerprint([source]), json.dumps(wanted)]
-    for style, font in _cut_once(memo, "pdf-font", WEIGHTS, depends, lambda: _cut_weights(source, wanted)).items():
+    held = b""
+    for style, weight in WEIGHTS.items():
+        font = memo.find("pdf-font", [style, *depends])
+        if font is None:
+            held = held or _saved(_subset(source, wanted, TEXT_FEATURES))
+            font = _cut_weight(held, style, weight)
+            memo.keep("pdf-font", [style, *depends], font)
         path = folder / f"NotoSansTC-{style}.ttf"
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(font)
-        partial.replace(path)
+        unfinished = path.with_suffix(".partial")
+        unfinished.write_bytes(font)
+        unfinished.replace(path)
 
 
-def _cut_weights(source: Path, wanted: Sequence[int]) -> Iterator[tuple[str, bytes]]:
+def _cut_weight(subsetted: bytes, style: str, weight: int) -> bytes:
     from fontTools.ttLib import TTFont
     from fontTools.varLib import instancer
 
-    held = _saved(_subset(source, wanted, TEXT_FEATURES))
-    for style, weight in WEIGHTS.items():
-        font = TTFont(BytesIO(held), recalcTimestamp=False)
-        if "fvar" in font:
-            instancer.instantiateVariableFont(font, {"wght": weight}, inplace=True)
-        _name_instance(font, style, weight)
-        yield style, _saved(font)
-
-
-def _cut_once(
-    memo: Memo,
-    kind: str,
-    names: Iterable[str],
-    depends: Sequence[str],
-    cut: Callable[[], Iterable[tuple[str, bytes]]],
-) -> dict[str, bytes]:
-    """Return fonts that are cut together, by name, from the memo where it has all of them."""
-    found = {name: memo.find(kind, [name, *depends]) for name in names}
-    fonts = {name: font for name, font in found.items() if font is not None}
-    if len(fonts) < len(found):
-        fonts = dict(cut())
-        for name, font in fonts.items():
-            memo.keep(kind, [name, *depends], font)
-    return fonts
+    font = TTFont(BytesIO(subsetted), recalcTimestamp=False)
+    if "fvar" in font:
+        instancer.instantiateVariableFont(font, {"wght": weight}, inplace=True)
+    _name_instance(font, style, weight)
+    return _saved(font)
 
 
 def _find_or_warn(place: FontPlace, consequence: str) -> Path | None:

@@ -33,6 +33,8 @@ __all__ = [
     "read_project",
 ]
 
+# As safe as yaml.safe_load, and ten times as fast where PyYAML was built with libyaml.
+LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\n(?P<yaml>.*?)^---[ \t]*$\n?", re.DOTALL | re.MULTILINE)
 
 
@@ -210,7 +212,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _parse_yaml(text: str, name: str) -> dict[str, Any]:
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, Loader=LOADER)
     except yaml.YAMLError as error:
         raise RenderError(f"{name}: not valid YAML: {error}") from error
     if value is None:

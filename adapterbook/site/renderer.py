@@ -8,8 +8,8 @@ from __future__ import annotations
 import shutil
 import time
 import warnings
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from importlib import metadata
 from pathlib import Path
 from typing import Final, Protocol
@@ -113,13 +113,20 @@ def build_site(project: Path, renderer: str = "auto", *, say: Callable[[str], No
     started = time.monotonic()
     memo = site_memo(project)
     chosen = choose_renderer(renderer, memo)
-    if isinstance(chosen, EmbeddedRenderer):
-        chosen.read_ahead(project)
-    check_project(project, memo)
-    say(f"rendering with {chosen.name} ({chosen.version})")
     site = output_dir(project, read_config(project))
-    with hold_workplace(project, say):
-        _render(project, chosen, memo, say)
+    with hold_workplace(project, say), ThreadPoolExecutor() as pool:
+        documents = sorted(project.glob(PDF_SOURCES))
+        # The fonts are cut while pandoc is busy: the two need a core each.
+        fonts = pool.submit(write_pdf_fonts, text_of_files(documents), project / "report" / "fonts", memo)
+        if isinstance(chosen, EmbeddedRenderer):
+            chosen.read_ahead(project)
+        check_project(project, memo)
+        say(f"rendering with {chosen.name} ({chosen.version})")
+        fonts.result()
+        pdfs = _submit_pdfs(pool, chosen, documents, workplace_of(project) / "pdf")
+        if chosen.name == "quarto":  # fills the machine by itself
+            wait(pdfs.values())
+        chosen.render_site(project, lambda folder: _finish(folder, chosen, pdfs, memo, say))
         memo.forget_unused()
     n_pages = sum(1 for _ in site.rglob("*.html"))
     say(f"{site}: {n_pages} pages in {time.monotonic() - started:.1f} s")
@@ -134,32 +141,26 @@ def site_memo(project: Path) -> Memo:
     return Memo(project / ".cache" / "memo" / "site", " ".join([code, f"pandoc {pandoc_version()}", *versions]))
 
 
-def _render(project: Path, renderer: Renderer, memo: Memo, say: Callable[[str], None]) -> None:
-    """Render the PDFs and the site, which is put in place with the PDFs in it when all of it could be made."""
-    documents = sorted(project.glob(PDF_SOURCES))
-    write_pdf_fonts(text_of_files(documents), project / "report" / "fonts", memo)
-    folder = workplace_of(project) / "pdf"
+def _submit_pdfs(
+    pool: ThreadPoolExecutor, renderer: Renderer, documents: Sequence[Path], folder: Path
+) -> dict[Path, Future[None]]:
+    """Have the PDFs of documents made in `folder`; return what waits for each, by its path."""
     folder.mkdir()
-    with ThreadPoolExecutor() as pool:  # each takes one core
-        pdfs = {
-            folder / document.with_suffix(".pdf").name: pool.submit(
-                renderer.render_pdf, document, folder / document.with_suffix(".pdf").name
-            )
-            for document in documents
-        }
-        if renderer.name == "quarto":  # fills the machine by itself
-            wait(pdfs.values())
+    pdfs = {document: folder / document.with_suffix(".pdf").name for document in documents}
+    return {pdf: pool.submit(renderer.render_pdf, document, pdf) for document, pdf in pdfs.items()}
 
-        def finish(site: Path) -> None:
-            for pdf, done in pdfs.items():
-                done.result()
-                say(f"{pdf.name}: {pdf.stat().st_size / 1024:.0f} KiB")
-                shutil.copyfile(pdf, site / pdf.name)
-            (site / ".nojekyll").touch()  # GitHub Pages would leave out files whose names begin with an underscore
-            problems = find_site_problems(site, memo)
-            if problems and renderer.name == "embedded":
-                raise RenderError(f"{project}: the rendered site is not sound:", problems)
-            for problem in problems:
-                say(f"warning: {problem}")  # in Quarto's own parts a link may be there for a script alone
 
-        renderer.render_site(project, finish)
+def _finish(
+    folder: Path, renderer: Renderer, pdfs: Mapping[Path, Future[None]], memo: Memo, say: Callable[[str], None]
+) -> None:
+    """Put the PDFs into a new site, and look at it as a whole before it is put in place."""
+    for pdf, done in pdfs.items():
+        done.result()
+        say(f"{pdf.name}: {pdf.stat().st_size / 1024:.0f} KiB")
+        shutil.copyfile(pdf, folder / pdf.name)
+    (folder / ".nojekyll").touch()  # GitHub Pages would leave out files whose names begin with an underscore
+    problems = find_site_problems(folder, memo)
+    if problems and renderer.name == "embedded":
+        raise RenderError("The rendered site is not sound:", problems)
+    for problem in problems:
+        say(f"warning: {problem}")  # in Quarto's own parts a link may be there for a script alone
