@@ -48,7 +48,7 @@ def select_cjk(text: str) -> str:
     >>> select_cjk("LoRA 與 IA³：學習率 2e-4，學")
     '學率習與，：'
     """
-    return "".join(sorted({character for character in set(text) if ord(character) >= 0x2E80 and character.isprintable()}))
+    return "".join(sorted(sign for sign in set(text) if ord(sign) >= 0x2E80 and sign.isprintable()))
 
 
 def write_web_fonts(slices: Mapping[str, str], folder: Path, memo: Memo = NOTHING_KEPT) -> list[str]:

@@ -236,7 +236,6 @@ def _size_images(page: Page, body: str) -> str:
     return IMAGE.sub(add_size, body)
 
 
-@cache
 def _svg_size(path: Path) -> tuple[int, int] | None:
     """Return an SVG's size in CSS pixels, or ``None`` where it does not say."""
     try:
