@@ -1,0 +1,1 @@
+"""What AdapterBook costs, measured: ``make bench``. Nothing of the project imports this package."""

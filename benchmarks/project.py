@@ -1,0 +1,165 @@
+"""Throwaway copies of the project, commands timed in them, and this machine in words.
+
+Owns everything that a measurement stands on and measures nothing itself. The project that is measured is only read:
+whatever is changed, trained or rendered is changed, trained or rendered in a copy among the temporary files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from adapterbook.config import Paths, load_adapters, load_study
+from adapterbook.errors import RunError
+from adapterbook.runs import Run, plan_runs
+
+__all__ = ["Timed", "change_settings", "copy_project", "describe_machine", "forget_what_was_made", "keep_submitted",
+           "run_timed"]  # fmt: skip
+
+CODE = Path(__file__).resolve().parents[1]
+WRITTEN = {"experiments", "templates", "report", "_quarto.yml"}  # all else in a copy was made there
+SETTINGS = ("SOURCE", "SEEDS", "JOBS", "CELL_TIMEOUT_S", "RENDERER", "RETRAIN")
+SAMPLING_S = 0.2
+DESCRIBE = (
+    "from pathlib import Path; from adapterbook.recording import describe_environment, git_state; "
+    "from adapterbook.training import current_device; git = git_state(Path.cwd()); "
+    "print(describe_environment(current_device()).model_dump_json()); print(git.model_dump_json() if git else 'null')"
+)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A command that ran to its end.
+
+    Attributes
+    ----------
+    peak_memory_bytes : int
+        Where memory was watched, the most that it and its children held at one time, shared memory counted once; else
+        the most that one of them held.
+    """
+
+    wall_s: float
+    peak_memory_bytes: int
+    output: str
+
+
+def run_timed(
+    paths: Paths, *arguments: str, module: str = "adapterbook", watch_memory: bool = False, **environment: str
+) -> Timed:
+    """Run ``python -m <module>`` in a project, as ``make`` does, with none of the user's own settings.
+
+    Parameters
+    ----------
+    watch_memory : bool
+        Whether to sample what all its processes hold together, which takes some of the time that is measured.
+
+    Raises
+    ------
+    RunError
+        If it fails, with the last lines that it printed.
+    """
+    kept = {key: value for key, value in os.environ.items() if key not in SETTINGS}
+    kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
+    command = [sys.executable, "-m", module, *arguments]
+    with tempfile.TemporaryFile() as output:
+        start = time.monotonic()
+        process = subprocess.Popen(
+            command, cwd=paths.root, env=kept | {"PYTHONPATH": str(CODE)} | environment, stdout=output,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        watch = _MemoryWatch(process.pid) if watch_memory else None
+        _, status, usage = os.wait4(process.pid, 0)
+        wall_s = time.monotonic() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        sampled = watch.stop() if watch else 0
+        output.seek(0)
+        text = output.read().decode("utf-8", "replace")
+    if process.returncode != 0:
+        shown = " ".join(("python", *command[1:]))
+        raise RunError(f"`{shown}` ended with {process.returncode}:", text.strip().splitlines()[-20:])
+    # The kernel knows each process's peak exactly, but not those of several at one time; samples know that.
+    largest = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return Timed(wall_s, max(largest, sampled), text)
+
+
+class _MemoryWatch:
+    """Samples what a process and its children hold, until it is told to stop."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid, self._peak, self._stop = pid, 0, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> int:
+        self._stop.set()
+        self._thread.join()
+        return self._peak
+
+    def _watch(self) -> None:
+        while not self._stop.wait(SAMPLING_S):
+            total = 0
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(self._pid)
+                for one in (process, *process.children(recursive=True)):
+                    with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                        memory = one.memory_full_info()
+                        total += getattr(memory, "pss", memory.rss)  # macOS does not know what is shared
+            self._peak = max(self._peak, total)
+
+
+def copy_project(root: Path, folder: Path, *, results: bool) -> Paths:
+    """Copy what is written of a project, and if asked its results, into a new folder."""
+    ignored = shutil.ignore_patterns(*(() if results else ("results",)), ".*")
+    shutil.copytree(root / "experiments", folder / "experiments", ignore=ignored)
+    shutil.copytree(root / "templates", folder / "templates")
+    shutil.copytree(root / "report" / "assets", folder / "report" / "assets")
+    shutil.copy(root / "_quarto.yml", folder)
+    return Paths(folder)
+
+
+def forget_what_was_made(paths: Paths) -> None:
+    """Remove pages, figures, site and caches: the next build starts from the records."""
+    made = [path for path in paths.root.iterdir() if path.name not in WRITTEN]
+    for path in (*made, *(path for path in paths.report.iterdir() if path.name != "assets")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def change_settings(paths: Paths, **changes: Any) -> None:
+    """Write ``study.yaml`` with other values of its top-level keys."""
+    study = yaml.safe_load(paths.study.read_text("utf-8")) | changes
+    paths.study.write_text(yaml.safe_dump(study, allow_unicode=True, sort_keys=False), "utf-8")
+
+
+def keep_submitted(paths: Paths) -> list[Run]:
+    """Cut a project down to its adapters, without the baseline, as submitted and with one seed; return the runs."""
+    study = load_study(paths.study)
+    for adapter in load_adapters(paths.experiments / "adapters").values():
+        if not adapter.train_adapter:
+            (paths.experiments / "adapters" / f"{adapter.id}.yaml").unlink()
+    variants = yaml.safe_load(paths.study.read_text("utf-8"))["variants"]
+    change_settings(paths, seeds=[study.seeds[0]], seeds_on_gpu=None,
+                    variants={study.submitted: variants[study.submitted]})  # fmt: skip
+    return plan_runs(load_study(paths.study), load_adapters(paths.experiments / "adapters"), "")
+
+
+def describe_machine(source_of_code: Path = CODE) -> dict[str, Any]:
+    """Return processor, device, cores, memory, packages and commit, without any name of the machine or its user."""
+    done = subprocess.run([sys.executable, "-c", DESCRIBE], cwd=source_of_code, capture_output=True, text=True,
+                          check=True)  # fmt: skip
+    environment, git = (json.loads(line) for line in done.stdout.strip().splitlines()[-2:])
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    described: dict[str, Any] = environment
+    return described | {"n_cores": n_cores, "memory_bytes": psutil.virtual_memory().total, "git": git}

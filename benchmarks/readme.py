@@ -1,0 +1,79 @@
+"""The READMEs' quotation of ``results.json``, between two markers, in both languages.
+
+Owns the sentences; no number of theirs is typed. A test compares the READMEs with the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from adapterbook.records import write_text_atomically
+from benchmarks.quantities import format_value, load_quantities
+
+__all__ = ["MARKERS", "READMES", "quote_results", "render_quotation"]
+
+READMES: Mapping[Literal["en", "zh"], str] = {"en": "README.md", "zh": "README.zh-TW.md"}
+MARKERS = ("<!-- bench -->", "<!-- /bench -->")
+FIELD = re.compile(r"{([\w.]+)(:%)?}")
+
+HEAD = {
+    "en": "`make bench`, {date}: {cores} cores, {device}, median of {repeat}",
+    "zh": "`make bench`，{date}：{cores} 個核心，{device}，{repeat} 次的中位數",
+}
+# Quantities in braces; a row of which one was not measured is left out.
+ROWS = {
+    "en": (
+        ("the four adapters: `make train` / a bare Python loop", "{training.make_train} / {training.bare_loop}"),
+        ("… of which not training itself", "{training.not_training:%}"),
+        ("`make all` with nothing changed / one word / one record",
+         "{rebuild.nothing} / {rebuild.one_word} / {rebuild.one_record}"),
+        ("`make site`, embedded renderer / Quarto", "{renderer.embedded} / {renderer.quarto}"),
+        ("report on 16 / 160 / 1,600 records", "{growth.time_16} / {growth.time_160} / {growth.time_1600}"),
+        ("… peak memory", "{growth.memory_16} / {growth.memory_160} / {growth.memory_1600}"),
+        ("… grows with the number of records to the power of", "{growth.exponent}"),
+        ("first page: size / requests / first paint",
+         "{first_page.http_bytes} / {first_page.http_requests} / {first_page.http_first_paint}"),
+    ),
+    "zh": (
+        ("四種轉接器：`make train`／單純的 Python 迴圈", "{training.make_train}／{training.bare_loop}"),
+        ("……其中不是訓練本身的比例", "{training.not_training:%}"),
+        ("`make all`：什麼都沒改／改一個詞／改一筆紀錄",
+         "{rebuild.nothing}／{rebuild.one_word}／{rebuild.one_record}"),
+        ("`make site`：內建排版器／Quarto", "{renderer.embedded}／{renderer.quarto}"),
+        ("16／160／1,600 筆紀錄的報告", "{growth.time_16}／{growth.time_160}／{growth.time_1600}"),
+        ("……記憶體用量的最高點", "{growth.memory_16}／{growth.memory_160}／{growth.memory_1600}"),
+        ("……隨紀錄筆數的幾次方成長", "{growth.exponent}"),
+        ("第一頁：大小／請求數／首次顯示",
+         "{first_page.http_bytes}／{first_page.http_requests}／{first_page.http_first_paint}"),
+    ),
+}  # fmt: skip
+
+
+def render_quotation(results: Mapping[str, Any], language: Literal["en", "zh"]) -> str:
+    """Return the table of a README, in Markdown."""
+    quantities = load_quantities(results)
+
+    def number(match: re.Match[str]) -> str:
+        quantity = quantities[match[1]]
+        return f"{quantity.median * 100:.0f}%" if match[2] else format_value(quantity.median, quantity.unit)
+
+    machine = results["machine"]
+    head = HEAD[language].format(date=results["date"], cores=machine["n_cores"], device=machine["device_name"],
+                                 repeat=results["repeat"])  # fmt: skip
+    lines = [f"| {head} | |", "| --- | --- |"]
+    for title, cell in ROWS[language]:
+        if {match[1] for match in FIELD.finditer(cell)} <= set(quantities):
+            lines.append(f"| {title} | {FIELD.sub(number, cell)} |")
+    return "\n".join(lines) + "\n"
+
+
+def quote_results(root: Path, results: Mapping[str, Any]) -> None:
+    """Write the quotation into both READMEs of a project."""
+    for language, name in READMES.items():
+        begin, after = (root / name).read_text("utf-8").split(MARKERS[0])
+        end = after.split(MARKERS[1])[1]
+        text = begin + MARKERS[0] + "\n" + render_quotation(results, language) + MARKERS[1] + end
+        write_text_atomically(root / name, text)
