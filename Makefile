@@ -9,7 +9,7 @@
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup lock train pages site all test check preview status verify clean
+.PHONY: help setup lock train pages site all test check preview status verify bench clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -72,6 +72,9 @@ status: setup ## Show which runs are up to date, and why the others are not
 
 verify: setup ## Check that every number can be believed, and train one run again
 	@$(BOOK) verify
+
+bench: $(VENV)/.ready-dev ## Measure what it costs here; writes benchmarks/results.json
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks
 
 clean: ## Remove what is made again in seconds; results and .venv stay
 	rm -rf _site .quarto index.qmd report/zh report/en report/pdf report/figures report/fonts report/_navigation.yml

@@ -54,7 +54,7 @@ def measure_growth(
             settings = {"SOURCE": source, "RENDERER": "embedded"}
             done = [run_timed(paths, step, watch_memory=True, **settings) for step in ("pages", "site")]
             times.setdefault(n, []).append(sum(step.wall_s for step in done))
-            peaks.setdefault(n, []).append(max(step.peak_memory_bytes for step in done))
+            peaks.setdefault(n, []).append(max(step.peak_memory_bytes or 0 for step in done))
             say(f"{n} records, {turn + 1}/{repeat}: {times[n][-1]:.1f} s, {peaks[n][-1] / 1e6:.0f} MB")
     shutil.rmtree(folder)
     largest = max(times)

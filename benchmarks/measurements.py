@@ -22,7 +22,7 @@ from adapterbook.sources import fetch_source, resolve_source
 from benchmarks.project import forget_what_was_made, run_timed
 from benchmarks.quantities import Quantity
 
-__all__ = ["compute_share_not_training", "measure_rebuilds", "measure_renderers", "measure_training"]
+__all__ = ["check_same", "compute_share_not_training", "measure_rebuilds", "measure_renderers", "measure_training"]
 
 Say = Callable[[str], None]
 
@@ -50,7 +50,7 @@ def measure_training(paths: Paths, source: str, repeat: int, say: Say) -> list[Q
         train = run_timed(paths, "train", SOURCE=source)
         made.append(train.wall_s)
         records = [load_record(path.parent) for path in sorted(paths.results.glob("*/*/*/*/record.json"))]
-        _check_same(records, json.loads(loop.output.strip().splitlines()[-1]))
+        check_same(records, json.loads(loop.output.strip().splitlines()[-1]))
         workers = re.search(r"(\d+) at a time", train.output)
         shares.append(compute_share_not_training(records, train.wall_s, int(workers[1]) if workers else 1))
         say(f"{turn + 1}/{repeat}: bare loop {loop.wall_s:.1f} s, make train {train.wall_s:.1f} s, "
@@ -73,7 +73,8 @@ def compute_share_not_training(records: list[Record], wall_s: float, n_workers: 
     return 1 - trained_s / (wall_s * n_workers)
 
 
-def _check_same(records: list[Record], losses: dict[str, list[float]]) -> None:
+def check_same(records: list[Record], losses: dict[str, list[float]]) -> None:
+    """Check that every record's validation losses are those of the bare loop, given by adapter; raise RunError."""
     problems = []
     for record in records:
         ours = [row.validation_loss for row in record.curve if row.validation_loss is not None]

@@ -46,13 +46,12 @@ class Timed:
 
     Attributes
     ----------
-    peak_memory_bytes : int
-        Where memory was watched, the most that it and its children held at one time, shared memory counted once; else
-        the most that one of them held.
+    peak_memory_bytes : int or None
+        The most that it and its children held at one time, shared memory counted once; None where it was not watched.
     """
 
     wall_s: float
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
     output: str
 
 
@@ -81,22 +80,23 @@ def run_timed(
             stderr=subprocess.STDOUT,
         )  # fmt: skip
         watch = _MemoryWatch(process.pid) if watch_memory else None
-        _, status, usage = os.wait4(process.pid, 0)
+        process.wait()
         wall_s = time.monotonic() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-        sampled = watch.stop() if watch else 0
+        peak_memory_bytes = watch.stop() if watch else None
         output.seek(0)
         text = output.read().decode("utf-8", "replace")
     if process.returncode != 0:
         shown = " ".join(("python", *command[1:]))
         raise RunError(f"`{shown}` ended with {process.returncode}:", text.strip().splitlines()[-20:])
-    # The kernel knows each process's peak exactly, but not those of several at one time; samples know that.
-    largest = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return Timed(wall_s, max(largest, sampled), text)
+    return Timed(wall_s, peak_memory_bytes, text)
 
 
 class _MemoryWatch:
-    """Samples what a process and its children hold, until it is told to stop."""
+    """Samples what a process and its children hold, until it is told to stop.
+
+    ``getrusage`` knows exactly what the largest of them held, but not what several held at one time; and what its
+    parent held when it was forked counts there too.
+    """
 
     def __init__(self, pid: int) -> None:
         self._pid, self._peak, self._stop = pid, 0, threading.Event()
