@@ -6,6 +6,7 @@ down on the way slows both. Everything happens in copies of the project (``proje
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -22,7 +23,14 @@ from adapterbook.sources import fetch_source, resolve_source
 from benchmarks.project import forget_what_was_made, run_timed
 from benchmarks.quantities import Quantity
 
-__all__ = ["check_same", "compute_share_not_training", "measure_rebuilds", "measure_renderers", "measure_training"]
+__all__ = [
+    "check_same",
+    "compute_share_not_training",
+    "hash_site",
+    "measure_rebuilds",
+    "measure_renderers",
+    "measure_training",
+]
 
 Say = Callable[[str], None]
 
@@ -90,6 +98,11 @@ def measure_rebuilds(paths: Paths, source: str, repeat: int, say: Say) -> list[Q
 
     After each change the old content is put back and built, which is the same change once more: of those builds every
     import of every process is written down, so that the timed ones need not be slowed.
+
+    Raises
+    ------
+    RunError
+        If a change does not show in the site, or a site differs though nothing was changed.
     """
     build = partial(run_timed, paths, "all", SOURCE=source, RENDERER="embedded")
     template = paths.templates / "zh" / "overview.qmd.j2"
@@ -104,17 +117,29 @@ def measure_rebuilds(paths: Paths, source: str, repeat: int, say: Say) -> list[Q
     for turn in range(repeat):
         forget_what_was_made(paths)
         samples["from_nothing"].append(build().wall_s)
+        original = hash_site(paths)
         for name, (file, change) in changes.items():
             before = file.read_bytes()
             change(turn)
             samples[name].append(build().wall_s)
-            if name != "nothing":
-                file.write_bytes(before)
+            if (hash_site(paths) == original) != (name == "nothing"):
+                raise RunError(
+                    f"A build with {name} changed made a site that is {'not ' * (name == 'nothing')}the same."
+                )
+            file.write_bytes(before)
             torch_builds += bool(TORCH.search(build(PYTHONPROFILEIMPORTTIME="1").output))
         say(f"{turn + 1}/{repeat}: " + ", ".join(f"{name} {times[-1]:.2f} s" for name, times in samples.items()))
     limits = {"nothing": 1.5, "one_word": 4.0}
     times = [Quantity(f"rebuild.{name}", "s", seconds, limits.get(name)) for name, seconds in samples.items()]
     return [*times, Quantity("rebuild.builds_with_torch", "", [torch_builds], 0)]
+
+
+def hash_site(paths: Paths) -> str:
+    """Return a SHA-256 over the names and contents of every page of the site."""
+    digest = hashlib.sha256()
+    for page in sorted((paths.root / "_site").rglob("*.html")):
+        digest.update(f"{page.relative_to(paths.root)}\0".encode() + page.read_bytes())
+    return digest.hexdigest()
 
 
 def _change_word(template: Path, turn: int) -> None:

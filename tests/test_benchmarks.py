@@ -19,10 +19,11 @@ from adapterbook.records import load_record, seal_record, write_record
 from adapterbook.runs import compute_stamps, plan_runs, status_of
 from adapterbook.sources import resolve_source
 from adapterbook.workflow import load_statuses
+from benchmarks import measurements
 from benchmarks.first_page import measure_first_page
 from benchmarks.growth import SHAPES, fit_exponent, multiply_records
 from benchmarks.measurements import TORCH, check_same, compute_share_not_training, measure_rebuilds, measure_training
-from benchmarks.project import copy_project, forget_what_was_made, keep_submitted, run_timed
+from benchmarks.project import Timed, copy_project, forget_what_was_made, keep_submitted, run_timed
 from benchmarks.quantities import Quantity, load_quantities
 from benchmarks.readme import MARKERS, READMES, render_quotation
 from tests.browser import find_chromium
@@ -216,6 +217,22 @@ def test_a_wrong_choice_is_named() -> None:
                               text=True, check=False)  # fmt: skip
         assert done.returncode == 2
         assert message in done.stderr
+
+
+def test_a_change_that_does_not_show_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rebuild that leaves the old site is quick, but its time is not taken; nor is that of one that differs by itself."""
+    paths = write_results(tmp_path, adapters=("lora_1",))
+    (paths.templates / "zh").mkdir(parents=True)
+    (paths.templates / "zh" / "overview.qmd.j2").write_text("一句。")
+    paths.report.mkdir()
+    monkeypatch.setattr(measurements, "run_timed", lambda *_, **__: Timed(1.0, None, ""))
+    sites = iter(["site", "site", "site"])
+    monkeypatch.setattr(measurements, "hash_site", lambda paths: next(sites))
+    with pytest.raises(RunError, match="one_word changed made a site that is the same"):
+        measure_rebuilds(paths, "embedded", 1, quiet)
+    sites = iter(["site", "other"])
+    with pytest.raises(RunError, match="nothing changed made a site that is not the same"):
+        measure_rebuilds(paths, "embedded", 1, quiet)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
