@@ -178,7 +178,7 @@ def test_the_first_page_is_counted_by_the_browser(tmp_path: Path) -> None:
     folder = tmp_path / "report" / "zh"
     folder.mkdir(parents=True)
     (folder / "picture.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>'.ljust(1000))
-    html = "<link rel=icon href='data:,'><p>text<p style='height: 9000px'><img src=picture.svg loading=lazy>"
+    html = "<link rel=icon href='data:,'><p>text<p style='height: 9000px'></p><img src=picture.svg loading=lazy>"
     (folder / "index.html").write_text(f"<!doctype html>{html}".ljust(4096))
     found = {quantity.id: quantity.median for quantity in measure_first_page(tmp_path, 1, quiet)}
     for way in ("file", "http"):
@@ -220,7 +220,7 @@ def test_a_wrong_choice_is_named() -> None:
 
 
 def test_a_change_that_does_not_show_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rebuild that leaves the old site is quick, but its time is not taken; nor is that of one that differs by itself."""
+    """A rebuild that leaves the old site is quick, but its time is not taken; nor that of one that differs by itself."""
     paths = write_results(tmp_path, adapters=("lora_1",))
     (paths.templates / "zh").mkdir(parents=True)
     (paths.templates / "zh" / "overview.qmd.j2").write_text("一句。")
