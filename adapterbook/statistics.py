@@ -1,7 +1,8 @@
 """Statistics over counts and arrays: pure functions, each with its source.
 
 Owns intervals, tests and corrections. Knows nothing of records, adapters or pages, and draws no conclusion: which
-test a verdict rests on is ``analysis``'s business.
+test a verdict rests on is ``analysis``'s business. NumPy and SciPy are imported where they are needed: an interval of a
+proportion needs neither, and a report whose tests are all known from before is made without their half second.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "Confusion",
@@ -111,6 +113,8 @@ def compute_confusion(labels: ArrayLike, predictions: ArrayLike) -> Confusion:
     >>> compute_confusion([0, 0, 1, 1], [0, 1, 1, 1])
     Confusion(tn=1, fp=1, fn=0, tp=2)
     """
+    import numpy as np
+
     truth, guess = np.asarray(labels), np.asarray(predictions)
     if truth.shape != guess.shape or truth.ndim != 1 or truth.size == 0:
         raise ValueError(f"labels {truth.shape} and predictions {guess.shape}: expected the same shape (n,), n >= 1")
@@ -137,7 +141,8 @@ def wilson_interval(n_correct: int, n: int, *, confidence: float = 0.95) -> Inte
 
     Notes
     -----
-    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference", JASA 22(158).
+    Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference", JASA 22(158), as
+    written out by Newcombe 1998, "Two-sided confidence intervals for the single proportion", Stat. Med. 17(8).
 
     Examples
     --------
@@ -147,8 +152,11 @@ def wilson_interval(n_correct: int, n: int, *, confidence: float = 0.95) -> Inte
     """
     if not (n >= 1 and 0 <= n_correct <= n):
         raise ValueError(f"n_correct={n_correct}, n={n}: expected 0 <= n_correct <= n and n >= 1")
-    found = stats.binomtest(n_correct, n).proportion_ci(_checked(confidence, "confidence"), method="wilson")
-    return Interval(float(found.low), float(found.high))
+    z = NormalDist().inv_cdf(0.5 + _checked(confidence, "confidence") / 2)
+    center = (2 * n_correct + z**2) / (2 * (n + z**2))
+    half = z * math.sqrt(4 * n_correct * (n - n_correct) / n + z**2) / (2 * (n + z**2))
+    # At the edges the formula gives 0 and 1 but for rounding.
+    return Interval(center - half if n_correct else 0.0, center + half if n_correct < n else 1.0)
 
 
 def mcnemar_test(n_only_a: int, n_only_b: int) -> float:
@@ -178,6 +186,8 @@ def mcnemar_test(n_only_a: int, n_only_b: int) -> float:
     >>> mcnemar_test(1, 9)
     0.021484375
     """
+    from scipy import stats
+
     if min(n_only_a, n_only_b) < 0:
         raise ValueError(f"n_only_a={n_only_a}, n_only_b={n_only_b}: expected counts of at least 0")
     n = n_only_a + n_only_b
@@ -211,6 +221,9 @@ def sign_flip_test(differences: ArrayLike) -> float:
     >>> sign_flip_test([1] * 9 + [-1] + [0] * 22)
     0.021484375
     """
+    import numpy as np
+    from scipy import stats
+
     values = np.asarray(differences)
     if not np.array_equal(values, np.rint(values)):
         raise ValueError("differences: expected integers")
@@ -252,6 +265,8 @@ def bootstrap_interval(
     >>> bootstrap_interval([1] * 60 + [0] * 420 + [-1] * 32)
     Interval(low=0.017578125, high=0.091796875)
     """
+    import numpy as np
+
     values, counts = np.unique(np.asarray(differences, dtype=float), return_counts=True)
     n = int(counts.sum())
     if n == 0:
@@ -300,6 +315,9 @@ def paired_seeds_test(differences: Sequence[float], *, confidence: float = 0.95)
     Source: Student 1908, "The probable error of a mean", Biometrika 6(1). The test takes the test rows as given:
     it speaks of other seeds, not of other reviews.
     """
+    import numpy as np
+    from scipy import stats
+
     if len(differences) < 3:
         raise ValueError(f"differences: expected at least 3 seeds, got {len(differences)}")
     _checked(confidence, "confidence")
@@ -352,6 +370,8 @@ def smallest_detectable_difference(
     >>> round(smallest_detectable_difference(512, 0.3), 3)
     0.068
     """
+    from scipy import optimize, stats
+
     if n < 1 or not 0 <= discordant_share <= 1:
         raise ValueError(f"n={n}, discordant_share={discordant_share}: expected n >= 1 and a share in [0, 1]")
     z_alpha = float(stats.norm.isf(_checked(alpha, "alpha") / 2))

@@ -8,29 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 __all__ = ["ColumnType", "is_float", "is_integer", "is_text", "load_table"]
 
-ColumnType = Callable[[pa.DataType], bool]
+ColumnType = Callable[["pa.DataType"], bool]
 MAX_ROWS = 1_000_000  # a small file can claim billions
 
 
 def is_integer(kind: pa.DataType) -> bool:
     """Return whether a column's type is of whole numbers."""
+    import pyarrow as pa  # here and in the others: a report with nothing new to read does not need it
+
     return bool(pa.types.is_integer(kind))
 
 
 def is_float(kind: pa.DataType) -> bool:
     """Return whether a column's type is of numbers."""
+    import pyarrow as pa
+
     return bool(pa.types.is_floating(kind))
 
 
 def is_text(kind: pa.DataType) -> bool:
     """Return whether a column's type is of texts."""
+    import pyarrow as pa
+
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
@@ -44,6 +52,9 @@ def load_table(path: Path, columns: Mapping[str, ColumnType]) -> pd.DataFrame:
     ValueError
         If it is not Parquet, or has other columns, types, gaps or more rows than anybody predicts.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     if path.exists() and not path.is_file():  # pyarrow would read a whole folder
         raise ValueError("it is no file")
     try:

@@ -30,7 +30,7 @@ from adapterbook.config import (
 )
 from adapterbook.display import TrainingDisplay, format_duration
 from adapterbook.errors import AdapterBookError, ConfigError, RecordError, SourceError
-from adapterbook.runs import Run, RunStatus, compute_stamps, plan_runs, status_of
+from adapterbook.runs import Run, RunStatus, plan_runs, stamp_runs, status_of
 from adapterbook.sources import ResolvedSource, resolve_source
 from adapterbook.stages import hash_inputs, installed_packages, run_stage
 from adapterbook.staging import clear_leftovers, hold_lock
@@ -192,15 +192,19 @@ def make_pages(root: Path, source: str, seeds: Sequence[int] | None, console: Co
 
     def make() -> None:
         from adapterbook.analysis import analyse
-        from adapterbook.figures import draw_figures
+        from adapterbook.figures import draw_figures, open_figures_memo
         from adapterbook.pages import make_pages as write_pages
+        from adapterbook.remember import open_memo
 
         start = time.monotonic()
         published = {file.stem: load_published(file) for file in _published_files(paths)}
         with hold_workplace(root, lambda text: _say(console, text)):
-            report = analyse(statuses, paths, study, adapters, published)
-            figures = draw_figures(report, paths.report / "figures")
-            written = write_pages(report, figures, paths)
+            numbers, pictures, texts = open_memo(root, "analysis"), open_figures_memo(root), open_memo(root, "pages")
+            report = analyse(statuses, paths, study, adapters, published, numbers)
+            figures = draw_figures(report, paths.report / "figures", memo=pictures)
+            written = write_pages(report, figures, paths, texts)
+            for memo in (numbers, pictures, texts):
+                memo.forget_unused()
         took = format_duration(time.monotonic() - start)
         _say(console, f"{len(written)} files under report/ from {len(statuses)} runs of {name}, {took}.")
 
@@ -328,13 +332,10 @@ def _statuses(
     resolved: ResolvedSource | None,
 ) -> list[RunStatus]:
     identity = resolved.data_identity() if resolved else {}
-    statuses = []
-    for run in plan_runs(study, adapters, source, seeds):
-        stamps = compute_stamps(run, paths, identity).model_dump()
-        if resolved is None:
-            del stamps["data"]
-        statuses.append(status_of(run, paths, stamps))
-    return statuses
+    runs = plan_runs(study, adapters, source, seeds)
+    ignored = {"data"} if resolved is None else set()
+    stamps = [stamp.model_dump(exclude=ignored) for stamp in stamp_runs(runs, paths, identity)]
+    return [status_of(run, paths, stamp) for run, stamp in zip(runs, stamps, strict=True)]
 
 
 def _say(console: Console, text: str) -> None:

@@ -132,7 +132,7 @@ def plan_without_drawing(report: Report, paths: Paths) -> dict[str, Figure]:
         if drawing.paint is not None:
             files = {language: paths.report / "figures" / language / f"{drawing.id}.svg" for language in LANGUAGES}
         figures[drawing.id] = Figure(
-            drawing.id, files, drawing.title, drawing.alt, drawing.table(),
+            drawing.id, files, drawing.title, drawing.alt, drawing.rows,
             drawing.adapter, drawing.reason,
         )  # fmt: skip
     return figures

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "adapterbook"
 LAYERS = (
     {"errors"},
     {"yamlfile", "installation", "memo", "plain_files", "strict_json", "strict_table"},
-    {"config", "hub_client", "hub_cache", "folders"},
+    {"config", "hub_client", "hub_cache", "folders", "remember"},
     {"embedded", "hub", "records", "fonts", "statistics", "formatting", "privacy", "workplace", "worker", "capacity"},
     {"sources", "runs", "checkpoints"},
     {"data", "peft_settings", "display", "staging", "stages"},

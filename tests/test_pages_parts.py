@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import pandas as pd
 import pytest
 from markupsafe import Markup
 
@@ -96,18 +95,17 @@ def test_every_column_behind_a_figure_has_a_heading(made: MadePages) -> None:
 
 def test_cells_behind_a_figure_are_formatted_by_their_column() -> None:
     """Losses, shares, flags, missing values and names are each shown as what they are."""
-    table = pd.DataFrame(
-        {
-            "adapter": ["lora_1", "x|y"],
-            "validation_loss": [0.69314, float("nan")],
-            "test_accuracy": [0.5, 0.25],
-            "lora_1": [True, False],
-            "pareto": ["params, time", ""],
-            "learning_rate": pd.Series([2e-5, None], dtype=object),
-        }
-    )
+    columns = {
+        "adapter": ["lora_1", "x|y"],
+        "validation_loss": [0.69314, float("nan")],
+        "test_accuracy": [0.5, 0.25],
+        "lora_1": [True, False],
+        "pareto": ["params, time", ""],
+        "learning_rate": [2e-5, None],
+    }
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     text = BilingualText(zh="圖", en="figure")
-    figure = Figure("x", {}, text, text, table)
+    figure = Figure("x", {}, text, text, rows)
 
     def lead(row: Mapping[str, Any], shown: Markup) -> Markup:
         return Markup(f"[{shown}](#{row['learning_rate']})") if row["adapter"] == "lora_1" else shown
@@ -118,7 +116,7 @@ def test_cells_behind_a_figure_are_formatted_by_their_column() -> None:
     assert lines[0] == "| 轉接器 | 驗證損失 | 測試準確率 | LoRA 1 | Pareto 前緣 | 學習率 |"
     assert lines[1] == "| [LoRA 1](#2e-05) | 0.6931 | 50.0% | 是 | 參數、時間 | 2e-5 |"
     assert lines[2] == "| x&#124;y | – | 25.0% | 否 | – | – |"
-    assert make_figure_table(replace(figure, table=pd.DataFrame()), "zh", WORDING, {}, lead) is None
+    assert make_figure_table(replace(figure, rows=[]), "zh", WORDING, {}, lead) is None
 
 
 def test_a_number_says_what_is_wrong_with_it(made: MadePages) -> None:

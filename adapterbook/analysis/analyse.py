@@ -23,6 +23,7 @@ from adapterbook.analysis.report import (
 )
 from adapterbook.analysis.single_run import describe_run
 from adapterbook.config import AdapterConfig, Paths, PublishedResults, StudyConfig
+from adapterbook.memo import NOTHING_KEPT, Memo
 from adapterbook.runs import RunStatus
 
 __all__ = ["analyse"]
@@ -36,6 +37,7 @@ def analyse(
     study: StudyConfig,
     adapters: Mapping[str, AdapterConfig],
     published: Mapping[str, PublishedResults],
+    memo: Memo = NOTHING_KEPT,
 ) -> Report:
     """Return the report on a study's runs.
 
@@ -47,14 +49,17 @@ def analyse(
         Where the runs' predictions are read from.
     published : mapping
         Published results by the name that ``source.published`` of a record gives (``homework``); may be empty.
+    memo : Memo, optional
+        What took long before: what a run's predictions come down to, and the tests of each pair. The report is the
+        same with and without it.
     """
-    runs = tuple(describe_run(status, status.run.folder(paths)) for status in statuses)
+    runs = tuple(describe_run(status, status.run.folder(paths), memo) for status in statuses)
     groups = group_runs(runs)
     variants = describe_variants(study, groups)
     family = _learning_rate_family(study, variants)
     reports = _describe_adapters(study, adapters, groups, family)
     bases: tuple[Basis, ...] = get_args(Basis)
-    comparisons = {basis: compare_adapters(reports, basis) for basis in bases}
+    comparisons = {basis: compare_adapters(reports, basis, memo) for basis in bases}
     headline, headline_submitted = choose_headline(reports, comparisons["best"], comparisons["submitted"])
     source = describe_source(runs)
     states = Counter(run.state for run in runs)
@@ -72,11 +77,11 @@ def analyse(
         headline_submitted=headline_submitted,
         comparisons=comparisons,
         baselines=compute_baselines(runs, reports),
-        planning=compute_planning(comparisons["best"]),
+        planning=compute_planning(comparisons["best"], memo),
         costs=compute_costs([group for group in groups.values() if group.variant in family]),
         published=compare_with_published(groups, source, published),
         ablations={factor: compute_ablation(factor, variants, groups) for factor in factors},
-        n_test_rows=next((len(run.predictions) for run in runs if run.predictions is not None), None),
+        n_test_rows=next((run.predictions.n for run in runs if run.predictions is not None), None),
         n_seeds=len({run.run.seed for run in runs}),
         spread_known=any(group.n_completed for group in groups.values())
         and all(group.spread_known for group in groups.values() if group.n_completed),

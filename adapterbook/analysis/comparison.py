@@ -6,16 +6,13 @@ and a p-value, and calls two adapters not comparable rather than compare differe
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from itertools import combinations
 from statistics import median
-from typing import cast
-
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
+from typing import Any, cast
 
 from adapterbook.analysis.groups import SEEDS_FOR_SPREAD
 from adapterbook.analysis.report import (
@@ -24,13 +21,16 @@ from adapterbook.analysis.report import (
     Comparison,
     Group,
     Planning,
+    PredictedRows,
     Reason,
     RunReport,
     Verdict,
     VerdictKind,
 )
+from adapterbook.memo import NOTHING_KEPT, Memo
 from adapterbook.statistics import (
     Interval,
+    PairedSeedsTest,
     bootstrap_interval,
     holm_correction,
     paired_seeds_test,
@@ -41,19 +41,29 @@ from adapterbook.statistics import (
 __all__ = ["ALPHA", "choose_headline", "compare_adapters", "compare_groups", "compute_planning"]
 
 ALPHA = 0.05
+# Of more adapters not every pair is tested: with their square grow the time, the table and the price of the correction.
+MAX_ADAPTERS_IN_PAIRS = 24
 
 
-def compare_adapters(adapters: Mapping[str, AdapterReport], basis: Basis) -> Comparison:
+def compare_adapters(adapters: Mapping[str, AdapterReport], basis: Basis, memo: Memo = NOTHING_KEPT) -> Comparison:
     """Return the verdict on every pair of adapters, Holm-corrected together.
+
+    Of more than ``MAX_ADAPTERS_IN_PAIRS`` each is compared with a few alone, which are chosen without the test rows:
+    the reference, the baseline, and those that stand for LoRA and IA³. The family of the correction is what is tested.
 
     Parameters
     ----------
     basis : str
         ``submitted``: each as the protocol says; ``best``: each at its own best learning rate, chosen on validation.
+    memo : Memo, optional
+        Holds the tests of pairs that were compared before.
     """
     groups = {name: adapter.submitted if basis == "submitted" else adapter.best for name, adapter in adapters.items()}
     with_results = {name: group for name, group in groups.items() if group is not None and group.n_completed}
-    pairs = _correct([_compare(adapters[a], adapters[b], groups[a], groups[b]) for a, b in combinations(groups, 2)])
+    against = () if len(adapters) <= MAX_ADAPTERS_IN_PAIRS else _choose_opponents(adapters)
+    pairs = _correct(
+        [_compare(adapters[a], adapters[b], groups[a], groups[b], memo) for a, b in _choose_pairs(adapters, against)]
+    )
     detectable = [pair.smallest_detectable for pair in pairs if pair.smallest_detectable is not None]
     return Comparison(
         basis=basis,
@@ -66,17 +76,33 @@ def compare_adapters(adapters: Mapping[str, AdapterReport], basis: Basis) -> Com
         all_alike=not any(pair.kind in ("better", "worse") for pair in pairs),
         reason="no_counterpart" if len(with_results) < 2 else None,
         baseline=next((name for name, adapter in adapters.items() if adapter.head_only), None),
+        against=against,
     )
 
 
-def compute_planning(comparison: Comparison) -> Planning | None:
+def compute_planning(comparison: Comparison, memo: Memo = NOTHING_KEPT) -> Planning | None:
     """Return what the test rows can tell apart where two models disagree as often as the median pair does."""
     compared = [(pair.n_rows, pair.discordant_share) for pair in comparison.pairs if pair.discordant_share is not None]
     if not compared:
         return None
     n_rows, share = compared[0][0], median(share for _, share in compared)
-    smallest = smallest_detectable_difference(n_rows, share)
+
+    def make() -> bytes:
+        return json.dumps(smallest_detectable_difference(n_rows, share)).encode()
+
+    smallest = json.loads(memo.get("planning", [repr((n_rows, share))], make))
     return None if smallest is None else Planning(n_rows, share, smallest)
+
+
+def _choose_opponents(adapters: Mapping[str, AdapterReport]) -> tuple[str, ...]:
+    """Return the adapters that each other one is compared with where not every pair can be, in the study's order."""
+    reference = next((adapter.reference for adapter in adapters.values() if adapter.reference is not None), None)
+    chosen = {reference, *(_lowest_validation_loss(adapters, method) for method in ("LORA", "IA3"))}
+    return tuple(name for name, adapter in adapters.items() if name in chosen or adapter.head_only)
+
+
+def _choose_pairs(adapters: Iterable[str], against: Sequence[str]) -> list[tuple[str, str]]:
+    return [(a, b) for a, b in combinations(adapters, 2) if not against or a in against or b in against]
 
 
 def choose_headline(
@@ -96,7 +122,7 @@ def choose_headline(
     return _facing(best, lora, ia3), _facing(submitted, lora, ia3)
 
 
-def compare_groups(a: Group, b: Group) -> Verdict:
+def compare_groups(a: Group, b: Group, memo: Memo = NOTHING_KEPT) -> Verdict:
     """Return the verdict on two groups, before any correction.
 
     Only seeds that both have results of enter, and only the same test rows of the same source.
@@ -107,37 +133,60 @@ def compare_groups(a: Group, b: Group) -> Verdict:
         return replace(verdict, reason=_why_no_predictions(a, b))
     if len({_source_of(run) for pair in runs for run in pair}) > 1:
         return replace(verdict, reason="different_sources")
-    if len({_rows_of(run) for pair in runs for run in pair}) > 1:
+    rows = [(_rows_of(run_a), _rows_of(run_b)) for run_a, run_b in runs]
+    if len({one.identity for pair in rows for one in pair}) > 1:
         return replace(verdict, reason="different_rows")
-    correct_a = np.array([_correctness(run) for run, _ in runs])  # (n_seeds, n_rows)
-    correct_b = np.array([_correctness(run) for _, run in runs])
-    n_seeds, n_rows = correct_a.shape
-    discordant_share = float((correct_a != correct_b).mean())
-    wins = (correct_a - correct_b).sum(axis=0)  # (n_rows,): seeds that only a got right minus those only b did
-    by_seed = (correct_a - correct_b).mean(axis=1)
-    verdict = replace(
-        verdict,
-        accuracy_a=float(correct_a.mean()),
-        accuracy_b=float(correct_b.mean()),
-        difference=float(correct_a.mean() - correct_b.mean()),
-        interval=bootstrap_interval(wins / n_seeds),
-        p=sign_flip_test(wins),
-        n_only_a=int((wins > 0).sum()) if n_seeds == 1 else None,
-        n_only_b=int((wins < 0).sum()) if n_seeds == 1 else None,
-        seeds_test=paired_seeds_test(by_seed.tolist()) if n_seeds >= SEEDS_FOR_SPREAD else None,
-        n_rows=n_rows,
-        n_seeds=n_seeds,
-        discordant_share=discordant_share,
-        smallest_detectable=smallest_detectable_difference(n_rows, discordant_share),
-    )
-    if len(set(_rows_of(runs[0][0])[1])) == 1:
+    tests = _test_pair([one.correct for one, _ in rows], [other.correct for _, other in rows], memo)
+    verdict = replace(verdict, **tests)
+    if rows[0][0].n_positive in (0, rows[0][0].n):
         return replace(verdict, reason="one_class")
     return replace(verdict, kind="not_distinguishable")
 
 
-def _compare(adapter_a: AdapterReport, adapter_b: AdapterReport, a: Group | None, b: Group | None) -> Verdict:
+def _test_pair(correct_a: Sequence[bytes], correct_b: Sequence[bytes], memo: Memo) -> dict[str, Any]:
+    """Return the fields of a verdict that are computed from the rows, one entry of both sequences a seed."""
+
+    def make() -> bytes:
+        return json.dumps(_compute_tests(correct_a, correct_b)).encode()
+
+    fields: dict[str, Any] = json.loads(memo.get("pair", [*correct_a, *correct_b], make))
+    seeds = fields["seeds_test"]
+    return fields | {
+        "interval": Interval(**fields["interval"]),
+        "seeds_test": seeds and PairedSeedsTest(**seeds | {"interval": Interval(**seeds["interval"])}),
+    }
+
+
+def _compute_tests(correct_a: Sequence[bytes], correct_b: Sequence[bytes]) -> dict[str, Any]:
+    import numpy as np
+
+    right_a = np.array([list(row) for row in correct_a])  # (n_seeds, n_rows)
+    right_b = np.array([list(row) for row in correct_b])
+    n_seeds, n_rows = right_a.shape
+    discordant_share = float((right_a != right_b).mean())
+    wins = (right_a - right_b).sum(axis=0)  # (n_rows,): seeds that only a got right minus those only b did
+    by_seed = (right_a - right_b).mean(axis=1)
+    return {
+        "accuracy_a": float(right_a.mean()),
+        "accuracy_b": float(right_b.mean()),
+        "difference": float(right_a.mean() - right_b.mean()),
+        "interval": asdict(bootstrap_interval(wins / n_seeds)),
+        "p": sign_flip_test(wins),
+        "n_only_a": int((wins > 0).sum()) if n_seeds == 1 else None,
+        "n_only_b": int((wins < 0).sum()) if n_seeds == 1 else None,
+        "seeds_test": asdict(paired_seeds_test(by_seed.tolist())) if n_seeds >= SEEDS_FOR_SPREAD else None,
+        "n_rows": n_rows,
+        "n_seeds": n_seeds,
+        "discordant_share": discordant_share,
+        "smallest_detectable": smallest_detectable_difference(n_rows, discordant_share),
+    }
+
+
+def _compare(
+    adapter_a: AdapterReport, adapter_b: AdapterReport, a: Group | None, b: Group | None, memo: Memo
+) -> Verdict:
     if a is not None and b is not None:
-        return compare_groups(a, b)
+        return compare_groups(a, b, memo)
     variants = (None if a is None else a.variant, None if b is None else b.variant)
     lacking = adapter_a if a is None else adapter_b
     # With results but without a group: no learning rate could be chosen, or the submitted one is not among its runs.
@@ -230,19 +279,9 @@ def _source_of(run: RunReport) -> tuple[str, str] | None:
     return None if run.record is None else (run.record.source.base_model_sha256, run.record.source.dataset_sha256)
 
 
-def _aligned(run: RunReport) -> pd.DataFrame:
-    """Return the predictions in order of row; of runs that have some, as ``_common_seeds`` picks them."""
-    return cast(pd.DataFrame, run.predictions).sort_values("row_id", kind="stable")
-
-
-def _rows_of(run: RunReport) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    table = _aligned(run)
-    return tuple(table["row_id"].tolist()), tuple(table["label"].tolist())
-
-
-def _correctness(run: RunReport) -> NDArray[np.int64]:
-    table = _aligned(run)
-    return (table["label"] == table["prediction"]).to_numpy().astype(np.int64)
+def _rows_of(run: RunReport) -> PredictedRows:
+    """Return the predicted rows of a run that has some, as ``_common_seeds`` picks them."""
+    return cast(PredictedRows, run.predictions)
 
 
 def _mean_accuracy(group: Group) -> float:

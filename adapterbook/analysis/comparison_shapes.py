@@ -102,6 +102,8 @@ class Comparison:
         Whether no pair is distinguishable.
     baseline : str or None
         Id of the baseline that trains the head alone, if the study has one; it is ``b`` in each of its pairs.
+    against : tuple of str
+        Empty where every pair is tested. With very many adapters the few that each other one is compared with.
     """
 
     basis: Basis
@@ -112,6 +114,7 @@ class Comparison:
     all_alike: bool
     reason: Reason | None
     baseline: str | None = None
+    against: tuple[str, ...] = ()
 
     @property
     def between(self) -> tuple[Verdict, ...]:

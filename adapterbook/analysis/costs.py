@@ -56,10 +56,10 @@ def compute_baselines(runs: Sequence[RunReport], adapters: Mapping[str, AdapterR
 
 
 def _majority(runs: Sequence[RunReport]) -> Baseline:
-    labels = next((run.predictions["label"] for run in runs if run.predictions is not None), None)
-    if labels is None:
+    rows = next((run.predictions for run in runs if run.predictions is not None), None)
+    if rows is None:
         return Baseline("majority", None, None, None, reason="no_predictions")
-    n, n_positive = len(labels), int(labels.sum())
+    n, n_positive = rows.n, rows.n_positive
     n_majority = max(n_positive, n - n_positive)
     reason: Literal["one_class"] | None = "one_class" if n_majority == n else None
     label = 1 if n_positive > n - n_positive else 0

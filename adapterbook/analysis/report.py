@@ -41,6 +41,7 @@ from adapterbook.analysis.run_shapes import (
     Examples,
     Group,
     Overfitting,
+    PredictedRows,
     RunReport,
     Spread,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "Overfitting",
     "ParameterFormula",
     "Planning",
+    "PredictedRows",
     "PublishedPoint",
     "PublishedReport",
     "PublishedRun",

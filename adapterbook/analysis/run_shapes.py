@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import pandas as pd
-
 from adapterbook.analysis.module_shapes import Learned, ParameterFormula
 from adapterbook.analysis.reasons import Reason
 from adapterbook.config import AdapterConfig, TrainingConfig
@@ -24,6 +22,7 @@ __all__ = [
     "Examples",
     "Group",
     "Overfitting",
+    "PredictedRows",
     "RunReport",
     "Spread",
 ]
@@ -134,6 +133,26 @@ class Examples:
 
 
 @dataclass(frozen=True)
+class PredictedRows:
+    """The test rows of a run in order of their ids, as far as runs are compared by them.
+
+    Attributes
+    ----------
+    n, n_positive : int
+        Rows, and those whose label is 1.
+    identity : str
+        SHA-256 of ids and labels: two runs with the same one were tested on the same rows.
+    correct : bytes
+        One byte a row: 1 where the label was predicted, else 0.
+    """
+
+    n: int
+    n_positive: int
+    identity: str
+    correct: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
 class RunReport:
     """One run, whatever became of it.
 
@@ -145,8 +164,8 @@ class RunReport:
         As in ``runs.RunStatus``.
     record : Record or None
         Also there for a failed run; the results inside are then None.
-    predictions : DataFrame or None
-        As ``records.load_predictions`` gives them, checked against the record's test result.
+    predictions : PredictedRows or None
+        From ``predictions.parquet``, checked against the record's test result.
     test_interval, validation_interval : Interval or None
         Wilson, 95 %; of the test accuracy, and of the validation accuracy at the checkpoint that was kept.
     validation_accuracy : float or None
@@ -161,7 +180,7 @@ class RunReport:
     stale: tuple[str, ...]
     problem: str | None
     record: Record | None
-    predictions: pd.DataFrame | None = field(repr=False, compare=False)
+    predictions: PredictedRows | None
     confusion: Confusion | None
     examples: Examples | None
     overfitting: Overfitting | None

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from adapterbook.analysis.report import Example, Examples, Overfitting, Reason, RunReport
+from adapterbook.analysis.report import Example, Examples, Overfitting, PredictedRows, Reason, RunReport
 from adapterbook.errors import RecordError
+from adapterbook.memo import NOTHING_KEPT, Memo
 from adapterbook.records import EpochResult, Record, TestResult, load_predictions
 from adapterbook.runs import RunStatus
 from adapterbook.statistics import Confusion, Interval, compute_confusion, wilson_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["OVERFITTING_RISE", "compute_overfitting", "describe_run", "select_examples"]
 
@@ -21,7 +27,16 @@ N_EXAMPLES = 3
 OVERFITTING_RISE = 0.01
 
 
-def describe_run(status: RunStatus, folder: Path) -> RunReport:
+@dataclass(frozen=True)
+class _Predicted:
+    """What a run's predictions come down to."""
+
+    rows: PredictedRows
+    confusion: Confusion
+    examples: Examples
+
+
+def describe_run(status: RunStatus, folder: Path, memo: Memo = NOTHING_KEPT) -> RunReport:
     """Return what one run shows, whatever became of it.
 
     Parameters
@@ -30,11 +45,13 @@ def describe_run(status: RunStatus, folder: Path) -> RunReport:
         What lies in the run's folder.
     folder : Path
         That folder; only ``predictions.parquet`` is read from it, and only for a completed run.
+    memo : Memo, optional
+        Holds what predictions came down to before.
     """
     reason: Reason | None = None if status.state == "completed" else status.state
-    record, predictions, confusion, problem = status.record, None, None, status.problem
+    record, predicted, problem = status.record, None, status.problem
     if record is not None and record.test is not None:
-        predictions, confusion, reason, problem = _checked_predictions(record.run_id, record.test, folder)
+        predicted, reason, problem = _checked_predictions(record.run_id, record.test, folder, memo)
     accuracy, interval = _validation(record) if record is not None else (None, None)
     return RunReport(
         id=status.run.id,
@@ -43,9 +60,9 @@ def describe_run(status: RunStatus, folder: Path) -> RunReport:
         stale=status.stale,
         problem=problem,
         record=record,
-        predictions=predictions,
-        confusion=confusion,
-        examples=None if predictions is None else select_examples(predictions),
+        predictions=None if predicted is None else predicted.rows,
+        confusion=None if predicted is None else predicted.confusion,
+        examples=None if predicted is None else predicted.examples,
         overfitting=None if record is None or status.state != "completed" else compute_overfitting(record.curve),
         test_interval=None
         if record is None or record.test is None
@@ -94,16 +111,10 @@ def compute_overfitting(epochs: Sequence[EpochResult]) -> Overfitting:
 
 def select_examples(predictions: pd.DataFrame) -> Examples:
     """Return the rows that a page shows: three each, ties in order of ``row_id``."""
+    columns = (predictions[name].tolist() for name in ("row_id", "text", "label", "prediction", "probability"))
     rows = [
-        Example(
-            row_id=int(row_id),
-            text=str(text),
-            label=int(label),
-            prediction=int(prediction),
-            probability=float(probability),
-            confidence=float(probability if prediction == 1 else 1 - probability),
-        )
-        for row_id, text, label, prediction, probability in predictions.itertuples(index=False)
+        Example(row_id, str(text), label, prediction, probability, probability if prediction == 1 else 1 - probability)
+        for row_id, text, label, prediction, probability in zip(*columns, strict=True)
     ]
     by_confidence = sorted(rows, key=lambda row: (-row.confidence, row.row_id))
     by_doubt = sorted(rows, key=lambda row: (abs(row.probability - 0.5), row.row_id))
@@ -115,23 +126,66 @@ def select_examples(predictions: pd.DataFrame) -> Examples:
 
 
 def _checked_predictions(
-    run_id: str, test: TestResult, folder: Path
-) -> tuple[pd.DataFrame | None, Confusion | None, Reason | None, str | None]:
-    """Return predictions and confusion matrix, or why they cannot be shown: an interval must be the record's own."""
+    run_id: str, test: TestResult, folder: Path, memo: Memo
+) -> tuple[_Predicted | None, Reason | None, str | None]:
+    """Return what the predictions come down to, or why not: an interval must be the record's own."""
     try:
-        predictions = load_predictions(folder)
+        predicted = _load_predicted(folder, memo)
     except RecordError as error:
-        return None, None, "no_predictions", str(error)
-    if predictions.empty:
-        return None, None, "predictions_disagree", "predictions.parquet holds no row: run `make train`."
-    confusion = compute_confusion(predictions["label"], predictions["prediction"])
+        return None, "no_predictions", str(error)
+    if predicted is None:
+        return None, "predictions_disagree", "predictions.parquet holds no row: run `make train`."
+    confusion = predicted.confusion
     if confusion.n != test.n or not math.isclose(confusion.accuracy, test.accuracy, abs_tol=1e-9):
         problem = (
             f"{run_id}: predictions.parquet gives an accuracy of {confusion.accuracy} on {confusion.n} rows, "
             f"record.json says {test.accuracy} on {test.n}: run `make train` to make both again."
         )
-        return None, None, "predictions_disagree", problem
-    return predictions, confusion, None, None
+        return None, "predictions_disagree", problem
+    return predicted, None, None
+
+
+def _load_predicted(folder: Path, memo: Memo) -> _Predicted | None:
+    """Return what the predictions of a folder come down to, None where they hold no row.
+
+    Raises
+    ------
+    RecordError
+        If the file is missing or of no use.
+    """
+
+    def make() -> bytes:
+        return _summarise(load_predictions(folder))
+
+    path = folder / "predictions.parquet"
+    content = json.loads(memo.get("predictions", [path.read_bytes()], make) if path.is_file() else make())
+    if content is None:
+        return None
+    rows, examples = content["rows"], content["examples"]
+    return _Predicted(
+        PredictedRows(rows["n"], rows["n_positive"], rows["identity"], bytes.fromhex(rows["correct"])),
+        Confusion(**content["confusion"]),
+        Examples(**{kind: tuple(Example(**row) for row in examples[kind]) for kind in ("right", "wrong", "uncertain")}),
+    )
+
+
+def _summarise(predictions: pd.DataFrame) -> bytes:
+    """Return as JSON what the rest of the report needs of a run's predictions."""
+    if predictions.empty:
+        return b"null"
+    table = predictions.sort_values("row_id", kind="stable")
+    labels = table["label"].tolist()
+    content = {
+        "rows": {
+            "n": len(table),
+            "n_positive": sum(labels),
+            "identity": hashlib.sha256(json.dumps([table["row_id"].tolist(), labels]).encode()).hexdigest(),
+            "correct": bytes((table["label"] == table["prediction"]).tolist()).hex(),
+        },
+        "confusion": asdict(compute_confusion(predictions["label"], predictions["prediction"])),
+        "examples": asdict(select_examples(predictions)),
+    }
+    return json.dumps(content).encode()
 
 
 def _validation(record: Record) -> tuple[float | None, Interval | None]:

@@ -28,5 +28,6 @@ from __future__ import annotations
 
 from adapterbook.figures.draw import draw_figures
 from adapterbook.figures.figure import Figure, Language
+from adapterbook.figures.render import open_figures_memo
 
-__all__ = ["Figure", "Language", "draw_figures"]
+__all__ = ["Figure", "Language", "draw_figures", "open_figures_memo"]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure as Canvas
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from adapterbook.analysis.report import AdapterReport, Report
 from adapterbook.figures.figure import Language
-from adapterbook.figures.style import GREY, Drawing, adapter_style, both, short_names
+from adapterbook.figures.style import GREY, Drawing, Words, adapter_style, both, names_of, short_names
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 __all__ = ["find_touched", "plan_block"]
 
@@ -39,10 +41,19 @@ FLOW: tuple[tuple[str, str, str], ...] = (
 )
 
 UPRIGHT_NAMES = 5  # adapters beside each other whose names still fit above their columns
-LEGEND = both(
-    "r：LoRA 的秩　l：IA³ 學到的向量，乘在輸入 x 或輸出 y 上",
-    "r: rank of LoRA; l: the vector IA³ learns, multiplied into the input x or the output y",
-)
+LEGEND: Words = {
+    "zh": "r：LoRA 的秩　l：IA³ 學到的向量，乘在輸入 x 或輸出 y 上",
+    "en": "r: rank of LoRA; l: the vector IA³ learns, multiplied into the input x or the output y",
+}
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One adapter: what it does to each module that it touches, in a few letters."""
+
+    name: Words
+    color: str
+    modules: Mapping[str, str]
 
 
 def find_touched(target_modules: Any) -> frozenset[str]:
@@ -77,22 +88,15 @@ def plan_block(report: Report) -> Drawing:
     if not any(touched.values()):
         return Drawing(id, title, title, None, reason="other_layout" if touched else "no_runs")
 
-    def paint(canvas: Canvas, language: Language) -> None:
-        axes = canvas.subplots()
-        axes.set_axis_off()
-        axes.set_xlim(-0.2, 4.6 + len(touched))
-        axes.set_ylim(len(FLOW) + 0.6, -1.1 if len(touched) <= UPRIGHT_NAMES else -2.0)
-        _paint_flow(axes, language)
-        names = short_names(report, language)
-        for column, (adapter, modules) in enumerate(touched.items()):
-            center = 4.7 + column
-            _paint_name(axes, center, names[adapter], upright=len(touched) <= UPRIGHT_NAMES)
-            for row, (module, _, _) in enumerate(FLOW):
-                if module:
-                    what = _what(report.adapters[adapter], module) if module in modules else ""
-                    _paint_cell(axes, center, row, adapter_style(adapter).color, what)
-        axes.text(-0.1, len(FLOW) + 0.1, LEGEND.in_language(language), ha="left", va="center", fontsize=9, color=GREY)
-
+    names = names_of(report)
+    columns = [
+        _Column(
+            names[adapter],
+            adapter_style(adapter).color,
+            {module: _what(report.adapters[adapter], module) for module in MODULES if module in modules},
+        )
+        for adapter, modules in touched.items()
+    ]
     zh_names, en_names = short_names(report, "zh"), short_names(report, "en")
     zh = "；".join(
         f"{zh_names[name]} 更新 {_listed(modules, '、') or '其中任何一個都不更新'}" for name, modules in touched.items()
@@ -101,7 +105,23 @@ def plan_block(report: Report) -> Drawing:
         f"{en_names[name]} acts on {_listed(modules, ', ') or 'none of them'}" for name, modules in touched.items()
     )
     rows = [{"module": module} | {name: module in modules for name, modules in touched.items()} for module in MODULES]
-    return Drawing(id, title, both(f"{title.zh}。{zh}。", f"{title.en}. {en}."), paint, height=5.0, rows=rows)
+    alt = both(f"{title.zh}。{zh}。", f"{title.en}. {en}.")
+    return Drawing(id, title, alt, partial(_paint, columns), height=5.0, rows=rows)
+
+
+def _paint(columns: Sequence[_Column], canvas: Canvas, language: Language) -> None:
+    axes, upright = canvas.subplots(), len(columns) <= UPRIGHT_NAMES
+    axes.set_axis_off()
+    axes.set_xlim(-0.2, 4.6 + len(columns))
+    axes.set_ylim(len(FLOW) + 0.6, -1.1 if upright else -2.0)
+    _paint_flow(axes, language)
+    for place, column in enumerate(columns):
+        center = 4.7 + place
+        _paint_name(axes, center, column.name[language], upright=upright)
+        for row, (module, _, _) in enumerate(FLOW):
+            if module:
+                _paint_cell(axes, center, row, column.color, column.modules.get(module, ""))
+    axes.text(-0.1, len(FLOW) + 0.1, LEGEND[language], ha="left", va="center", fontsize=9, color=GREY)
 
 
 def _targets(adapter: AdapterReport) -> Any:
@@ -116,6 +136,8 @@ def _listed(modules: frozenset[str], comma: str) -> str:
 
 
 def _paint_flow(axes: Axes, language: Language) -> None:
+    from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
     for row, (module, zh, en) in enumerate(FLOW):
         text = module or (zh if language == "zh" else en)
         if module:
@@ -136,6 +158,9 @@ def _paint_name(axes: Axes, center: float, name: str, *, upright: bool) -> None:
 
 
 def _paint_cell(axes: Axes, center: float, row: int, color: str, what: str) -> None:
+    from matplotlib.colors import to_rgb
+    from matplotlib.patches import FancyBboxPatch
+
     if not what:
         axes.text(center, row, "·", ha="center", va="center", color=GREY, fontsize=11)
         return

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from adapterbook.analysis.report import AdapterReport, Report, RunReport
 from adapterbook.figures.figure import Language
@@ -14,6 +13,10 @@ from adapterbook.figures.headline import titled
 from adapterbook.figures.style import Drawing, both, capitalised, word
 from adapterbook.formatting import format_number
 from adapterbook.statistics import Confusion
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 __all__ = ["plan_confusion"]
 
@@ -30,16 +33,6 @@ def plan_confusion(report: Report, adapter: AdapterReport, id: str) -> Drawing:
         reason = next((run.reason for group in groups for run in group.runs if run.reason), adapter.reason)
         return Drawing(id, title, title, None, adapter=adapter.id, reason=reason or "no_runs")
 
-    def paint(canvas: Canvas, language: Language) -> None:
-        n_rows = math.ceil(len(found) / COLUMNS)
-        panels = list(canvas.subplots(n_rows, min(len(found), COLUMNS), sharey=True, squeeze=False).flat)
-        for unused in panels[len(found) :]:
-            unused.remove()
-        for panel, (run, confusion) in zip(panels, found, strict=False):
-            _paint_matrix(panel, run, confusion, language)
-        panels[0].set_ylabel(word("label", language))
-        canvas.supxlabel(word("prediction", language), fontsize=11)
-
     zh = "；".join(_describe(run, confusion, "zh") for run, confusion in found)
     en = "; ".join(_describe(run, confusion, "en") for run, confusion in found)
     rows = [
@@ -49,10 +42,25 @@ def plan_confusion(report: Report, adapter: AdapterReport, id: str) -> Drawing:
     ]  # fmt: skip
     alt = both(f"{title.zh}。{zh}。", f"{title.en}. {capitalised(en)}.")
     height = 2.9 + 2.5 * (math.ceil(len(found) / COLUMNS) - 1)
+    paint = partial(_paint, [(run.run.training.learning_rate, confusion) for run, confusion in found])
     return Drawing(id, title, alt, paint, height=height, rows=rows, adapter=adapter.id)
 
 
-def _paint_matrix(panel: Axes, run: RunReport, confusion: Confusion, language: Language) -> None:
+def _paint(matrices: Sequence[tuple[float, Confusion]], canvas: Canvas, language: Language) -> None:
+    """Draw a matrix a learning rate."""
+    n_rows = math.ceil(len(matrices) / COLUMNS)
+    panels = list(canvas.subplots(n_rows, min(len(matrices), COLUMNS), sharey=True, squeeze=False).flat)
+    for unused in panels[len(matrices) :]:
+        unused.remove()
+    for panel, (learning_rate, confusion) in zip(panels, matrices, strict=False):
+        _paint_matrix(panel, learning_rate, confusion, language)
+    panels[0].set_ylabel(word("label", language))
+    canvas.supxlabel(word("prediction", language), fontsize=11)
+
+
+def _paint_matrix(panel: Axes, learning_rate: float, confusion: Confusion, language: Language) -> None:
+    import numpy as np
+
     counts = np.array([[confusion.tn, confusion.fp], [confusion.fn, confusion.tp]])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     panel.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
@@ -67,7 +75,7 @@ def _paint_matrix(panel: Axes, run: RunReport, confusion: Confusion, language: L
     panel.tick_params(length=0)
     panel.grid(False)
     panel.spines[:].set_visible(False)
-    rate = format_number(run.run.training.learning_rate, "rate", language)
+    rate = format_number(learning_rate, "rate", language)
     panel.set_title(f"{word('learning_rate', language)} {rate}")
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from adapterbook.analysis.report import AdapterReport, Factor, Group, Report
 from adapterbook.config import BilingualText
@@ -15,13 +15,16 @@ from adapterbook.figures.headline import curve_rows, describe_loss, describe_mis
 from adapterbook.figures.style import (
     GREY,
     Drawing,
+    Line,
     LineStyle,
+    Words,
     both,
     capitalised,
     draw_band,
     format_percent_axis,
     legend_above,
     mark_epochs,
+    names_of,
     rate_label,
     short_names,
     style_of,
@@ -31,9 +34,21 @@ from adapterbook.figures.style import (
 )
 from adapterbook.formatting import format_number
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
 __all__ = ["plan_accuracy", "plan_batch_size", "plan_curves", "plan_learning_rate"]
 
 COLUMNS = 3  # panels side by side: more cannot be read at 390 px
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """The curves that share a panel, or a pair of panels."""
+
+    title: Words
+    lines: Sequence[Line]
 
 
 def plan_learning_rate(report: Report) -> Drawing:
@@ -45,24 +60,21 @@ def plan_learning_rate(report: Report) -> Drawing:
     variants = [name for name in ablation.variants if any(key[1] == name for key in drawn)]
     if not variants:
         return Drawing(id, title, title, None, reason=ablation.reason or why_nothing(report, "not_evaluated"))
-    columns = _columns(len(variants))
-
-    def paint(canvas: Canvas, language: Language) -> None:
-        names = short_names(report, language)
-        rows = _paired_grid(canvas, len(variants), columns, language)
-        for (train, validation), variant in zip(rows, variants, strict=True):
-            for adapter in report.adapters:
-                if (adapter, variant) in drawn:
-                    curve, style = drawn[adapter, variant].curve, style_of(report, adapter)
-                    # A marker every third epoch: enough to tell the lines apart in so small a panel.
-                    draw_band(train, curve, "train_loss", style, None, markersize=3.5, markevery=3)
-                    draw_band(validation, curve, "validation_loss", style, names[adapter], markersize=3.5, markevery=3)
-            _chance_loss(train)
-            _chance_loss(validation)
-            train.set_title(_factor_label("learning_rate", ablation.values[variant], language), loc="left")
-        panels = [panel for pair in rows for panel in pair]
-        legend_above(canvas, panels, first=list(names.values()))
-
+    names = names_of(report)
+    panels = [
+        _Panel(
+            {
+                "zh": _factor_label("learning_rate", ablation.values[variant], "zh"),
+                "en": _factor_label("learning_rate", ablation.values[variant], "en"),
+            },
+            [
+                Line(drawn[adapter, variant].curve, style_of(report, adapter), names[adapter])
+                for adapter in report.adapters
+                if (adapter, variant) in drawn
+            ],
+        )
+        for variant in variants
+    ]
     sentences_zh, sentences_en = [], []
     for variant in variants:
         groups = [drawn[adapter, variant] for adapter in report.adapters if (adapter, variant) in drawn]
@@ -75,8 +87,23 @@ def plan_learning_rate(report: Report) -> Drawing:
     missing = describe_missing(report, [adapter for adapter, _ in drawn])
     alt = both(f"{title.zh}。{''.join(sentences_zh)}{missing.zh}", f"{title.en}. {' '.join(sentences_en)}{missing.en}")
     rows = [row for group in _in_order(report, drawn, variants) for row in curve_rows(group)]
-    height = 1.0 + 3.6 * math.ceil(len(variants) / columns)
+    height = 1.0 + 3.6 * math.ceil(len(variants) / _columns(len(variants)))
+    paint = partial(_paint_learning_rate, panels, list(names.values()))
     return Drawing(id, title, alt, paint, height=height, rows=rows)
+
+
+def _paint_learning_rate(panels: Sequence[_Panel], names: Sequence[Words], canvas: Canvas, language: Language) -> None:
+    grid = _paired_grid(canvas, len(panels), _columns(len(panels)), language)
+    for (train, validation), panel in zip(grid, panels, strict=True):
+        for line in panel.lines:
+            label = line.label[language]
+            # A marker every third epoch: enough to tell the lines apart in so small a panel.
+            draw_band(train, line.curve, "train_loss", line.style, None, markersize=3.5, markevery=3)
+            draw_band(validation, line.curve, "validation_loss", line.style, label, markersize=3.5, markevery=3)
+        _chance_loss(train)
+        _chance_loss(validation)
+        train.set_title(panel.title[language], loc="left")
+    legend_above(canvas, [axes for pair in grid for axes in pair], first=[name[language] for name in names])
 
 
 def plan_curves(report: Report, adapter: AdapterReport, id: str) -> Drawing:
@@ -86,21 +113,24 @@ def plan_curves(report: Report, adapter: AdapterReport, id: str) -> Drawing:
     if not groups:
         return Drawing(id, title, title, None, adapter=adapter.id, reason=adapter.reason or "no_runs")
     style = style_of(report, adapter.id)
-
-    def paint(canvas: Canvas, language: Language) -> None:
-        panels = _grid(canvas, len(groups), language)
-        for panel, group in zip(panels, groups, strict=True):
-            train = LineStyle(GREY, "--", "")
-            draw_band(panel, group.curve, "train_loss", train, word("train_loss", language))
-            draw_band(panel, group.curve, "validation_loss", style, word("validation_loss", language),
-                      linestyle="-", markersize=3.5)  # fmt: skip
-            _chance_loss(panel)
-            panel.set_title(rate_label(group, language), loc="left")
-        legend_above(canvas, panels)
-
+    lines = [Line(group.curve, style, _rate_words(group)) for group in groups]
     alt = _describe_each(title, groups)
     rows = [row for group in groups for row in curve_rows(group)]
-    return Drawing(id, title, alt, paint, height=_grid_height(len(groups), 2.9), rows=rows, adapter=adapter.id)
+    height = _grid_height(len(groups), 2.9)
+    return Drawing(id, title, alt, partial(_paint_curves, lines), height=height, rows=rows, adapter=adapter.id)
+
+
+def _paint_curves(lines: Sequence[Line], canvas: Canvas, language: Language) -> None:
+    """Draw a panel a line, under the line's label."""
+    panels = _grid(canvas, len(lines), language)
+    for panel, line in zip(panels, lines, strict=True):
+        train = LineStyle(GREY, "--", "")
+        draw_band(panel, line.curve, "train_loss", train, word("train_loss", language))
+        draw_band(panel, line.curve, "validation_loss", line.style, word("validation_loss", language),
+                  linestyle="-", markersize=3.5)  # fmt: skip
+        _chance_loss(panel)
+        panel.set_title(line.label[language], loc="left")
+    legend_above(canvas, panels)
 
 
 def plan_accuracy(report: Report, adapter: AdapterReport, id: str) -> Drawing:
@@ -110,17 +140,7 @@ def plan_accuracy(report: Report, adapter: AdapterReport, id: str) -> Drawing:
     if not groups:
         return Drawing(id, title, title, None, adapter=adapter.id, reason=adapter.reason or "not_evaluated")
 
-    def paint(canvas: Canvas, language: Language) -> None:
-        axes = canvas.subplots()
-        for position, group in enumerate(groups):
-            label = rate_label(group, language)
-            draw_band(axes, group.curve, "validation_accuracy", variant_style(position), label)
-        axes.axhline(0.5, color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=word("chance", language))
-        axes.set_ylabel(word("validation_accuracy", language))
-        format_percent_axis(axes.yaxis)
-        mark_epochs(axes, language)
-        legend_above(canvas, axes)
-
+    lines = [Line(group.curve, variant_style(i), _rate_words(group)) for i, group in enumerate(groups)]
     zh = "；".join(_describe_accuracy(group, "zh") for group in groups)
     en = "; ".join(_describe_accuracy(group, "en") for group in groups)
     rows = [
@@ -130,7 +150,18 @@ def plan_accuracy(report: Report, adapter: AdapterReport, id: str) -> Drawing:
         if row["validation_accuracy"] is not None
     ]
     alt = both(f"{title.zh}。{zh}。", f"{title.en}. {capitalised(en)}.")
-    return Drawing(id, title, alt, paint, height=3.1, rows=rows, adapter=adapter.id)
+    return Drawing(id, title, alt, partial(_paint_accuracy, lines), height=3.1, rows=rows, adapter=adapter.id)
+
+
+def _paint_accuracy(lines: Sequence[Line], canvas: Canvas, language: Language) -> None:
+    axes = canvas.subplots()
+    for line in lines:
+        draw_band(axes, line.curve, "validation_accuracy", line.style, line.label[language])
+    axes.axhline(0.5, color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=word("chance", language))
+    axes.set_ylabel(word("validation_accuracy", language))
+    format_percent_axis(axes.yaxis)
+    mark_epochs(axes, language)
+    legend_above(canvas, axes)
 
 
 def plan_batch_size(report: Report) -> Drawing:
@@ -150,16 +181,10 @@ def plan_batch_size(report: Report) -> Drawing:
             f"批次大小 {size}（每輪 {steps} 步）" if language == "zh" else f"Batch size {size} ({steps} steps an epoch)"
         )
 
-    def paint(canvas: Canvas, language: Language) -> None:
-        panels = list(canvas.subplots(2, 1, sharex=True))
-        for panel, quantity in zip(panels, ("train_loss", "validation_loss"), strict=True):
-            for position, group in enumerate(groups):
-                draw_band(panel, group.curve, quantity, variant_style(position), label(group, language))
-            _chance_loss(panel)
-            panel.set_title(word(quantity, language), loc="left")
-        mark_epochs(panels[-1], language)
-        legend_above(canvas, panels)
-
+    lines = [
+        Line(group.curve, variant_style(i), {"zh": label(group, "zh"), "en": label(group, "en")})
+        for i, group in enumerate(groups)
+    ]
     name_zh, name_en = short_names(report, "zh")[adapter], short_names(report, "en")[adapter]
     described = [group for group in groups if group.curve.values("validation_loss")]
     zh = "；".join(describe_loss(group, f"{label(group, 'zh')}的驗證損失", "zh") for group in described)
@@ -172,7 +197,18 @@ def plan_batch_size(report: Report) -> Drawing:
         for group in groups
         for row in curve_rows(group)
     ]
-    return Drawing(id, title, alt, paint, height=5.2, rows=rows)
+    return Drawing(id, title, alt, partial(_paint_batch_size, lines), height=5.2, rows=rows)
+
+
+def _paint_batch_size(lines: Sequence[Line], canvas: Canvas, language: Language) -> None:
+    panels = list(canvas.subplots(2, 1, sharex=True))
+    for panel, quantity in zip(panels, ("train_loss", "validation_loss"), strict=True):
+        for line in lines:
+            draw_band(panel, line.curve, quantity, line.style, line.label[language])
+        _chance_loss(panel)
+        panel.set_title(word(quantity, language), loc="left")
+    mark_epochs(panels[-1], language)
+    legend_above(canvas, panels)
 
 
 def _describe_accuracy(group: Group, language: Language) -> str:
@@ -227,6 +263,10 @@ def _own_groups(report: Report, adapter: AdapterReport) -> list[Group]:
 
 def _in_order(report: Report, groups: dict[tuple[str, str], Group], variants: Sequence[str]) -> list[Group]:
     return [groups[adapter, name] for name in variants for adapter in report.adapters if (adapter, name) in groups]
+
+
+def _rate_words(group: Group) -> Words:
+    return {"zh": rate_label(group, "zh"), "en": rate_label(group, "en")}
 
 
 def _factor_label(factor: Factor, value: float, language: Language) -> str:

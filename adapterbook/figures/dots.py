@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from functools import partial
+from typing import TYPE_CHECKING
 
 from adapterbook.analysis.report import CostRow, CostTable, Report
 from adapterbook.config import BilingualText
@@ -16,9 +14,12 @@ from adapterbook.figures.headline import describe_missing
 from adapterbook.figures.style import (
     GREY,
     Drawing,
+    LineStyle,
+    Words,
     both,
     format_percent_axis,
     legend_above,
+    names_of,
     short_names,
     style_of,
     variant_style,
@@ -27,6 +28,10 @@ from adapterbook.figures.style import (
 )
 from adapterbook.formatting import format_number
 from adapterbook.statistics import Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 __all__ = ["plan_costs", "plan_test_accuracy"]
 
@@ -50,27 +55,8 @@ def plan_test_accuracy(report: Report) -> Drawing:
     adapters = list(dict.fromkeys(dot.adapter for dot in dots))
     majority = report.baseline("majority").accuracy
 
-    def paint(canvas: Canvas, language: Language) -> None:
-        axes = canvas.subplots()
-        shown: set[str] = set()
-        for dot in dots:
-            style, row = variant_style(dot.position), adapters.index(dot.adapter)
-            height = row + (dot.position - (len(names) - 1) / 2) * 0.22
-            label = f"{word('learning_rate', language)} {format_number(dot.learning_rate, 'rate', language)}"
-            axes.plot([dot.interval.low, dot.interval.high], [height, height], color=style.color, linewidth=1.6)
-            axes.plot(dot.mean, height, style.marker, color=style.color, markersize=7,
-                      label=None if label in shown else label)  # fmt: skip
-            shown.add(label)
-        axes.axvline(0.5, color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=word("chance", language))
-        if majority is not None:
-            axes.axvline(majority, color=GREY, linewidth=1, linestyle="--", label=word("majority", language))
-        axes.set_yticks(range(len(adapters)), [short_names(report, language)[name] for name in adapters])
-        axes.set_ylim(len(adapters) - 0.45, -0.55)
-        axes.grid(False, axis="y")
-        axes.set_xlabel(word("test_accuracy", language))
-        format_percent_axis(axes.xaxis)
-        legend_above(canvas, axes)
-
+    shown = {name: words for name, words in names_of(report).items() if name in adapters}
+    paint = partial(_paint_test_accuracy, dots, {name: shown[name] for name in adapters}, len(names), majority)
     rows = [
         {"adapter": dot.adapter, "learning_rate": dot.learning_rate, "test_accuracy": dot.mean,
          "interval_low": dot.interval.low, "interval_high": dot.interval.high, "n_seeds": dot.n_seeds}
@@ -78,6 +64,36 @@ def plan_test_accuracy(report: Report) -> Drawing:
     ]  # fmt: skip
     alt = _describe_accuracies(report, title, dots, adapters)
     return Drawing(id, title, alt, paint, height=1.5 + 0.62 * len(adapters), rows=rows)
+
+
+def _paint_test_accuracy(
+    dots: Sequence[_Dot],
+    names: Mapping[str, Words],
+    n_positions: int,
+    majority: float | None,
+    canvas: Canvas,
+    language: Language,
+) -> None:
+    axes = canvas.subplots()
+    rows = {adapter: row for row, adapter in enumerate(names)}
+    shown: set[str] = set()
+    for dot in dots:
+        style = variant_style(dot.position)
+        height = rows[dot.adapter] + (dot.position - (n_positions - 1) / 2) * 0.22
+        label = f"{word('learning_rate', language)} {format_number(dot.learning_rate, 'rate', language)}"
+        axes.plot([dot.interval.low, dot.interval.high], [height, height], color=style.color, linewidth=1.6)
+        axes.plot(dot.mean, height, style.marker, color=style.color, markersize=7,
+                  label=None if label in shown else label)  # fmt: skip
+        shown.add(label)
+    axes.axvline(0.5, color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=word("chance", language))
+    if majority is not None:
+        axes.axvline(majority, color=GREY, linewidth=1, linestyle="--", label=word("majority", language))
+    axes.set_yticks(range(len(names)), [name[language] for name in names.values()])
+    axes.set_ylim(len(names) - 0.45, -0.55)
+    axes.grid(False, axis="y")
+    axes.set_xlabel(word("test_accuracy", language))
+    format_percent_axis(axes.xaxis)
+    legend_above(canvas, axes)
 
 
 def plan_costs(report: Report, table: CostTable | None, id: str) -> Drawing:
@@ -89,30 +105,46 @@ def plan_costs(report: Report, table: CostTable | None, id: str) -> Drawing:
     rows = table.rows
     best = {adapter.id: adapter.best_variant for adapter in report.adapters.values()}
 
-    def paint(canvas: Canvas, language: Language) -> None:
-        names = short_names(report, language)
-        panels = list(canvas.subplots(3, 1, sharey=True))
-        for panel, (cost, field, unit) in zip(panels, PANELS, strict=True):
-            front = sorted((getattr(row, field) / unit, row.accuracy) for row in rows if cost in row.pareto)
-            panel.step(*zip(*front, strict=True), where="post", color=GREY, linewidth=1, label=word("pareto", language))
-            for row in rows:
-                style, filled = style_of(report, row.adapter), best[row.adapter] == row.variant
-                panel.plot(getattr(row, field) / unit, row.accuracy, style.marker, color=style.color, markersize=8,
-                           markeredgewidth=1.6, markerfacecolor=style.color if filled else "none",
-                           label=names[row.adapter] if filled else None)  # fmt: skip
-            panel.set_xscale("log")
-            _mark_log_axis(panel)
-            panel.set_xlabel(word(cost, language))
-            format_percent_axis(panel.yaxis)
-        canvas.supylabel(word("test_accuracy", language), fontsize=11)
-        legend_above(canvas, panels, first=list(names.values()))
-
+    names = names_of(report)
+    points = [
+        _Point(row, style_of(report, row.adapter), names[row.adapter], best[row.adapter] == row.variant) for row in rows
+    ]
     note = both("實心為該轉接器自己最佳的學習率", "Filled: the adapter at its own best learning rate")
     alt = both(
         f"{title.zh}（{table.device_name}）。{note.zh}。{_describe_fronts(report, rows, 'zh')}",
         f"{title.en} ({table.device_name}). {note.en}. {_describe_fronts(report, rows, 'en')}",
     )
+    paint = partial(_paint_costs, points, list(names.values()))
     return Drawing(id, title, alt, paint, height=7.0, rows=[_cost_row(report, row, table) for row in rows])
+
+
+def _paint_costs(points: Sequence[_Point], names: Sequence[Words], canvas: Canvas, language: Language) -> None:
+    panels = list(canvas.subplots(3, 1, sharey=True))
+    for panel, (cost, field, unit) in zip(panels, PANELS, strict=True):
+        rows = [point.row for point in points]
+        front = sorted((getattr(row, field) / unit, row.accuracy) for row in rows if cost in row.pareto)
+        panel.step(*zip(*front, strict=True), where="post", color=GREY, linewidth=1, label=word("pareto", language))
+        for point in points:
+            color = point.style.color
+            panel.plot(getattr(point.row, field) / unit, point.row.accuracy, point.style.marker, color=color,
+                       markersize=8, markeredgewidth=1.6, markerfacecolor=color if point.filled else "none",
+                       label=point.name[language] if point.filled else None)  # fmt: skip
+        panel.set_xscale("log")
+        _mark_log_axis(panel)
+        panel.set_xlabel(word(cost, language))
+        format_percent_axis(panel.yaxis)
+    canvas.supylabel(word("test_accuracy", language), fontsize=11)
+    legend_above(canvas, panels, first=[name[language] for name in names])
+
+
+@dataclass(frozen=True)
+class _Point:
+    """One adapter at one learning rate; filled where that is its own best."""
+
+    row: CostRow
+    style: LineStyle
+    name: Words
+    filled: bool
 
 
 @dataclass(frozen=True)
@@ -196,6 +228,8 @@ def _rate(report: Report, row: CostRow) -> str:
 
 def _mark_log_axis(panel: Axes) -> None:
     """Label a logarithmic axis with plain numbers, also where it spans less than a decade."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     low, high = panel.get_xlim()
     narrow = high / low < 30
     panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))

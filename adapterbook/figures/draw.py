@@ -16,44 +16,65 @@ from adapterbook.figures.figure import Figure, Language
 from adapterbook.figures.headline import plan_headline
 from adapterbook.figures.learned import plan_learned
 from adapterbook.figures.published import plan_published
+from adapterbook.figures.render import Picture, render_pictures
 from adapterbook.figures.strategy import plan_eval_strategy
 from adapterbook.figures.style import Drawing
-from adapterbook.figures.svg import save_drawing
+from adapterbook.memo import NOTHING_KEPT, Memo
+from adapterbook.records import write_text_atomically
 
 __all__ = ["draw_figures", "plan_figures"]
 
 
-def draw_figures(report: Report, folder: Path, languages: Sequence[Language] = ("zh", "en")) -> dict[str, Figure]:
+def draw_figures(
+    report: Report, folder: Path, languages: Sequence[Language] = ("zh", "en"), memo: Memo = NOTHING_KEPT
+) -> dict[str, Figure]:
     """Draw every figure of a report in every language, and remove those of an earlier report.
 
     Parameters
     ----------
     folder : Path
         Gets a subfolder a language, with one SVG a figure; an SVG there that is no figure of this report is removed.
+        A file that is right as it is stays untouched.
+    memo : Memo, optional
+        Pictures drawn before, from ``render.open_figures_memo``.
 
     Returns
     -------
     dict
         By id. A figure that cannot be drawn is there too, with its ``reason`` and without a file.
     """
-    figures = {}
+    drawings = plan_figures(report)
+    pictures = [
+        Picture(drawing.id, language, drawing.height, drawing.paint)
+        for drawing in drawings
+        if drawing.paint is not None
+        for language in languages
+    ]
+    files = [folder / picture.language / f"{picture.id}.svg" for picture in pictures]
     for language in languages:
         (folder / language).mkdir(parents=True, exist_ok=True)
-    for drawing in plan_figures(report):
-        paths: dict[Language, Path] = {}
-        if drawing.paint is not None:
-            paths = {language: folder / language / f"{drawing.id}.svg" for language in languages}
-            for language, path in paths.items():
-                save_drawing(drawing, language, path)
-        figures[drawing.id] = Figure(
-            drawing.id, paths, drawing.title, drawing.alt, drawing.table(), drawing.adapter, drawing.reason
+    for file, svg in zip(files, render_pictures(pictures, memo), strict=True):
+        if not _holds(file, svg):
+            write_text_atomically(file, svg)
+    paths: dict[str, dict[Language, Path]] = {drawing.id: {} for drawing in drawings}
+    for picture, file in zip(pictures, files, strict=True):
+        paths[picture.id][picture.language] = file
+    figures = {
+        drawing.id: Figure(
+            drawing.id, paths[drawing.id], drawing.title, drawing.alt, drawing.rows, drawing.adapter, drawing.reason
         )
-    drawn = {path for figure in figures.values() for path in figure.paths.values()}
+        for drawing in drawings
+    }
+    drawn = set(files)
     for language in languages:
         for file in (folder / language).glob("*.svg"):
             if file not in drawn:
                 file.unlink()
     return figures
+
+
+def _holds(file: Path, text: str) -> bool:
+    return file.is_file() and not file.is_symlink() and file.read_bytes() == text.encode()
 
 
 def plan_figures(report: Report) -> list[Drawing]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure as Canvas
-
-from adapterbook.analysis.report import Group, Report
+from adapterbook.analysis.report import Group, Overfitting, Report
 from adapterbook.figures.figure import Language
 from adapterbook.figures.headline import describe_loss
 from adapterbook.figures.style import (
     GREY,
     Drawing,
+    Line,
+    Words,
     both,
     draw_band,
     legend_above,
     mark_epochs,
+    names_of,
     rate_label,
     short_names,
     style_of,
@@ -23,6 +26,9 @@ from adapterbook.figures.style import (
     word,
 )
 from adapterbook.formatting import format_number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
 
 __all__ = ["plan_epochs"]
 
@@ -39,32 +45,39 @@ def plan_epochs(report: Report) -> Drawing:
     if not groups:
         return Drawing(id, title, title, None, reason=why_nothing(report, "not_evaluated"))
 
-    def paint(canvas: Canvas, language: Language) -> None:
-        names = short_names(report, language)
-        axes = canvas.subplots()
-        for group in groups:
-            style = style_of(report, group.adapter)
-            draw_band(axes, group.curve, "train_loss", style, None, linewidth=1, alpha=0.45, marker="")
-            draw_band(axes, group.curve, "validation_loss", style, names[group.adapter], marker="")
-            losses = {epoch: value.mean for epoch, value in group.curve.values("validation_loss")}
-            for moment, mark in MARKS.items():
-                epoch = getattr(group.overfitting, moment, None)
-                if epoch is not None:
-                    axes.plot(epoch, losses[epoch], color=style.color, **mark)
-        axes.plot([], [], "o", markersize=8, markerfacecolor="none", color=GREY, label=word("best_epoch", language))
-        axes.plot([], [], "x", markersize=8, markeredgewidth=2, color=GREY, label=word("onset", language))
-        axes.plot([], [], color=GREY, linewidth=1, alpha=0.6, label=word("train_loss", language))
-        axes.set_ylabel(word("loss", language))
-        axes.set_title(rate_label(groups[0], language), loc="left")
-        mark_epochs(axes, language)
-        legend_above(canvas, axes)
-
+    names = names_of(report)
+    curves = [
+        (Line(group.curve, style_of(report, group.adapter), names[group.adapter]), group.overfitting)
+        for group in groups
+    ]
+    heading: Words = {"zh": rate_label(groups[0], "zh"), "en": rate_label(groups[0], "en")}
     zh = "；".join(_describe_onset(group, short_names(report, "zh")[group.adapter], "zh") for group in groups)
     en = "; ".join(_describe_onset(group, short_names(report, "en")[group.adapter], "en") for group in groups)
     rate_zh, rate_en = rate_label(groups[0], "zh"), rate_label(groups[0], "en").lower()
     alt = both(f"{title.zh}，{rate_zh}。{zh}。", f"{title.en}, {rate_en}. {en}.")
     rows = [_onset_row(group) for group in groups]
-    return Drawing(id, title, alt, paint, height=3.9, rows=rows)
+    return Drawing(id, title, alt, partial(_paint, curves, heading), height=3.9, rows=rows)
+
+
+def _paint(
+    curves: Sequence[tuple[Line, Overfitting | None]], heading: Words, canvas: Canvas, language: Language
+) -> None:
+    axes = canvas.subplots()
+    for line, overfitting in curves:
+        draw_band(axes, line.curve, "train_loss", line.style, None, linewidth=1, alpha=0.45, marker="")
+        draw_band(axes, line.curve, "validation_loss", line.style, line.label[language], marker="")
+        losses = {epoch: value.mean for epoch, value in line.curve.values("validation_loss")}
+        for moment, mark in MARKS.items():
+            epoch = getattr(overfitting, moment, None)
+            if epoch is not None:
+                axes.plot(epoch, losses[epoch], color=line.style.color, **mark)
+    axes.plot([], [], "o", markersize=8, markerfacecolor="none", color=GREY, label=word("best_epoch", language))
+    axes.plot([], [], "x", markersize=8, markeredgewidth=2, color=GREY, label=word("onset", language))
+    axes.plot([], [], color=GREY, linewidth=1, alpha=0.6, label=word("train_loss", language))
+    axes.set_ylabel(word("loss", language))
+    axes.set_title(heading[language], loc="left")
+    mark_epochs(axes, language)
+    legend_above(canvas, axes)
 
 
 def _most_overfitting(report: Report) -> list[Group]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal
 
 from adapterbook.analysis.report import Reason
 from adapterbook.config import BilingualText
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Figure", "Language"]
 
@@ -31,9 +32,9 @@ class Figure:
         What is shown, for a caption; plain text.
     alt : BilingualText
         What is to be seen and what follows from it, computed; plain text, may hold adapters' titles.
-    table : DataFrame
-        The numbers drawn, one row a point; column names in English, such as ``adapter``, ``epoch``,
-        ``validation_loss``. May be empty.
+    rows : sequence of mappings
+        The numbers drawn, one row a point; names in English, such as ``adapter``, ``epoch``, ``validation_loss``, and
+        the same in each row. May be empty.
     adapter : str or None
         The adapter that the figure is about.
     reason : str or None
@@ -44,7 +45,7 @@ class Figure:
     paths: Mapping[Language, Path]
     title: BilingualText
     alt: BilingualText
-    table: pd.DataFrame
+    rows: Sequence[Mapping[str, Any]]
     adapter: str | None = None
     reason: Reason | None = None
 
@@ -52,3 +53,10 @@ class Figure:
     def drawn(self) -> bool:
         """Whether there is a file to show."""
         return bool(self.paths)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The numbers drawn as a table; whole numbers stay whole beside missing ones."""
+        import pandas as pd
+
+        return pd.DataFrame(list(self.rows), dtype=object)

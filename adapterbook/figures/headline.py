@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 from unicodedata import east_asian_width
-
-from matplotlib.figure import Figure as Canvas
 
 from adapterbook.analysis.report import AdapterReport, Basis, Group, Report
 from adapterbook.config import BilingualText
@@ -14,17 +14,22 @@ from adapterbook.figures.figure import Language
 from adapterbook.figures.style import (
     GREY,
     Drawing,
+    Line,
     both,
     draw_band,
     format_percent_axis,
     legend_above,
     mark_epochs,
+    names_of,
     short_names,
     style_of,
     why_nothing,
     word,
 )
 from adapterbook.formatting import format_number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
 
 __all__ = ["curve_rows", "describe_loss", "describe_missing", "plan_headline", "titled"]
 
@@ -53,25 +58,32 @@ def plan_headline(report: Report, basis: Basis) -> Drawing:
     if not groups:
         return Drawing(id, title, title, None, reason=why_nothing(report, "not_evaluated"))
 
-    def paint(canvas: Canvas, language: Language) -> None:
-        names = short_names(report, language)
-        loss, accuracy = canvas.subplots(2, 1, sharex=True)
-        for group in groups:
-            label = names[group.adapter]
-            if basis == "best":
-                label += f"（{_rate(group, language)}）" if language == "zh" else f" ({_rate(group, language)})"
-            draw_band(loss, group.curve, "validation_loss", style_of(report, group.adapter), label)
-            draw_band(accuracy, group.curve, "validation_accuracy", style_of(report, group.adapter), label)
-        loss.axhline(math.log(2), color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=word("chance", language))
-        accuracy.axhline(0.5, color=GREY, linewidth=1, linestyle=(0, (1, 3)))
-        loss.set_title(word("validation_loss", language), loc="left")
-        accuracy.set_title(word("validation_accuracy", language), loc="left")
-        format_percent_axis(accuracy.yaxis)
-        mark_epochs(accuracy, language)
-        legend_above(canvas, loss)
+    names = names_of(report)
 
+    def label(group: Group, language: Language) -> str:
+        rate = _rate(group, language) if basis == "best" else ""
+        return names[group.adapter][language] + (rate and (f"（{rate}）" if language == "zh" else f" ({rate})"))
+
+    lines = [
+        Line(group.curve, style_of(report, group.adapter), {"zh": label(group, "zh"), "en": label(group, "en")})
+        for group in groups
+    ]
     rows = [row for group in groups for row in curve_rows(group)]
-    return Drawing(id, title, _alt(report, title, groups), paint, height=5.4, rows=rows)
+    return Drawing(id, title, _alt(report, title, groups), partial(_paint, lines), height=5.4, rows=rows)
+
+
+def _paint(lines: Sequence[Line], canvas: Canvas, language: Language) -> None:
+    loss, accuracy = canvas.subplots(2, 1, sharex=True)
+    for line in lines:
+        draw_band(loss, line.curve, "validation_loss", line.style, line.label[language])
+        draw_band(accuracy, line.curve, "validation_accuracy", line.style, line.label[language])
+    loss.axhline(math.log(2), color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=word("chance", language))
+    accuracy.axhline(0.5, color=GREY, linewidth=1, linestyle=(0, (1, 3)))
+    loss.set_title(word("validation_loss", language), loc="left")
+    accuracy.set_title(word("validation_accuracy", language), loc="left")
+    format_percent_axis(accuracy.yaxis)
+    mark_epochs(accuracy, language)
+    legend_above(canvas, loss)
 
 
 def curve_rows(group: Group) -> list[dict[str, object]]:

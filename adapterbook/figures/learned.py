@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 import math
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from adapterbook.analysis.report import Learned, LearnedModule, Reason, Report
 from adapterbook.figures.figure import Language
-from adapterbook.figures.style import Drawing, both, capitalised, legend_above, short_names, style_of, word
+from adapterbook.figures.style import (
+    Drawing,
+    LineStyle,
+    Words,
+    both,
+    capitalised,
+    legend_above,
+    names_of,
+    short_names,
+    style_of,
+    word,
+)
 from adapterbook.formatting import format_number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 __all__ = ["plan_learned"]
 
 COLUMNS = 3  # panels side by side: more cannot be read at 390 px
+
+
+@dataclass(frozen=True)
+class _Updates:
+    """One adapter's lines: by kind of module, the layers with their relative updates."""
+
+    name: Words
+    style: LineStyle
+    kinds: Mapping[str, Sequence[tuple[int, float]]]
 
 
 def plan_learned(report: Report) -> Drawing:
@@ -27,24 +51,15 @@ def plan_learned(report: Report) -> Drawing:
         return Drawing(id, title, title, None, reason=_why_nothing(report))
     kinds = list(dict.fromkeys(kind.name for learned in drawn for kind in learned.kinds))
 
-    def paint(canvas: Canvas, language: Language) -> None:
-        n_rows = math.ceil(len(kinds) / COLUMNS)
-        panels = list(canvas.subplots(n_rows, min(len(kinds), COLUMNS), sharex=True, sharey=True, squeeze=False).flat)
-        for unused in panels[len(kinds) :]:
-            unused.remove()
-        names = short_names(report, language)
-        for panel, kind in zip(panels, kinds, strict=False):
-            for learned in drawn:
-                _paint_kind(report, panel, learned, kind, names[learned.adapter])
-            panel.set_title(kind, loc="left")
-            panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        for panel in panels[max(0, len(kinds) - COLUMNS) : len(kinds)]:
-            panel.tick_params(labelbottom=True)
-        _mark_log_axis(panels[0])
-        canvas.supxlabel(word("layer", language), fontsize=11)
-        canvas.supylabel(word("relative_update", language), fontsize=11)
-        legend_above(canvas, panels[: len(kinds)], first=list(names.values()))
-
+    names = names_of(report)
+    updates = [
+        _Updates(
+            names[learned.adapter],
+            style_of(report, learned.adapter),
+            {kind.name: _points(learned, kind.name) for kind in learned.kinds},
+        )
+        for learned in drawn
+    ]
     zh = "；".join(_describe(report, learned, "zh") for learned in drawn)
     en = "; ".join(_describe(report, learned, "en") for learned in drawn)
     alt = both(
@@ -56,24 +71,47 @@ def plan_learned(report: Report) -> Drawing:
     if all(row["scale_deviation"] is None for row in rows):
         rows = [{key: value for key, value in row.items() if key != "scale_deviation"} for row in rows]
     height = 1.1 + 1.95 * math.ceil(len(kinds) / COLUMNS)
-    return Drawing(id, title, alt, paint, height=height, rows=rows)
+    return Drawing(id, title, alt, partial(_paint, kinds, updates, list(names.values())), height=height, rows=rows)
 
 
-def _paint_kind(report: Report, panel: Axes, learned: Learned, kind: str, name: str) -> None:
-    points = [
+def _points(learned: Learned, kind: str) -> list[tuple[int, float]]:
+    """Return what a logarithmic axis can show of one kind of module, in order of layers."""
+    return sorted(
         (module.layer, module.relative_update)
         for module in learned.modules
         if module.kind == kind and module.layer is not None and module.relative_update > 0
-    ]
-    if not points:
-        return
-    style = style_of(report, learned.adapter)
-    panel.semilogy(*zip(*sorted(points), strict=True), color=style.color, linestyle=style.linestyle,
-                   marker=style.marker, label=name)  # fmt: skip
+    )
+
+
+def _paint(
+    kinds: Sequence[str], updates: Sequence[_Updates], names: Sequence[Words], canvas: Canvas, language: Language
+) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    n_rows = math.ceil(len(kinds) / COLUMNS)
+    panels = list(canvas.subplots(n_rows, min(len(kinds), COLUMNS), sharex=True, sharey=True, squeeze=False).flat)
+    for unused in panels[len(kinds) :]:
+        unused.remove()
+    for panel, kind in zip(panels, kinds, strict=False):
+        for update in updates:
+            points, style = update.kinds.get(kind, ()), update.style
+            if points:
+                panel.semilogy(*zip(*points, strict=True), color=style.color, linestyle=style.linestyle,
+                               marker=style.marker, label=update.name[language])  # fmt: skip
+        panel.set_title(kind, loc="left")
+        panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    for panel in panels[max(0, len(kinds) - COLUMNS) : len(kinds)]:
+        panel.tick_params(labelbottom=True)
+    _mark_log_axis(panels[0])
+    canvas.supxlabel(word("layer", language), fontsize=11)
+    canvas.supylabel(word("relative_update", language), fontsize=11)
+    legend_above(canvas, panels[: len(kinds)], first=[name[language] for name in names])
 
 
 def _mark_log_axis(panel: Axes) -> None:
     """Label the shared logarithmic axis with plain per cents."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     low, high = panel.get_ylim()
     panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 30 else (1.0,)))
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.12g}%"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from matplotlib.figure import Figure as Canvas
+from functools import partial
+from typing import TYPE_CHECKING
 
 from adapterbook.analysis.report import AdapterReport, PublishedRun, Report
 from adapterbook.figures.figure import Language
@@ -10,6 +11,7 @@ from adapterbook.figures.headline import titled
 from adapterbook.figures.style import (
     GREY,
     Drawing,
+    LineStyle,
     both,
     format_percent_axis,
     legend_above,
@@ -18,6 +20,9 @@ from adapterbook.figures.style import (
     word,
 )
 from adapterbook.formatting import format_number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
 
 __all__ = ["plan_published"]
 
@@ -29,23 +34,6 @@ def plan_published(report: Report, adapter: AdapterReport, id: str) -> Drawing:
     if run is None or run.variant is None:
         reason = report.published.reason or (run.reason if run else "not_published")
         return Drawing(id, title, title, None, adapter=adapter.id, reason=reason)
-    style = style_of(report, adapter.id)
-
-    def paint(canvas: Canvas, language: Language) -> None:
-        panels = list(canvas.subplots(2, 1, sharex=True))
-        for panel, quantity in zip(panels, ("loss", "accuracy"), strict=True):
-            for origin, look in (("published", {"color": GREY, "linestyle": "--", "marker": "s"}),
-                                 ("rerun", {"color": style.color, "marker": style.marker})):  # fmt: skip
-                values = [(point.epoch, getattr(point, f"{origin}_{quantity}")) for point in run.points]
-                known = [(epoch, value) for epoch, value in values if value is not None]
-                panel.plot(
-                    [epoch for epoch, _ in known], [value for _, value in known], label=word(origin, language), **look
-                )
-            panel.set_title(word(f"validation_{quantity}", language), loc="left")
-        format_percent_axis(panels[1].yaxis)
-        mark_epochs(panels[1], language)
-        legend_above(canvas, panels)
-
     alt = both(f"{title.zh}。{_describe(run, 'zh')}", f"{title.en}. {_describe(run, 'en')}")
     rows = [
         {"epoch": point.epoch, "published_loss": point.published_loss, "rerun_loss": point.rerun_loss,
@@ -53,7 +41,24 @@ def plan_published(report: Report, adapter: AdapterReport, id: str) -> Drawing:
          "rerun_accuracy": point.rerun_accuracy, "accuracy_difference": point.accuracy_difference}
         for point in run.points
     ]  # fmt: skip
+    paint = partial(_paint, run, style_of(report, adapter.id))
     return Drawing(id, title, alt, paint, height=4.8, rows=rows, adapter=adapter.id)
+
+
+def _paint(run: PublishedRun, style: LineStyle, canvas: Canvas, language: Language) -> None:
+    panels = list(canvas.subplots(2, 1, sharex=True))
+    for panel, quantity in zip(panels, ("loss", "accuracy"), strict=True):
+        for origin, look in (("published", {"color": GREY, "linestyle": "--", "marker": "s"}),
+                             ("rerun", {"color": style.color, "marker": style.marker})):  # fmt: skip
+            values = [(point.epoch, getattr(point, f"{origin}_{quantity}")) for point in run.points]
+            known = [(epoch, value) for epoch, value in values if value is not None]
+            panel.plot(
+                [epoch for epoch, _ in known], [value for _, value in known], label=word(origin, language), **look
+            )
+        panel.set_title(word(f"validation_{quantity}", language), loc="left")
+    format_percent_axis(panels[1].yaxis)
+    mark_epochs(panels[1], language)
+    legend_above(canvas, panels)
 
 
 def _describe(run: PublishedRun, language: Language) -> str:

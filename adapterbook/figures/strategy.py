@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-
-from matplotlib.figure import Figure as Canvas
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from adapterbook.analysis.report import EvalView, Report
 from adapterbook.figures.figure import Language
 from adapterbook.figures.style import Drawing, both, legend_above, mark_epochs, short_names, why_nothing, word
 from adapterbook.formatting import format_number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
 
 __all__ = ["plan_eval_strategy"]
 
@@ -27,24 +31,8 @@ def plan_eval_strategy(report: Report) -> Drawing:
     if group is None:
         return Drawing(id, title, title, None, reason=why_nothing(report, "not_evaluated"))
     steps = math.ceil(report.study.data.n_train / group.training.per_device_train_batch_size)
-    curve = group.curve.values("validation_loss")
+    curve = [(epoch, value.mean) for epoch, value in group.curve.values("validation_loss")]
     views = ablation.eval_views
-
-    def paint(canvas: Canvas, language: Language) -> None:
-        panels = list(canvas.subplots(len(views), 1, sharex=True, sharey=True, squeeze=False).flat)
-        for panel, view in zip(panels, views, strict=True):
-            panel.plot(
-                [epoch for epoch, _ in curve], [value.mean for _, value in curve], color="#b5b5b5", linewidth=1.4
-            )
-            if view.seen:
-                panel.plot(*zip(*view.seen, strict=True), "o", color=SEEN, markersize=5, label=word("seen", language))
-            panel.plot(view.best_epoch, view.best_validation_loss, "o", markersize=11, markerfacecolor="none",
-                       markeredgewidth=2, color=KEPT, label=word("kept", language))  # fmt: skip
-            panel.set_title(_label(view, steps, language), loc="left")
-        canvas.supylabel(word("validation_loss", language), fontsize=11)
-        mark_epochs(panels[-1], language)
-        legend_above(canvas, panels)
-
     zh_name, en_name = short_names(report, "zh")[group.adapter], short_names(report, "en")[group.adapter]
     zh_rate = format_number(group.training.learning_rate, "rate", "zh")
     zh = "；".join(_describe(view, steps, "zh") for view in views)
@@ -58,7 +46,27 @@ def plan_eval_strategy(report: Report) -> Drawing:
          "kept_validation_loss": view.best_validation_loss, "regret_loss": view.regret}
         for view in views
     ]  # fmt: skip
-    return Drawing(id, title, alt, paint, height=1.2 + 1.45 * len(views), rows=rows)
+    return Drawing(id, title, alt, partial(_paint, curve, views, steps), height=1.2 + 1.45 * len(views), rows=rows)
+
+
+def _paint(
+    curve: Sequence[tuple[float, float]],
+    views: Sequence[EvalView],
+    steps_per_epoch: int,
+    canvas: Canvas,
+    language: Language,
+) -> None:
+    panels = list(canvas.subplots(len(views), 1, sharex=True, sharey=True, squeeze=False).flat)
+    for panel, view in zip(panels, views, strict=True):
+        panel.plot([epoch for epoch, _ in curve], [loss for _, loss in curve], color="#b5b5b5", linewidth=1.4)
+        if view.seen:
+            panel.plot(*zip(*view.seen, strict=True), "o", color=SEEN, markersize=5, label=word("seen", language))
+        panel.plot(view.best_epoch, view.best_validation_loss, "o", markersize=11, markerfacecolor="none",
+                   markeredgewidth=2, color=KEPT, label=word("kept", language))  # fmt: skip
+        panel.set_title(_label(view, steps_per_epoch, language), loc="left")
+    canvas.supylabel(word("validation_loss", language), fontsize=11)
+    mark_epochs(panels[-1], language)
+    legend_above(canvas, panels)
 
 
 def _label(view: EvalView, steps_per_epoch: int, language: Language) -> str:

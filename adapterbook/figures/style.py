@@ -2,23 +2,19 @@
 
 Owns the style of each adapter, which depends on its id alone, so that it never changes when adapters come and go; the
 baseline that trains the head alone is grey whatever its id. Everything is
-set inside a context: no global state of Matplotlib is touched, but for the font that gets registered.
+set inside a context: no global state of Matplotlib is touched, but for the font that gets registered. Matplotlib is
+imported where something is drawn, and not before: a report whose figures are all there does without it.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
-
-import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from adapterbook.analysis.report import AdapterReport, Curve, Group, Reason, Report
 from adapterbook.config import BilingualText
@@ -26,11 +22,17 @@ from adapterbook.figures.figure import Language
 from adapterbook.fonts import use_cjk_font
 from adapterbook.formatting import format_number
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
 __all__ = [
     "GREY",
     "WIDTH",
     "Drawing",
+    "Line",
     "LineStyle",
+    "Words",
     "adapter_style",
     "both",
     "capitalised",
@@ -38,6 +40,7 @@ __all__ = [
     "format_percent_axis",
     "legend_above",
     "mark_epochs",
+    "names_of",
     "rate_label",
     "settings_of",
     "short_names",
@@ -60,6 +63,19 @@ class LineStyle:
     color: str
     linestyle: str
     marker: str
+
+
+# A text by language, as a painter gets it: plain data.
+Words = Mapping[Language, str]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve as it is drawn; an empty label gives no entry in the legend."""
+
+    curve: Curve
+    style: LineStyle
+    label: Words
 
 
 # Okabe & Ito 2008, "Color Universal Design", without the yellow that white paper swallows.
@@ -122,22 +138,20 @@ class Drawing:
     ----------
     height : float
         Inches; the width is always ``WIDTH``.
-    paint : callable
-        Draws into an empty canvas, in one language; None, with ``reason``, where there is nothing to draw.
+    paint : functools.partial
+        ``paint(canvas, language)`` draws into an empty canvas, in one language: a function of a module with all that
+        it draws as arguments, which are plain data (dataclasses, texts, numbers, sequences, mappings), so that the
+        picture follows from them. None, with ``reason``, where there is nothing to draw.
     """
 
     id: str
     title: BilingualText
     alt: BilingualText
-    paint: Callable[[Canvas, Language], None] | None
+    paint: functools.partial[None] | None
     height: float = 0.0
     rows: Sequence[dict[str, Any]] = field(default_factory=tuple)
     adapter: str | None = None
     reason: Reason | None = None
-
-    def table(self) -> pd.DataFrame:
-        """Return the numbers drawn; whole numbers stay whole beside missing ones."""
-        return pd.DataFrame(list(self.rows), dtype=object)
 
 
 def both(zh: str, en: str) -> BilingualText:
@@ -186,8 +200,14 @@ def short_names(report: Report, language: Language) -> dict[str, str]:
     The baseline is called by what it does.
     """
     short = {name: _short_name(adapter, language) for name, adapter in report.adapters.items()}
-    counts = list(short.values())
-    return {name: title if title and counts.count(title) == 1 else name for name, title in short.items()}
+    counts = Counter(short.values())
+    return {name: title if title and counts[title] == 1 else name for name, title in short.items()}
+
+
+def names_of(report: Report) -> dict[str, Words]:
+    """Return the short name of each adapter as plain data."""
+    zh, en = short_names(report, "zh"), short_names(report, "en")
+    return {name: {"zh": zh[name], "en": en[name]} for name in report.adapters}
 
 
 def _short_name(adapter: AdapterReport, language: Language) -> str:
@@ -226,6 +246,8 @@ def draw_band(axes: Axes, curve: Curve, quantity: str, style: LineStyle, label: 
 
 def mark_epochs(axes: Axes, language: Language, *, label: bool = True) -> None:
     """Make the x axis one of whole epochs."""
+    from matplotlib.ticker import MaxNLocator
+
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     if label:
         axes.set_xlabel(word("epoch", language))
@@ -233,6 +255,8 @@ def mark_epochs(axes: Axes, language: Language, *, label: bool = True) -> None:
 
 def format_percent_axis(axis: Any) -> None:
     """Show shares as whole per cents."""
+    from matplotlib.ticker import FuncFormatter
+
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
 
 
@@ -244,7 +268,7 @@ def legend_above(canvas: Canvas, axes: Axes | Sequence[Axes], *, first: Sequence
     first : sequence of str
         Labels in the order wanted; those that no panel has are passed over, all others follow.
     """
-    panels = [axes] if isinstance(axes, Axes) else list(axes)
+    panels = list(axes) if isinstance(axes, Sequence) else [axes]
     entries: dict[str, Any] = {}
     for panel in panels:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
@@ -256,6 +280,8 @@ def legend_above(canvas: Canvas, axes: Axes | Sequence[Axes], *, first: Sequence
 
 def _columns_that_fit(labels: Sequence[str]) -> int:
     """Return the most columns whose labels fit the width: a Chinese letter is as wide as high, another about half."""
+    import numpy as np
+
     widths = [sum(1.0 if east_asian_width(letter) in "WF" else 0.54 for letter in label) for label in labels]
     for n in range(min(4, len(labels)), 1, -1):
         columns = np.array_split(widths, n)  # as Matplotlib does

@@ -1,6 +1,6 @@
-"""Drawings → small SVG files, the same bytes for the same report.
+"""Paintings → small SVG texts, the same bytes for the same data.
 
-Owns how a file is written. Matplotlib's SVG is about twice as large as it has to be: six decimals of a point,
+Owns how a file reads. Matplotlib's SVG is about twice as large as it has to be: six decimals of a point,
 absolute coordinates, glyphs under long names, the style of a marker repeated at every point. What is taken away
 cannot be seen: no coordinate moves by more than a hundredth of a point.
 """
@@ -11,17 +11,15 @@ import io
 import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
-from matplotlib.figure import Figure as Canvas
+from adapterbook.figures.style import WIDTH, settings_of
 
-from adapterbook.figures.figure import Language
-from adapterbook.figures.style import WIDTH, Drawing, settings_of
-from adapterbook.records import write_text_atomically
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
 
-__all__ = ["save_drawing", "shrink_svg"]
+__all__ = ["draw_svg", "shrink_svg"]
 
 SVG = "http://www.w3.org/2000/svg"
 XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
@@ -33,22 +31,29 @@ MARKER = re.compile("#m[0-9a-f]+")
 ElementTree.register_namespace("", SVG)
 
 
-def save_drawing(drawing: Drawing, language: Language, path: Path) -> None:
-    """Draw one figure in one language and write it, the same bytes for the same report.
+def draw_svg(id: str, height: float, paint: Callable[[Canvas], None]) -> str:
+    """Return what is painted into an empty canvas, the same bytes whatever Matplotlib's settings are on this machine.
 
-    Raises
-    ------
-    ValueError
-        If the drawing holds nothing to paint.
+    Parameters
+    ----------
+    id : str
+        The figure's, which also tells the ids inside the SVG from another figure's.
+    height : float
+        Inches.
+    paint : callable
+        Draws into the canvas that it gets.
     """
-    if drawing.paint is None:
-        raise ValueError(f"the figure {drawing.id} was not drawn: {drawing.reason}")
-    with mpl.rc_context(settings_of(drawing.id)):
-        canvas = Canvas(figsize=(WIDTH, drawing.height), layout="constrained")
-        drawing.paint(canvas, language)
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Canvas
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(settings_of(id))
+        canvas = Canvas(figsize=(WIDTH, height), layout="constrained")
+        paint(canvas)
         buffer = io.StringIO()
         canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    write_text_atomically(path, shrink_svg(buffer.getvalue()))
+    return shrink_svg(buffer.getvalue())
 
 
 def shrink_svg(text: str) -> str:

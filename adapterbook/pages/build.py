@@ -1,15 +1,14 @@
 """Report and templates → the ``.qmd`` pages of the project.
 
-Owns which files are written and that all of them are, or none: every text is rendered before the first file is touched,
-and whole folders are put in place of the old ones, so pages of adapters that are gone are gone too. Writes no time of
-its own: the same records and templates give the same bytes.
+Owns which files are written: every text is rendered before the first file is touched. A text that was rendered before
+from the very same things is taken from there. Writes no time of its own: the same records and templates give the same
+bytes.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from adapterbook.config import Paths
 from adapterbook.figures import Figure
 from adapterbook.figures.style import short_names
 from adapterbook.formatting import Language
+from adapterbook.memo import NOTHING_KEPT, Memo
 from adapterbook.pages.environment import make_environment, render_template
 from adapterbook.pages.escape import (
     escape_metadata,
@@ -31,9 +31,11 @@ from adapterbook.pages.escape import (
     inline_code,
     python_literal,
 )
+from adapterbook.pages.identity import hash_inputs, hash_templates
 from adapterbook.pages.lines import close_gaps, join_lines, mark_edges, squeeze_blank_lines
 from adapterbook.pages.notebook import hide_folders, notebook_body, prose_of
-from adapterbook.pages.outline import PageSpec, make_outline
+from adapterbook.pages.outline import PageSpec, index_outline, make_outline
+from adapterbook.pages.place import put_in_place
 from adapterbook.pages.provenance import format_date, format_moment, provenance_of
 from adapterbook.pages.record_view import record_block
 from adapterbook.pages.tools import PageTools, Target, page_path
@@ -50,11 +52,11 @@ LANGUAGE_NAMES: Final[Mapping[Language, str]] = {"zh": "中文", "en": "English"
 # Without it a page that shows a line ```{python} in a longer fence would start Jupyter.
 ENGINE: Final = {"engine": "markdown"}
 MAX_QUOTED: Final = 600  # characters
-WORKPLACE: Final = ".pages-"
+MAX_RUNS_IN_MENU: Final = 60  # every page of the site carries the menu
 MENU_SECTIONS: Final = ("", "how", "adapters", "results", "notebooks", "reference")
 
 
-def make_pages(report: Report, figures: Mapping[str, Figure], paths: Paths) -> list[Path]:
+def make_pages(report: Report, figures: Mapping[str, Figure], paths: Paths, memo: Memo = NOTHING_KEPT) -> list[Path]:
     """Write every page in both languages, the menus, and the combined documents for the PDFs.
 
     Parameters
@@ -65,11 +67,13 @@ def make_pages(report: Report, figures: Mapping[str, Figure], paths: Paths) -> l
         From ``figures.draw_figures``, by id; their files must be there already.
     paths : Paths
         Templates are read from ``paths.templates``; ``index.qmd`` and parts of ``report/`` are written.
+    memo : Memo, optional
+        Texts that were rendered before.
 
     Returns
     -------
     list of Path
-        The files written, sorted.
+        The files of the report, sorted; those that are as they were have not been touched.
 
     Raises
     ------
@@ -78,31 +82,36 @@ def make_pages(report: Report, figures: Mapping[str, Figure], paths: Paths) -> l
     ConfigError
         If ``templates/glossary.yaml`` is not valid.
     """
-    texts = _Builder(report, figures, paths).build()
-    _put_in_place(texts, paths)
+    texts = _Builder(report, figures, paths, memo).build()
+    put_in_place(texts, paths.root, paths.report, (*LANGUAGES, "pdf"))
     return sorted(texts)
 
 
 class _Builder:
     """Renders all texts of one report."""
 
-    def __init__(self, report: Report, figures: Mapping[str, Figure], paths: Paths) -> None:
+    def __init__(self, report: Report, figures: Mapping[str, Figure], paths: Paths, memo: Memo) -> None:
         self.report = report
         self.figures = figures
         self.paths = paths
+        self.memo = memo
         self.wording = load_wording(paths.templates / "glossary.yaml")
         self.outline = make_outline(report, self.wording)
+        self.index = index_outline(self.outline)
+        self.short_names = {language: short_names(report, language) for language in LANGUAGES}
         self.prose = prose_of(paths.notebook) if paths.notebook.exists() else frozenset()
         # Folders of this machine are nobody's business; the longest first, as the home holds the others.
         self.hidden = {str(paths.root.resolve()): ".", str(paths.root): ".", str(Path.home()): "~"}
-        self.environments = {language: self._environment(language) for language in LANGUAGES}
+        self.templates: dict[str, str] = {}  # hashes by name
+        self.inputs = hash_inputs(report, figures, paths, self.hidden)
 
     def build(self) -> dict[Path, str]:
         """Return every file's content by its path."""
         texts: dict[Path, str] = {}
         for language in LANGUAGES:
             for page in self.outline:
-                texts[page_path(self.paths, language, page.stem)] = self._page(page, language)
+                text = self._kept("page", language, [page], partial(self._page, page, language))
+                texts[page_path(self.paths, language, page.stem)] = text
             texts[self.paths.report / language / "_metadata.yml"] = _yaml(
                 {"lang": LANGUAGE_TAGS[language], "sidebar": language, **CAPTIONS[language]}
             )
@@ -111,6 +120,23 @@ class _Builder:
         texts[self.paths.report / "_navigation.yml"] = _yaml(self._navigation())
         texts[self.paths.root / "index.qmd"] = self._cover()
         return texts
+
+    def _kept(self, kind: str, language: Language, pages: Sequence[PageSpec], make: Callable[[], str]) -> str:
+        """Return a text that is made of some pages' templates, in one language."""
+        return self.memo.get(kind, self._parts(language, pages), lambda: make().encode()).decode()
+
+    def _parts(self, language: Language, pages: Sequence[PageSpec]) -> list[str]:
+        """Return what a text follows from that is made of some pages' templates, in one language."""
+        templates = [f"{language}/{page.template}" for page in pages]
+        for name in templates:
+            if name not in self.templates:
+                self.templates[name] = hash_templates(self.paths.templates, name)
+        return [self.inputs, language, *(page.stem for page in pages), *(self.templates[name] for name in templates)]
+
+    @cached_property
+    def environments(self) -> dict[Language, jinja2.Environment]:
+        """The environments of both languages: not there before a template is rendered."""
+        return {language: self._environment(language) for language in LANGUAGES}
 
     def _environment(self, language: Language) -> jinja2.Environment:
         wording = self.wording
@@ -143,14 +169,12 @@ class _Builder:
 
     def _name(self, adapter: AdapterReport | str, language: Language) -> str:
         """Return an adapter's short name; in a Chinese sentence it may need spaces around it, or none."""
-        name = short_names(self.report, language)[_id_of(adapter)]
+        name = self.short_names[language][_id_of(adapter)]
         return mark_edges(name) if language == "zh" else name
 
     def _tools(self, page: PageSpec, language: Language, target: Target) -> PageTools:
-        names = short_names(self.report, language)
-        return PageTools(
-            page, language, target, self.report, self.outline, self.figures, self.paths, self.wording, names
-        )
+        names = self.short_names[language]
+        return PageTools(page, language, target, self.report, self.index, self.figures, self.paths, self.wording, names)
 
     def _body(self, page: PageSpec, language: Language, target: Target) -> str:
         names = self._tools(page, language, target).names() | dict(page.names)
@@ -177,10 +201,16 @@ class _Builder:
     def _document(self, language: Language) -> str:
         """Return the combined document: each page of the report that is a chapter, its title as heading."""
         chapters = [page for page in self.outline if page.in_pdf]
+        for page in chapters:  # also where the whole is known: the next one may differ in one chapter alone
+            self.memo.use("chapter", self._parts(language, [page]))
+        return self._kept("document", language, chapters, partial(self._whole_document, chapters, language))
+
+    def _whole_document(self, chapters: Sequence[PageSpec], language: Language) -> str:
         parts = []
         for page in chapters:
             title = escape_text(page.title.in_language(language))
-            parts.append(f"# {title} {{#sec-{page.slug}}}\n\n{self._body(page, language, 'pdf').strip()}\n")
+            body = self._kept("chapter", language, [page], partial(self._body, page, language, "pdf"))
+            parts.append(f"# {title} {{#sec-{page.slug}}}\n\n{body.strip()}\n")
         origin = provenance_of(self.report.runs)
         fields = {
             "title": escape_metadata(self.wording.site_title.in_language(language)),
@@ -200,8 +230,7 @@ class _Builder:
         page = PageSpec("cover", "cover.md.j2", self.wording.site_title, self.wording.site_subtitle)
         parts = []
         for language in LANGUAGES:
-            names = self._tools(page, language, "cover").names()
-            body = render_template(self.environments[language], f"{language}/cover.md.j2", **names)
+            body = self._kept("cover", language, [page], partial(self._body, page, language, "cover"))
             parts.append(f'::: {{.cover lang="{LANGUAGE_TAGS[language]}"}}\n{_finish(body.strip(), language)}:::\n')
         subtitle = " · ".join(self.wording.site_subtitle.in_language(language) for language in LANGUAGES)
         fields = {
@@ -220,7 +249,7 @@ class _Builder:
         for language in LANGUAGES:
             contents: list[Any] = []
             for section in MENU_SECTIONS:
-                pages = [f"report/{language}/{page.stem}.qmd" for page in self.outline if page.section == section]
+                pages = [f"report/{language}/{page.stem}.qmd" for page in self._in_menu(section)]
                 if section and pages:
                     contents.append(
                         {"section": self.wording.text("labels", f"menu_{section}", language), "contents": pages}
@@ -234,6 +263,12 @@ class _Builder:
         return {"website": {"title": title, "description": description, "page-navigation": True,
                             "navbar": {"left": left}, "sidebar": sidebars,
                             "page-footer": self._footer()}}  # fmt: skip
+
+    def _in_menu(self, section: str) -> list[PageSpec]:
+        """Return the pages of a section of the menu: of very many runs their list alone."""
+        pages = [page for page in self.outline if page.section == section]
+        of_runs = [page for page in pages if "run" in page.names]
+        return pages if len(of_runs) <= MAX_RUNS_IN_MENU else [page for page in pages if page not in of_runs]
 
     def _footer(self) -> dict[str, str]:
         """Return the links to both PDFs; the slash leads Quarto to the site's root from whatever page."""
@@ -291,28 +326,3 @@ def _finish(text: str, language: Language) -> str:
 
 def _yaml(content: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(content), allow_unicode=True, sort_keys=False, width=10_000)
-
-
-def _put_in_place(contents: Mapping[Path, str], paths: Paths) -> None:
-    """Write all files beside the project's own ones, then put whole folders in their place."""
-    paths.report.mkdir(parents=True, exist_ok=True)
-    for leftover in paths.report.glob(f"{WORKPLACE}*"):  # of a run that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
-    workplace = Path(tempfile.mkdtemp(prefix=WORKPLACE, dir=paths.report))
-    try:
-        for path, content in contents.items():
-            new = workplace / "new" / path.relative_to(paths.root)
-            new.parent.mkdir(parents=True, exist_ok=True)
-            new.write_text(content, "utf-8")
-        for folder in (*LANGUAGES, "pdf"):
-            _replace(workplace / "new" / "report" / folder, paths.report / folder, workplace / f"old-{folder}")
-        for file in (paths.report / "_navigation.yml", paths.root / "index.qmd"):
-            (workplace / "new" / file.relative_to(paths.root)).replace(file)
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
-
-
-def _replace(new: Path, place: Path, old: Path) -> None:
-    if place.exists():
-        place.rename(old)
-    new.rename(place)

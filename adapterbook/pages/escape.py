@@ -8,6 +8,7 @@ that an entity does not protect those.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import unicodedata
@@ -167,6 +168,7 @@ def _part_braces(text: str) -> str:
     return TWO_BRACES.sub(rf"\g<0>{WORD_JOINER}", text)
 
 
+@functools.lru_cache(maxsize=20_000)  # the same names and ids come again on every page
 def _escape(text: str, characters: re.Pattern[str]) -> Markup:
     return Markup(characters.sub(lambda match: f"&#{ord(match[0])};", _isolate(_clean(text))))
 
@@ -181,6 +183,8 @@ def _plain(value: Any) -> Any:
 
 def _clean(text: str) -> str:
     """Return a text on one line, its control characters replaced."""
+    if text.isascii() and text.isprintable():
+        return WHITE_SPACE.sub(" ", text).strip()
     return "".join(REPLACEMENT if _is_control(char) else char for char in WHITE_SPACE.sub(" ", text).strip())
 
 
@@ -204,7 +208,7 @@ def _reorders(char: str, *, controls_only: bool = False) -> bool:
 
 def _isolate(text: str) -> str:
     """Return a text that cannot reorder its neighbours: what it opens is closed, and it cannot leave its isolate."""
-    if not any(_reorders(char) for char in text):
+    if text.isascii() or not any(_reorders(char) for char in text):
         return text
     depth, inside = 0, []
     for char in text:

@@ -45,16 +45,15 @@ def make_figure_table(
     row leads to where its numbers come from: with hundreds of numbers, one link a row is enough for hand and eye. No
     column says how it is aligned, which would have to be written into each cell; the style sheets do.
     """
-    if figure.table.empty:
+    if not figure.rows:
         return None
-    names = [str(name) for name in figure.table.columns]
+    names = list(figure.rows[0])
     columns = [
         wording.text("labels", name, language) if name in wording.labels else short_names.get(name, name)
         for name in names
     ]
     rows = []
-    for values in figure.table.itertuples(index=False, name=None):
-        row = dict(zip(names, values, strict=True))
+    for row in figure.rows:
         cells = [_cell(name, value, language, wording, short_names) for name, value in row.items()]
         rows.append([lead(row, cells[0]), *cells[1:]])
     table = make_table(columns, rows, align="-" * len(names))

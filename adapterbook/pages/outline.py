@@ -15,7 +15,10 @@ from adapterbook.analysis.report import AdapterReport, Report, RunReport
 from adapterbook.config import BilingualText
 from adapterbook.pages.wording import Wording
 
-__all__ = ["PageSpec", "make_outline", "slug_of"]
+__all__ = ["MAX_RUN_PAGES", "PageSpec", "choose_run_pages", "index_outline", "make_outline", "slug_of"]
+
+# Of more runs than this not each gets a page of its own: nobody reads them, and each reader would wait for all.
+MAX_RUN_PAGES = 200
 
 NOT_IN_A_SLUG = re.compile(r"[^a-z0-9]+")
 # Methods that a page has been written about; any other gets a general one.
@@ -82,6 +85,7 @@ def make_outline(report: Report, wording: Wording) -> list[PageSpec]:
         words = wording.pages[key]
         return PageSpec(stem, f"{template}.qmd.j2", words.title, words.description, **{"runs": report.runs, **more})
 
+    shown = choose_run_pages(report, MAX_RUN_PAGES)
     pages = [page("index", "overview", "overview"), page("method", "method", "method", section="how")]
     trained = [adapter for adapter in report.adapters.values() if adapter.config.train_adapter]
     methods = dict.fromkeys(adapter.config.peft_type for adapter in trained)
@@ -100,11 +104,44 @@ def make_outline(report: Report, wording: Wording) -> list[PageSpec]:
     pages += [
         page("comparison", "comparison", "comparison", section="results"),
         page("reproduction", "reproduction", "reproduction", section="results"),
-        page("notebooks/index", "notebooks", "notebooks", section="notebooks", in_pdf=False),
-        *(_notebook_page(run, report, wording) for run in report.runs),
+        page(
+            "notebooks/index",
+            "notebooks",
+            "notebooks",
+            section="notebooks",
+            in_pdf=False,
+            names={"n_run_pages": len(shown)},
+        ),
+        *(_notebook_page(run, report, wording) for run in shown),
         page("glossary", "glossary", "glossary", section="reference"),
     ]
     return _with_unique_stems(pages)
+
+
+def choose_run_pages(report: Report, most: int) -> list[RunReport]:
+    """Return the runs that get a page of their own, in the study's order.
+
+    Of more than `most` these are, until `most` are reached: runs that are not as they should be, then the one of each
+    adapter and variant whose numbers other pages show, then the others, each time in the study's order.
+    """
+    if len(report.runs) <= most:
+        return list(report.runs)
+    groups = [group for adapter in report.adapters.values() for group in adapter.groups.values()]
+    representatives = {group.representative.id for group in groups if group.representative is not None}
+    ranks = [0 if run.reason is not None or run.stale else 1 if run.id in representatives else 2 for run in report.runs]
+    chosen = sorted(sorted(range(len(ranks)), key=ranks.__getitem__)[:most])  # sorted is stable
+    return [report.runs[index] for index in chosen]
+
+
+def index_outline(outline: Iterable[PageSpec]) -> dict[str | tuple[type, str], PageSpec]:
+    """Return the pages by their stems, and by the kind and id of the adapter or run that they are about."""
+    index: dict[str | tuple[type, str], PageSpec] = {}
+    for page in outline:
+        index[page.stem] = page
+        for value in page.names.values():
+            if isinstance(value, AdapterReport | RunReport):
+                index.setdefault((type(value), value.id), page)
+    return index
 
 
 def _adapter_page(adapter: AdapterReport, wording: Wording) -> PageSpec:

@@ -54,7 +54,7 @@ class PageTools:
     language: Language
     target: Target
     report: Report
-    outline: Sequence[PageSpec]
+    outline: Mapping[str | tuple[type, str], PageSpec]
     figures: Mapping[str, Figure]
     paths: Paths
     wording: Wording
@@ -155,6 +155,8 @@ class PageTools:
     def link(self, target: str | AdapterReport | RunReport, text: str | None = None, section: str = "") -> Markup:
         """Return a link to a page: by its stem, by the adapter it is about, or by the run whose notebook it shows."""
         page = self._find(target)
+        if isinstance(page, RunReport):
+            return self.record_link(page, page.id if text is None else text)
         shown = text if text is not None else page.title.in_language(self.language)
         escaped = shown if isinstance(shown, Markup) else escape_text(shown)
         anchor = f"#sec-{page.slug}-{section}" if section else ""
@@ -166,10 +168,10 @@ class PageTools:
 
     def record_link(self, run: RunReport, text: str, name: str = "record.json") -> Markup:
         """Return a link to a file of a run's folder; where there is nothing to follow, the text alone."""
-        path = run.run.folder(self.paths) / name
+        path, shown = run.run.folder(self.paths) / name, text if isinstance(text, Markup) else escape_text(text)
         if self.target == "pdf" or not is_plain_file(path, self.paths.results):
-            return escape_text(text)
-        return Markup(f"[{escape_text(text)}]({_relative(path, self.folder)})")
+            return shown
+        return Markup(f"[{shown}]({_relative(path, self.folder)})")
 
     def cell_link(self, run: RunReport, text: str) -> Markup:
         """Return a link to the place of a failed run's notebook where it failed; in the PDF the text alone."""
@@ -188,19 +190,21 @@ class PageTools:
         if place is None or self.target == "pdf":
             return shown
         page = self._find(place.of)
+        if isinstance(page, RunReport):
+            return self.record_link(page, shown)
         anchor = place.section if isinstance(place.of, RunReport) else f"sec-{page.slug}-{place.section}"
         if page != self.page:
             path = _relative(page_path(self.paths, self.language, page.stem), self.folder)
             return Markup(f"[{shown}]({path}#{anchor})")
         return shown if place.section == SETTINGS else Markup(f"[{shown}](#{anchor})")
 
-    def _find(self, target: str | AdapterReport | RunReport) -> PageSpec:
-        for page in self.outline:
-            if isinstance(target, str):
-                if page.stem == target:
-                    return page
-            elif any(isinstance(value, type(target)) and value.id == target.id for value in page.names.values()):
-                return page
+    def _find(self, target: str | AdapterReport | RunReport) -> PageSpec | RunReport:
+        """Return a page; of very many runs not each has one: then the run, whose record is the next best place."""
+        page = self.outline.get(target if isinstance(target, str) else (type(target), target.id))
+        if page is not None:
+            return page
+        if isinstance(target, RunReport):
+            return target
         raise LookupError(f"link: there is no page {target if isinstance(target, str) else target.id!r}")
 
     def _identifier(self, kind: str, name: str) -> Markup:

@@ -1,0 +1,106 @@
+"""Pictures asked for → SVG texts: from what was drawn before, or drawn now, side by side where many are missing.
+
+Owns what a picture is identified by, and the processes that draw. A picture's painter gets plain data and nothing else,
+so that the data, our code, the language, the font and Matplotlib's version say all that it depends on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from adapterbook.errors import RenderError
+from adapterbook.figures.figure import Language
+from adapterbook.figures.svg import draw_svg
+from adapterbook.fonts import PLOT, find_font
+from adapterbook.memo import NOTHING_KEPT, Memo
+from adapterbook.remember import open_memo
+
+__all__ = ["Picture", "open_figures_memo", "render_pictures"]
+
+# A process that draws takes a second to load Matplotlib, in which this one draws about so many pictures itself.
+PICTURES_PER_PROCESS = 8
+MAX_PROCESSES = 8
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure in one language, before it is drawn; ``height`` in inches."""
+
+    id: str
+    language: Language
+    height: float
+    paint: partial[None]
+
+    def identity(self) -> str:
+        """Return all that the picture follows from, as JSON.
+
+        Raises
+        ------
+        TypeError
+            If the painter was given something else than plain data.
+        """
+        painter = f"{self.paint.func.__module__}.{self.paint.func.__qualname__}"
+        return json.dumps([self.id, self.language, self.height, painter, self.paint.args], default=_fields_of)
+
+
+def open_figures_memo(root: Path) -> Memo:
+    """Return the pictures that were drawn before with the font that is there today."""
+    font = find_font(PLOT)
+    return open_memo(root, "figures", ["no font" if font is None else hashlib.sha256(font.read_bytes()).hexdigest()])
+
+
+def render_pictures(pictures: Sequence[Picture], memo: Memo = NOTHING_KEPT) -> list[str]:
+    """Return the SVG of each picture, the same bytes whether it was kept, drawn here or drawn beside others.
+
+    Raises
+    ------
+    RenderError
+        If a process that draws was killed.
+    """
+    identities = [picture.identity() for picture in pictures]
+    found = [memo.find("svg", [identity]) for identity in identities]
+    missing = [index for index, svg in enumerate(found) if svg is None]
+    for index, svg in zip(missing, _draw_all([pictures[index] for index in missing]), strict=True):
+        found[index] = svg.encode()
+        memo.keep("svg", [identities[index]], svg.encode())
+    return [svg.decode() for svg in found if svg is not None]
+
+
+def _draw_all(pictures: Sequence[Picture]) -> list[str]:
+    n_processes = min(_count_cores(), len(pictures) // PICTURES_PER_PROCESS, MAX_PROCESSES)
+    if n_processes < 2:
+        return [_draw(picture) for picture in pictures]
+    # Not forked: what other threads of this process hold would be held for ever in its copy.
+    with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
+        try:
+            return list(pool.map(_draw, pictures, chunksize=2))
+        except BrokenProcessPool as error:
+            raise RenderError(
+                "A process that draws figures was killed, most likely for want of memory: end what else runs, or give "
+                "this one fewer cores (`taskset -c 0 make pages` draws one figure after another)."
+            ) from error
+
+
+def _draw(picture: Picture) -> str:
+    return draw_svg(picture.id, picture.height, lambda canvas: picture.paint(canvas, picture.language))
+
+
+def _count_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _fields_of(value: object) -> dict[str, Any]:
+    """Return a dataclass for JSON; the fields of what it holds follow in turn."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"": type(value).__qualname__} | {item.name: getattr(value, item.name) for item in fields(value)}
+    raise TypeError(f"a painter gets plain data, not {type(value).__name__}: give it what it draws of that")
