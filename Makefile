@@ -3,6 +3,7 @@
 # Settings, each also an environment variable:
 #   SOURCE=auto|hub|embedded|<a YAML file>   base model and data set
 #   SEEDS="1 2 3"   JOBS=2   CELL_TIMEOUT_S=600   RENDERER=auto|quarto|embedded
+#   EXECUTOR=dask SCHEDULER=tcp://host:8786   train on a Dask cluster; default: EXECUTOR=local, on this machine
 #   RETRAIN=none|<adapter>/<variant>/seed-<seed>   the run that `make verify` trains again; default: the shortest
 #   PYTHON=python3.11   the Python that .venv is made with
 #   HASHES=no   take the pinned versions from wherever pip finds them, without comparing hashes with locks/
@@ -16,7 +17,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BOOK := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m adapterbook
 INSTALL := $(BIN)/python -m adapterbook.installation
-export SOURCE SEEDS JOBS CELL_TIMEOUT_S RENDERER RETRAIN HASHES
+export SOURCE SEEDS JOBS CELL_TIMEOUT_S EXECUTOR SCHEDULER RENDERER RETRAIN HASHES
 
 help: ## Print this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -34,6 +35,14 @@ $(VENV)/.ready: requirements.txt requirements-quarto.txt locks/packages.txt lock
 	@echo "Installing the pinned requirements into $(VENV); a few minutes the first time."
 	@$(INSTALL) run
 	@$(BOOK) install-quarto
+	@touch $@
+
+ifeq ($(EXECUTOR),dask)
+setup: $(VENV)/.ready-dask
+endif
+
+$(VENV)/.ready-dask: requirements-dask.txt locks/dask.txt $(VENV)/.ready
+	@$(INSTALL) dask
 	@touch $@
 
 $(VENV)/.ready-dev: requirements-dev.txt locks/dev.txt $(VENV)/.ready

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -41,6 +42,12 @@ JobsOption = Annotated[
 TimeoutOption = Annotated[
     float, typer.Option(envvar="CELL_TIMEOUT_S", help="Longest time one notebook cell may take, in seconds.")
 ]
+ExecutorOption = Annotated[
+    str, typer.Option(envvar="EXECUTOR", help="local: this machine; dask: the cluster that SCHEDULER names.")
+]
+SchedulerOption = Annotated[
+    str, typer.Option(envvar="SCHEDULER", help="Where a Dask scheduler listens: tcp://host:8786.", show_default=False)
+]
 RendererOption = Annotated[str, typer.Option(envvar="RENDERER", help="auto, quarto or embedded.")]
 RetrainOption = Annotated[
     str,
@@ -50,6 +57,7 @@ RetrainOption = Annotated[
 ]
 
 HOUR_S = 3600.0
+SCHEDULER_ADDRESS = re.compile(r"(tcp|tls)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
 
 @app.command()
@@ -58,11 +66,15 @@ def train(
     seeds: SeedsOption = "",
     jobs: JobsOption = "",
     cell_timeout_s: TimeoutOption = 6 * HOUR_S,
+    executor: ExecutorOption = "local",
+    scheduler: SchedulerOption = "",
 ) -> None:
     """Train every run that is missing, failed or stale."""
     from adapterbook import workflow
 
-    raise typer.Exit(workflow.train(_root(), source, _seeds(seeds), _jobs(jobs), cell_timeout_s, console).exit_code)
+    place = _scheduler(executor, scheduler, jobs)
+    outcome = workflow.train(_root(), source, _seeds(seeds), _jobs(jobs), cell_timeout_s, console, place)
+    raise typer.Exit(outcome.exit_code)
 
 
 @app.command()
@@ -88,11 +100,14 @@ def all_(
     jobs: JobsOption = "",
     cell_timeout_s: TimeoutOption = 6 * HOUR_S,
     renderer: RendererOption = "auto",
+    executor: ExecutorOption = "local",
+    scheduler: SchedulerOption = "",
 ) -> None:
     """Train what is due, then make the pages and the site; only what is left to do."""
     from adapterbook import workflow
 
-    outcome = workflow.train(_root(), source, _seeds(seeds), _jobs(jobs), cell_timeout_s, console)
+    place = _scheduler(executor, scheduler, jobs)
+    outcome = workflow.train(_root(), source, _seeds(seeds), _jobs(jobs), cell_timeout_s, console, place)
     workflow.make_pages(_root(), outcome.source, _seeds(seeds), console)
     workflow.make_site(_root(), renderer, console)
     raise typer.Exit(outcome.exit_code)
@@ -101,9 +116,9 @@ def all_(
 @app.command()
 def status(source: SourceOption = "auto", seeds: SeedsOption = "") -> None:
     """Show which runs are up to date, and why the others are not; exit 1 when any is not."""
-    from adapterbook import workflow
+    from adapterbook import selection
 
-    statuses = workflow.load_statuses(_root(), source, _seeds(seeds))
+    statuses = selection.load_statuses(_root(), source, _seeds(seeds))
     table = Table("run", "state", "why")
     for item in statuses:
         why = item.problem or ", ".join(item.stale)
@@ -195,3 +210,23 @@ def _jobs(text: str) -> int | None:
         return int(text) if text.strip() else None
     except ValueError:
         raise AdapterBookError(f"JOBS={text!r}: expected a whole number of runs side by side.") from None
+
+
+def _scheduler(executor: str, address: str, jobs: str) -> str | None:
+    """Return the address of the cluster that runs go to; None: they stay on this machine."""
+    executor, address = executor.strip() or "local", address.strip()
+    if executor == "local":
+        return None
+    if executor != "dask":
+        raise AdapterBookError(f"EXECUTOR={executor[:200]}: expected local or dask.")
+    if not SCHEDULER_ADDRESS.fullmatch(address) or not 0 < int(address.rpartition(":")[2]) < 2**16:
+        got = f"SCHEDULER={address[:200]}" if address else "nothing"
+        raise AdapterBookError(
+            f"EXECUTOR=dask needs the address of a scheduler, such as SCHEDULER=tcp://host:8786 (or tls://), got {got}."
+        )
+    if jobs.strip():
+        raise AdapterBookError(
+            f"JOBS={jobs.strip()[:200]} is for this machine: how many runs go side by side on a cluster is for its "
+            "workers' threads and GPUs to say. Leave JOBS out."
+        )
+    return address

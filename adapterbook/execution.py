@@ -16,6 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Protocol
 
 import nbformat
 import papermill
@@ -34,7 +35,7 @@ from adapterbook.records import Failure, Record, load_record, seal_record, write
 from adapterbook.runs import Run, split_batch
 from adapterbook.staging import hold_lock, publish, recover, staging_folder
 
-__all__ = ["execute_run", "train_runs"]
+__all__ = ["Executor", "LocalExecutor", "Work", "begin", "execute_run", "save_failure", "train_runs"]
 
 START_ATTEMPTS = 3
 PARAMETERS = ("source", "adapter", "variant", "seed", "output", "micro_batches")
@@ -42,12 +43,11 @@ PARAMETERS = ("source", "adapter", "variant", "seed", "output", "micro_batches")
 
 def train_runs(
     runs: Sequence[Run],
-    skeletons: Mapping[str, Record],
+    prepare: Callable[[], Mapping[str, Record]],
     paths: Paths,
     source: str,
+    executor: Executor,
     *,
-    n_workers: int,
-    devices: Sequence[str] = (),
     cell_timeout_s: float | None = None,
     display: TrainingDisplay,
 ) -> list[Record]:
@@ -57,12 +57,13 @@ def train_runs(
     ----------
     runs : sequence of Run
         What is due, in order.
-    skeletons : mapping of run id to Record
-        Each run's failed record, which stands until its notebook writes a completed one.
+    prepare : callable
+        Called while the kernels start; returns, by run id, each run's failed record, which stands until its notebook
+        writes a completed one.
     source : str
         The source as the notebook gets it: the name of a file of ``sources/``, or the path of a YAML file.
-    devices : sequence of str
-        The GPUs that the workers take, in turn, one each; empty: none.
+    executor : Executor
+        Where the runs are executed; closed at the end.
     cell_timeout_s : float, optional
         Longest time one cell may take; None: no limit.
 
@@ -78,30 +79,32 @@ def train_runs(
     KeyboardInterrupt
         After the kernels were stopped. Unfinished runs leave nothing behind.
     """
-    check_parameters(paths)
     records: list[Record] = []
     stopping = threading.Event()
-    with hold_lock(paths), display, closing(Workers(paths.root, n_workers, devices)) as workers:
+    with hold_lock(paths):
         recover(paths, runs[0].source, due=runs)
-        work = Work(skeletons, paths, source, cell_timeout_s, display, stopping)
-        futures = {workers.submit(execute_run, run, work): run for run in runs}
-        try:
-            for future in _as_they_end(futures, display.refresh):
-                record, run = future.result(), futures[future]
-                record = _put_in_place(record, run, paths)
-                records.append(record)
-                display.ended(record)
-        except BaseException:
-            stopping.set()
-            for future in futures:
-                future.cancel()
-            while not all(future.done() for future in futures):  # a kernel may be about to start
-                stop_kernels()
-                wait(futures, timeout=0.2)
-            raise
-        finally:
-            unfinished = [run for run in runs if run.id not in {r.run_id for r in records if r.status == "completed"}]
-            recover(paths, runs[0].source, due=unfinished)
+        with closing(executor):
+            check_parameters(paths)
+            executor.warm_up()
+            work = Work(prepare(), paths, source, cell_timeout_s, display.started, stopping)
+            futures = {executor.submit(run, work): run for run in runs}
+            try:
+                with display:
+                    for future in _as_they_end(futures, display.refresh):
+                        run = futures[future]
+                        record = _put_in_place(executor.collect(future, run, work), run, paths)
+                        records.append(record)
+                        display.ended(record)
+            except BaseException:
+                stopping.set()
+                for future in futures:
+                    future.cancel()
+                while not all(future.done() for future in futures):  # a kernel may be about to start
+                    executor.stop()
+                    wait(futures, timeout=0.2)
+                raise
+        completed = {record.run_id for record in records if record.status == "completed"}
+        recover(paths, runs[0].source, due=[run for run in runs if run.id not in completed])
     return records
 
 
@@ -129,6 +132,8 @@ class Work:
         Each run's failed record, which stands until its notebook writes a completed one.
     source : str
         The source as the notebook gets it.
+    started : callable
+        Told each run that begins and the folder that it is made in.
     stopping : Event
         Once it is set, no kernel starts.
     """
@@ -137,8 +142,56 @@ class Work:
     paths: Paths
     source: str
     cell_timeout_s: float | None
-    display: TrainingDisplay
+    started: Callable[[Run, Path], None]
     stopping: threading.Event
+
+
+class Executor(Protocol):
+    """Where runs are executed, side by side."""
+
+    def warm_up(self) -> None:
+        """Begin with what takes long and needs no run; does not wait for it."""
+
+    def submit(self, run: Run, work: Work) -> Future[Any]:
+        """Have a run executed, as soon as there is room for it."""
+
+    def collect(self, future: Future[Any], run: Run, work: Work) -> Record:
+        """Return the record of a run that ended, which lies with its other files in the run's staging folder."""
+
+    def stop(self) -> None:
+        """End the runs that have begun, now; called again until their futures are done."""
+
+    def close(self) -> None:
+        """Give back what runs were executed with."""
+
+
+@dataclass(frozen=True)
+class LocalExecutor:
+    """Runs in kernels of this machine; `ahead` is what every kernel loads before its first run."""
+
+    workers: Workers
+    ahead: str = ""
+
+    def warm_up(self) -> None:
+        """See `Executor`."""
+        if self.ahead:
+            self.workers.warm_up(self.ahead)
+
+    def submit(self, run: Run, work: Work) -> Future[Record]:
+        """See `Executor`."""
+        return self.workers.submit(execute_run, run, work)
+
+    def collect(self, future: Future[Record], run: Run, work: Work) -> Record:
+        """See `Executor`."""
+        return future.result()
+
+    def stop(self) -> None:
+        """See `Executor`."""
+        stop_kernels()
+
+    def close(self) -> None:
+        """See `Executor`."""
+        self.workers.close()
 
 
 def execute_run(workers: Workers, run: Run, work: Work) -> Record:
@@ -153,23 +206,23 @@ def execute_run(workers: Workers, run: Run, work: Work) -> Record:
     started_at = datetime.now(UTC)
     skeleton = skeleton.model_copy(update={"started_at": started_at, "finished_at": started_at})
     try:
-        work.display.started(run, staging)
-        _begin(staging, skeleton)
+        work.started(run, staging)
+        begin(staging, skeleton)
         failure = _execute_notebook(workers, run, work, micro_batches=1)
         halved = run.training.per_device_train_batch_size % 2 == 0
         if failure is not None and failure.type == "OutOfMemory" and halved and not work.stopping.is_set():
             smaller = split_batch(run.training, 2, failure.message)
             skeleton = skeleton.model_copy(update={"smaller_batch": smaller})
-            _begin(staging, skeleton)
+            begin(staging, skeleton)
             failure = _execute_notebook(workers, run, work, micro_batches=2)
         record = _judge(staging, skeleton, failure)
         return _seal(staging, record, work.paths)
     except OSError as error:
         failed = skeleton.model_copy(update={"finished_at": datetime.now(UTC), "error": describe_os_error(error)})
-        return _save_failure(staging, failed, work.paths)
+        return save_failure(staging, failed, work.paths)
 
 
-def _begin(staging: Path, skeleton: Record) -> None:
+def begin(staging: Path, skeleton: Record) -> None:
     """Make the run's staging folder anew, with the record of a run that did not reach its end."""
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
@@ -247,7 +300,7 @@ def _seal(staging: Path, record: Record, paths: Paths) -> Record:
     return record
 
 
-def _save_failure(staging: Path, failed: Record, paths: Paths) -> Record:
+def save_failure(staging: Path, failed: Record, paths: Paths) -> Record:
     """Write a failed record where the disk lets us; else the one that the run began with stands, failed too."""
     try:
         return _seal(staging, failed, paths)
@@ -295,7 +348,7 @@ def _tidy(staging: Path, root: Path, *, keep_results: bool) -> None:
     write_text_atomically(path, hide_folders(nbformat.writes(notebook) + "\n", root))
 
 
-def _as_they_end(futures: Mapping[Future[Record], Run], tick: Callable[[], None]) -> Iterator[Future[Record]]:
+def _as_they_end(futures: Mapping[Future[Any], Run], tick: Callable[[], None]) -> Iterator[Future[Any]]:
     """Yield futures as they end, calling `tick` a few times a second while waiting."""
     pending = set(futures)
     while pending:

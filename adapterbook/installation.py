@@ -7,7 +7,8 @@ the requirements.
 ::
 
     requirements.txt       what is asked for, by hand        locks/packages.txt   that and what it brings along
-    requirements-dev.txt                                     locks/torch.txt      torch and its CUDA libraries
+    requirements-dask.txt                                    locks/torch.txt      torch and its CUDA libraries
+    requirements-dev.txt                                     locks/dask.txt       what a cluster needs on top
                                                              locks/dev.txt        what the tests need on top
 
 torch is apart: a machine may take it from elsewhere than the public index, as ``2.13.0+cpu`` and the like. The public
@@ -29,7 +30,10 @@ from adapterbook.errors import AdapterBookError, ConfigError
 
 __all__ = ["InstallationError", "check_locks", "install", "main", "parse_pins", "torch_to_be_taken", "write_locks"]
 
-PACKAGES, TORCH, DEV = "locks/packages.txt", "locks/torch.txt", "locks/dev.txt"
+PACKAGES, TORCH = "locks/packages.txt", "locks/torch.txt"
+DASK, DEV = "locks/dask.txt", "locks/dev.txt"  # each on top of those two
+LOCKS = (PACKAGES, TORCH, DASK, DEV)
+REQUIREMENTS = ("requirements.txt", "requirements-dask.txt", "requirements-dev.txt")
 # What only torch brings along, and only the public index's builds of it for Linux.
 TORCH_FAMILY = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
 OLDEST_PYTHON = "3.11"
@@ -64,16 +68,16 @@ def check_locks(root: Path) -> None:
     ConfigError
         If a lock file is missing, or behind the requirements.
     """
-    missing = [name for name in (PACKAGES, TORCH, DEV) if not (root / name).is_file()]
+    missing = [name for name in LOCKS if not (root / name).is_file()]
     if missing:
         problems = [f"{name}: not found; `make lock` writes it" for name in missing]
         raise ConfigError("The lock files are not complete:", problems)
     locked: dict[str, str] = {}
-    for name in (PACKAGES, TORCH, DEV):
+    for name in LOCKS:
         locked |= parse_pins((root / name).read_text("utf-8"))
     problems = [
         f"{file}: {package}=={version}, but locks/ has {locked.get(package, 'none')}"
-        for file in ("requirements.txt", "requirements-dev.txt")
+        for file in REQUIREMENTS
         for package, version in parse_pins((root / file).read_text("utf-8")).items()
         if locked.get(package) != version
     ]
@@ -81,15 +85,15 @@ def check_locks(root: Path) -> None:
         raise ConfigError("The requirements and their locks disagree; `make lock` writes the locks again:", problems)
 
 
-def install(root: Path, *, dev: bool = False, check_hashes: bool = True) -> None:
+def install(root: Path, part: str = "run", *, check_hashes: bool = True) -> None:
     """Install what the lock files name into the Python that runs this.
 
     Parameters
     ----------
     root : Path
         The project's folder.
-    dev : bool
-        Whether to install what the tests need, on top of the rest.
+    part : str
+        ``run``: what every run needs. ``dask``, ``dev``: what a cluster or the tests need on top of it.
     check_hashes : bool
         False takes the pinned versions from wherever pip finds them.
 
@@ -101,8 +105,8 @@ def install(root: Path, *, dev: bool = False, check_hashes: bool = True) -> None
         If pip fails: a file has another hash, is not there, or cannot be reached.
     """
     check_locks(root)
-    if dev:
-        _install_lock(root / DEV, check_hashes)
+    if part != "run":
+        _install_lock(root / {"dask": DASK, "dev": DEV}[part], check_hashes)
         return
     _install_lock(root / PACKAGES, check_hashes)
     version = parse_pins((root / TORCH).read_text("utf-8"))["torch"]
@@ -161,15 +165,18 @@ def write_locks(root: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         # uv keeps the versions of an output file that is there already.
-        known = "".join((root / lock).read_text("utf-8") for lock in (PACKAGES, TORCH, DEV) if (root / lock).is_file())
-        for output in ("run.txt", "all.txt"):
+        known = "".join((root / lock).read_text("utf-8") for lock in LOCKS if (root / lock).is_file())
+        for output in ("run.txt", "dask.txt", "all.txt"):
             (folder / output).write_text(known, "utf-8")
-        everything = _compile(folder / "all.txt", [root / "requirements.txt", root / "requirements-dev.txt"])
-        run = _compile(folder / "run.txt", [root / "requirements.txt"], "--constraint", str(folder / "all.txt"))
+        inputs, same = [root / name for name in REQUIREMENTS], ("--constraint", str(folder / "all.txt"))
+        everything = _compile(folder / "all.txt", inputs)
+        run = _compile(folder / "run.txt", inputs[:1], *same)
+        dask = _compile(folder / "dask.txt", inputs[:2], *same)
     (root / PACKAGES).parent.mkdir(exist_ok=True)
     for lock, chosen in (
         (PACKAGES, [entry for entry in run if not _is_torch(entry)]),
         (TORCH, [entry for entry in run if _is_torch(entry)]),
+        (DASK, [entry for entry in dask if entry not in run]),
         (DEV, [entry for entry in everything if entry not in run]),
     ):
         (root / lock).write_text(HEADER + "".join(chosen), "utf-8")
@@ -206,13 +213,13 @@ def _is_torch(entry: str) -> bool:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """``python -m adapterbook.installation run|dev|lock``, from the project's folder; return the exit status."""
+    """``python -m adapterbook.installation run|dask|dev|lock``, from the project's folder; return the exit status."""
     try:
         if list(arguments) == ["lock"]:
             write_locks(Path.cwd())
         else:
             check_hashes = os.environ.get("HASHES", "yes") != "no"
-            install(Path.cwd(), dev=list(arguments) == ["dev"], check_hashes=check_hashes)
+            install(Path.cwd(), *arguments, check_hashes=check_hashes)
     except AdapterBookError as error:
         print(error, file=sys.stderr)
         return 2

@@ -164,6 +164,21 @@ class Workers:
         """Call a function in one of the threads, with these workers before its arguments."""
         return self._pool.submit(function, self, *arguments)
 
+    def warm_up(self, code: str) -> None:
+        """Have every thread start its kernel, and the kernel execute some code; does not wait for it."""
+        together = threading.Barrier(self._n_workers)
+
+        def begin() -> None:
+            together.wait()  # so that each thread has one of these to do
+            try:
+                with self.kernel() as kernel:
+                    kernel.client.execute(code, silent=True)
+            except RuntimeError:  # the run that comes will try again, and say so if it fails, too
+                return
+
+        for _ in range(self._n_workers):
+            self._pool.submit(begin)
+
     @contextmanager
     def kernel(self) -> Iterator[Kernel]:
         """Give this thread's kernel; one that dies, or in which anything fails, is ended and not used again."""

@@ -21,7 +21,7 @@ from adapterbook.errors import RunError
 from adapterbook.runs import Run
 from adapterbook.workplace import temporary_folders, temporary_prefix
 
-__all__ = ["clear_leftovers", "hold_lock", "publish", "recover", "staging_folder"]
+__all__ = ["clear_leftovers", "hold_lock", "publish", "recover", "staging_folder", "stop_orphans"]
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def recover(paths: Paths, source: str, due: Collection[Run]) -> None:
     due : collection of Run
         Runs whose last whole epochs are kept, because training will go on from there.
     """
-    _stop_orphans(paths.root)
+    stop_orphans(paths.root)
     for folder in temporary_folders(paths.root, "kernel"):
         shutil.rmtree(folder, ignore_errors=True)
     kept = {snapshots_folder(staging_folder(run, paths)) for run in due}
@@ -108,8 +108,8 @@ def _old_folders(paths: Paths) -> list[Path]:
     return list(paths.results.glob("*/*/*/.*.old"))
 
 
-def _stop_orphans(root: Path) -> None:
-    """Kill the kernels of a trainer that is gone: they notice it themselves, but not at once."""
+def stop_orphans(root: Path) -> None:
+    """Kill a project's kernels, such as those of a trainer that is gone: they notice it themselves, but not at once."""
     prefix = temporary_prefix(root, "kernel")
     orphans = [
         process

@@ -5,39 +5,50 @@ Owns the order of things and which results a report is about. Everything it does
 
 from __future__ import annotations
 
+import importlib.util
 import os
-import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from adapterbook.capacity import count_workers, list_devices
 from adapterbook.config import (
-    IDENTIFIER,
-    MAX_SEED,
-    AdapterConfig,
     Paths,
-    StudyConfig,
-    load_adapters,
     load_published,
-    load_source,
-    load_study,
 )
 from adapterbook.display import TrainingDisplay, format_duration
-from adapterbook.errors import AdapterBookError, ConfigError, RecordError, SourceError
-from adapterbook.runs import Run, RunStatus, plan_runs, stamp_runs, status_of
+from adapterbook.errors import AdapterBookError, ConfigError, RunError, SourceError
+from adapterbook.runs import Run, plan_runs
+from adapterbook.selection import (
+    choose_results,
+    choose_source,
+    compute_statuses,
+    default_seeds,
+    load_project,
+    name_source,
+    recorded_seeds,
+)
 from adapterbook.sources import ResolvedSource, resolve_source
 from adapterbook.stages import hash_inputs, installed_packages, run_stage
 from adapterbook.staging import clear_leftovers, hold_lock
 from adapterbook.workplace import hold_workplace
 from adapterbook.yamlfile import load_yaml
 
-__all__ = ["TrainOutcome", "load_statuses", "make_pages", "make_site", "train", "verify"]
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from adapterbook.cluster import Cluster
+    from adapterbook.records import Record
+
+LOADED_AHEAD = "import adapterbook.recording"  # and with it torch, transformers, peft and datasets
+
+__all__ = ["TrainOutcome", "make_pages", "make_site", "train", "verify"]
 
 
 @dataclass(frozen=True)
@@ -57,22 +68,35 @@ class TrainOutcome:
 
 
 def train(
-    root: Path, source: str, seeds: Sequence[int] | None, jobs: int | None, cell_timeout_s: float, console: Console
+    root: Path,
+    source: str,
+    seeds: Sequence[int] | None,
+    jobs: int | None,
+    cell_timeout_s: float,
+    console: Console,
+    scheduler: str | None = None,
 ) -> TrainOutcome:
-    """Train every run that is missing, failed or stale."""
+    """Train every run that is missing, failed or stale.
+
+    Parameters
+    ----------
+    scheduler : str, optional
+        Address of the Dask cluster that executes the runs; None: this machine does.
+    """
     paths = Paths(root)
-    study, adapters = _load_study(paths)
+    study, adapters = load_project(paths)
     resolved = resolve_source(source, paths)
     _say(console, f"Source {resolved.config.name}: {resolved.reason}")
     seeds = seeds or default_seeds(study)
-    statuses = _statuses(paths, study, adapters, resolved.config.name, seeds, resolved)
+    statuses = compute_statuses(paths, study, adapters, resolved.config.name, seeds, resolved)
     due = [status.run for status in statuses if not status.up_to_date]
     if not due:
         clear_leftovers(paths, resolved.config.name)
         _say(console, f"All {len(statuses)} runs are up to date: nothing to train.")
         return TrainOutcome(resolved.config.name, 0)
     _say(console, f"{len(due)} of {len(statuses)} runs are to be trained.")
-    return TrainOutcome(resolved.config.name, _train(due, paths, source, resolved, jobs, cell_timeout_s, console))
+    exit_code = _train(due, paths, source, resolved, jobs, cell_timeout_s, console, scheduler)
+    return TrainOutcome(resolved.config.name, exit_code)
 
 
 def _train(
@@ -83,30 +107,44 @@ def _train(
     jobs: int | None,
     cell_timeout_s: float,
     console: Console,
+    scheduler: str | None,
 ) -> int:
     # Here and not above: they load torch, which a report that is up to date does not need.
     import torch
 
-    from adapterbook.execution import train_runs
+    from adapterbook.execution import Executor, LocalExecutor, train_runs
+    from adapterbook.kernels import Workers
     from adapterbook.recording import preflight
 
     n_gpus = torch.cuda.device_count()
     memory = [torch.cuda.get_device_properties(i).total_memory for i in range(n_gpus)]
     n_workers = count_workers(jobs, n_runs=len(due), gpu_memory_bytes=memory)
-    with console.status("Fetching the base model and the data, checking every adapter …"):
-        skeletons = preflight(due, paths, resolved)
-    device = next(iter(skeletons.values())).environment.device_name
-    _say(console, f"{n_workers} at a time, on {device}.")
-    records = train_runs(
-        due,
-        skeletons,
-        paths,
-        _source_for_notebook(paths, choice, resolved),
-        n_workers=n_workers,
-        devices=list_devices(n_gpus),
-        cell_timeout_s=cell_timeout_s,
-        display=TrainingDisplay(len(due), console),
-    )
+
+    def prepare() -> Mapping[str, Record]:
+        with console.status("Fetching the base model and the data, checking every adapter …"):
+            skeletons = preflight(due, paths, resolved)
+        if cluster is None:
+            where = next(iter(skeletons.values())).environment.device_name
+        else:
+            where = f"the cluster at {scheduler}"
+        _say(console, f"{n_workers} at a time, on {where}.")
+        return skeletons
+
+    with ExitStack() as stack:
+        cluster: Cluster | None = None
+        executor: Executor = LocalExecutor(Workers(paths.root, n_workers, list_devices(n_gpus)), ahead=LOADED_AHEAD)
+        if scheduler:
+            cluster = _prepare_cluster(stack.enter_context(_connect(scheduler, console)), paths, resolved, console)
+            executor, n_workers = cluster, min(len(cluster), len(due))
+        records = train_runs(
+            due,
+            prepare,
+            paths,
+            name_source(paths, choice, resolved),
+            executor,
+            cell_timeout_s=cell_timeout_s,
+            display=TrainingDisplay(len(due), console),
+        )
     failed = [record for record in records if record.status == "failed"]
     busy_s = sum((record.finished_at - record.started_at).total_seconds() for record in records)
     _say(
@@ -120,18 +158,30 @@ def _train(
     return 1 if failed else 0
 
 
-def load_statuses(root: Path, source: str, seeds: Sequence[int] | None) -> list[RunStatus]:
-    """Return what lies in each run's folder, compared with today's stamps.
+def _connect(scheduler: str, console: Console) -> AbstractContextManager[Client]:
+    """Connect with a Dask cluster, which is optional to have.
 
     Raises
     ------
-    SourceError
-        If the source cannot be resolved.
+    RunError
+        If Dask is not installed; by the context, if the scheduler cannot be reached.
     """
-    paths = Paths(root)
-    study, adapters = _load_study(paths)
-    resolved = resolve_source(source, paths)
-    return _statuses(paths, study, adapters, resolved.config.name, seeds or default_seeds(study), resolved)
+    if importlib.util.find_spec("distributed") is None:
+        raise RunError("EXECUTOR=dask needs Dask, which is optional: `make setup EXECUTOR=dask` installs it.")
+    from adapterbook.cluster import connect
+
+    _say(console, f"Connecting with {scheduler} …")
+    return connect(scheduler)
+
+
+def _prepare_cluster(client: Client, paths: Paths, resolved: ResolvedSource, console: Console) -> Cluster:
+    """Check that every worker can execute the runs as this machine would."""
+    from adapterbook.cluster import Cluster, make_project
+
+    cluster = Cluster(client, make_project(paths, resolved))
+    with console.status("Checking every worker, fetching the base model and the data there …"):
+        cluster.check_workers()
+    return cluster
 
 
 def verify(
@@ -150,7 +200,7 @@ def verify(
         If `retrain` is no run of this report.
     """
     paths = Paths(root)
-    study, adapters = _load_study(paths)
+    study, adapters = load_project(paths)
     name = choose_results(paths, source)
     runs = plan_runs(study, adapters, name, seeds or recorded_seeds(paths, name) or study.seeds)
     if not runs:
@@ -159,12 +209,12 @@ def verify(
         raise ConfigError(f"RETRAIN={retrain}: expected none or a run of {name}, such as {runs[0].id}.")
     from adapterbook.verification.audit import audit_runs  # here and not above: it loads torch
 
-    choice = source if source != "auto" else _choice_of(paths, name)
+    choice = source if source != "auto" else choose_source(paths, name)
     with hold_lock(paths):
         resolved: ResolvedSource | AdapterBookError
         try:
             resolved = resolve_source(choice, paths)
-            shown = _source_for_notebook(paths, choice, resolved)
+            shown = name_source(paths, choice, resolved)
             if resolved.config.name != name:
                 resolved = SourceError(f"{choice} is named {resolved.config.name}, the results are of {name}.")
         except AdapterBookError as error:
@@ -185,10 +235,10 @@ def make_pages(root: Path, source: str, seeds: Sequence[int] | None, console: Co
     moved on since is not seen here, but by `train` and `load_statuses`.
     """
     paths = Paths(root)
-    study, adapters = _load_study(paths)
+    study, adapters = load_project(paths)
     name = choose_results(paths, source)
     study = study.model_copy(update={"seeds": tuple(seeds or recorded_seeds(paths, name) or study.seeds)})
-    statuses = _statuses(paths, study, adapters, name, study.seeds, None)
+    statuses = compute_statuses(paths, study, adapters, name, study.seeds, None)
 
     def make() -> None:
         from adapterbook.analysis import analyse
@@ -259,83 +309,6 @@ def _surroundings() -> list[object]:
     fonts = sorted((key, value) for key, value in os.environ.items() if key.startswith("ADAPTERBOOK_"))
     quarto = shutil.which("quarto")
     return [installed_packages(), fonts, quarto and (quarto, Path(quarto).stat().st_size, Path(quarto).stat().st_mtime)]
-
-
-def choose_results(paths: Paths, source: str) -> str:
-    """Return the name of the source that a report is about.
-
-    Parameters
-    ----------
-    source : str
-        ``auto``: the one trained last. Else a source's name, or the path of its YAML file.
-
-    Raises
-    ------
-    RecordError
-        If there is no record of it.
-    """
-    if source.endswith((".yaml", ".yml")):
-        return load_source(Path(source)).name
-    if not IDENTIFIER.fullmatch(source):
-        raise SourceError(f"SOURCE={source[:200]}: expected auto, a source's name or the path of a YAML file.")
-    records = sorted(paths.results.glob(f"{'*' if source == 'auto' else source}/*/*/*/record.json"),
-                     key=lambda path: path.stat().st_mtime)  # fmt: skip
-    if not records:
-        where = paths.shown(paths.results if source == "auto" else paths.results / source)
-        raise RecordError(f"There is no record under {where}: run `make train` first.")
-    return records[-1].relative_to(paths.results).parts[0]
-
-
-def _choice_of(paths: Paths, name: str) -> str:
-    """Return what to choose to get the source of a name; the name itself where no file of ``sources/`` has it."""
-    files = sorted((paths.experiments / "sources").glob("*.yaml"))
-    return next((file.stem for file in files if load_source(file).name == name), name)
-
-
-def _source_for_notebook(paths: Paths, choice: str, resolved: ResolvedSource) -> str:
-    """Return the source as the notebook gets it: a name, or the path of a YAML file from the project's folder."""
-    if choice == "auto":
-        return resolved.config.name
-    is_name = (paths.experiments / "sources" / f"{choice}.yaml").exists()
-    return choice if is_name else os.path.relpath(choice, paths.root)
-
-
-def default_seeds(study: StudyConfig) -> tuple[int, ...]:
-    """Return the seeds of a study on this machine: those for a GPU where there is one."""
-    return study.seeds_on_gpu if study.seeds_on_gpu and has_gpu() else study.seeds
-
-
-def has_gpu() -> bool:
-    """Tell whether torch would find a CUDA device, without loading torch."""
-    if metadata.version("torch").endswith("+cpu") or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        return False
-    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/dxg").exists()  # Linux, and Windows' Linux
-
-
-def recorded_seeds(paths: Paths, source: str) -> list[int]:
-    """Return every seed that a source has a record of, in order; a folder whose name is of no run is passed over."""
-    names = {path.parent.name for path in (paths.results / source).glob("*/*/seed-*/record.json")}
-    seeds = (int(match[1]) for name in names if (match := re.fullmatch(r"seed-(0|[1-9][0-9]{0,9})", name)))
-    return sorted(seed for seed in seeds if seed <= MAX_SEED)
-
-
-def _load_study(paths: Paths) -> tuple[StudyConfig, dict[str, AdapterConfig]]:
-    return load_study(paths.study), load_adapters(paths.experiments / "adapters")
-
-
-def _statuses(
-    paths: Paths,
-    study: StudyConfig,
-    adapters: dict[str, AdapterConfig],
-    source: str,
-    seeds: Sequence[int] | None,
-    resolved: ResolvedSource | None,
-) -> list[RunStatus]:
-    identity = resolved.data_identity() if resolved else {}
-    runs = plan_runs(study, adapters, source, seeds)
-    ignored = {"data"} if resolved is None else set()
-    stamps = [stamp.model_dump(exclude=ignored) for stamp in stamp_runs(runs, paths, identity)]
-    return [status_of(run, paths, stamp) for run, stamp in zip(runs, stamps, strict=True)]
 
 
 def _say(console: Console, text: str) -> None:

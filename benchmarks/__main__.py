@@ -23,7 +23,7 @@ from rich.table import Table
 from adapterbook.config import Paths
 from adapterbook.errors import AdapterBookError
 from adapterbook.records import write_text_atomically
-from adapterbook.workflow import load_statuses
+from adapterbook.selection import load_statuses
 from benchmarks.first_page import measure_first_page
 from benchmarks.growth import measure_growth
 from benchmarks.measurements import measure_rebuilds, measure_renderers, measure_training

@@ -17,8 +17,8 @@ from adapterbook.config import Paths, load_adapters, load_study
 from adapterbook.errors import RunError
 from adapterbook.records import load_record, seal_record, write_record
 from adapterbook.runs import compute_stamps, plan_runs, status_of
+from adapterbook.selection import load_statuses
 from adapterbook.sources import resolve_source
-from adapterbook.workflow import load_statuses
 from benchmarks import measurements
 from benchmarks.first_page import measure_first_page
 from benchmarks.growth import SHAPES, fit_exponent, multiply_records

@@ -19,7 +19,8 @@ from rich.console import Console
 from adapterbook.config import Paths, load_adapters, load_study
 from adapterbook.display import TrainingDisplay
 from adapterbook.errors import RunError
-from adapterbook.execution import train_runs
+from adapterbook.execution import LocalExecutor, train_runs
+from adapterbook.kernels import Workers
 from adapterbook.records import Record, hash_files, load_record
 from adapterbook.runs import Run, plan_runs
 from adapterbook.staging import publish, recover
@@ -60,12 +61,16 @@ class Study:
         notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(notebook, self.paths.notebook)
 
+    def executor(self) -> LocalExecutor:
+        """Return two kernels of this machine."""
+        return LocalExecutor(Workers(self.paths.root, 2))
+
     def train(self, runs: list[Run] | None = None, *, cell_timeout_s: float | None = None) -> dict[str, Record]:
         """Train, and return what lies in the folders afterwards."""
         console = Console(file=io.StringIO())
         runs = self.runs if runs is None else runs
-        ended = train_runs(runs, self.skeletons, self.paths, "embedded", n_workers=2, cell_timeout_s=cell_timeout_s,
-                           display=TrainingDisplay(len(runs), console))  # fmt: skip
+        ended = train_runs(runs, lambda: self.skeletons, self.paths, "embedded", self.executor(),
+                           cell_timeout_s=cell_timeout_s, display=TrainingDisplay(len(runs), console))  # fmt: skip
         records = {run.adapter.id: load_record(run.folder(self.paths)) for run in runs}
         assert {record.run_id: record for record in ended} == {record.run_id: record for record in records.values()}
         return records
@@ -191,7 +196,7 @@ def test_a_disk_that_takes_nothing_at_all_ends_in_failed_runs_and_no_traceback(
 
     monkeypatch.setattr("adapterbook.execution.write_record", refuse)
     runs = study.only("lora_1")
-    (ended,) = train_runs(runs, study.skeletons, study.paths, "embedded", n_workers=1,
+    (ended,) = train_runs(runs, lambda: study.skeletons, study.paths, "embedded", study.executor(),
                           display=TrainingDisplay(1, Console(file=io.StringIO())))  # fmt: skip
     assert ended.error is not None
     assert (ended.status, ended.error.type) == ("failed", "DiskFull")
@@ -274,7 +279,7 @@ def test_an_interrupt_stops_the_kernels_and_keeps_the_old_results(study: Study) 
     start = time.monotonic()
     display = Interrupting(2, Console(file=io.StringIO()))
     with pytest.raises(KeyboardInterrupt):
-        train_runs(study.runs, study.skeletons, study.paths, "embedded", n_workers=2, display=display)
+        train_runs(study.runs, lambda: study.skeletons, study.paths, "embedded", study.executor(), display=display)
     assert time.monotonic() - start < 20
     assert before == {run.id: load_record(run.folder(study.paths)) for run in study.runs}
     assert [

@@ -24,9 +24,9 @@ from adapterbook.figures import draw_figures
 from adapterbook.pages import make_pages
 from adapterbook.records import Record, load_predictions, load_record, write_record
 from adapterbook.runs import plan_runs, status_of
+from adapterbook.selection import recorded_seeds
 from adapterbook.site import build_site
 from adapterbook.site.quarto import QuartoRenderer
-from adapterbook.workflow import recorded_seeds
 from tests.factory import PROJECT, make_failed_record, make_predictions, make_record, write_results
 from tests.report_pages import analyse_project
 

@@ -15,11 +15,8 @@ from pathlib import Path
 import pytest
 
 from adapterbook.errors import ConfigError
-from adapterbook.installation import DEV, PACKAGES, TORCH, check_locks, parse_pins
+from adapterbook.installation import DASK, DEV, LOCKS, PACKAGES, TORCH, check_locks, parse_pins
 from tests.factory import PROJECT
-
-LOCKS = (PACKAGES, TORCH, DEV)
-
 
 # ---- the locks as they are shipped
 
@@ -41,8 +38,9 @@ def test_every_locked_package_has_hashes_and_no_place(name: str) -> None:
 
 def test_a_package_has_one_version_in_all_locks() -> None:
     """What the tests bring along does not change what the study runs on."""
-    run, dev = (parse_pins((PROJECT.root / name).read_text("utf-8")) for name in (PACKAGES, DEV))
-    assert all(run[name] == dev[name] for name in run.keys() & dev.keys())
+    run, dask, dev = (parse_pins((PROJECT.root / name).read_text("utf-8")) for name in (PACKAGES, DASK, DEV))
+    assert run.keys().isdisjoint(dask)
+    assert all((run | dask)[name] == dev[name] for name in (run | dask).keys() & dev.keys())
 
 
 # ---- a made-up project, its wheels in a folder, and a Python of its own
@@ -58,13 +56,15 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A project that asks for `tiny`, `torch` and, for its tests, `tinytest`."""
-    for name, version in (("tiny", "1.0"), ("torch", "2.0"), ("tinytest", "3.0")):
+    """A project that asks for `tiny`, `torch` and, for a cluster and its tests, `tinydask` and `tinytest`."""
+    for name, version in (("tiny", "1.0"), ("torch", "2.0"), ("tinydask", "4.0"), ("tinytest", "3.0")):
         _write_wheel(tmp_path / "wheels", name, version)
     (tmp_path / "requirements.txt").write_text("tiny==1.0\ntorch==2.0  # exactly\n", "utf-8")
+    (tmp_path / "requirements-dask.txt").write_text("tinydask==4.0\n", "utf-8")
     (tmp_path / "requirements-dev.txt").write_text("tinytest==3.0\n", "utf-8")
     (tmp_path / "locks").mkdir()
-    for lock, name in ((PACKAGES, "tiny-1.0"), (TORCH, "torch-2.0"), (DEV, "tinytest-3.0")):
+    locked = {PACKAGES: "tiny-1.0", TORCH: "torch-2.0", DASK: "tinydask-4.0", DEV: "tinytest-3.0"}
+    for lock, name in locked.items():
         digest = hashlib.sha256((tmp_path / "wheels" / f"{name}-py3-none-any.whl").read_bytes()).hexdigest()
         (tmp_path / lock).write_text(f"{name.replace('-', '==')} \\\n    --hash=sha256:{digest}\n", "utf-8")
     return tmp_path
@@ -114,12 +114,14 @@ def _installed(python: Path) -> set[str]:
 
 
 def test_what_is_locked_is_installed(python: Path, root: Path) -> None:
-    """Packages and torch; what the tests need when asked for."""
+    """Packages and torch; what the tests or a cluster need when asked for."""
     done = _install(python, root)
     assert done.returncode == 0, done.stdout + done.stderr
     assert _installed(python) == {"tiny==1.0", "torch==2.0"}
     assert _install(python, root, "dev").returncode == 0
     assert _installed(python) == {"tinytest==3.0"}
+    assert _install(python, root, "dask").returncode == 0
+    assert _installed(python) == {"tinydask==4.0"}
 
 
 @pytest.mark.parametrize(("name", "version"), [("tiny", "1.0"), ("torch", "2.0")])

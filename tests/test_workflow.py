@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from adapterbook import workflow
+from adapterbook import selection, workflow
 from adapterbook.config import Paths, load_study
 from adapterbook.errors import RecordError
 from tests.factory import PROJECT, write_results
@@ -28,14 +28,14 @@ def _project(root: Path, seeds: tuple[int, ...] = (224,)) -> Paths:
 def test_a_report_is_about_the_source_that_was_trained_last(tmp_path: Path) -> None:
     """SOURCE=auto follows the records; a name or a YAML file says it."""
     paths = _project(tmp_path)
-    assert workflow.choose_results(paths, "auto") == "embedded"
+    assert selection.choose_results(paths, "auto") == "embedded"
     other = write_results(tmp_path / "other", adapters=["lora_1"], variants=SUBMITTED, source="hub")
     shutil.copytree(other.results / "hub", paths.results / "hub")
     for path in (paths.results / "embedded").rglob("record.json"):
         os.utime(path, (1, 1))
-    assert workflow.choose_results(paths, "auto") == "hub"
-    assert workflow.choose_results(paths, "embedded") == "embedded"
-    assert workflow.choose_results(paths, str(paths.experiments / "sources" / "hub.yaml")) == "hub"
+    assert selection.choose_results(paths, "auto") == "hub"
+    assert selection.choose_results(paths, "embedded") == "embedded"
+    assert selection.choose_results(paths, str(paths.experiments / "sources" / "hub.yaml")) == "hub"
 
 
 def test_no_record_at_all_says_what_to_do(tmp_path: Path) -> None:
@@ -43,13 +43,13 @@ def test_no_record_at_all_says_what_to_do(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
     for source in ("auto", "hub"):
         with pytest.raises(RecordError, match=r"There is no record under experiments/results.*make train"):
-            workflow.choose_results(paths, source)
+            selection.choose_results(paths, source)
 
 
 def test_pages_show_every_seed_that_was_run(tmp_path: Path) -> None:
     """SEEDS="1 2 3" once, and `make pages` without it later."""
     paths = _project(tmp_path, seeds=(3, 1, 2))
-    assert workflow.recorded_seeds(paths, "embedded") == [1, 2, 3]
+    assert selection.recorded_seeds(paths, "embedded") == [1, 2, 3]
     output = io.StringIO()
     workflow.make_pages(tmp_path, "auto", None, Console(file=output, width=200))
     assert "from 6 runs of embedded" in output.getvalue()
@@ -59,18 +59,18 @@ def test_pages_show_every_seed_that_was_run(tmp_path: Path) -> None:
 def test_a_gpu_gives_three_seeds_and_a_cpu_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unless the study names none for a GPU."""
     study = load_study(PROJECT.study)
-    monkeypatch.setattr(workflow, "has_gpu", lambda: False)
-    assert workflow.default_seeds(study) == (224,)
-    monkeypatch.setattr(workflow, "has_gpu", lambda: True)
-    assert len(workflow.default_seeds(study)) == 3
-    assert workflow.default_seeds(study.model_copy(update={"seeds_on_gpu": None})) == (224,)
+    monkeypatch.setattr(selection, "has_gpu", lambda: False)
+    assert selection.default_seeds(study) == (224,)
+    monkeypatch.setattr(selection, "has_gpu", lambda: True)
+    assert len(selection.default_seeds(study)) == 3
+    assert selection.default_seeds(study.model_copy(update={"seeds_on_gpu": None})) == (224,)
 
 
 def test_a_hidden_gpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """CUDA_VISIBLE_DEVICES= hides it, as for torch."""
     monkeypatch.setattr("importlib.metadata.version", lambda name: "2.13.0")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert not workflow.has_gpu()
+    assert not selection.has_gpu()
 
 
 def test_help_lists_every_command(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from safetensors.numpy import load_file
 
 from adapterbook.config import Paths
 from adapterbook.display import TrainingDisplay
-from adapterbook.execution import train_runs
+from adapterbook.execution import LocalExecutor, train_runs
+from adapterbook.kernels import Workers
 from adapterbook.recording import preflight
 from adapterbook.records import Record, load_predictions
 from adapterbook.runs import Run
@@ -92,10 +93,10 @@ def train_again(
     with other_results(paths) as other:
         (again,) = train_runs(
             [run],
-            preflight([run], other, resolved),
+            lambda: preflight([run], other, resolved),
             other,
             source,
-            n_workers=1,
+            LocalExecutor(Workers(paths.root, 1)),
             cell_timeout_s=cell_timeout_s,
             display=TrainingDisplay(1, console),
         )
