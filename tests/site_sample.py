@@ -291,7 +291,6 @@ number-sections: true
 format:
   typst:
     papersize: a4
-    font-paths: [../fonts]
 ---
 
 """

@@ -84,9 +84,9 @@ def test_nothing_changed_nothing_made(project: Path, made: list[str]) -> None:
 
 
 def test_one_word_is_made_again_and_nothing_else(project: Path, made: list[str]) -> None:
-    """A word in a Chinese page: that page and that PDF are converted and set again, the English ones are not."""
+    """A word in a Chinese page, with a character that is new: that page and that PDF are made again, no English one."""
     for name in ("zh/index.qmd", "pdf/report-zh.qmd"):
-        edit(project / "report" / name, "批次大小是一步看幾筆資料", "批次大小是一步看資料幾筆")
+        edit(project / "report" / name, "批次大小是一步看幾筆資料", "批次大小是一步瞧幾筆資料")
     before = files_of(project)
     after = build(project)
     assert {call for call in made if call != "font"} == {
@@ -94,7 +94,7 @@ def test_one_word_is_made_again_and_nothing_else(project: Path, made: list[str])
         "pandoc report-zh.qmd",
         "typst report-zh.qmd",
     }
-    assert "看資料幾筆" in after["_site/report/zh/index.html"].decode("utf-8")
+    assert "瞧幾筆資料" in after["_site/report/zh/index.html"].decode("utf-8")
     assert "_site/report-zh.pdf" in changed(before, after)
     assert not {name for name in changed(before, after) if "/en/" in name or name.endswith(("-en.js", "-en.pdf"))}
 
@@ -151,11 +151,11 @@ def test_another_font_shows_at_once(project: Path, monkeypatch: pytest.MonkeyPat
     before = files_of(project)
     monkeypatch.setenv(fonts.TEXT.variable, str(own))
     after = build(project)
-    cut = {"report/fonts/NotoSansTC-Bold.ttf", "_site/report-zh.pdf", "_site/assets/text-front.woff2"}
+    cut = {"report/fonts/report-zh/NotoSansTC-Bold.ttf", "_site/report-zh.pdf", "_site/assets/text-front.woff2"}
     assert cut <= changed(before, after)
     own.write_bytes(math.read_bytes().replace("STIX Two".encode("utf-16-be"), "STIX Too".encode("utf-16-be")))
     assert own.read_bytes() != math.read_bytes()
-    assert {"report/fonts/NotoSansTC-Bold.ttf"} <= changed(after, build(project))
+    assert {"report/fonts/report-zh/NotoSansTC-Bold.ttf"} <= changed(after, build(project))
 
 
 def test_the_memo_does_not_grow(project: Path) -> None:

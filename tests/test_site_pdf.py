@@ -12,6 +12,7 @@ from fontTools.ttLib import TTFont
 
 from adapterbook.errors import RenderError
 from adapterbook.site import build_site
+from adapterbook.site.document import own_fonts
 from adapterbook.site.embedded import EmbeddedRenderer
 from adapterbook.site.font_files import write_pdf_fonts
 
@@ -105,10 +106,11 @@ def _width_of_bar(font: TTFont) -> int:
 def test_every_character_of_the_document_is_in_the_fonts() -> None:
     """No character of the combined documents shows as an empty box."""
     root = built_sample()
-    text = "".join(path.read_text("utf-8") for path in (root / "report/pdf").glob("*.qmd"))
-    with TTFont(root / "report/fonts/NotoSansTC-Regular.ttf") as font:
-        missing = {character for character in text if character.isprintable()} - set(map(chr, font.getBestCmap()))
-    assert missing == set()
+    for language in ("zh", "en"):
+        text = (root / f"report/pdf/report-{language}.qmd").read_text("utf-8")
+        with TTFont(root / f"report/fonts/report-{language}/NotoSansTC-Regular.ttf") as font:
+            missing = {character for character in text if character.isprintable()} - set(map(chr, font.getBestCmap()))
+        assert missing == set()
 
 
 # A word in a cell, and what Typst would make of it: a heading, lists, an ellipsis, a dash, a soft hyphen, a minus.
@@ -145,7 +147,7 @@ def test_tables_count_by_their_captions_and_show_what_was_typed(tmp_path: Path) 
     document = tmp_path / "tables.qmd"
     rows = "\n".join(f"| {re.sub('[^a-z0-9 ]', lambda m: f'&#{ord(m[0])};', trap)} | 1 |" for trap in TRAPS)
     document.write_text(TABLES.format(rows=rows), "utf-8")
-    write_pdf_fonts(document.read_text("utf-8"), tmp_path.parent / "fonts")
+    write_pdf_fonts(document.read_text("utf-8"), own_fonts(document))
     EmbeddedRenderer().render_pdf(document, tmp_path / "tables.pdf")
     answer = subprocess.run(["pdftotext", "-layout", tmp_path / "tables.pdf", "-"], capture_output=True, text=True)
     found = re.sub(r"\s", "", answer.stdout)

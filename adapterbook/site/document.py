@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from adapterbook.errors import RenderError
@@ -16,10 +16,7 @@ from adapterbook.memo import NOTHING_KEPT, Memo
 from adapterbook.site.inventory import read_inventories
 from adapterbook.site.project import Page, read_front_matter
 
-__all__ = ["find_project", "read_document", "stage_document", "typst_options"]
-
-# Where build_site puts the fonts it cuts: report/fonts, beside report/pdf.
-DEFAULT_FONTS: Final = "../fonts"
+__all__ = ["find_project", "own_fonts", "read_document", "stage_document", "typst_options"]
 
 
 def read_document(path: Path, memo: Memo = NOTHING_KEPT) -> Page:
@@ -44,9 +41,19 @@ def typst_options(document: Page) -> dict[str, Any]:
     return {**document.metadata, **own} if isinstance(own, dict) else dict(document.metadata)
 
 
+def own_fonts(document: Path) -> Path:
+    """Return where the fonts are that are cut for a document: beside its folder, one folder for each document.
+
+    A character that is new in one language then leaves the PDF of the other as it is.
+    """
+    return document.parent.parent / "fonts" / document.stem
+
+
 def font_folders(document: Page) -> list[Path]:
-    """Return the folders of ``font-paths``, which are relative to the document; by default ``../fonts``."""
-    named = typst_options(document).get("font-paths") or [DEFAULT_FONTS]
+    """Return the folders of ``font-paths``, which are relative to the document; by default its own fonts."""
+    named = typst_options(document).get("font-paths")
+    if not named:
+        return [own_fonts(document.path)]
     return [document.path.parent / str(path) for path in ([named] if isinstance(named, str) else named)]
 
 

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from adapterbook.errors import RenderError
 from adapterbook.memo import NOTHING_KEPT, Memo, fingerprint
 from adapterbook.site.check import PDF_SOURCES, check_project
+from adapterbook.site.document import own_fonts
 from adapterbook.site.embedded import EmbeddedRenderer
 from adapterbook.site.font_files import text_of_files, write_pdf_fonts
 from adapterbook.site.links import find_site_problems
@@ -117,7 +118,7 @@ def build_site(project: Path, renderer: str = "auto", *, say: Callable[[str], No
     with hold_workplace(project, say), ThreadPoolExecutor() as pool:
         documents = sorted(project.glob(PDF_SOURCES))
         # The fonts are cut while pandoc is busy: the two need a core each.
-        fonts = pool.submit(write_pdf_fonts, text_of_files(documents), project / "report" / "fonts", memo)
+        fonts = pool.submit(_cut_fonts, documents, memo)
         if isinstance(chosen, EmbeddedRenderer):
             chosen.read_ahead(project)
         check_project(project, memo)
@@ -139,6 +140,11 @@ def site_memo(project: Path) -> Memo:
     code = fingerprint(path for path in here.rglob("*") if path.suffix in MAKERS)
     versions = [f"{package} {metadata.version(package)}" for package in ("typst", "fonttools", "brotli")]
     return Memo(project / ".cache" / "memo" / "site", " ".join([code, f"pandoc {pandoc_version()}", *versions]))
+
+
+def _cut_fonts(documents: Sequence[Path], memo: Memo) -> None:
+    for document in documents:
+        write_pdf_fonts(text_of_files([document]), own_fonts(document), memo)
 
 
 def _submit_pdfs(
