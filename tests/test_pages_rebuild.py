@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from rich.console import Console
 from adapterbook import workflow
 from adapterbook.analysis import comparison
 from adapterbook.config import Paths, load_study
-from adapterbook.pages import build, identity, make_pages, outline
+from adapterbook.pages import build, identity, make_pages, outline, tools
 from adapterbook.pages.identity import hash_inputs, hash_templates
 from adapterbook.records import load_record, seal_record, write_record
 from adapterbook.remember import CODE, open_memo
@@ -249,6 +250,30 @@ def test_of_very_many_runs_a_choice_has_pages(tmp_path: Path, monkeypatch: pytes
     assert "12 次執行當中，5 次有自己的頁面" in made.page("zh/notebooks/index").text
     menu = (made.paths.report / "_navigation.yml").read_text("utf-8")
     assert "notebooks/index.qmd" in menu and "seed-" not in menu
+
+
+def test_the_pdf_of_a_very_large_study_is_no_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No chapters of so many adapters, no list of so many runs but of those with faults; both are said."""
+    options: dict[str, Any] = {"adapters": ["lora_1", "ia3"], "variants": VARIANTS, "failed": ["ia3/lr-1e-3/seed-224"]}
+    whole = make_study_pages(tmp_path / "whole", **options)
+    monkeypatch.setattr(outline, "MAX_ADAPTER_CHAPTERS", 1)
+    monkeypatch.setattr(tools, "MAX_RUNS_IN_PDF", 3)
+    large = make_study_pages(tmp_path / "large", **options)
+    said = {
+        "en": ("is on the site alone", "The site lists all 4 runs; here are those"),
+        "zh": ("各自的頁面只放在網站上", "全部 4 次執行列在網站上；這裡只列出狀況有異的"),
+    }
+    for language, sentences in said.items():
+        before, after = (
+            (made.paths.report / "pdf" / f"report-{language}.qmd").read_text("utf-8") for made in (whole, large)
+        )
+        assert all(sentence in after and sentence not in before for sentence in sentences)
+        assert "{#sec-adapters-ia3}" in before and "{#sec-adapters-ia3}" not in after
+        lists = [text.partition("{#sec-reproduction-runs}")[2] for text in (before, after)]
+        every, some = (html.unescape(text).replace("\u2060", "") for text in lists)
+        assert RUN in every and RUN not in some and "ia3/lr-1e-3/seed-224" in some
+        page = large.page(f"{language}/reproduction").text
+        assert "seed" in page and sentences[1] not in page
 
 
 def test_few_runs_all_have_pages(paths: Paths) -> None:

@@ -15,10 +15,20 @@ from adapterbook.analysis.report import AdapterReport, Report, RunReport
 from adapterbook.config import BilingualText
 from adapterbook.pages.wording import Wording
 
-__all__ = ["MAX_RUN_PAGES", "PageSpec", "choose_run_pages", "index_outline", "make_outline", "slug_of"]
+__all__ = [
+    "MAX_ADAPTER_CHAPTERS",
+    "MAX_RUN_PAGES",
+    "PageSpec",
+    "choose_run_pages",
+    "index_outline",
+    "make_outline",
+    "slug_of",
+]
 
 # Of more runs than this not each gets a page of its own: nobody reads them, and each reader would wait for all.
 MAX_RUN_PAGES = 200
+# Of more adapters than this the combined document has no chapters: it would be a book, which takes minutes to set.
+MAX_ADAPTER_CHAPTERS = 12
 
 NOT_IN_A_SLUG = re.compile(r"[^a-z0-9]+")
 # Methods that a page has been written about; any other gets a general one.
@@ -86,7 +96,11 @@ def make_outline(report: Report, wording: Wording) -> list[PageSpec]:
         return PageSpec(stem, f"{template}.qmd.j2", words.title, words.description, **{"runs": report.runs, **more})
 
     shown = choose_run_pages(report, MAX_RUN_PAGES)
-    pages = [page("index", "overview", "overview"), page("method", "method", "method", section="how")]
+    chapters = len(report.adapters) <= MAX_ADAPTER_CHAPTERS
+    pages = [
+        page("index", "overview", "overview", names={"chapters": chapters}),
+        page("method", "method", "method", section="how"),
+    ]
     trained = [adapter for adapter in report.adapters.values() if adapter.config.train_adapter]
     methods = dict.fromkeys(adapter.config.peft_type for adapter in trained)
     for method in sorted(methods, key=lambda name: (name not in METHODS_WITH_A_PAGE, name == "IA3")):  # IA³ after LoRA
@@ -100,7 +114,7 @@ def make_outline(report: Report, wording: Wording) -> list[PageSpec]:
                          names={"adapters": adapters, "method": method})  # fmt: skip
             title = BilingualText(zh=other.title.zh.format(method=method), en=other.title.en.format(method=method))
             pages.append(replace(other, title=title))
-    pages += [_adapter_page(adapter, wording) for adapter in report.adapters.values()]
+    pages += [replace(_adapter_page(adapter, wording), in_pdf=chapters) for adapter in report.adapters.values()]
     pages += [
         page("comparison", "comparison", "comparison", section="results"),
         page("reproduction", "reproduction", "reproduction", section="results"),

@@ -39,6 +39,8 @@ Target = Literal["site", "cover", "pdf"]
 Name = str | Sequence[str | int]
 # The section of the study's settings, which on its own page would only lead to where they stand.
 SETTINGS = "protocol"
+# Rows of a list of runs that the combined document has room for.
+MAX_RUNS_IN_PDF = 60
 
 
 def page_path(paths: Paths, language: Language, stem: str) -> Path:
@@ -70,6 +72,7 @@ class PageTools:
             "figure": self.figure,
             "figure_of": self.figure_of,
             "figure_ids": self.figure_ids,
+            "listed": self.listed,
             "fig": self.figure_reference,
             "tbl": self.table_reference,
             "sec": lambda name: self._identifier("sec", name),
@@ -136,6 +139,12 @@ class PageTools:
     def figure_ids(self, kind: str) -> list[str]:
         """Return the figures of one kind, of which there may be several: ``costs``, ``costs-2``, … by device."""
         return [id for id in self.figures if id == kind or id.removeprefix(f"{kind}-").isdecimal()]
+
+    def listed(self, runs: Sequence[RunReport]) -> list[RunReport]:
+        """Return the runs that a list shows: all, but of very many in the PDF those that are not as they should be."""
+        if self.target != "pdf" or len(runs) <= MAX_RUNS_IN_PDF:
+            return list(runs)
+        return [run for run in runs if run.reason is not None or run.stale]
 
     def figure_reference(self, id: str, adapter: AdapterReport | None = None) -> Markup | None:
         """Return a cross-reference to a figure of this page, ``None`` where it could not be drawn."""
