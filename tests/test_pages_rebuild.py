@@ -260,8 +260,11 @@ def test_the_pdf_of_a_very_large_study_is_no_book(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(tools, "MAX_RUNS_IN_PDF", 3)
     large = make_study_pages(tmp_path / "large", **options)
     said = {
-        "en": ("is on the site alone", "The site lists all 4 runs; here are those"),
-        "zh": ("各自的頁面只放在網站上", "全部 4 次執行列在網站上；這裡只列出狀況有異的"),
+        "en": (
+            "is on the site alone",
+            "The site lists all 4 runs; of 1 that are not as they should be, 1 are listed here",
+        ),
+        "zh": ("各自的頁面只放在網站上", "全部 4 次執行列在網站上；狀況有異的有 1 次，這裡列出 1 次"),
     }
     for language, sentences in said.items():
         before, after = (
@@ -274,6 +277,19 @@ def test_the_pdf_of_a_very_large_study_is_no_book(tmp_path: Path, monkeypatch: p
         assert RUN in every and RUN not in some and "ia3/lr-1e-3/seed-224" in some
         page = large.page(f"{language}/reproduction").text
         assert "seed" in page and sentences[1] not in page
+
+
+def test_a_box_of_very_many_faults_names_the_worst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Failed before stale, as many as there is room for, and how many there are."""
+    monkeypatch.setattr(tools, "MAX_FAULTS_NAMED", 2)
+    stale = {f"lora_1/{variant}/seed-224": ["code"] for variant in VARIANTS}
+    made = make_study_pages(tmp_path, adapters=["lora_1", "ia3"], variants=VARIANTS, stale=stale,
+                            failed=["ia3/lr-1e-3/seed-224"])  # fmt: skip
+    for language, sentence in {"en": "These are 2 of 3 such runs", "zh": "以上是 3 次當中的 2 次"}.items():
+        page = made.page(f"{language}/comparison").text
+        box = page[: page.index(sentence)]
+        assert box.index("ia3-lr-1e-3-seed-224") < box.index("lora_1-submitted-seed-224")
+        assert "lora_1-lr-1e-3-seed-224.qmd): **" not in box
 
 
 def test_few_runs_all_have_pages(paths: Paths) -> None:

@@ -194,6 +194,11 @@ class RunReport:
         """Whether the run has results, stale or not."""
         return self.state == "completed"
 
+    @property
+    def faulty(self) -> bool:
+        """Whether something about the run is not as it should be."""
+        return self.reason is not None or bool(self.stale)
+
 
 @dataclass(frozen=True)
 class Group:

@@ -142,7 +142,7 @@ def choose_run_pages(report: Report, most: int) -> list[RunReport]:
         return list(report.runs)
     groups = [group for adapter in report.adapters.values() for group in adapter.groups.values()]
     representatives = {group.representative.id for group in groups if group.representative is not None}
-    ranks = [0 if run.reason is not None or run.stale else 1 if run.id in representatives else 2 for run in report.runs]
+    ranks = [0 if run.faulty else 1 if run.id in representatives else 2 for run in report.runs]
     chosen = sorted(sorted(range(len(ranks)), key=ranks.__getitem__)[:most])  # sorted is stable
     return [report.runs[index] for index in chosen]
 

@@ -39,8 +39,9 @@ Target = Literal["site", "cover", "pdf"]
 Name = str | Sequence[str | int]
 # The section of the study's settings, which on its own page would only lead to where they stand.
 SETTINGS = "protocol"
-# Rows of a list of runs that the combined document has room for.
+# Rows of a list of runs that the combined document has room for, and faults that a box names.
 MAX_RUNS_IN_PDF = 60
+MAX_FAULTS_NAMED = 40
 
 
 def page_path(paths: Paths, language: Language, stem: str) -> Path:
@@ -73,6 +74,8 @@ class PageTools:
             "figure_of": self.figure_of,
             "figure_ids": self.figure_ids,
             "listed": self.listed,
+            "faulty": lambda runs: [run for run in runs if run.faulty],
+            "worst": lambda runs: _worst(runs, MAX_FAULTS_NAMED),
             "fig": self.figure_reference,
             "tbl": self.table_reference,
             "sec": lambda name: self._identifier("sec", name),
@@ -141,10 +144,10 @@ class PageTools:
         return [id for id in self.figures if id == kind or id.removeprefix(f"{kind}-").isdecimal()]
 
     def listed(self, runs: Sequence[RunReport]) -> list[RunReport]:
-        """Return the runs that a list shows: all, but of very many in the PDF those that are not as they should be."""
+        """Return the runs that a list shows: all, but of very many in the PDF the worst of those with faults."""
         if self.target != "pdf" or len(runs) <= MAX_RUNS_IN_PDF:
             return list(runs)
-        return [run for run in runs if run.reason is not None or run.stale]
+        return _worst(runs, MAX_RUNS_IN_PDF)
 
     def figure_reference(self, id: str, adapter: AdapterReport | None = None) -> Markup | None:
         """Return a cross-reference to a figure of this page, ``None`` where it could not be drawn."""
@@ -227,6 +230,12 @@ class PageTools:
             if figure.adapter == adapter.id and figure.id.startswith(f"{kind}-"):
                 return figure.id
         raise LookupError(f"there is no figure {kind!r} of the adapter {adapter.id} ({kind}-{slug_of(adapter.id)})")
+
+
+def _worst(runs: Sequence[RunReport], most: int) -> list[RunReport]:
+    """Return up to so many runs with faults, those without a result first."""
+    faulty = [run for run in runs if run.faulty]
+    return sorted(faulty, key=lambda run: run.reason is None)[:most]  # sorted is stable
 
 
 def _joined(name: Name) -> str:
