@@ -37,7 +37,7 @@ from adapterbook.parcel import pack_folder, unpack
 from adapterbook.records import Environment, Record, seal_record, write_record
 from adapterbook.runs import Run, package_versions
 from adapterbook.sources import fetch_source, resolve_source
-from adapterbook.staging import staging_folder, stop_orphans
+from adapterbook.staging import staging_folder, stop_kernels
 
 __all__ = ["Answer", "Project", "Software", "Task", "check_worker", "describe_software", "execute_task", "leave"]
 
@@ -156,7 +156,7 @@ class Site:
     def stop(self) -> None:
         """End every run of this site; it takes no other one."""
         self.stopping.set()
-        stop_orphans(self.paths.root)
+        stop_kernels(self.paths.root)
 
     def close(self) -> None:
         """End the kernels and remove the folder."""

@@ -29,11 +29,11 @@ from adapterbook.config import Paths
 from adapterbook.display import TrainingDisplay
 from adapterbook.errors import RecordError, RunError
 from adapterbook.failures import describe_cell_error, describe_os_error, last_started_cell
-from adapterbook.kernels import ENGINE, Workers, stop_kernels
+from adapterbook.kernels import ENGINE, Workers
 from adapterbook.privacy import hide_folders, hide_machine
 from adapterbook.records import Failure, Record, load_record, seal_record, write_record, write_text_atomically
 from adapterbook.runs import Run, split_batch
-from adapterbook.staging import hold_lock, publish, recover, staging_folder
+from adapterbook.staging import hold_lock, publish, recover, staging_folder, stop_kernels
 
 __all__ = ["Executor", "LocalExecutor", "Work", "begin", "execute_run", "save_failure", "train_runs"]
 
@@ -187,7 +187,7 @@ class LocalExecutor:
 
     def stop(self) -> None:
         """See `Executor`."""
-        stop_kernels()
+        stop_kernels(self.workers.root)
 
     def close(self) -> None:
         """See `Executor`."""

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import psutil
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.manager import KernelManager
 from jupyter_core.utils import ensure_event_loop, run_sync
@@ -29,7 +28,7 @@ from papermill.engines import NBClientEngine, NotebookExecutionManager, papermil
 
 from adapterbook.workplace import temporary_prefix
 
-__all__ = ["ENGINE", "KERNEL_ENVIRONMENT", "Kernel", "Workers", "start_kernel", "stop_kernels"]
+__all__ = ["ENGINE", "KERNEL_ENVIRONMENT", "Kernel", "Workers", "start_kernel"]
 
 Answer = TypeVar("Answer")
 
@@ -155,7 +154,7 @@ class Workers:
     """
 
     def __init__(self, root: Path, n_workers: int, devices: Sequence[str] = ()) -> None:
-        self._root, self._n_workers = root, n_workers
+        self.root, self._n_workers = root, n_workers
         self._devices = itertools.cycle(devices)
         self._pool = ThreadPoolExecutor(n_workers)
         self._own = threading.local()
@@ -184,7 +183,7 @@ class Workers:
         """Give this thread's kernel; one that dies, or in which anything fails, is ended and not used again."""
         if not hasattr(self._own, "stack"):
             self._own.stack = ExitStack()
-            self._own.kernel = self._own.stack.enter_context(start_kernel(self._root, next(self._devices, None)))
+            self._own.kernel = self._own.stack.enter_context(start_kernel(self.root, next(self._devices, None)))
         try:
             yield self._own.kernel
         except BaseException:
@@ -208,11 +207,3 @@ class Workers:
 
         wait([self._pool.submit(end) for _ in range(self._n_workers)])
         self._pool.shutdown()
-
-
-def stop_kernels() -> None:
-    """Kill every child of this process, and wait until they are gone."""
-    children = psutil.Process().children(recursive=True)
-    for child in children:
-        child.kill()
-    psutil.wait_procs(children, timeout=10)

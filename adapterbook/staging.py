@@ -21,7 +21,7 @@ from adapterbook.errors import RunError
 from adapterbook.runs import Run
 from adapterbook.workplace import temporary_folders, temporary_prefix
 
-__all__ = ["clear_leftovers", "hold_lock", "publish", "recover", "staging_folder", "stop_orphans"]
+__all__ = ["clear_leftovers", "hold_lock", "publish", "recover", "staging_folder", "stop_kernels"]
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def recover(paths: Paths, source: str, due: Collection[Run]) -> None:
     due : collection of Run
         Runs whose last whole epochs are kept, because training will go on from there.
     """
-    stop_orphans(paths.root)
+    stop_kernels(paths.root)
     for folder in temporary_folders(paths.root, "kernel"):
         shutil.rmtree(folder, ignore_errors=True)
     kept = {snapshots_folder(staging_folder(run, paths)) for run in due}
@@ -108,17 +108,22 @@ def _old_folders(paths: Paths) -> list[Path]:
     return list(paths.results.glob("*/*/*/.*.old"))
 
 
-def stop_orphans(root: Path) -> None:
-    """Kill a project's kernels, such as those of a trainer that is gone: they notice it themselves, but not at once."""
+def stop_kernels(root: Path) -> None:
+    """Kill a project's kernels and all that they started, and wait until they are gone.
+
+    Those of a trainer that is gone are among them: they notice it themselves, but not at once.
+    """
     prefix = temporary_prefix(root, "kernel")
-    orphans = [
+    kernels = [
         process
         for process in psutil.process_iter(["cmdline"])
         if any(prefix in part for part in process.info["cmdline"] or ())
     ]
-    for process in orphans:
-        try:
+    processes = set(kernels)
+    for kernel in kernels:
+        with suppress(psutil.NoSuchProcess):
+            processes.update(kernel.children(recursive=True))
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
             process.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(orphans, timeout=10)
+    psutil.wait_procs(list(processes), timeout=10)

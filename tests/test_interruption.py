@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ from tests.factory import PROJECT
 from tests.small_project import make_small_project, run_adapterbook
 
 KILLS = int(os.environ.get("KILLS", "4"))
+# Results by run, files by name, and how long training took, in seconds.
+Undisturbed = tuple[dict[str, Any], Counter[str], float]
 # What differs between any two runs of the same configuration.
 OWN = {"started_at", "finished_at", "train_time_s", "train_samples_per_s", "test_time_s", "evaluation_time_s",
        "peak_memory_bytes", "resumed_after", "git", "seal", "files"}  # fmt: skip
@@ -52,7 +56,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Paths:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(untrained: Paths, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], set[str], float]:
+def undisturbed(untrained: Paths, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     """What one `all` leaves behind: results, files, and how long its training took, in seconds."""
     root = tmp_path_factory.mktemp("undisturbed") / "project"
     shutil.copytree(untrained.root, root)
@@ -75,8 +79,10 @@ def _results(paths: Paths) -> dict[str, Any]:
     return found
 
 
-def _files(root: Path) -> set[str]:
-    return {path.relative_to(root).as_posix() for path in root.rglob("*")}
+def _files(root: Path) -> Counter[str]:
+    """Count a project's files by name; what is kept for the next build is named after its content, runs' times too."""
+    names = (path.relative_to(root).as_posix() for path in root.rglob("*"))
+    return Counter(re.sub(r"^(\.cache/memo/.*)-[0-9a-f]{64}$", r"\1", name) for name in names)
 
 
 def _start(root: Path) -> subprocess.Popen[str]:
@@ -112,7 +118,7 @@ def _processes(root: Path) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("kill", range(KILLS))
 def test_all_ends_as_if_it_had_not_been_killed(
-    untrained: Paths, undisturbed: tuple[dict[str, Any], set[str], float], tmp_path: Path, kill: int
+    untrained: Paths, undisturbed: Undisturbed, tmp_path: Path, kill: int
 ) -> None:
     """SIGKILL, SIGTERM or SIGINT to the whole process group at a random moment; then one `all`.
 
@@ -144,7 +150,7 @@ def test_all_ends_as_if_it_had_not_been_killed(
 
 
 def test_training_goes_on_after_the_last_whole_epoch(
-    untrained: Paths, undisturbed: tuple[dict[str, Any], set[str], float], tmp_path: Path
+    untrained: Paths, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     """SIGKILL once both runs have finished two epochs: neither begins anew, and the second half is trained alone."""
     root = tmp_path / "project"

@@ -13,11 +13,21 @@ from safetensors.numpy import save_file
 __all__ = ["DATASET", "MODEL", "make_dataset", "make_model"]
 
 MODEL, DATASET = "distilbert/distilbert-base-cased", "stanfordnlp/imdb"
-VOCABULARY_SIZE, DIM = 30522, 8
+VOCABULARY_SIZE, N_POSITIONS, DIM, HIDDEN_DIM = 30522, 64, 8, 16
 CONFIG = {
-    "model_type": "distilbert", "architectures": ["DistilBertModel"], "dim": DIM, "hidden_dim": 16, "n_heads": 2,
-    "n_layers": 1, "vocab_size": VOCABULARY_SIZE, "max_position_embeddings": 64,
+    "model_type": "distilbert", "architectures": ["DistilBertModel"], "dim": DIM, "n_heads": 2,
+    "hidden_dim": HIDDEN_DIM, "n_layers": 1, "vocab_size": VOCABULARY_SIZE, "max_position_embeddings": N_POSITIONS,
 }  # fmt: skip
+LINEAR = {"attention.q_lin": (DIM, DIM), "attention.k_lin": (DIM, DIM), "attention.v_lin": (DIM, DIM),
+          "attention.out_lin": (DIM, DIM), "ffn.lin1": (HIDDEN_DIM, DIM), "ffn.lin2": (DIM, HIDDEN_DIM)}  # fmt: skip
+NORMS = ("embeddings.LayerNorm", "transformer.layer.0.sa_layer_norm", "transformer.layer.0.output_layer_norm")
+SHAPES: dict[str, tuple[int, ...]] = {
+    "embeddings.word_embeddings.weight": (VOCABULARY_SIZE, DIM),
+    "embeddings.position_embeddings.weight": (N_POSITIONS, DIM),
+    **{f"{name}.{part}": (DIM,) for name in NORMS for part in ("weight", "bias")},
+    **{f"transformer.layer.0.{name}.weight": shape for name, shape in LINEAR.items()},
+    **{f"transformer.layer.0.{name}.bias": shape[:1] for name, shape in LINEAR.items()},
+}
 CARD = """---
 configs:
 - config_name: plain_text
@@ -30,13 +40,13 @@ configs:
 
 
 def make_model(folder: Path, tokenizer: Path) -> Path:
-    """Write a DistilBERT with one layer of 8 dimensions; of its weights only the word embeddings are in the file."""
+    """Write a DistilBERT with one layer of 8 dimensions; its weights are random numbers."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(CONFIG), "utf-8")
     for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
         shutil.copy(tokenizer / name, folder)
-    embeddings = np.random.default_rng(0).normal(0, 0.02, (VOCABULARY_SIZE, DIM))
-    weights = {"distilbert.embeddings.word_embeddings.weight": embeddings.astype(np.float32)}
+    rng = np.random.default_rng(0)
+    weights = {f"distilbert.{name}": rng.normal(0, 0.02, shape).astype(np.float32) for name, shape in SHAPES.items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     # What must not come along: a pickle, and code.
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x04N.")

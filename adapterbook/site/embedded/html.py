@@ -239,7 +239,8 @@ def _size_images(page: Page, body: str) -> str:
 def _svg_size(path: Path) -> tuple[int, int] | None:
     """Return an SVG's size in CSS pixels, or ``None`` where it does not say."""
     try:
-        _, element = next(ET.iterparse(path, events=("start",)))
+        with path.open("rb") as file:
+            _, element = next(ET.iterparse(file, events=("start",)))
     except (OSError, ET.ParseError):
         return None
     sizes = [re.fullmatch(r"([\d.]+)(px|pt|)", element.get(name, "")) for name in ("width", "height")]
