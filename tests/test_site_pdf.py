@@ -179,3 +179,14 @@ def test_broken_pdf_keeps_the_old_site(tmp_path: Path) -> None:
     with pytest.raises(RenderError, match="unknown"):
         build_site(root, "embedded", say=lambda line: None)
     assert list((root / "_site").iterdir()) == []
+
+
+def test_typst_that_is_killed_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that the system killed while it set a document, as it does for want of memory, is a clear error."""
+    document = write_sample(tmp_path) / "report/pdf/report-en.qmd"
+    program = tmp_path / "killed.py"
+    program.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", "utf-8")
+    monkeypatch.setattr("adapterbook.site.embedded.pdf.PROGRAM", program)
+    with pytest.raises(RenderError, match=r"report-en\.qmd: Typst was killed"):
+        EmbeddedRenderer().render_pdf(document, tmp_path / "out.pdf")
+    assert not (tmp_path / "out.pdf").exists()

@@ -5,11 +5,12 @@ The look is in ``../typst/typst-template.typ``, which Quarto's own Typst format 
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Final
-
-import typst
 
 from adapterbook.errors import RenderError
 from adapterbook.memo import NOTHING_KEPT, Memo, Part
@@ -23,6 +24,9 @@ __all__ = ["render_pdf", "typst_job"]
 HERE: Final = Path(__file__).parent
 FILTER: Final = HERE / "qmd.lua"
 TEMPLATE: Final = HERE.parent / "typst" / "report.typ"
+PROGRAM: Final = HERE / "set_pdf.py"
+# The documents of a large study do not fit into the memory of a small machine side by side.
+ONE_AT_A_TIME: Final = threading.Lock()
 
 
 def render_pdf(document: Path, output: Path, memo: Memo = NOTHING_KEPT) -> None:
@@ -60,18 +64,15 @@ def _contents(stage: Path) -> list[Part]:
 
 
 def _compile(document: Path, staged: Path, stage: Path) -> bytes:
-    try:
-        pdf = typst.compile(
-            str(staged),
-            root=str(stage),
-            font_paths=[str(stage / "fonts")],
-            ignore_system_fonts=True,  # the same fonts everywhere give the same pages everywhere
-        )
-    except typst.TypstError as error:
-        raise RenderError(f"{document}: Typst could not set it:", str(error).splitlines()) from error
-    if not isinstance(pdf, bytes):
-        raise RenderError(f"{document}: expected one PDF from Typst, got {type(pdf).__name__}")
-    return pdf
+    pdf = staged.with_suffix(".pdf")
+    command = [sys.executable, str(PROGRAM), str(stage), str(staged), str(pdf)]
+    with ONE_AT_A_TIME:
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False)
+    if done.returncode < 0:
+        raise RenderError(f"{document}: Typst was killed, most likely for want of memory: end what else runs")
+    if done.returncode > 0:
+        raise RenderError(f"{document}: Typst could not set it:", done.stderr.splitlines())
+    return pdf.read_bytes()
 
 
 def typst_job(page: Page) -> Job:
