@@ -25,6 +25,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 from adapterbook.config import AdapterConfig
 from adapterbook.errors import ConfigError, SourceError
+from adapterbook.linear import use_onednn
 from adapterbook.peft_settings import config_class_of, key_problems, module_problems
 from adapterbook.worker import keep
 
@@ -158,6 +159,7 @@ def _load(folder: Path) -> tuple[PreTrainedModel, torch.Tensor]:
     missing = sorted(name for name in found["missing_keys"] if name.startswith(prefix) and "pooler" not in name)
     if missing:
         raise _no_classifier(folder, KeyError(f"its weights lack {', '.join(missing[:5])}, {len(missing)} in all"))
+    use_onednn(model)
     return typing.cast(PreTrainedModel, model), torch.get_rng_state()
 
 

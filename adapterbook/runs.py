@@ -33,7 +33,17 @@ __all__ = [
 
 # The modules that the notebook goes through: a change in one of them may change a curve. What config.py makes of
 # the YAML files is stamped by its result. A test compares this list with what the notebook imports.
-TRAINING_MODULES = ("checkpoints", "data", "embedded", "model", "peft_settings", "recording", "training", "worker")
+TRAINING_MODULES = (
+    "checkpoints",
+    "data",
+    "embedded",
+    "linear",
+    "model",
+    "peft_settings",
+    "recording",
+    "training",
+    "worker",
+)
 TRAINING_PACKAGES = (
     "accelerate", "datasets", "evaluate", "numpy", "peft", "safetensors", "tokenizers", "torch", "transformers",
 )  # fmt: skip

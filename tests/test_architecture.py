@@ -14,7 +14,19 @@ LAYERS = (
     {"errors"},
     {"yamlfile", "installation", "memo", "parcel", "plain_files", "strict_json", "strict_table"},
     {"config", "hub_client", "hub_cache", "folders", "remember"},
-    {"embedded", "hub", "records", "fonts", "statistics", "formatting", "privacy", "workplace", "worker", "capacity"},
+    {
+        "embedded",
+        "hub",
+        "records",
+        "fonts",
+        "statistics",
+        "formatting",
+        "privacy",
+        "workplace",
+        "worker",
+        "capacity",
+        "linear",
+    },
     {"sources", "runs", "checkpoints"},
     {"data", "peft_settings", "display", "staging", "stages", "selection"},
     {"kernels", "failures"},
@@ -28,7 +40,7 @@ LAYERS = (
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 # Only these may load torch, and whatever loads it.
-TRAINING = {"data", "model", "peft_settings", "recording", "training"}
+TRAINING = {"data", "linear", "model", "peft_settings", "recording", "training"}
 
 
 def _top(path: Path) -> str:
