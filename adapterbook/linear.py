@@ -29,7 +29,8 @@ def use_onednn(model: nn.Module) -> None:
 
     The rule asks for the processor and measures nothing, so that runs side by side never differ in it.
     """
-    if torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512":
+    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if available and torch.backends.cpu.get_cpu_capability() == "AVX512":
         for module in model.modules():
             if type(module) is nn.Linear:
                 module.__class__ = OneDnnLinear
