@@ -5,14 +5,17 @@ Owns the rule, not the measuring of a GPU, which would load torch.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 import psutil
 
 from adapterbook.errors import RunError
 
-__all__ = ["count_workers", "list_devices"]
+__all__ = ["count_workers", "list_devices", "may_have_gpu"]
 
 GIB = 1024**3
 # What a run is given when nobody says how many; DistilBERT with LoRA takes about 1.2 GiB.
@@ -54,6 +57,23 @@ def count_workers(jobs: int | None, *, n_runs: int, gpu_memory_bytes: Sequence[i
             f"and {free / GIB:.1f} GiB are free: JOBS={fits} fits."
         )
     return jobs
+
+
+def may_have_gpu() -> bool:
+    """Tell whether torch could find a GPU: False where its build or the lack of a driver rules that out.
+
+    Loads no torch, which takes seconds to do so.
+    """
+    build = version("torch").partition("+")[2]
+    if build == "cpu" or sys.platform == "darwin":
+        return False
+    if build.startswith("rocm"):
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")  # as torch itself looks for it
+    except OSError:
+        return False
+    return True
 
 
 def list_devices(n_gpus: int) -> list[str]:

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from adapterbook.capacity import count_workers, list_devices
+from adapterbook.capacity import count_workers, list_devices, may_have_gpu
 from adapterbook.config import (
     Paths,
     load_published,
 )
 from adapterbook.display import TrainingDisplay, format_duration
 from adapterbook.errors import AdapterBookError, ConfigError, RunError, SourceError
+from adapterbook.preload import load_training
 from adapterbook.runs import Run, plan_runs
 from adapterbook.selection import (
     choose_results,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from adapterbook.cluster import Cluster
     from adapterbook.records import Record
 
-LOADED_AHEAD = "import adapterbook.recording"  # and with it torch, transformers, peft and datasets
+LOADED_AHEAD = "from adapterbook.preload import load_training; load_training()"
 
 __all__ = ["TrainOutcome", "make_pages", "make_site", "train", "verify"]
 
@@ -109,19 +110,18 @@ def _train(
     console: Console,
     scheduler: str | None,
 ) -> int:
-    # Here and not above: they load torch, which a report that is up to date does not need.
-    import torch
-
+    # Here and not above: a report that is up to date does not need them.
     from adapterbook.execution import Executor, LocalExecutor, train_runs
     from adapterbook.kernels import Workers
-    from adapterbook.recording import preflight
 
-    n_gpus = torch.cuda.device_count()
-    memory = [torch.cuda.get_device_properties(i).total_memory for i in range(n_gpus)]
+    memory = _gpu_memory_bytes()
     n_workers = count_workers(jobs, n_runs=len(due), gpu_memory_bytes=memory)
 
     def prepare() -> Mapping[str, Record]:
         with console.status("Fetching the base model and the data, checking every adapter …"):
+            load_training()  # takes seconds: the kernels have begun with it by now
+            from adapterbook.recording import preflight
+
             skeletons = preflight(due, paths, resolved)
         if cluster is None:
             where = next(iter(skeletons.values())).environment.device_name
@@ -132,7 +132,9 @@ def _train(
 
     with ExitStack() as stack:
         cluster: Cluster | None = None
-        executor: Executor = LocalExecutor(Workers(paths.root, n_workers, list_devices(n_gpus)), ahead=LOADED_AHEAD)
+        executor: Executor = LocalExecutor(
+            Workers(paths.root, n_workers, list_devices(len(memory))), ahead=LOADED_AHEAD
+        )
         if scheduler:
             cluster = _prepare_cluster(stack.enter_context(_connect(scheduler, console)), paths, resolved, console)
             executor, n_workers = cluster, min(len(cluster), len(due))
@@ -156,6 +158,15 @@ def _train(
         where = f"cell {record.error.cell} of {paths.shown(notebook)}" if record.error else ""
         _say(console, f"  - {record.run_id}: {record.error.message if record.error else ''} See {where}.")
     return 1 if failed else 0
+
+
+def _gpu_memory_bytes() -> list[int]:
+    """Return the memory of each GPU; torch is asked only where there may be one."""
+    if not may_have_gpu():
+        return []
+    import torch
+
+    return [torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())]
 
 
 def _connect(scheduler: str, console: Console) -> AbstractContextManager[Client]:

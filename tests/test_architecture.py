@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "adapterbook"
 # A module may import those above it. Modules on one line do not import each other.
 LAYERS = (
     {"errors"},
-    {"yamlfile", "installation", "memo", "parcel", "plain_files", "strict_json", "strict_table"},
+    {"yamlfile", "installation", "memo", "parcel", "plain_files", "preload", "strict_json", "strict_table"},
     {"config", "hub_client", "hub_cache", "folders", "remember"},
     {
         "embedded",

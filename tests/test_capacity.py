@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from adapterbook.capacity import GIB, count_workers, list_devices
+from adapterbook.capacity import GIB, count_workers, list_devices, may_have_gpu
 from adapterbook.errors import RunError
 
 
@@ -53,3 +53,30 @@ def test_devices_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert list_devices(2) == ["0", "1"]
     assert list_devices(0) == []
+
+
+@pytest.mark.parametrize(
+    ("build", "platform", "driver", "expected"),
+    [
+        ("2.13.0+cpu", "linux", True, False),  # this torch knows no GPU
+        ("2.13.0", "darwin", True, False),
+        ("2.13.0", "linux", False, False),  # no driver
+        ("2.13.0", "linux", True, True),
+        ("2.13.0+cu130", "linux", True, True),
+        ("2.13.0+rocm7.0", "linux", False, True),  # another driver: torch has to say
+    ],
+)
+def test_torch_is_asked_for_gpus_only_where_there_may_be_one(
+    monkeypatch: pytest.MonkeyPatch, build: str, platform: str, driver: bool, expected: bool
+) -> None:
+    """A build without CUDA, or a machine without its driver, has none."""
+
+    def load(name: str) -> None:
+        assert name == "libcuda.so.1"
+        if not driver:
+            raise OSError("cannot open shared object file")
+
+    monkeypatch.setattr("adapterbook.capacity.version", lambda package: build)
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr("ctypes.CDLL", load)
+    assert may_have_gpu() is expected
