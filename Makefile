@@ -65,13 +65,13 @@ all: setup ## Train what is due, then make the pages and the site
 	@$(BOOK) all
 
 test: $(VENV)/.ready-dev ## Run the tests
-	@$(BIN)/python -m pytest -n logical --dist loadfile
+	@$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.ready-dev ## What CI runs: ruff, mypy, tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -n logical --dist loadfile
+	@$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
 
 preview: ## Serve _site/ at http://127.0.0.1:8000
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _site 8000
