@@ -22,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.metrics import accuracy_score, f1_score
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from torch.nn.functional import cross_entropy
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalPrediction
 
 from adapterbook.checkpoints import Snapshot, last_checkpoint, restore_snapshot, save_snapshot
@@ -35,6 +36,7 @@ from adapterbook.sources import FetchedSource, ResolvedSource, fetch_source, res
 __all__ = [
     "F1",
     "Accuracy",
+    "ClassifierTrainer",
     "KeepEpochs",
     "PreparedRun",
     "ProgressFile",
@@ -193,6 +195,27 @@ def compute_metrics(evaluation: EvalPrediction) -> dict[str, float]:
 def logits_of(predictions: Any) -> npt.NDArray[np.floating[Any]]:
     """Return the logits alone: a model may give a tuple of which they are the first."""
     return np.asarray(predictions[0] if isinstance(predictions, tuple) else predictions)
+
+
+class ClassifierTrainer(Trainer):
+    """The Trainer, whose evaluation loss is the cross-entropy alone.
+
+    Some methods add a term of their own to the loss that they train on, such as AdaLoRA's for orthogonality; losses
+    with and without it could not be compared.
+    """
+
+    def prediction_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor | Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+        """Evaluate one batch: loss, logits of shape (batch, 2), labels."""
+        loss, output, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        if loss is not None and output is not None and labels is not None:
+            loss = cross_entropy(output[0] if isinstance(output, tuple) else output, labels)
+        return loss, output, labels
 
 
 class ProgressFile(TrainerCallback):

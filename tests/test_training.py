@@ -3,15 +3,32 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
-from transformers import TrainerControl, TrainerState, TrainingArguments
+import torch
+from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftType, get_peft_model
+from transformers import (
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    Trainer,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer_utils import EvalPrediction
 
 from adapterbook.config import load_study
 from adapterbook.errors import ConfigError, RunError
-from adapterbook.training import ProgressFile, compute_metrics, epoch_results, prepare_run, training_kwargs
+from adapterbook.training import (
+    ClassifierTrainer,
+    ProgressFile,
+    compute_metrics,
+    epoch_results,
+    prepare_run,
+    training_kwargs,
+)
 from tests.factory import PROJECT
 
 LOGITS = np.array([[2.0, 1.0], [0.0, 1.0], [0.0, 3.0], [1.0, 0.0], [0.0, 0.1]])
@@ -84,3 +101,40 @@ def test_a_run_that_the_study_has_not_is_named(tmp_path: Path) -> None:
     """Opened by hand with a wrong id, the notebook says which ids there are."""
     with pytest.raises(ConfigError, match="no run lora_9/submitted: its adapters are head_only, ia3"):
         prepare_run("embedded", "lora_9", "submitted", 1, str(tmp_path), root=PROJECT.root)
+
+
+@pytest.mark.parametrize("method", ["LORA", "ADALORA"])
+def test_losses_of_evaluation_are_the_cross_entropy_alone(tmp_path: Path, method: str) -> None:
+    """Of LoRA bit for bit what the Trainer says; of AdaLoRA without the term that it adds to what it trains on."""
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {
+        "num_labels": 2,
+        "dim": 16,
+        "hidden_dim": 16,
+        "n_heads": 2,
+        "n_layers": 1,
+        "vocab_size": 30,
+    }
+    base = DistilBertForSequenceClassification(DistilBertConfig(**sizes))
+    settings: dict[str, Any] = {"total_step": 4, "tinit": 1, "tfinal": 1} if method == "ADALORA" else {}
+    kind: Any = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType[method]]
+    model = get_peft_model(base, kind(task_type="SEQ_CLS", target_modules=["q_lin"], **settings))
+    rows = [{"input_ids": [i, i + 1, i + 2], "attention_mask": [1, 1, 1], "labels": i % 2} for i in range(12)]
+    arguments = TrainingArguments(
+        str(tmp_path),
+        per_device_eval_batch_size=5,
+        report_to="none",
+        disable_tqdm=True,
+        label_names=["labels"],
+        use_cpu=True,
+    )
+    losses = {}
+    for trainer_class in (Trainer, ClassifierTrainer):
+        trainer = trainer_class(model=model, args=arguments, eval_dataset=rows, compute_metrics=compute_metrics)
+        prediction = trainer.predict(rows)  # type: ignore[arg-type]
+        assert prediction.metrics is not None
+        losses[trainer_class] = prediction.metrics["test_loss"]
+    logits = torch.from_numpy(prediction.predictions).double()
+    expected = torch.nn.functional.cross_entropy(logits, torch.tensor([row["labels"] for row in rows]))
+    assert losses[ClassifierTrainer] == pytest.approx(expected.item(), abs=1e-6)
+    assert (losses[Trainer] == losses[ClassifierTrainer]) is (method == "LORA")
