@@ -1,5 +1,6 @@
 """runs.py: which runs there are, and what makes one stale."""
 
+import ast
 import json
 import shutil
 import subprocess
@@ -143,10 +144,13 @@ def test_states_of_a_run(paths: Paths) -> None:
 def test_the_code_stamp_covers_every_module_that_the_notebook_goes_through() -> None:
     """What the notebook imports of this package is stamped as code, or its result is stamped."""
     cells = json.loads(PROJECT.notebook.read_text("utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     imports = [
-        line for cell in cells if cell["cell_type"] == "code" for line in "".join(cell["source"]).splitlines()
-        if line.startswith("from adapterbook")
-    ]  # fmt: skip
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("adapterbook.")
+    ]
+    assert len(imports) > 3
     script = "\n".join([*imports, "import sys", "print(*[m for m in sys.modules if m.startswith('adapterbook.')])"])
     run = subprocess.run([sys.executable, "-c", script], cwd=PROJECT.root, capture_output=True, text=True, check=True)
     loaded = {name.removeprefix("adapterbook.") for name in run.stdout.split()}
