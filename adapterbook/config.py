@@ -271,6 +271,11 @@ class Paths:
         return self.root / "experiments"
 
     @property
+    def book(self) -> Path:
+        """Whose report it is."""
+        return self.root / "book.yaml"
+
+    @property
     def study(self) -> Path:
         """The protocol."""
         return self.experiments / "study.yaml"

@@ -30,7 +30,7 @@ __all__ = ["Timed", "change_settings", "copy_project", "describe_machine", "forg
            "run_timed"]  # fmt: skip
 
 CODE = Path(__file__).resolve().parents[1]
-WRITTEN = {"experiments", "templates", "report", "_quarto.yml"}  # all else in a copy was made there
+WRITTEN = {"experiments", "templates", "report", "_quarto.yml", "book.yaml"}  # all else in a copy was made there
 SETTINGS = ("SOURCE", "SEEDS", "JOBS", "CELL_TIMEOUT_S", "RENDERER", "RETRAIN")
 SAMPLING_S = 0.2
 DESCRIBE = (
@@ -126,7 +126,8 @@ def copy_project(root: Path, folder: Path, *, results: bool) -> Paths:
     shutil.copytree(root / "experiments", folder / "experiments", ignore=ignored)
     shutil.copytree(root / "templates", folder / "templates")
     shutil.copytree(root / "report" / "assets", folder / "report" / "assets")
-    shutil.copy(root / "_quarto.yml", folder)
+    for name in ("_quarto.yml", "book.yaml"):
+        shutil.copy(root / name, folder)
     return Paths(folder)
 
 

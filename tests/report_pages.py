@@ -109,6 +109,7 @@ def make_study_pages(root: Path, *, stale: Mapping[str, Collection[str]] | None 
     """Write a made-up study and its pages; figures are planned, not drawn. ``stale``: stamps by run id."""
     paths = write_results(root, **options)
     shutil.copytree(PROJECT.templates, paths.templates)
+    shutil.copy(PROJECT.book, paths.book)
     shutil.copy(PROJECT.notebook, paths.notebook)
     report = analyse_project(paths, options.get("source", "embedded"), stale)
     figures = plan_without_drawing(report, paths)

@@ -32,6 +32,7 @@ def make_small_project(root: Path) -> Paths:
     """
     shutil.copytree(PROJECT.experiments, root / "experiments", ignore=shutil.ignore_patterns("results"))
     shutil.copytree(PROJECT.templates, root / "templates")
+    shutil.copy(PROJECT.book, root / "book.yaml")
     shutil.copytree(PROJECT.report / "assets", root / "report" / "assets")
     shutil.copy(PROJECT.root / "_quarto.yml", root)
     paths = Paths(root)

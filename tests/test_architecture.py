@@ -15,6 +15,7 @@ LAYERS = (
     {"yamlfile", "installation", "memo", "parcel", "plain_files", "preload", "strict_json", "strict_table"},
     {"config", "hub_client", "hub_cache", "folders", "remember"},
     {
+        "book",
         "embedded",
         "hub",
         "records",

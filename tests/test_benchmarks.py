@@ -143,6 +143,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Paths:
     paths = write_results(folder / "project", adapters=("lora_1", "ia3"))
     shutil.copy(PROJECT.notebook, paths.experiments)
     shutil.copytree(PROJECT.templates, paths.templates)
+    shutil.copy(PROJECT.book, paths.book)
     shutil.copytree(PROJECT.report / "assets", paths.report / "assets")
     shutil.copy(PROJECT.root / "_quarto.yml", paths.root)
     assert multiply_records(paths, "embedded", (1, 1, 1)) == 1
@@ -167,7 +168,7 @@ def test_rebuilds_leave_everything_as_it_was(reported: Paths) -> None:
     assert found["rebuild.builds_with_torch"].samples == [0]
     assert all(quantity.median > 0.1 for name, quantity in found.items() if quantity.unit == "s")
     forget_what_was_made(reported)
-    assert {path.name for path in reported.root.iterdir()} == {"experiments", "templates", "report", "_quarto.yml"}
+    assert {path.name for path in reported.root.iterdir()} == {"experiments", "templates", "report", "_quarto.yml", "book.yaml"}
     assert {path.name for path in reported.report.iterdir()} == {"assets"}
 
 

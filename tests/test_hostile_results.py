@@ -238,6 +238,7 @@ def make_big_project(root: Path, n: int) -> Paths:
     names = ["lora_1", *(f"odd_{number}" for number in range(1, n))]
     paths = write_results(root, adapters=names, variants=variants, n_test=24)
     shutil.copytree(PROJECT.templates, paths.templates)
+    shutil.copy(PROJECT.book, paths.book)
     shutil.copytree(PROJECT.report / "assets", paths.report / "assets")
     shutil.copy(PROJECT.root / "_quarto.yml", root)
     shutil.copy(PROJECT.notebook, paths.notebook)

@@ -173,6 +173,7 @@ def write_hostile_project(root: Path, take: Any) -> Paths:
             table["text"] = [take() for _ in range(9)] + ["plain"] * (len(table) - 9)
             table.to_parquet(folder / "predictions.parquet")
     shutil.copytree(PROJECT.templates, paths.templates)
+    shutil.copy(PROJECT.book, paths.book)
     shutil.copytree(PROJECT.report / "assets", paths.report / "assets")
     shutil.copy(PROJECT.root / "_quarto.yml", root)
     shutil.copy(PROJECT.notebook, paths.notebook)

@@ -51,6 +51,7 @@ def test_a_method_that_nobody_wrote_about_has_a_general_page(tmp_path: Path) -> 
     file = paths.experiments / "adapters" / "lokr.yaml"
     file.write_text(file.read_text("utf-8").replace("peft_type: LORA", "peft_type: LOKR"), "utf-8")
     shutil.copytree(PROJECT.templates, paths.templates)
+    shutil.copy(PROJECT.book, paths.book)
     report = analyse_project(paths)
     outline = {page.stem: page for page in make_outline(report, WORDING)}
     assert {"mechanism-lora", "mechanism-lokr", "adapters/lokr"} <= set(outline)

@@ -39,6 +39,7 @@ RUN = "lora_1/submitted/seed-224"
 def paths(tmp_path: Path) -> Paths:
     paths = write_results(tmp_path / "p", adapters=["lora_1", "ia3"], variants=VARIANTS, seeds=[224])
     shutil.copytree(PROJECT.templates, paths.templates)
+    shutil.copy(PROJECT.book, paths.book)
     shutil.copy(PROJECT.notebook, paths.notebook)
     return paths
 
@@ -97,10 +98,13 @@ def change_sentence(paths: Paths) -> None:
 
 
 def change_label(paths: Paths) -> None:
-    replace_in(paths.templates / "glossary.yaml", "site_title:", "site_title:  ")
     content = yaml.safe_load((paths.templates / "glossary.yaml").read_text("utf-8"))
     content["labels"]["test_accuracy"] = {"zh": "測試集準確率", "en": "Accuracy on test"}
     (paths.templates / "glossary.yaml").write_text(yaml.safe_dump(content, allow_unicode=True), "utf-8")
+
+
+def change_author(paths: Paths) -> None:
+    replace_in(paths.book, "author: null", "author: {zh: 李明, en: Ming Li}")
 
 
 def change_title(paths: Paths) -> None:
@@ -129,7 +133,7 @@ def remove_run(paths: Paths) -> None:
 
 
 CHANGES: list[Callable[[Paths], None]] = [
-    change_word, change_sentence, change_label, change_loss, change_title, change_notebook, change_prose,
+    change_word, change_sentence, change_label, change_author, change_loss, change_title, change_notebook, change_prose,
     remove_predictions, remove_run,
 ]  # fmt: skip
 

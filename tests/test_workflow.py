@@ -21,6 +21,7 @@ def _project(root: Path, seeds: tuple[int, ...] = (224,)) -> Paths:
     """Write a project of made-up results that pages can be made of."""
     paths = write_results(root, adapters=["lora_1", "ia3"], variants=SUBMITTED, seeds=seeds)
     shutil.copytree(PROJECT.templates, root / "templates")
+    shutil.copy(PROJECT.book, root / "book.yaml")
     shutil.copy(PROJECT.notebook, paths.notebook)
     return paths
 

@@ -17,6 +17,7 @@ import yaml
 from markupsafe import Markup
 
 from adapterbook.analysis.report import AdapterReport, Report, RunReport
+from adapterbook.book import load_book
 from adapterbook.config import Paths
 from adapterbook.figures import Figure
 from adapterbook.figures.style import short_names
@@ -32,6 +33,15 @@ from adapterbook.pages.escape import (
     python_literal,
 )
 from adapterbook.pages.identity import hash_inputs, hash_templates
+from adapterbook.pages.imprint import (
+    LANGUAGE_TAGS,
+    both,
+    commit_link,
+    document_fields,
+    page_footer,
+    page_title,
+    signature,
+)
 from adapterbook.pages.lines import close_gaps, join_lines, mark_edges, squeeze_blank_lines
 from adapterbook.pages.notebook import hide_folders, notebook_body, prose_of
 from adapterbook.pages.outline import PageSpec, index_outline, make_outline
@@ -45,7 +55,6 @@ from adapterbook.plain_files import is_plain_file
 __all__ = ["LANGUAGES", "make_pages"]
 
 LANGUAGES: Final[tuple[Language, ...]] = ("zh", "en")
-LANGUAGE_TAGS: Final[Mapping[Language, str]] = {"zh": "zh-TW", "en": "en"}
 # Quarto would set an ASCII colon after the number of a Chinese caption.
 CAPTIONS: Final[Mapping[Language, Mapping[str, Any]]] = {"zh": {"crossref": {"title-delim": "："}}, "en": {}}
 LANGUAGE_NAMES: Final[Mapping[Language, str]] = {"zh": "中文", "en": "English"}
@@ -80,7 +89,7 @@ def make_pages(report: Report, figures: Mapping[str, Figure], paths: Paths, memo
     RenderError
         Naming the template and the line that failed. Nothing has been written then.
     ConfigError
-        If ``templates/glossary.yaml`` is not valid.
+        If ``book.yaml`` or ``templates/glossary.yaml`` is not valid.
     """
     texts = _Builder(report, figures, paths, memo).build()
     put_in_place(texts, paths.root, paths.report, (*LANGUAGES, "pdf"))
@@ -95,6 +104,7 @@ class _Builder:
         self.figures = figures
         self.paths = paths
         self.memo = memo
+        self.book = load_book(paths.book)
         self.wording = load_wording(paths.templates / "glossary.yaml")
         self.outline = make_outline(report, self.wording)
         self.index = index_outline(self.outline)
@@ -113,7 +123,12 @@ class _Builder:
                 text = self._kept("page", language, [page], partial(self._page, page, language))
                 texts[page_path(self.paths, language, page.stem)] = text
             texts[self.paths.report / language / "_metadata.yml"] = _yaml(
-                {"lang": LANGUAGE_TAGS[language], "sidebar": language, **CAPTIONS[language]}
+                {
+                    "lang": LANGUAGE_TAGS[language],
+                    "sidebar": language,
+                    "book-title": str(escape_metadata(self.book.title.in_language(language))),
+                    **CAPTIONS[language],
+                }
             )
             texts[self.paths.report / "pdf" / f"report-{language}.qmd"] = self._document(language)
         texts[self.paths.report / "pdf" / "_quarto.yml"] = _yaml({"project": {"type": "default"}})
@@ -160,6 +175,8 @@ class _Builder:
             "name": lambda adapter: self._name(adapter, language),
             "variant_title": lambda name: self.report.study.variants[name].title.in_language(language),
             "provenance": provenance_of,
+            "commit_link": lambda commit: commit_link(self.book, commit),
+            "signature": signature(self.book, language),
             "date": lambda day: format_date(day, language),
             "moment": lambda moment: format_moment(moment, language),
             "record_block": lambda record, name: record_block(record, name, self.hidden),
@@ -186,6 +203,7 @@ class _Builder:
         translation = f"{up}{other}/{page.stem}"
         fields = {
             "title": escape_metadata(page.title.in_language(language)),
+            "pagetitle": page_title(page.title, self.book, language),
             "description": page.description.in_language(language),
             **ENGINE,
             "translation": f"{translation}.qmd",
@@ -213,8 +231,7 @@ class _Builder:
             parts.append(f"# {title} {{#sec-{page.slug}}}\n\n{body.strip()}\n")
         origin = provenance_of(self.report.runs)
         fields = {
-            "title": escape_metadata(self.wording.site_title.in_language(language)),
-            "subtitle": escape_metadata(self.wording.site_subtitle.in_language(language)),
+            **document_fields(self.book, language),
             **({"date": origin.last.isoformat()} if origin else {}),
             "lang": LANGUAGE_TAGS[language],
             **ENGINE,
@@ -227,15 +244,16 @@ class _Builder:
 
     def _cover(self) -> str:
         """Return the page that both languages share."""
-        page = PageSpec("cover", "cover.md.j2", self.wording.site_title, self.wording.site_subtitle)
+        page = PageSpec("cover", "cover.md.j2", self.book.title, self.book.subtitle)
         parts = []
         for language in LANGUAGES:
             body = self._kept("cover", language, [page], partial(self._body, page, language, "cover"))
             parts.append(f'::: {{.cover lang="{LANGUAGE_TAGS[language]}"}}\n{_finish(body.strip(), language)}:::\n')
-        subtitle = " · ".join(self.wording.site_subtitle.in_language(language) for language in LANGUAGES)
         fields = {
-            "title": escape_metadata(self.wording.site_title.zh),
-            "subtitle": escape_metadata(subtitle),
+            "title": escape_metadata(both(self.book.title)),
+            "pagetitle": escape_metadata(both(self.book.title)),
+            "subtitle": escape_metadata(both(self.book.subtitle)),
+            "description": escape_metadata(both(self.book.subtitle)),
             "lang": LANGUAGE_TAGS["zh"],
             **ENGINE,
             "sidebar": False,
@@ -259,25 +277,17 @@ class _Builder:
             sidebars.append({"id": language, "title": LANGUAGE_NAMES[language], "style": "docked",
                              "contents": contents})  # fmt: skip
         left = [{"text": LANGUAGE_NAMES[language], "href": f"report/{language}/index.qmd"} for language in LANGUAGES]
-        title, description = self.wording.site_title.en, self.wording.site_subtitle.en
-        return {"website": {"title": title, "description": description, "page-navigation": True,
-                            "navbar": {"left": left}, "sidebar": sidebars,
-                            "page-footer": self._footer()}}  # fmt: skip
+        address = {} if self.book.site_url is None else {"site-url": self.book.site_url}
+        return {"website": {"title": str(escape_metadata(both(self.book.title))),
+                            "description": str(escape_metadata(both(self.book.subtitle))), **address,
+                            "page-navigation": True, "navbar": {"left": left}, "sidebar": sidebars,
+                            "page-footer": page_footer(self.book, self.wording)}}  # fmt: skip
 
     def _in_menu(self, section: str) -> list[PageSpec]:
         """Return the pages of a section of the menu: of very many runs their list alone."""
         pages = [page for page in self.outline if page.section == section]
         of_runs = [page for page in pages if "run" in page.names]
         return pages if len(of_runs) <= MAX_RUNS_IN_MENU else [page for page in pages if page not in of_runs]
-
-    def _footer(self) -> dict[str, str]:
-        """Return the links to both PDFs; the slash leads Quarto to the site's root from whatever page."""
-        links = {
-            language: f"[{self.wording.text('labels', 'report_pdf', language)}](/report-{language}.pdf)"
-            f'{{lang="{LANGUAGE_TAGS[language]}" hreflang="{LANGUAGE_TAGS[language]}"}}'
-            for language in LANGUAGES
-        }
-        return {"left": links["zh"], "right": links["en"]}
 
     def _notebook(self, run: RunReport, language: Language) -> Markup | None:
         file = run.run.folder(self.paths) / "notebook.ipynb"

@@ -1,8 +1,9 @@
 """What the text of a page follows from, as hashes: by them a text that was rendered before is known again.
 
 Owns the list of those things. A template can see the whole report, so that all of it is in every page's identity, and
-besides: the templates that the page's own template leads to, the words, the figures, and the files in runs' folders.
-Which template leads to which is read off their texts: every quoted name of a template counts, needed or not.
+besides: the templates that the page's own template leads to, the words, whose book it is, the figures, and the files in
+runs' folders. Which template leads to which is read off their texts: every quoted name of a template counts, needed or
+not.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def _inputs(report: Report, figures: Mapping[str, Figure], paths: Paths, hidden:
         shown = {language: str(path.relative_to(paths.root)) for language, path in figure.paths.items()}
         yield writer.written([figure.id, shown, figure.rows, figure.adapter, figure.reason, figure.title, figure.alt])
     yield writer.written(list(hidden.items()))
-    for file in (paths.templates / "glossary.yaml", paths.notebook):
+    for file in (paths.book, paths.templates / "glossary.yaml", paths.notebook):
         yield file.read_bytes() if file.is_file() else b"-"
 
 

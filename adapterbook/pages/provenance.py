@@ -12,11 +12,11 @@ from datetime import UTC, date, datetime
 from adapterbook.analysis.report import RunReport
 from adapterbook.formatting import Language
 
-__all__ = ["Provenance", "format_date", "format_moment", "provenance_of"]
+__all__ = ["COMMIT_LETTERS", "Provenance", "format_date", "format_moment", "provenance_of"]
 
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
           "December")  # fmt: skip
-COMMIT_LETTERS = 8
+COMMIT_LETTERS = 8  # that a reader is shown
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Provenance:
     Attributes
     ----------
     commits : tuple of str
-        Every commit that a run was made from, cut to eight letters, sorted.
+        Every commit that a run was made from, sorted.
     dirty : bool
         Whether a run was made while tracked files differed from its commit.
     outside_git : bool
@@ -50,7 +50,7 @@ def provenance_of(runs: Iterable[RunReport]) -> Provenance | None:
     states = [record.git for record in records]
     days = sorted(_day(record.finished_at) for record in records)
     return Provenance(
-        commits=tuple(sorted({state.commit[:COMMIT_LETTERS] for state in states if state is not None})),
+        commits=tuple(sorted({state.commit for state in states if state is not None})),
         dirty=any(state is not None and state.dirty for state in states),
         outside_git=any(state is None for state in states),
         first=days[0],

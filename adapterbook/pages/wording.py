@@ -52,8 +52,6 @@ class SourceReason(Settings):
 class Wording(Settings):
     """All words of ``glossary.yaml``."""
 
-    site_title: Text
-    site_subtitle: Text
     pages: dict[str, PageWords]
     labels: dict[str, Text]
     states: dict[str, Text]

@@ -118,7 +118,7 @@ def render_page(page: Page, body: Body, frame: Frame) -> str:
         "home": home_of(project),
         "policy": POLICY,
         "pandoc": pandoc_version(),
-        "site_title": str(project.website.get("title", "")),
+        "site_title": _book_title(page, project),
         "description": _description(page, project),
         "canonical": f"{base}/{page.href.removesuffix('index.html')}" if base else "",
         "favicon": project.website.get("favicon"),
@@ -200,6 +200,12 @@ def _header_texts(page: Page) -> list[str]:
 def _description(page: Page, project: Project) -> str:
     text = str(page.metadata.get("description") or project.website.get("description") or "")
     return plain_title(" ".join(text.split()), page=page.source, memo=project.memo)
+
+
+def _book_title(page: Page, project: Project) -> str:
+    """Return what the whole site is called: in the page's own language, where its folder says so."""
+    text = str(page.metadata.get("book-title") or project.website.get("title") or "")
+    return plain_title(text, page="_quarto.yml: title", memo=project.memo)
 
 
 def _other_language(page: Page, project: Project) -> dict[str, str] | None:

@@ -1,0 +1,91 @@
+"""A book's words → what the cover, the menus, the foot of every page and the PDFs say of it.
+
+Owns how titles, authors, licence and addresses of ``book.yaml`` are put on pages, each text escaped. One foot serves
+the pages of both languages, as Quarto knows only one: each language's part is marked, and the style sheets show a page
+its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from markupsafe import Markup
+
+from adapterbook.book import Book
+from adapterbook.config import BilingualText
+from adapterbook.formatting import Language
+from adapterbook.pages.escape import escape_metadata, escape_text, inline_code
+from adapterbook.pages.provenance import COMMIT_LETTERS
+from adapterbook.pages.wording import Wording
+
+__all__ = ["LANGUAGE_TAGS", "both", "commit_link", "document_fields", "page_footer", "page_title", "signature"]
+
+LANGUAGE_TAGS: Final[Mapping[Language, str]] = {"zh": "zh-TW", "en": "en"}
+SEPARATOR: Final = " · "
+
+
+def both(text: BilingualText) -> str:
+    """Return a text for a place that both languages share: once, where it is the same in both.
+
+    Examples
+    --------
+    >>> both(BilingualText(zh="甲", en="A")), both(BilingualText(zh="A", en="A"))
+    ('甲 · A', 'A')
+    """
+    return text.zh if text.zh == text.en else f"{text.zh}{SEPARATOR}{text.en}"
+
+
+def page_title(title: BilingualText, book: Book, language: Language) -> Markup:
+    """Return what a browser calls a page: the page's title and the book's."""
+    own, whole = title.in_language(language), book.title.in_language(language)
+    return escape_metadata(own if own == whole else f"{own} – {whole}")
+
+
+def signature(book: Book, language: Language) -> list[str]:
+    """Return author and course, so far as they are known."""
+    return [text.in_language(language) for text in (book.author, book.course) if text is not None]
+
+
+def commit_link(book: Book, commit: str) -> Markup:
+    """Return a commit's first letters, a link where it is known how the repository shows a commit."""
+    shown, address = inline_code(commit[:COMMIT_LETTERS]), book.address_of_commit(commit)
+    return shown if address is None else Markup(f"[{shown}]({address})")
+
+
+def document_fields(book: Book, language: Language) -> dict[str, Any]:
+    """Return front matter of a combined document: title and subtitle, and author, course and licence where known."""
+    texts = {
+        "title": book.title,
+        "subtitle": book.subtitle,
+        "author": book.author,
+        "course": book.course,
+        "licence": book.licence,
+    }
+    return {name: escape_metadata(text.in_language(language)) for name, text in texts.items() if text is not None}
+
+
+def page_footer(book: Book, wording: Wording) -> dict[str, str]:
+    """Return the foot of every page: the part of each language, with its PDF."""
+    return {side: _footer_part(book, wording, language) for side, language in (("left", "zh"), ("right", "en"))}
+
+
+def _footer_part(book: Book, wording: Wording, language: Language) -> str:
+    def label(key: str) -> Markup:
+        return escape_text(wording.text("labels", key, language))
+
+    parts = [escape_text(text) for text in signature(book, language)]
+    if book.licence is not None:
+        licence = escape_text(book.licence.in_language(language))
+        linked = licence if book.licence_url is None else Markup(f"[{licence}]({book.licence_url})")
+        parts.append(label("text_licence") + _gap(language) + linked)
+    if book.repository is not None:
+        parts.append(Markup(f"[{label('source_code')}]({book.repository})"))
+    tag = LANGUAGE_TAGS[language]
+    # The slash leads Quarto to the site's root from whatever page.
+    parts.append(Markup(f'[{label("report_pdf")}](/report-{language}.pdf){{hreflang="{tag}"}}'))
+    return f'[{SEPARATOR.join(parts)}]{{.imprint lang="{tag}"}}'
+
+
+def _gap(language: Language) -> str:
+    return "" if language == "zh" else " "
