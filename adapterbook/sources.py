@@ -40,7 +40,7 @@ class Resolved:
     revision : str or None
         The Hub's commit; None for a folder or a package.
     identity : str
-        ``hub:<commit>``, ``package:<sha256>`` or ``files:<sha256>``.
+        ``hub:<commit>``, ``package:<sha256>:<name>``, as one package may serve several names, or ``files:<sha256>``.
     location : str
         The Hub's name, the ``embedded/`` name, or the absolute folder.
     """
@@ -204,7 +204,8 @@ def _resolve_file(file: Path, timeout_s: float, reason: str = "") -> ResolvedSou
 def _resolve_local(role: Role, name: str, file: Path) -> Resolved | None:
     """Resolve an embedded name or a local folder; None where only the Hub can know the name."""
     if name in EMBEDDED:
-        return Resolved(name, "embedded", None, f"package:{EMBEDDED[name].sha256}", name)
+        identity = f"package:{EMBEDDED[name].sha256}:{name.removeprefix('embedded/')}"
+        return Resolved(name, "embedded", None, identity, name)
     if name.startswith("embedded/"):
         raise ConfigError(
             f"{file.name} is not valid:", [f"{role}: expected one of {', '.join(EMBEDDED)}, got {name!r}"]

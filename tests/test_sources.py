@@ -56,8 +56,8 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_embedded_is_known_without_network(paths: Paths) -> None:
     """The embedded source is told apart by the hashes of its packages."""
     resolved = resolve_source("embedded", paths)
-    assert resolved.base_model.identity == f"package:{EMBEDDED[BASE_MODEL].sha256}"
-    assert resolved.dataset.identity == f"package:{EMBEDDED[DATASET].sha256}"
+    assert resolved.base_model.identity == f"package:{EMBEDDED[BASE_MODEL].sha256}:all-MiniLM-L6-v2-distilbert"
+    assert resolved.dataset.identity == f"package:{EMBEDDED[DATASET].sha256}:movie-review-snippets"
     assert (resolved.base_model.kind, resolved.base_model.revision) == ("embedded", None)
     assert resolved.reason == "SOURCE=embedded was asked for."
 

@@ -39,6 +39,6 @@ Reason = Literal[
     "published_unknown",  # the source names published results that were not given
     "not_measured",  # the record does not say what each layer learned
     "no_adapter",  # the baseline trains no adapter
-    "other_layout",  # no adapter names a module of DistilBERT's Transformer block
+    "other_layout",  # no adapter names a module of a Transformer block of DistilBERT or BERT
     "published_other_protocol",  # no completed run has the published learning rate, epochs and batch size
 ]

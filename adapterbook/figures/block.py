@@ -1,4 +1,4 @@
-"""One Transformer block of DistilBERT, and which of its linear modules each adapter touches."""
+"""One Transformer block of DistilBERT or BERT, and which of its linear modules each adapter touches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["find_touched", "plan_block"]
 
 # Rows of the picture from the input down; those with a key are linear modules that an adapter may touch.
-MODULES = {
+DISTILBERT = {
     "q_lin": "distilbert.transformer.layer.0.attention.q_lin",
     "k_lin": "distilbert.transformer.layer.0.attention.k_lin",
     "v_lin": "distilbert.transformer.layer.0.attention.v_lin",
@@ -27,17 +27,27 @@ MODULES = {
     "ffn.lin1": "distilbert.transformer.layer.0.ffn.lin1",
     "ffn.lin2": "distilbert.transformer.layer.0.ffn.lin2",
 }
-FLOW: tuple[tuple[str, str, str], ...] = (
-    ("q_lin", "", ""),
-    ("k_lin", "", ""),
-    ("v_lin", "", ""),
-    ("", "縮放點積注意力", "scaled dot-product attention"),
-    ("out_lin", "", ""),
-    ("", "殘差相加、LayerNorm", "add, LayerNorm"),
-    ("ffn.lin1", "", ""),
-    ("", "GELU", "GELU"),
-    ("ffn.lin2", "", ""),
-    ("", "殘差相加、LayerNorm", "add, LayerNorm"),
+BERT = {
+    "query": "bert.encoder.layer.0.attention.self.query",
+    "key": "bert.encoder.layer.0.attention.self.key",
+    "value": "bert.encoder.layer.0.attention.self.value",
+    "attention.output.dense": "bert.encoder.layer.0.attention.output.dense",
+    "intermediate.dense": "bert.encoder.layer.0.intermediate.dense",
+    "output.dense": "bert.encoder.layer.0.output.dense",
+}
+Layout = Mapping[str, str]  # names as the picture shows them → whole names; of six modules, in the order of the rows
+# A number is the place of a module in a layout.
+FLOW: tuple[int | tuple[str, str], ...] = (
+    0,
+    1,
+    2,
+    ("縮放點積注意力", "scaled dot-product attention"),
+    3,
+    ("殘差相加、LayerNorm", "add, LayerNorm"),
+    4,
+    ("GELU", "GELU"),
+    5,
+    ("殘差相加、LayerNorm", "add, LayerNorm"),
 )
 
 UPRIGHT_NAMES = 5  # adapters beside each other whose names still fit above their columns
@@ -56,7 +66,7 @@ class _Column:
     modules: Mapping[str, str]
 
 
-def find_touched(target_modules: Any) -> frozenset[str]:
+def find_touched(target_modules: Any, layout: Layout = DISTILBERT) -> frozenset[str]:
     """Return the modules of a block that ``target_modules`` names, by PEFT's own rules.
 
     Parameters
@@ -68,23 +78,26 @@ def find_touched(target_modules: Any) -> frozenset[str]:
     --------
     >>> sorted(find_touched(["q_lin", "lin1"]))
     ['ffn.lin1', 'q_lin']
+    >>> sorted(find_touched(["key", "output.dense"], BERT))
+    ['attention.output.dense', 'key', 'output.dense']
     """
     if target_modules == "all-linear":
-        return frozenset(MODULES)
+        return frozenset(layout)
     if isinstance(target_modules, str):
         try:
-            return frozenset(name for name, path in MODULES.items() if re.fullmatch(target_modules, path))
+            return frozenset(name for name, path in layout.items() if re.fullmatch(target_modules, path))
         except re.error:
             return frozenset()  # training refused it with a message of its own
     endings = target_modules or ()
-    return frozenset(name for name, path in MODULES.items() if any(path.endswith(f".{ending}") for ending in endings))
+    return frozenset(name for name, path in layout.items() if any(path.endswith(f".{ending}") for ending in endings))
 
 
 def plan_block(report: Report) -> Drawing:
     """Return the block from its input down, and beside it a column an adapter."""
     id, title = "block", both("Transformer 層與各轉接器更新的位置", "A Transformer block and where each adapter acts")
     trained = [adapter for adapter in report.adapters.values() if not adapter.head_only]
-    touched = {adapter.id: find_touched(_targets(adapter)) for adapter in trained}
+    layout = _layout_of([_targets(adapter) for adapter in trained])
+    touched = {adapter.id: find_touched(_targets(adapter), layout) for adapter in trained}
     if not any(touched.values()):
         return Drawing(id, title, title, None, reason="other_layout" if touched else "no_runs")
 
@@ -93,34 +106,37 @@ def plan_block(report: Report) -> Drawing:
         _Column(
             names[adapter],
             adapter_style(adapter).color,
-            {module: _what(report.adapters[adapter], module) for module in MODULES if module in modules},
+            {module: _what(report.adapters[adapter], module, layout) for module in layout if module in modules},
         )
         for adapter, modules in touched.items()
     ]
     zh_names, en_names = short_names(report, "zh"), short_names(report, "en")
     zh = "；".join(
-        f"{zh_names[name]} 更新 {_listed(modules, '、') or '其中任何一個都不更新'}" for name, modules in touched.items()
+        f"{zh_names[name]} 更新 {_listed(modules, layout, '、') or '其中任何一個都不更新'}"
+        for name, modules in touched.items()
     )
     en = "; ".join(
-        f"{en_names[name]} acts on {_listed(modules, ', ') or 'none of them'}" for name, modules in touched.items()
+        f"{en_names[name]} acts on {_listed(modules, layout, ', ') or 'none of them'}"
+        for name, modules in touched.items()
     )
-    rows = [{"module": module} | {name: module in modules for name, modules in touched.items()} for module in MODULES]
+    rows = [{"module": module} | {name: module in modules for name, modules in touched.items()} for module in layout]
     alt = both(f"{title.zh}。{zh}。", f"{title.en}. {en}.")
-    return Drawing(id, title, alt, partial(_paint, columns), height=5.0, rows=rows)
+    return Drawing(id, title, alt, partial(_paint, layout, columns), height=5.0, rows=rows)
 
 
-def _paint(columns: Sequence[_Column], canvas: Canvas, language: Language) -> None:
+def _paint(layout: Layout, columns: Sequence[_Column], canvas: Canvas, language: Language) -> None:
     axes, upright = canvas.subplots(), len(columns) <= UPRIGHT_NAMES
     axes.set_axis_off()
     axes.set_xlim(-0.2, 4.6 + len(columns))
     axes.set_ylim(len(FLOW) + 0.6, -1.1 if upright else -2.0)
-    _paint_flow(axes, language)
+    modules = list(layout)
+    _paint_flow(axes, modules, language)
     for place, column in enumerate(columns):
         center = 4.7 + place
         _paint_name(axes, center, column.name[language], upright=upright)
-        for row, (module, _, _) in enumerate(FLOW):
-            if module:
-                _paint_cell(axes, center, row, column.color, column.modules.get(module, ""))
+        for row, step in enumerate(FLOW):
+            if isinstance(step, int):
+                _paint_cell(axes, center, row, column.color, column.modules.get(modules[step], ""))
     axes.text(-0.1, len(FLOW) + 0.1, LEGEND[language], ha="left", va="center", fontsize=9, color=GREY)
 
 
@@ -131,19 +147,26 @@ def _targets(adapter: AdapterReport) -> Any:
     return resolved or adapter.config.settings.get("target_modules")
 
 
-def _listed(modules: frozenset[str], comma: str) -> str:
-    return comma.join(name for name in MODULES if name in modules)
+def _layout_of(targets: Sequence[Any]) -> Layout:
+    """Return the layout that the adapters are written for: the one of which they touch more."""
+    return max((DISTILBERT, BERT), key=lambda layout: sum(len(find_touched(target, layout)) for target in targets))
 
 
-def _paint_flow(axes: Axes, language: Language) -> None:
+def _listed(modules: frozenset[str], layout: Layout, comma: str) -> str:
+    return comma.join(name for name in layout if name in modules)
+
+
+def _paint_flow(axes: Axes, modules: Sequence[str], language: Language) -> None:
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-    for row, (module, zh, en) in enumerate(FLOW):
-        text = module or (zh if language == "zh" else en)
-        if module:
+    for row, step in enumerate(FLOW):
+        text = modules[step] if isinstance(step, int) else step[0 if language == "zh" else 1]
+        if isinstance(step, int):
             axes.add_patch(FancyBboxPatch((0.35, row - 0.32), 3.3, 0.64, boxstyle="round,pad=0,rounding_size=0.12",
                                           linewidth=1, facecolor="#eef3f7", edgecolor="#44535f"))  # fmt: skip
-        axes.text(2.0, row, text, ha="center", va="center", fontsize=10, color="black" if module else GREY)
+        axes.text(
+            2.0, row, text, ha="center", va="center", fontsize=10, color="black" if isinstance(step, int) else GREY
+        )
     for start in range(2, len(FLOW) - 1):  # q, k and v stand side by side in the model: no arrow between them
         axes.add_patch(FancyArrowPatch((2.0, start + 0.32), (2.0, start + 0.68), arrowstyle="-|>", mutation_scale=8,
                                        color=GREY, linewidth=0.9, shrinkA=0, shrinkB=0))  # fmt: skip
@@ -171,11 +194,11 @@ def _paint_cell(axes: Axes, center: float, row: int, color: str, what: str) -> N
     axes.text(center, row, what, ha="center", va="center", color="black" if light else "white", fontsize=8.5)
 
 
-def _what(adapter: AdapterReport, module: str) -> str:
+def _what(adapter: AdapterReport, module: str, layout: Layout) -> str:
     """Return what the adapter does to a module, in a few letters: IA³ scales a feed-forward module's input."""
     settings = adapter.config.settings
     if adapter.config.peft_type == "IA3":
-        scales_input = module in find_touched(settings.get("feedforward_modules"))
+        scales_input = module in find_touched(settings.get("feedforward_modules"), layout)
         return "x × l" if scales_input else "y × l"
     if "r" in settings:
         return f"r = {settings['r']}"
