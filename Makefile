@@ -6,11 +6,15 @@
 #   EXECUTOR=dask SCHEDULER=tcp://host:8786   train on a Dask cluster; default: EXECUTOR=local, on this machine
 #   RETRAIN=none|<adapter>/<variant>/seed-<seed>   the run that `make verify` trains again; default: the shortest
 #   PYTHON=python3.11   the Python that .venv is made with
+#   NAME=mine FROM=lora_1   the new adapter of `make new-adapter`, and the one it begins as
+#   NAMESPACE=me REPO_PREFIX=adapterbook   whose repositories `make push-adapters` fills, and how their names begin
+#   DRY_RUN=yes   only say what would be uploaded
+#   PRIVATE=yes   make the repositories private
 #   HASHES=no   take the pinned versions from wherever pip finds them, without comparing hashes with locks/
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup lock train pages site all test check preview status verify bench clean
+.PHONY: help setup lock train pages site all test check preview status verify bench clean new-adapter push-adapters
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,9 +22,15 @@ BIN := $(VENV)/bin
 BOOK := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m adapterbook
 INSTALL := $(BIN)/python -m adapterbook.installation
 export SOURCE SEEDS JOBS CELL_TIMEOUT_S EXECUTOR SCHEDULER RENDERER RETRAIN HASHES
+export NAME FROM NAMESPACE REPO_PREFIX PRIVATE DRY_RUN
 
 help: ## Print this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
+	@echo
+	@echo "Settings go behind the command, such as make train SEEDS=\"1 2 3\":"
+	@sed -n 's/^#   /  /p' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "$(VENV)/bin/python -m adapterbook --help says more, once make setup has run."
 
 setup: $(VENV)/.ready ## Make .venv and install the pinned requirements (once)
 
@@ -81,6 +91,12 @@ status: setup ## Show which runs are up to date, and why the others are not
 
 verify: setup ## Check that every number can be believed, and train one run again
 	@$(BOOK) verify
+
+new-adapter: setup ## Write a commented file for an adapter of your own: NAME=mine FROM=lora_1
+	@$(BOOK) new-adapter
+
+push-adapters: setup ## Upload the adapters with their model cards to the Hub: NAMESPACE=me, or DRY_RUN=yes
+	@$(BOOK) push-adapters
 
 bench: $(VENV)/.ready-dev ## Measure what it costs here; writes benchmarks/results.json
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks

@@ -21,38 +21,116 @@ from adapterbook.errors import AdapterBookError
 
 __all__ = ["app", "main"]
 
+HELP = """Train PEFT adapters under one protocol, and publish a bilingual comparison of them.
+
+Works in the project's folder or below it: the one that holds book.yaml, experiments/ and _quarto.yml. `make` calls
+these commands inside the project's own environment, under the same names; every option is an environment variable too,
+and so a setting of make: `train --source embedded --jobs 2` is `make train SOURCE=embedded JOBS=2`.
+"""
+EPILOG = """\b
+Examples:
+  python -m adapterbook all                                train what is due, then make pages and site
+  python -m adapterbook status                             which runs are up to date, and why the others are not
+  python -m adapterbook train --seeds "1 2 3" --jobs 2     three seeds of every run, two runs side by side
+  python -m adapterbook new-adapter mine --from lora_1     a commented file for an adapter of your own
+  python -m adapterbook push-adapters --dry-run yes        what would go to the Hugging Face Hub
+
+\b
+Exit status:
+  0    all is well
+  1    done, but something is not as it should be: a run failed, is stale, or cannot be believed
+  2    a setting, a file or the network kept it from working; the message says what to do
+  130  stopped by Ctrl-C; finished runs are kept
+"""
+
 app = typer.Typer(
-    help="Train PEFT adapters on one protocol and publish a bilingual comparison.",
+    help=HELP,
+    epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 console = Console(stderr=False)
 
 SourceOption = Annotated[
-    str, typer.Option(envvar="SOURCE", help="auto, hub, embedded, or the path of a YAML file of your own.")
+    str,
+    typer.Option(
+        envvar="SOURCE", metavar="SOURCE", help="auto, hub, embedded, or the path of a YAML file of your own."
+    ),
 ]
 SeedsOption = Annotated[
-    str, typer.Option(envvar="SEEDS", help="Seeds instead of the study's, such as '1 2 3'.", show_default=False)
+    str,
+    typer.Option(
+        envvar="SEEDS", metavar="NUMBERS", help="Seeds instead of the study's, such as '1 2 3'.", show_default=False
+    ),
 ]
 JobsOption = Annotated[
-    str, typer.Option(envvar="JOBS", help="Runs side by side; default: one per core or GPU.", show_default=False)
+    str,
+    typer.Option(
+        envvar="JOBS", metavar="NUMBER", help="Runs side by side; default: one per core or GPU.", show_default=False
+    ),
 ]
 TimeoutOption = Annotated[
-    float, typer.Option(envvar="CELL_TIMEOUT_S", help="Longest time one notebook cell may take, in seconds.")
+    float,
+    typer.Option(
+        envvar="CELL_TIMEOUT_S", metavar="SECONDS", help="Longest time one notebook cell may take, in seconds."
+    ),
 ]
 ExecutorOption = Annotated[
-    str, typer.Option(envvar="EXECUTOR", help="local: this machine; dask: the cluster that SCHEDULER names.")
+    str,
+    typer.Option(
+        envvar="EXECUTOR", metavar="local|dask", help="local: this machine; dask: the cluster that SCHEDULER names."
+    ),
 ]
 SchedulerOption = Annotated[
-    str, typer.Option(envvar="SCHEDULER", help="Where a Dask scheduler listens: tcp://host:8786.", show_default=False)
+    str,
+    typer.Option(
+        envvar="SCHEDULER",
+        metavar="ADDRESS",
+        help="Where a Dask scheduler listens: tcp://host:8786.",
+        show_default=False,
+    ),
 ]
-RendererOption = Annotated[str, typer.Option(envvar="RENDERER", help="auto, quarto or embedded.")]
+RendererOption = Annotated[str, typer.Option(envvar="RENDERER", metavar="RENDERER", help="auto, quarto or embedded.")]
 RetrainOption = Annotated[
     str,
     typer.Option(
-        envvar="RETRAIN", help="Id of the run to train again, or none; default: the shortest.", show_default=False
+        envvar="RETRAIN",
+        metavar="RUN",
+        help="Id of the run to train again, or none; default: the shortest.",
+        show_default=False,
+    ),
+]
+
+NameArgument = Annotated[
+    str,
+    typer.Argument(envvar="NAME", metavar="NAME", help="Name of the new adapter, and of its file.", show_default=False),
+]
+FromOption = Annotated[str, typer.Option("--from", envvar="FROM", metavar="ADAPTER", help="The adapter to begin with.")]
+NamespaceOption = Annotated[
+    str,
+    typer.Option(
+        envvar="NAMESPACE", metavar="NAME", help="Your name on the Hub, or an organisation's.", show_default=False
+    ),
+]
+PrefixOption = Annotated[
+    str,
+    typer.Option(
+        "--repo-prefix", envvar="REPO_PREFIX", metavar="TEXT", help="What the repositories' names begin with."
+    ),
+]
+PrivateOption = Annotated[
+    str,
+    typer.Option(
+        envvar="PRIVATE", metavar="yes|no", help="yes: repositories that are made are private.", show_default=False
+    ),
+]
+DryRunOption = Annotated[
+    str,
+    typer.Option(
+        envvar="DRY_RUN", metavar="yes|no", help="yes: only say what would go; needs no token.", show_default=False
     ),
 ]
 
@@ -60,7 +138,7 @@ HOUR_S = 3600.0
 SCHEDULER_ADDRESS = re.compile(r"(tcp|tls)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
 
-@app.command()
+@app.command(short_help="Train every run that is missing, failed or stale.")
 def train(
     source: SourceOption = "auto",
     seeds: SeedsOption = "",
@@ -69,7 +147,7 @@ def train(
     executor: ExecutorOption = "local",
     scheduler: SchedulerOption = "",
 ) -> None:
-    """Train every run that is missing, failed or stale."""
+    """Train every run that is missing, failed or stale; exit 1 when one fails."""
     from adapterbook import workflow
 
     place = _scheduler(executor, scheduler, jobs)
@@ -77,9 +155,9 @@ def train(
     raise typer.Exit(outcome.exit_code)
 
 
-@app.command()
+@app.command(short_help="Make the figures and the pages from the records.")
 def pages(source: SourceOption = "auto", seeds: SeedsOption = "") -> None:
-    """Make the figures and the pages (.qmd) from the records."""
+    """Make the figures and the pages (.qmd) from the records; trains nothing and loads no torch."""
     from adapterbook import workflow
 
     workflow.make_pages(_root(), source, _seeds(seeds), console)
@@ -87,13 +165,13 @@ def pages(source: SourceOption = "auto", seeds: SeedsOption = "") -> None:
 
 @app.command()
 def site(renderer: RendererOption = "auto") -> None:
-    """Render the pages into _site/, and the PDFs."""
+    """Render the pages into _site/, and a PDF in each language."""
     from adapterbook import workflow
 
     workflow.make_site(_root(), renderer, console)
 
 
-@app.command(name="all")
+@app.command(name="all", short_help="Train what is due, then make the pages and the site.")
 def all_(
     source: SourceOption = "auto",
     seeds: SeedsOption = "",
@@ -105,7 +183,10 @@ def all_(
 ) -> None:
     """Train what is due, then make the pages and the site; only what is left to do."""
     from adapterbook import workflow
+    from adapterbook.book import load_book
+    from adapterbook.config import Paths
 
+    load_book(Paths(_root()).book)  # a mistake in it is found before anything trains
     place = _scheduler(executor, scheduler, jobs)
     outcome = workflow.train(_root(), source, _seeds(seeds), _jobs(jobs), cell_timeout_s, console, place)
     workflow.make_pages(_root(), outcome.source, _seeds(seeds), console)
@@ -113,7 +194,7 @@ def all_(
     raise typer.Exit(outcome.exit_code)
 
 
-@app.command()
+@app.command(short_help="Show which runs are up to date, and why not.")
 def status(source: SourceOption = "auto", seeds: SeedsOption = "") -> None:
     """Show which runs are up to date, and why the others are not; exit 1 when any is not."""
     from adapterbook import selection
@@ -127,7 +208,7 @@ def status(source: SourceOption = "auto", seeds: SeedsOption = "") -> None:
     raise typer.Exit(0 if all(item.up_to_date for item in statuses) else 1)
 
 
-@app.command()
+@app.command(short_help="Check that every number can be believed.")
 def verify(
     source: SourceOption = "auto",
     seeds: SeedsOption = "",
@@ -140,6 +221,53 @@ def verify(
     raise typer.Exit(workflow.verify(_root(), source, _seeds(seeds), retrain.strip(), cell_timeout_s, console))
 
 
+@app.command(name="new-adapter", short_help="Write a commented file for an adapter of your own.")
+def new_adapter(name: NameArgument = "", model: FromOption = "lora_1") -> None:
+    """Write experiments/adapters/NAME.yaml, a commented copy of an adapter that is there."""
+    from adapterbook.config import Paths
+    from adapterbook.new_adapter import create_adapter
+
+    paths = Paths(_root())
+    file = paths.shown(create_adapter(name.strip(), model.strip() or "lora_1", paths))
+    for line in (
+        f"{file} is {name.strip()}, so far the same as {model.strip() or 'lora_1'}. Next:",
+        f"  1. Change its settings and both titles in {file}.",
+        "  2. `make train` checks every file against PEFT and the base model, then trains what is new.",
+        "  3. `make site` puts it on every page; `make all` does both.",
+    ):
+        print(line)
+
+
+@app.command(name="push-adapters", short_help="Upload the adapters with model cards to the Hub.")
+def push_adapters(
+    namespace: NamespaceOption = "",
+    repo_prefix: PrefixOption = "adapterbook",
+    private: PrivateOption = "",
+    dry_run: DryRunOption = "",
+    source: SourceOption = "auto",
+    seeds: SeedsOption = "",
+) -> None:
+    """Upload each adapter's best run, with its model card and record, to the Hugging Face Hub.
+
+    One repository an adapter: NAMESPACE/REPO_PREFIX-<adapter>. Of an adapter goes its best variant, chosen by
+    validation. Only completed runs go that are up to date and whose files are those of their record; exit 1 where one
+    was left out. The token comes from where the Hub's client keeps it: `hf auth login`, or HF_TOKEN.
+    """
+    from adapterbook.push import push_adapters
+
+    exit_code = push_adapters(
+        _root(),
+        source,
+        _seeds(seeds),
+        namespace.strip(),
+        repo_prefix.strip(),
+        console,
+        private=_yes("PRIVATE", private),
+        dry_run=_yes("DRY_RUN", dry_run),
+    )
+    raise typer.Exit(exit_code)
+
+
 @app.command(name="install-quarto", hidden=True)
 def install_quarto() -> None:
     """Install the quarto-cli package where its download can be reached; `make setup` calls this."""
@@ -148,7 +276,7 @@ def install_quarto() -> None:
     install_quarto(_root() / "requirements-quarto.txt")
 
 
-@app.command()
+@app.command(short_help="Write the JSON schema of record.json.")
 def schema() -> None:
     """Write the JSON schema of record.json to experiments/record.schema.json."""
     import json
@@ -210,6 +338,13 @@ def _jobs(text: str) -> int | None:
         return int(text) if text.strip() else None
     except ValueError:
         raise AdapterBookError(f"JOBS={text!r}: expected a whole number of runs side by side.") from None
+
+
+def _yes(name: str, text: str) -> bool:
+    answer = text.strip().lower()
+    if answer not in ("", "yes", "no"):
+        raise AdapterBookError(f"{name}={text[:200]!r}: expected yes or no.")
+    return answer == "yes"
 
 
 def _scheduler(executor: str, address: str, jobs: str) -> str | None:

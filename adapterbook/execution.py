@@ -30,6 +30,7 @@ from adapterbook.display import TrainingDisplay
 from adapterbook.errors import RecordError, RunError
 from adapterbook.failures import describe_cell_error, describe_os_error, last_started_cell
 from adapterbook.kernels import ENGINE, Workers
+from adapterbook.model_card import write_model_card
 from adapterbook.privacy import hide_folders, hide_machine
 from adapterbook.records import Failure, Record, load_record, seal_record, write_record, write_text_atomically
 from adapterbook.runs import Run, split_batch
@@ -295,6 +296,8 @@ def _judge(staging: Path, skeleton: Record, failure: Failure | None) -> Record:
 def _seal(staging: Path, record: Record, paths: Paths) -> Record:
     """Write the last record of a run, sealed, after taking away what no reader needs."""
     _tidy(staging, paths.root, keep_results=record.status == "completed")
+    if record.status == "completed" and (staging / "adapter").is_dir():
+        write_model_card(record, staging / "adapter")
     record = seal_record(record, staging)
     write_record(record, staging)
     return record

@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from adapterbook.hub_cache import COMMIT, RepoType, note_branch, remove_leftovers
 
-__all__ = ["ask_commit", "download_snapshot", "explain_error", "hub_errors", "is_hub_name"]
+__all__ = ["ask_commit", "download_snapshot", "explain_error", "hub_errors", "is_hub_name", "without_xet"]
 
 Answer = TypeVar("Answer")
 
@@ -82,7 +82,7 @@ def download_snapshot(name: str, repo_type: RepoType, branch: str, commit: str, 
     from adapterbook.hub_client import HubStalledError, watch_download
 
     def download() -> Path:
-        with _without_xet():
+        with without_xet():
             return Path(snapshot_download(name, repo_type=repo_type, revision=commit, allow_patterns=patterns))
 
     remove_leftovers(name, repo_type)
@@ -241,8 +241,8 @@ def _in_background(question: Callable[[], Answer], name: str) -> Future[Answer]:
 
 
 @contextmanager
-def _without_xet() -> Iterator[None]:
-    """Download over plain HTTP: Xet's client is another program, and keeps to no limit of ours."""
+def without_xet() -> Iterator[None]:
+    """Transfer files over plain HTTP: Xet's client is another program, and keeps to no limit of ours."""
     from huggingface_hub import constants
 
     was = constants.HF_HUB_DISABLE_XET

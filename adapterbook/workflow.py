@@ -270,11 +270,15 @@ def make_pages(root: Path, source: str, seeds: Sequence[int] | None, console: Co
         _say(console, f"{len(written)} files under report/ from {len(statuses)} runs of {name}, {took}.")
 
     runs = [path for status in statuses for path in _report_files(status.run.folder(paths))]
-    written_by_hand = [paths.book, paths.study, paths.experiments / "adapters", *_published_files(paths), paths.notebook]
+    written_by_hand = [
+        paths.book,
+        paths.study,
+        paths.experiments / "adapters",
+        *_published_files(paths),
+        paths.notebook,
+    ]
     states = [(status.run.id, status.state, status.stale, status.problem) for status in statuses]
-    inputs = hash_inputs(
-        root, [*runs, *written_by_hand, paths.templates, *_own_code()], name, study.seeds, states, *_surroundings()
-    )
+    inputs = hash_inputs(root, [*runs, *written_by_hand, *_own_code()], name, study.seeds, states, *_surroundings())
     outputs = [root / "index.qmd", *(paths.report / part for part in ("zh", "en", "pdf", "figures", "_navigation.yml"))]
     if not run_stage("pages", root, inputs, outputs, make):
         _say(console, f"The pages of {len(statuses)} runs of {name} are up to date.")

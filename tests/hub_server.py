@@ -1,11 +1,12 @@
 """A Hub on loopback: what ``huggingface_hub`` asks of the real one, answered from local folders, with faults on demand.
 
-As the real one does, it names small files by git's hash and large ones by their SHA-256, and sends the large ones from
-another host.
+As the real one does, it names small files by git's hash and large ones by their SHA-256, and sends and takes the large
+ones at another host. Where it is given a folder for them, it takes uploads, and serves what was uploaded.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -25,6 +26,8 @@ LATER_COMMIT = "89abcdef0123456789abcdef0123456789abcdef"
 API = re.compile(r"/api/(models|datasets)/([^/?]+/[^/?]+)(?:/(?:revision|tree)/([^/?]+))?")
 FILE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 STORE = re.compile(r"/store/([0-9a-f]{64})")
+UPLOAD_API = re.compile(r"/api/models/([^/?]+/[^/?]+)/(preupload|commit)/main")
+BATCH = re.compile(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch")
 LARGE = {".safetensors", ".parquet", ".bin"}  # as .gitattributes says on the Hub
 
 
@@ -80,9 +83,17 @@ class HubServer:
         Whether a download can go on in the middle of a file.
     extra_names : list of str
         Names that every listing holds beside the files.
+    uploads : Path, optional
+        Where repositories are made that somebody creates; they are served from then on.
+    token, namespace : str
+        Who may write, and where to.
+    commits : list of str
+        What was committed: repository and files.
+    private : set of str
+        Repositories that were created as such.
     """
 
-    repos: Mapping[str, Path]
+    repos: dict[str, Path]
     url: str = ""
     requests: list[str] = field(default_factory=list)
     tokens_elsewhere: list[str] = field(default_factory=list)
@@ -90,6 +101,11 @@ class HubServer:
     commit: str = COMMIT
     ranges: bool = True
     extra_names: list[str] = field(default_factory=list)
+    uploads: Path | None = None
+    token: str = "hf_of_a_test"
+    namespace: str = "ming"
+    commits: list[str] = field(default_factory=list)
+    private: set[str] = field(default_factory=set)
     closing: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
@@ -112,9 +128,9 @@ class HubServer:
 
 
 @contextmanager
-def serve_hub(repos: Mapping[str, Path]) -> Iterator[HubServer]:
-    """Serve folders as repositories on a free port of 127.0.0.1."""
-    hub = HubServer(repos)
+def serve_hub(repos: Mapping[str, Path], uploads: Path | None = None) -> Iterator[HubServer]:
+    """Serve folders as repositories on a free port of 127.0.0.1, and take uploads into a folder."""
+    hub = HubServer(dict(repos), uploads=uploads)
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
     server.daemon_threads = True
     hub.url = f"http://127.0.0.1:{server.server_port}"
@@ -145,14 +161,25 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer with a body."""
         self._answer()
 
+    def do_POST(self) -> None:
+        """Take what is to be written."""
+        self._answer()
+
+    def do_PUT(self) -> None:
+        """Take a large file."""
+        self._answer()
+
     def _answer(self) -> None:
         path = unquote(self.path)
+        content = self._read_body() if self.command in ("POST", "PUT") else b""
         self.hub.requests.append(f"{self.command} {path}")
         self.fault = self.hub.next_fault(f"{self.command} {path}")
         if self.fault is not None and self.fault.stall in ("silent", "headers"):
             self._stall(self.fault.stall)
         elif self.fault is not None and self.fault.status is not None:
             self._send(self.fault.status, self.fault.body, self.fault.headers)
+        elif self.command in ("POST", "PUT"):
+            self._answer_upload(path.split("?")[0], content)
         elif match := API.match(path):
             kind, name, revision = match.groups()
             self._answer_api(f"{kind}/{name}", revision or "main", tree="/tree/" in path)
@@ -209,6 +236,89 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._send(200, file.read_bytes(), headers)
 
+    def _read_body(self) -> bytes:
+        if "Content-Length" in self.headers:
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        content = b""
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            content += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return content
+
+    def _answer_upload(self, path: str, content: bytes) -> None:
+        """Take an upload, step by step as the real Hub does: repository, kinds of files, large files, commit."""
+        if self.command == "PUT" and (match := STORE.fullmatch(path)) and self.hub.uploads is not None:
+            if "Authorization" in self.headers:
+                self.hub.tokens_elsewhere.append(self.headers["Authorization"])
+            matches = hashlib.sha256(content).hexdigest() == match[1]
+            (self.hub.uploads / match[1]).write_bytes(content)
+            self._send(200 if matches else 400, b"", {})
+        elif path == "/api/validate-yaml":
+            said = json.loads(content)["content"]
+            errors = [] if said.startswith("---\n") else [{"message": "no metadata"}]
+            self._send_json(400 if errors else 200, {"errors": errors, "warnings": []})
+        elif self.headers.get("Authorization") != f"Bearer {self.hub.token}":
+            self._send_json(401, {"error": "Invalid username or password."})
+        elif path == "/api/repos/create":
+            self._create(json.loads(content))
+        elif (match := UPLOAD_API.fullmatch(path)) and f"models/{match[1]}" in self.hub.repos:
+            answer = self._sort_files if match[2] == "preupload" else self._commit
+            answer(match[1], content)
+        elif (match := BATCH.fullmatch(path)) and f"models/{match[1]}" in self.hub.repos:
+            elsewhere = self.hub.url.replace("127.0.0.1", "localhost")
+            wanted = json.loads(content)["objects"]
+            for item in wanted:
+                if self.hub.uploads is None or not (self.hub.uploads / item["oid"]).is_file():  # else it is there
+                    item["actions"] = {"upload": {"href": f"{elsewhere}/store/{item['oid']}"}}
+            self._send_json(200, {"objects": wanted})
+        else:
+            self._refuse("RepoNotFound", 404)
+
+    def _create(self, wanted: dict[str, Any]) -> None:
+        name = f"{wanted['organization']}/{wanted['name']}"
+        if wanted["organization"] != self.hub.namespace or self.hub.uploads is None:
+            self._send_json(403, {"error": f"You don't have the rights to create a model under {name}"})
+        elif f"models/{name}" in self.hub.repos:
+            self._send_json(409, {"error": "You already created this model repo", "url": f"{self.hub.url}/{name}"})
+        else:
+            folder = self.hub.uploads / name
+            folder.mkdir(parents=True)
+            self.hub.repos[f"models/{name}"] = folder
+            if wanted.get("private") or wanted.get("visibility") == "private":
+                self.hub.private.add(name)
+            self._send_json(200, {"url": f"{self.hub.url}/{name}"})
+
+    def _sort_files(self, repo: str, content: bytes) -> None:
+        folder, files = self.hub.repos[f"models/{repo}"], []
+        for item in json.loads(content)["files"]:
+            there = folder / item["path"]
+            large = Path(item["path"]).suffix in LARGE
+            said = _describe(item["path"], there) if there.is_file() else {"oid": None}
+            oid = said.get("lfs", said)["oid"]
+            files.append({"path": item["path"], "uploadMode": "lfs" if large else "regular", "shouldIgnore": False,
+                          "oid": oid})  # fmt: skip
+        self._send_json(200, {"files": files})
+
+    def _commit(self, repo: str, content: bytes) -> None:
+        folder, names = self.hub.repos[f"models/{repo}"], []
+        assert self.hub.uploads is not None
+        for line in content.splitlines():
+            entry = json.loads(line)
+            value = entry["value"]
+            if entry["key"] == "file":
+                (folder / value["path"]).write_bytes(base64.b64decode(value["content"]))
+            elif entry["key"] == "lfsFile":
+                (folder / value["path"]).write_bytes((self.hub.uploads / value["oid"]).read_bytes())
+            else:
+                continue
+            names.append(value["path"])
+        self.hub.commits.append(f"{repo}: {', '.join(sorted(names))}")
+        self._send_json(200, {"commitUrl": f"{self.hub.url}/{repo}/commit/{COMMIT}", "commitOid": COMMIT})
+
+    def _send_json(self, status: int, content: dict[str, Any]) -> None:
+        self._send(status, json.dumps(content).encode(), {"Content-Type": "application/json"})
+
     def _answer_store(self, digest: str) -> None:
         if "Authorization" in self.headers:
             self.hub.tokens_elsewhere.append(self.headers["Authorization"])
@@ -241,7 +351,7 @@ class _Handler(BaseHTTPRequestHandler):
         if "Content-Length" not in headers:
             self.send_header("Content-Length", str(len(content) + fault.length_off))
         self.end_headers()
-        if self.command != "GET":
+        if self.command == "HEAD":
             return
         with suppress(OSError):  # the client has given up
             if fault.stall == "trickle":

@@ -1,6 +1,7 @@
-"""The shape of the code: imports go one way, and a report needs no torch."""
+"""The shape of the code: imports go one way, a report needs no torch, and ARCHITECTURE.md shows what is there."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,13 +29,13 @@ LAYERS = (
         "capacity",
         "linear",
     },
-    {"sources", "runs", "checkpoints"},
+    {"sources", "runs", "checkpoints", "model_card"},
     {"data", "peft_settings", "display", "staging", "stages", "selection"},
-    {"kernels", "failures"},
+    {"kernels", "failures", "new_adapter"},
     {"model", "training", "execution", "analysis"},
     {"recording", "figures", "cluster_worker"},
     {"pages", "verification", "cluster"},
-    {"site"},
+    {"site", "push"},
     {"workflow"},
     {"cli"},
     {"__main__"},
@@ -88,6 +89,38 @@ def test_a_module_is_read_in_one_sitting(path: Path) -> None:
     text = path.read_text("utf-8")
     assert ast.get_docstring(ast.parse(text))
     assert len(text.splitlines()) <= 400
+
+
+def module_table() -> str:
+    """Return the list of modules as ARCHITECTURE.md has it: each layer from the lowest, and what is in it."""
+    lines = ["| layer | module | what it is for |", "| ---: | --- | --- |"]
+    for level, modules in enumerate(LAYERS):
+        for module in sorted(modules):
+            file = PACKAGE / f"{module}.py"
+            text = (file if file.exists() else PACKAGE / module / "__init__.py").read_text("utf-8")
+            summary = " ".join((ast.get_docstring(ast.parse(text)) or "").split("\n\n")[0].split())
+            lines.append(f"| {level} | `{module}` | {summary.replace('|', chr(92) + '|')} |")
+    return "\n".join(lines) + "\n"
+
+
+def test_the_architecture_page_lists_every_module_in_its_layer() -> None:
+    """The table is the layers of this file with each module's own first sentence; nothing is missing or left over."""
+    page = (PACKAGE.parent / "ARCHITECTURE.md").read_text("utf-8")
+    shown = page.partition("<!-- modules -->\n")[2].partition("<!-- /modules -->")[0]
+    assert shown == module_table(), f"between the marks of ARCHITECTURE.md belongs:\n{module_table()}"
+    assert {_top(path) for path in FILES} == set(LEVEL)
+
+
+def test_what_the_architecture_page_draws_is_there() -> None:
+    """Every file, folder and module that its two drawings name exists, or is made by `make`."""
+    page = (PACKAGE.parent / "ARCHITECTURE.md").read_text("utf-8")
+    drawings = re.findall(r"(?s)```mermaid\n(.*?)```", page)
+    assert len(drawings) == 2
+    made = {"experiments/results/", "report/", "_site/", "index.qmd", "report-zh.pdf", "report-en.pdf"}
+    for name in re.findall(r"<i>(.*?)</i>", "".join(drawings)):
+        assert name in made or (PACKAGE.parent / name).exists(), name
+    for name in re.findall(r"<b>(.*?)</b>", "".join(drawings)):
+        assert name in LEVEL, name
 
 
 def test_no_file_names_a_place_of_one_machine() -> None:

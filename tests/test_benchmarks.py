@@ -168,7 +168,13 @@ def test_rebuilds_leave_everything_as_it_was(reported: Paths) -> None:
     assert found["rebuild.builds_with_torch"].samples == [0]
     assert all(quantity.median > 0.1 for name, quantity in found.items() if quantity.unit == "s")
     forget_what_was_made(reported)
-    assert {path.name for path in reported.root.iterdir()} == {"experiments", "templates", "report", "_quarto.yml", "book.yaml"}
+    assert {path.name for path in reported.root.iterdir()} == {
+        "experiments",
+        "templates",
+        "report",
+        "_quarto.yml",
+        "book.yaml",
+    }
     assert {path.name for path in reported.report.iterdir()} == {"assets"}
 
 

@@ -156,7 +156,7 @@ def test_what_is_not_known_is_not_said() -> None:
 @pytest.mark.parametrize("hostile", [text[:200] for text in HOSTILE_TEXTS])
 def test_hostile_words_stay_words(hostile: str, language: Language) -> None:
     """No text of a book leaves its place: not a bracket, a brace or an angle of it is left as Markdown."""
-    book = Book.model_validate(FULL | {key: hostile for key in ("title", "subtitle", "author", "course", "licence")})
+    book = Book.model_validate(FULL | dict.fromkeys(("title", "subtitle", "author", "course", "licence"), hostile))
     for text in page_footer(book, WORDING).values():
         words = re.sub(r"\]\([\w:/.-]+\)|\{(?:\.imprint )?(?:href)?lang=\"[\w-]+\"\}", "", text)
         assert not set(words.replace("[", "").replace("]", "")) & set("<>{}`$*_~^\\|@")

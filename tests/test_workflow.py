@@ -2,18 +2,23 @@
 
 import io
 import os
+import re
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
+import typer
 from rich.console import Console
 
 from adapterbook import selection, workflow
+from adapterbook.cli import EPILOG, app
 from adapterbook.config import Paths, load_study
 from adapterbook.errors import RecordError
 from tests.factory import PROJECT, write_results
 from tests.small_project import run_adapterbook
 
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # it is a group
 SUBMITTED = {"submitted": {"title": "As submitted"}}
 
 
@@ -75,11 +80,36 @@ def test_a_hidden_gpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_help_lists_every_command(tmp_path: Path) -> None:
-    """…with a line each, and no traceback."""
-    done = run_adapterbook(_project(tmp_path), "--help")
+    """…with a whole line each, and no traceback; then examples, and what the exit status means."""
+    done = run_adapterbook(_project(tmp_path), "--help", COLUMNS="80")
     assert done.returncode == 0
-    for command in ("train", "pages", "site", "all", "status", "schema"):
-        assert f"  {command} " in done.stdout
+    listed = done.stdout.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    shown = {name for name, command in COMMANDS.items() if not command.hidden}
+    assert {line.split()[0] for line in listed} == shown
+    assert not [line for line in listed if not line.endswith(".") or line.endswith("...")]
+    for part in ("Examples:", "Exit status:", "  0 ", "  1 ", "  2 ", "  130 "):
+        assert part in done.stdout
+
+
+@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if not command.hidden])
+def test_every_setting_is_explained_and_make_hands_it_on(name: str) -> None:
+    """Each option has words and an environment variable of its own, which the Makefile exports."""
+    lines = re.findall(r"(?m)^export (.*)$", (PROJECT.root / "Makefile").read_text("utf-8"))
+    exported = {variable for line in lines for variable in line.split()}
+    command = COMMANDS[name]
+    assert command.help
+    for parameter in command.params:
+        if parameter.name != "help":
+            assert getattr(parameter, "help", None), parameter.name
+            assert parameter.envvar in exported, parameter.name
+
+
+def test_every_command_of_the_help_can_be_run() -> None:
+    """The examples name commands and options that there are."""
+    for line in re.findall(r"python -m adapterbook ([^\n]*?)(?:   |$)", EPILOG):
+        words = shlex.split(line)
+        options = {option for parameter in COMMANDS[words[0]].params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= options
 
 
 def test_outside_a_project_one_is_told_so(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def document_fields(book: Book, language: Language) -> dict[str, Any]:
 
 def page_footer(book: Book, wording: Wording) -> dict[str, str]:
     """Return the foot of every page: the part of each language, with its PDF."""
-    return {side: _footer_part(book, wording, language) for side, language in (("left", "zh"), ("right", "en"))}
+    return {"left": _footer_part(book, wording, "zh"), "right": _footer_part(book, wording, "en")}
 
 
 def _footer_part(book: Book, wording: Wording, language: Language) -> str:
