@@ -109,6 +109,8 @@ def test_the_architecture_page_lists_every_module_in_its_layer() -> None:
     shown = page.partition("<!-- modules -->\n")[2].partition("<!-- /modules -->")[0]
     assert shown == module_table(), f"between the marks of ARCHITECTURE.md belongs:\n{module_table()}"
     assert {_top(path) for path in FILES} == set(LEVEL)
+    (said,) = re.findall(r"(?s)Only (.*?) load torch", page)
+    assert set(re.findall(r"`(\w+)`", said)) == TRAINING
 
 
 def test_what_the_architecture_page_draws_is_there() -> None:
