@@ -294,7 +294,7 @@ class _Handler(BaseHTTPRequestHandler):
         for item in json.loads(content)["files"]:
             there = folder / item["path"]
             large = Path(item["path"]).suffix in LARGE
-            said = _describe(item["path"], there) if there.is_file() else {"oid": None}
+            said: dict[str, Any] = _describe(item["path"], there) if there.is_file() else {"oid": None}
             oid = said.get("lfs", said)["oid"]
             files.append({"path": item["path"], "uploadMode": "lfs" if large else "regular", "shouldIgnore": False,
                           "oid": oid})  # fmt: skip
