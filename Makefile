@@ -102,4 +102,4 @@ bench: $(VENV)/.ready-dev ## Measure what it costs here; writes benchmarks/resul
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks
 
 clean: ## Remove what is made again in seconds; results and .venv stay
-	rm -rf _site .quarto .cache/memo .cache/stages index.qmd report/zh report/en report/pdf report/figures report/fonts report/_navigation.yml
+	rm -rf _site .quarto .cache/memo .cache/stages index.qmd report/zh report/en report/pdf report/figures report/scripts report/fonts report/_navigation.yml

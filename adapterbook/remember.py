@@ -29,8 +29,9 @@ CODE: Final[dict[Step, tuple[str, ...]]] = {
 PACKAGES: Final[dict[Step, tuple[str, ...]]] = {
     "analysis": ("numpy", "pandas", "pyarrow", "scipy"),
     "figures": ("kiwisolver", "matplotlib", "numpy", "pillow"),
-    "pages": ("jinja2", "markupsafe", "numpy", "pandas", "pyarrow", "pydantic", "pydantic-core", "pyyaml", "scipy"),
-}
+    "pages": ("altair", "jinja2", "markupsafe", "numpy", "pandas", "pyarrow", "pydantic", "pydantic-core", "pyyaml",
+              "scipy", "vl-convert-python"),
+}  # fmt: skip
 
 
 def open_memo(root: Path, step: Step, more: Sequence[str] = ()) -> Memo:

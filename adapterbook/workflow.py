@@ -278,8 +278,11 @@ def make_pages(root: Path, source: str, seeds: Sequence[int] | None, console: Co
         paths.notebook,
     ]
     states = [(status.run.id, status.state, status.stale, status.problem) for status in statuses]
-    inputs = hash_inputs(root, [*runs, *written_by_hand, *_own_code()], name, study.seeds, states, *_surroundings())
-    outputs = [root / "index.qmd", *(paths.report / part for part in ("zh", "en", "pdf", "figures", "_navigation.yml"))]
+    inputs = hash_inputs(
+        root, [*runs, *written_by_hand, paths.templates, *_own_code()], name, study.seeds, states, *_surroundings()
+    )
+    made = ("zh", "en", "pdf", "figures", "scripts", "_navigation.yml")
+    outputs = [root / "index.qmd", *(paths.report / part for part in made)]
     if not run_stage("pages", root, inputs, outputs, make):
         _say(console, f"The pages of {len(statuses)} runs of {name} are up to date.")
 

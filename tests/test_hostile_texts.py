@@ -256,6 +256,9 @@ ELEMENTS = {
 }  # fmt: skip
 
 
+OUR_SCRIPTS = r"(\.\./)*(assets/(theme|site|explorer|sentences)|scripts/vega)\.js"
+
+
 def test_there_are_a_thousand_texts(built: Built) -> None:
     """A thousand different texts are in the project."""
     assert len(set(built.texts.values())) == N_TEXTS
@@ -266,12 +269,13 @@ def test_a_page_has_our_elements_only(parsed: dict[Path, Parsed]) -> None:
     for path, page in parsed.items():
         assert {tag for tag, _ in page.elements} <= ELEMENTS, path
         assert not page.others, path
-        assert not page.scripts, path
+        assert all(isinstance(json.loads(script), dict) for script in page.scripts), path  # data, which nobody runs
         for tag, attributes in page.elements:
             assert not [name for name in attributes if name.startswith("on")], (path, tag, attributes)
             assert all(re.fullmatch(r"[a-z][a-z:-]*", name, re.IGNORECASE) for name in attributes), (path, attributes)
             if tag == "script":
-                assert re.fullmatch(r"(\.\./)*assets/(theme|site)\.js", attributes["src"]), path
+                data = {"type": "application/json"}
+                assert attributes == data or re.fullmatch(OUR_SCRIPTS, attributes["src"]), path
             for name in ("href", "src", "action", "formaction", "data", "srcset"):
                 target = attributes.get(name, "").strip().lower()
                 assert not re.match(r"[a-z][a-z0-9+.-]*:|//", target), (path, tag, target)
@@ -300,7 +304,8 @@ def test_texts_are_shown_as_typed(built: Built, parsed: dict[Path, Parsed]) -> N
     seen: set[int] = set()
     for path, page in parsed.items():
         values = [value for _, attributes in page.elements for value in attributes.values()]
-        for place in ("".join(page.pieces), *values):
+        data = [text for script in page.scripts for text in texts_of(json.loads(script))]
+        for place in ("".join(page.pieces), *values, *data):
             for match in BETWEEN_MARKS.finditer(place):
                 number = int(match[1])
                 if number in built.texts:
@@ -309,6 +314,15 @@ def test_texts_are_shown_as_typed(built: Built, parsed: dict[Path, Parsed]) -> N
                     assert shown in (wanted, *others), (path, number)
                     seen.add(number)
     assert len(seen) == N_TEXTS
+
+
+def texts_of(data: Any) -> Iterator[str]:
+    """Yield every text in a page's data."""
+    if isinstance(data, str):
+        yield data
+    elif isinstance(data, dict | list):
+        for item in data.values() if isinstance(data, dict) else data:
+            yield from texts_of(item)
 
 
 def as_output(text: str) -> str:
@@ -353,7 +367,8 @@ def test_directions_stay_in_their_cell(built: Built) -> None:
 def test_a_browser_runs_nothing_of_it(built: Built) -> None:
     """In a real browser the pages raise no dialog, no error and no request of their own, and no text ran."""
     root = built.paths.root / "_site"
-    names = ("index.html", "report/en/index.html", "report/zh/adapters/odd_3.html", "report/en/method.html")
+    names = ("index.html", "report/en/index.html", "report/zh/adapters/odd_3.html", "report/en/method.html",
+             "report/en/explorer.html", "report/zh/explorer.html")  # fmt: skip
     pages = [*(root / name for name in names), *sorted((root / "report/en/notebooks").glob("odd_*.html"))[:3]]
     with open_browser() as browser:
         for path in pages:
@@ -369,7 +384,9 @@ def test_a_browser_runs_nothing_of_it(built: Built) -> None:
 
 # What of Markdown may act on our pages, and what never may.
 RAW_TEMPLATES = re.compile(
-    r'<pre class="[\w -]*"[^<>]*><code>.*</code></pre>|<pre><code>.*</code></pre>|<span id="[\w-]+"></span>', re.DOTALL
+    r'<pre class="[\w -]*"[^<>]*><code>.*</code></pre>|<pre><code>.*</code></pre>|<span id="[\w-]+"></span>'
+    r'|<script type="application/json">[^<>]*</script>',
+    re.DOTALL,
 )
 
 

@@ -93,9 +93,9 @@ def language_of(page: Qmd) -> Language:
 
 
 def test_both_languages_have_every_page(study: MadePages) -> None:
-    """Overview, method, mechanisms, adapters, comparison, reproduction, notebooks and glossary, twice."""
-    expected = {"index", "method", "mechanism-lora", "mechanism-ia3", "comparison", "reproduction", "glossary",
-                "notebooks/index"}  # fmt: skip
+    """Overview, method, mechanisms, adapters, results, notebooks and glossary, twice."""
+    expected = {"index", "method", "mechanism-lora", "mechanism-ia3", "comparison", "explorer", "reproduction",
+                "glossary", "notebooks/index"}  # fmt: skip
     expected |= {f"adapters/{adapter}" for adapter in ("lora_1", "lora_2", "lora_3", "ia3")}
     expected |= {f"notebooks/{run.id.replace('/', '-')}" for run in study.report.runs}
     assert expected == stems(study, "zh") == stems(study, "en")
@@ -288,12 +288,13 @@ def test_menus_name_every_page(made: MadePages) -> None:
 
 
 def test_the_combined_documents_hold_every_chapter(study: MadePages) -> None:
-    """The document for the PDF has each page but the notebooks as a chapter, and no link that needs the site."""
+    """The document for the PDF has as a chapter each page that stands still, and no link that needs the site."""
     for language in LANGUAGES:
         document = study.page(f"pdf/report-{language}")
         headings = [document.text_of(node["c"][2]) for node in document.elements("Header") if node["c"][0] == 1]
         titles = [heading.replace("\u2060", "") for heading in headings]  # guarded from Typst's marks
-        pages = [study.page(f"{language}/{stem}") for stem in stems(study, language) if "notebooks" not in stem]
+        of_the_site = {"explorer", *(stem for stem in stems(study, language) if "notebooks" in stem)}
+        pages = [study.page(f"{language}/{stem}") for stem in stems(study, language) - of_the_site]
         assert Counter(titles) == Counter(page.text_of(page.tree["meta"]["title"]) for page in pages)
         assert {"lang": {"zh": "zh-TW", "en": "en"}[language], "toc": True}.items() <= document.front_matter.items()
         assert all(node["c"][2][0].startswith("#") for node in document.elements("Link"))

@@ -48,6 +48,7 @@ from adapterbook.pages.outline import PageSpec, index_outline, make_outline
 from adapterbook.pages.place import put_in_place
 from adapterbook.pages.provenance import format_date, format_moment, provenance_of
 from adapterbook.pages.record_view import record_block
+from adapterbook.pages.scripts import VEGA, head_of, vega_script
 from adapterbook.pages.tools import PageTools, Target, page_path
 from adapterbook.pages.wording import load_wording
 from adapterbook.plain_files import is_plain_file
@@ -92,7 +93,7 @@ def make_pages(report: Report, figures: Mapping[str, Figure], paths: Paths, memo
         If ``book.yaml`` or ``templates/glossary.yaml`` is not valid.
     """
     texts = _Builder(report, figures, paths, memo).build()
-    put_in_place(texts, paths.root, paths.report, (*LANGUAGES, "pdf"))
+    put_in_place(texts, paths.root, paths.report, (*LANGUAGES, "pdf", "scripts"))
     return sorted(texts)
 
 
@@ -134,6 +135,7 @@ class _Builder:
         texts[self.paths.report / "pdf" / "_quarto.yml"] = _yaml({"project": {"type": "default"}})
         texts[self.paths.report / "_navigation.yml"] = _yaml(self._navigation())
         texts[self.paths.root / "index.qmd"] = self._cover()
+        texts[self.paths.report / VEGA] = vega_script(self.memo)
         return texts
 
     def _kept(self, kind: str, language: Language, pages: Sequence[PageSpec], make: Callable[[], str]) -> str:
@@ -201,13 +203,14 @@ class _Builder:
         other = _other(language)
         up = "../" * (page.depth + 1)
         translation = f"{up}{other}/{page.stem}"
+        head = [_alternates(page, language), *head_of(page.scripts, up)]
         fields = {
             "title": escape_metadata(page.title.in_language(language)),
             "pagetitle": page_title(page.title, self.book, language),
             "description": page.description.in_language(language),
             **ENGINE,
             "translation": f"{translation}.qmd",
-            "format": {"html": {"include-in-header": [{"text": _alternates(page, language)}]}},
+            "format": {"html": {"include-in-header": [{"text": "\n".join(head)}]}},
         }
         switch = (
             f"::: {{.language-switch}}\n[{LANGUAGE_NAMES[other]}]({translation}.qmd)"

@@ -26,6 +26,7 @@ __all__ = [
     "guard_from_typst",
     "html_entities",
     "inline_code",
+    "isolate_text",
     "python_block",
     "python_literal",
     "raw_html_code",
@@ -105,6 +106,14 @@ def guard_from_typst(source: str) -> str:
     return TYPST_TYPOGRAPHY.sub(lambda match: f"{match[0]}{WORD_JOINER}", parted)
 
 
+def isolate_text(text: str) -> str:
+    """Return a text on one line, without control characters, its direction its own.
+
+    It is not escaped, but for whoever shows it as text: in Markdown or HTML it could be markup.
+    """
+    return _isolate(_clean(text))
+
+
 def inline_code(text: str) -> Markup:
     """Return inline code: between backticks where nothing in it could act, else a span of class ``code``."""
     clean = _clean(text)
@@ -170,7 +179,7 @@ def _part_braces(text: str) -> str:
 
 @functools.lru_cache(maxsize=20_000)  # the same names and ids come again on every page
 def _escape(text: str, characters: re.Pattern[str]) -> Markup:
-    return Markup(characters.sub(lambda match: f"&#{ord(match[0])};", _isolate(_clean(text))))
+    return Markup(characters.sub(lambda match: f"&#{ord(match[0])};", isolate_text(text)))
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 from adapterbook.analysis.report import AdapterReport, Report, RunReport
 from adapterbook.config import BilingualText
+from adapterbook.pages.scripts import VEGA
 from adapterbook.pages.wording import Wording
 
 __all__ = [
@@ -53,6 +54,8 @@ class PageSpec:
         Whether it is a chapter of the combined document.
     runs : tuple of RunReport
         The planned runs that the page is about, whatever became of them.
+    scripts : tuple of str
+        What it loads beside the site's own script, as paths below ``report/``.
     names : mapping
         What the template sees beside the names that all templates see.
     """
@@ -64,6 +67,7 @@ class PageSpec:
     section: str = ""
     in_pdf: bool = True
     runs: tuple[RunReport, ...] = ()
+    scripts: tuple[str, ...] = ()
     names: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -117,6 +121,7 @@ def make_outline(report: Report, wording: Wording) -> list[PageSpec]:
     pages += [replace(_adapter_page(adapter, wording), in_pdf=chapters) for adapter in report.adapters.values()]
     pages += [
         page("comparison", "comparison", "comparison", section="results"),
+        page("explorer", "explorer", "explorer", section="results", in_pdf=False, scripts=(VEGA, "assets/explorer.js")),
         page("reproduction", "reproduction", "reproduction", section="results"),
         page(
             "notebooks/index",

@@ -22,6 +22,7 @@ from adapterbook.figures import Figure
 from adapterbook.formatting import Language
 from adapterbook.pages.code import adapter_code, call_code, training_code
 from adapterbook.pages.escape import escape_attribute, escape_text, python_block
+from adapterbook.pages.explorer import explorer_block
 from adapterbook.pages.figure_table import make_figure_table
 from adapterbook.pages.notebook import FAILED_CELL
 from adapterbook.pages.origin import FieldPath, derived_span, number_span
@@ -88,6 +89,7 @@ class PageTools:
             "record_anchor": Markup(f"{{#{RECORD_ANCHOR}}}"),
             "cell_anchor": Markup(f"{{#{FAILED_CELL}}}"),
             "config_code": self.config_code,
+            "explorer": self.explorer,
             "training_code": lambda arguments: python_block(training_code(arguments)),
         }
 
@@ -185,6 +187,21 @@ class PageTools:
             return shown
         return Markup(f"[{shown}]({_relative(path, self.folder)})")
 
+    def address(self, place: Place) -> str | None:
+        """Return a place's address as the rendered page needs it, for links that a script makes; `None` in the PDF."""
+        page, anchor = self._find(place.of), self._anchor_of(place)
+        if self.target == "pdf":
+            return None
+        if isinstance(page, RunReport):
+            path = page.run.folder(self.paths) / "record.json"
+            return _relative(path, self.folder) if is_plain_file(path, self.paths.results) else None
+        rendered = page_path(self.paths, self.language, page.stem).with_suffix(".html")
+        return f"{_relative(rendered, self.folder)}#{anchor}"
+
+    def explorer(self) -> Markup | None:
+        """Return the data of the curve explorer, ``None`` where there is no curve."""
+        return explorer_block(self.report, self.language, self.wording, self.short_names, self.address)
+
     def cell_link(self, run: RunReport, text: str) -> Markup:
         """Return a link to the place of a failed run's notebook where it failed; in the PDF the text alone."""
         return self._linked(escape_text(text), Place(run, FAILED_CELL))
@@ -204,11 +221,17 @@ class PageTools:
         page = self._find(place.of)
         if isinstance(page, RunReport):
             return self.record_link(page, shown)
-        anchor = place.section if isinstance(place.of, RunReport) else f"sec-{page.slug}-{place.section}"
+        anchor = self._anchor_of(place)
         if page != self.page:
             path = _relative(page_path(self.paths, self.language, page.stem), self.folder)
             return Markup(f"[{shown}]({path}#{anchor})")
         return shown if place.section == SETTINGS else Markup(f"[{shown}](#{anchor})")
+
+    def _anchor_of(self, place: Place) -> str:
+        page = self._find(place.of)
+        if isinstance(place.of, RunReport) or isinstance(page, RunReport):
+            return place.section
+        return f"sec-{page.slug}-{place.section}"
 
     def _find(self, target: str | AdapterReport | RunReport) -> PageSpec | RunReport:
         """Return a page; of very many runs not each has one: then the run, whose record is the next best place."""

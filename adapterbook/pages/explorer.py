@@ -1,0 +1,138 @@
+"""The report's curves → the block of a page that report/assets/explorer.js makes the curve explorer of.
+
+Owns what the script gets: every number with the text that the pages show for it, where its record is, how its line
+looks, and all words. Refuses to let a text be anything else: in the block no character of it can end a script, a fence
+or a shortcode, and the script writes texts as texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from markupsafe import Markup
+
+from adapterbook.analysis.report import AdapterReport, Curve, Group, Report, RunReport, Spread
+from adapterbook.figures.explorer import CHANCE, QUANTITIES, chart_spec, line_look
+from adapterbook.figures.style import style_of, word
+from adapterbook.formatting import Language, format_number
+from adapterbook.pages.origin_place import Place
+from adapterbook.pages.record_view import RECORD_ANCHOR, anchor_of
+from adapterbook.pages.script_data import plain, script_block
+from adapterbook.pages.wording import Wording
+from adapterbook.records import Record
+
+__all__ = ["MAX_SEED_LINES", "explorer_block"]
+
+# Of more runs than this only the means over seeds are handed over: a page that every reader has to load.
+MAX_SEED_LINES: Final = 400
+WORDS: Final = ("adapters", "all", "none", "setting", "metric", "seeds", "mean", "mean_of", "each", "best", "rates",
+                "variants", "losses", "range", "comma", "download", "file", "status", "missing", "nothing", "failed",
+                "chart", "table")  # fmt: skip
+COLUMNS: Final = ("adapter", "variant", "learning_rate", "seed", "n_seeds", "epoch", "low", "high", *QUANTITIES)
+FORMATS: Final = {"train_loss": "loss", "validation_loss": "loss", "validation_accuracy": "percent"}
+# What a reader may look at: one quantity, or both losses in two panels.
+VIEWS: Final[Mapping[str, Sequence[str]]] = {
+    "validation_loss": ["validation_loss"],
+    "train_loss": ["train_loss"],
+    "losses": ["train_loss", "validation_loss"],
+    "validation_accuracy": ["validation_accuracy"],
+}
+
+# A line's address: of the page that shows where its numbers are from, None where there is no such page.
+Address = Callable[[Place], str | None]
+
+
+def explorer_block(
+    report: Report, language: Language, wording: Wording, short_names: Mapping[str, str], address: Address
+) -> Markup | None:
+    """Return a raw HTML block with all that the explorer shows, ``None`` where there is no curve.
+
+    Parameters
+    ----------
+    short_names : mapping
+        By adapter's id, in this language.
+    address : callable
+        Gives a place's address from the page.
+    """
+    with_seeds = sum(run.completed for run in report.runs) <= MAX_SEED_LINES
+    lines = [line for adapter in report.adapters.values() for group in adapter.groups.values()
+             for line in _lines(adapter, group, language, address, with_seeds)]  # fmt: skip
+    if not lines:
+        return None
+    shown = {line["adapter"] for line in lines}
+    variants = [variant for variant in report.variants if any(line["variant"] == variant.name for line in lines)]
+    styles = {name: style_of(report, name) for name in report.adapters if name in shown}
+    content = {
+        "adapters": [{"id": name, "name": plain(short_names[name]), **line_look(style)}
+                     for name, style in styles.items()],
+        "variants": [
+            {
+                "id": variant.name,
+                "title": plain(variant.title.in_language(language)),
+                "rate": variant.training.learning_rate,
+                "rate_title": f"{word('learning_rate', language)} "
+                f"{format_number(variant.training.learning_rate, 'rate', language)}",
+            }
+            for variant in variants
+        ],
+        "rates": [name for name in report.ablations["learning_rate"].variants
+                  if any(variant.name == name for variant in variants)],
+        "best": {name: report.adapters[name].best_variant for name in styles},
+        "seeds": sorted({line["seed"] for line in lines if line["seed"] is not None}),
+        "quantities": {name: {"title": word(name, language), "chance": CHANCE[name],
+                              "spec": chart_spec(name, language, styles)} for name in QUANTITIES},
+        "views": [{"id": name, "quantities": list(parts)} for name, parts in VIEWS.items()],
+        "lines": lines,
+        "chance": word("chance", language),
+        "words": {name: wording.text("labels", ["explorer", name], language) for name in WORDS},
+        "columns": {name: wording.text("labels", name, language) for name in COLUMNS},
+    }  # fmt: skip
+    return script_block("explorer", content, wording.text("labels", "explorer_without", language))
+
+
+def _lines(
+    adapter: AdapterReport, group: Group, language: Language, address: Address, with_seeds: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield the mean over a group's seeds, if there are several, and each seed's own line."""
+    completed = [run for run in group.runs if run.completed]
+    common = {"adapter": adapter.id, "variant": group.variant}
+    if len(completed) > 1:
+        link = address(Place(adapter, "runs"))
+        points = [[point[0], point[1], "", *point[2:]] for point in _mean_points(group.curve, language)]
+        yield {**common, "seed": None, "n": len(completed), "link": link, "points": points}
+    for run in completed if with_seeds or len(completed) == 1 else []:
+        if run.record is not None:
+            yield {**common, "seed": run.run.seed, "n": 1, "link": _page_of(run, address),
+                   "points": list(_points(run.record, language))}  # fmt: skip
+
+
+def _page_of(run: RunReport, address: Address) -> str | None:
+    """Return the address of the record on its page, up to where a line's own anchor goes on."""
+    return address(Place(run, RECORD_ANCHOR))
+
+
+def _points(record: Record, language: Language) -> Iterator[list[Any]]:
+    """Yield the points of one run: epoch, as shown, the end of its anchor in the record, then each quantity."""
+    part = "evaluations" if record.evaluations else "epochs"
+    for index, point in enumerate(record.curve):
+        anchor = anchor_of([part, index]).removeprefix(RECORD_ANCHOR)
+        values = [(name, getattr(point, name)) for name in QUANTITIES]
+        cells = [None if value is None else [value, format_number(value, FORMATS[name], language)]
+                 for name, value in values]  # fmt: skip
+        yield [point.epoch, format_number(point.epoch, "plain", language), anchor, *cells]
+
+
+def _mean_points(curve: Curve, language: Language) -> Iterator[list[Any]]:
+    """Yield the points of a mean: epoch, as shown, then each quantity with its lowest and highest where known."""
+    for point in curve.points:
+        cells = [_mean_cell(getattr(point, name), FORMATS[name], language) for name in QUANTITIES]
+        yield [point.epoch, format_number(point.epoch, "plain", language), *cells]
+
+
+def _mean_cell(spread: Spread | None, kind: str, language: Language) -> list[Any] | None:
+    if spread is None:
+        return None
+    values = [spread.mean, spread.low, spread.high] if spread.known else [spread.mean]
+    shown = [format_number(value, kind, language) for value in values]
+    return [part for pair in zip(values, shown, strict=True) for part in pair]
