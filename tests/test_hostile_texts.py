@@ -444,7 +444,8 @@ def test_pandoc_finds_nothing_but_text(built: Built) -> None:
 def test_front_matter_and_menus_are_yaml_of_text(built: Built) -> None:
     """Titles stay one value of YAML each, and no page gets a key that the generator does not write."""
     known = {"title", "pagetitle", "subtitle", "author", "course", "licence", "description", "engine", "translation",
-             "format", "lang", "sidebar", "toc", "date", "toc-depth", "number-sections", "crossref"}  # fmt: skip
+             "format", "lang", "sidebar", "toc", "runs", "last-run", "toc-depth", "number-sections",
+             "crossref"}  # fmt: skip
     for path in sources(built):
         matter = yaml.safe_load(path.read_text("utf-8").split("---\n", 2)[1])
         assert set(matter) <= known, path

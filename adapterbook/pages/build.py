@@ -192,8 +192,10 @@ class _Builder:
         return mark_edges(name) if language == "zh" else name
 
     def _tools(self, page: PageSpec, language: Language, target: Target) -> PageTools:
-        names = self.short_names[language]
-        return PageTools(page, language, target, self.report, self.index, self.figures, self.paths, self.wording, names)
+        return PageTools(
+            page, language, target, self.report, self.index, self.figures, self.paths, self.wording,
+            self.short_names[language], self.book.site_url,
+        )  # fmt: skip
 
     def _body(self, page: PageSpec, language: Language, target: Target) -> str:
         names = self._tools(page, language, target).names() | dict(page.names)
@@ -232,10 +234,8 @@ class _Builder:
             title = escape_text(page.title.in_language(language))
             body = self._kept("chapter", language, [page], partial(self._body, page, language, "pdf"))
             parts.append(f"# {title} {{#sec-{page.slug}}}\n\n{body.strip()}\n")
-        origin = provenance_of(self.report.runs)
         fields = {
-            **document_fields(self.book, language),
-            **({"date": origin.last.isoformat()} if origin else {}),
+            **document_fields(self.book, language, provenance_of(self.report.runs)),
             "lang": LANGUAGE_TAGS[language],
             **ENGINE,
             "toc": True,

@@ -19,7 +19,6 @@ from markupsafe import Markup
 from adapterbook.errors import RenderError
 from adapterbook.formatting import Language, format_number
 from adapterbook.pages.escape import escape_attribute, escape_text, inline_code
-from adapterbook.pages.tables import make_table
 
 __all__ = ["make_environment", "render_template"]
 
@@ -85,7 +84,6 @@ def make_environment(folder: Path, language: Language, names: Mapping[str, Any])
     environment.globals = {
         "language": language,
         "namespace": jinja2.utils.Namespace,
-        "table": make_table,
         **names,
     }
     return environment

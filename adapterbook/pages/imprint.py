@@ -16,7 +16,7 @@ from adapterbook.book import Book
 from adapterbook.config import BilingualText
 from adapterbook.formatting import Language
 from adapterbook.pages.escape import escape_metadata, escape_text, inline_code
-from adapterbook.pages.provenance import COMMIT_LETTERS
+from adapterbook.pages.provenance import COMMIT_LETTERS, Provenance, format_days
 from adapterbook.pages.wording import Wording
 
 __all__ = ["LANGUAGE_TAGS", "both", "commit_link", "document_fields", "page_footer", "page_title", "signature"]
@@ -53,8 +53,11 @@ def commit_link(book: Book, commit: str) -> Markup:
     return shown if address is None else Markup(f"[{shown}]({address})")
 
 
-def document_fields(book: Book, language: Language) -> dict[str, Any]:
-    """Return front matter of a combined document: title and subtitle, and author, course and licence where known."""
+def document_fields(book: Book, language: Language, origin: Provenance | None = None) -> dict[str, Any]:
+    """Return front matter of a combined document: what its cover says, as far as it is known.
+
+    ``runs`` are the days of the runs as the language writes them; ``last-run`` is for programs.
+    """
     texts = {
         "title": book.title,
         "subtitle": book.subtitle,
@@ -62,7 +65,13 @@ def document_fields(book: Book, language: Language) -> dict[str, Any]:
         "course": book.course,
         "licence": book.licence,
     }
-    return {name: escape_metadata(text.in_language(language)) for name, text in texts.items() if text is not None}
+    fields = {name: escape_metadata(text.in_language(language)) for name, text in texts.items() if text is not None}
+    if book.site_url is not None:
+        fields["site-url"] = escape_metadata(book.site_url)
+    if origin is not None:
+        fields["runs"] = escape_metadata(format_days(origin.first, origin.last, language))
+        fields["last-run"] = Markup(origin.last.isoformat())
+    return fields
 
 
 def page_footer(book: Book, wording: Wording) -> dict[str, str]:

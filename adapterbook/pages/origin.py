@@ -94,5 +94,5 @@ def _identity(thing: object) -> str:
 
 def _span(text: str, attributes: Mapping[str, str]) -> Markup:
     written = " ".join(f'{name}="{escape_attribute(value)}"' for name, value in attributes.items())
-    # A number's own characters mean nothing to Markdown, but for the "<" of a small p-value.
-    return Markup(f"[{text.replace('<', '&#60;')}]{{.n {written}}}")
+    # A number's own characters mean nothing to Markdown, but for the "<" of a small p-value, nor to Typst, but for "=".
+    return Markup(f"[{text.replace('<', '&#60;').replace('=', '&#61;')}]{{.n {written}}}")

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from adapterbook.analysis.report import RunReport
 from adapterbook.formatting import Language
 
-__all__ = ["COMMIT_LETTERS", "Provenance", "format_date", "format_moment", "provenance_of"]
+__all__ = ["COMMIT_LETTERS", "Provenance", "format_date", "format_days", "format_moment", "provenance_of"]
 
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
           "December")  # fmt: skip
@@ -69,6 +69,24 @@ def format_date(day: date, language: Language) -> str:
     if language == "zh":
         return f"{day.year} 年 {day.month} 月 {day.day} 日"
     return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
+
+
+def format_days(first: date, last: date, language: Language) -> str:
+    """Return the days from the first to the last, what they share written once.
+
+    Examples
+    --------
+    >>> format_days(date(2026, 3, 1), date(2026, 3, 4), "zh"), format_days(date(2026, 3, 1), date(2026, 3, 4), "en")
+    ('2026 年 3 月 1 日至 4 日', '1–4 March 2026')
+    >>> format_days(date(2026, 3, 31), date(2026, 4, 1), "en")
+    '31 March 2026 – 1 April 2026'
+    """
+    end = format_date(last, language)
+    if first == last:
+        return end
+    if (first.year, first.month) != (last.year, last.month):
+        return f"{format_date(first, language)}{'至' if language == 'zh' else ' – '}{end}"
+    return f"{format_date(first, language)}至 {last.day} 日" if language == "zh" else f"{first.day}–{end}"
 
 
 def format_moment(moment: datetime, language: Language) -> str:

@@ -16,10 +16,11 @@ from markupsafe import Markup
 
 from adapterbook.pages.escape import escape_text
 
-__all__ = ["make_table", "visible_width"]
+__all__ = ["keep_one_link", "make_table", "visible_width"]
 
 ATTRIBUTES: Final = re.compile(r"(?<=[\])`])\{[^{}]*\}")
 LINK_TARGET: Final = re.compile(r"(?<=\])\([^()]*\)")
+LINKED_NUMBER: Final = re.compile(r"\[(\[[^\][]*\]\{\.n [^{}]*\})\]\([^()]*\)")
 MARKS: Final = re.compile(r"[\[\]`*]")
 ESCAPED_BRACE, CLOSING_BRACE, WORD_JOINER = "&#123;", "&#125;", "&#8288;"
 MIN_WIDTH, MAX_WIDTH = 4, 44
@@ -71,6 +72,24 @@ def make_table(
     elif caption or id:
         text += f"\n\n: {shown}{f' {{#{id}}}' if id else ''}"
     return Markup(text)
+
+
+def keep_one_link(row: Sequence[str]) -> list[str]:
+    """Return a row in which the first number that is a link stays one, and the others are numbers alone.
+
+    Examples
+    --------
+    >>> keep_one_link(["a", Markup('[[1]{.n data-run="r"}](u#x)'), Markup('[[2]{.n data-run="r"}](u#y)')])
+    ['a', Markup('[[1]{.n data-run="r"}](u#x)'), Markup('[2]{.n data-run="r"}')]
+    """
+    n_seen = 0
+
+    def shown(match: re.Match[str]) -> str:
+        nonlocal n_seen
+        n_seen += 1
+        return match[0] if n_seen == 1 else match[1]
+
+    return [Markup(LINKED_NUMBER.sub(shown, cell)) if isinstance(cell, Markup) else cell for cell in row]
 
 
 def visible_width(cell: str) -> int:

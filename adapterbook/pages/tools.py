@@ -1,8 +1,8 @@
 """What a template can ask for on one page: numbers, figures, references, links, files.
 
-Owns everything that depends on where a page lies: a link to another page is a relative path on the site and the
-chapter's identifier in the combined document. Identifiers begin with the page's own slug, so that the combined document
-of all pages has none twice.
+Owns everything that depends on where a page lies: a link to another page is a relative path on the site; in the
+combined document it is the chapter's identifier, or the address of what only the site has, where the site's own is
+known. Identifiers begin with the page's own slug, so that the combined document of all pages has none twice.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from adapterbook.pages.origin import FieldPath, derived_span, number_span
 from adapterbook.pages.origin_place import Place, place_of_derived, place_of_number, place_of_row
 from adapterbook.pages.outline import PageSpec, slug_of
 from adapterbook.pages.record_view import RECORD_ANCHOR
-from adapterbook.pages.tables import make_table
+from adapterbook.pages.tables import keep_one_link, make_table
 from adapterbook.pages.wording import Wording
 from adapterbook.plain_files import is_plain_file
 
@@ -63,6 +63,7 @@ class PageTools:
     paths: Paths
     wording: Wording
     short_names: Mapping[str, str]
+    site_url: str | None = None
 
     def names(self) -> dict[str, Any]:
         """Return what the template sees of this object."""
@@ -82,8 +83,11 @@ class PageTools:
             "sec": lambda name: self._identifier("sec", name),
             "eq": lambda name: self._identifier("eq", name),
             "equation": lambda name: Markup(f"@eq-{self.page.slug}-{name}"),
+            "table": self.table,
             "numbered_table": self.numbered_table,
             "link": self.link,
+            "on_site": self.on_site,
+            "site_link": None if self.site_url is None else Markup(f"[{escape_text(self.site_url)}]({self.site_url})"),
             "record_link": self.record_link,
             "cell_link": self.cell_link,
             "record_anchor": Markup(f"{{#{RECORD_ANCHOR}}}"),
@@ -103,11 +107,11 @@ class PageTools:
         return page_path(self.paths, self.language, self.page.stem).parent
 
     def number(self, run: RunReport, field: FieldPath, kind: str) -> Markup:
-        """Return a number of a run's record; on the site a link to the line that holds it."""
+        """Return a number of a run's record, a link to the line that holds it."""
         return self._linked(number_span(run, field, kind, self.language), place_of_number(run, field))
 
     def derived(self, thing: Any, field: FieldPath, kind: str) -> Markup:
-        """Return a number that the analysis computed; on the site a link to what it was computed from."""
+        """Return a number that the analysis computed, a link to what it was computed from."""
         return self._linked(
             derived_span(thing, field, kind, self.language), place_of_derived(thing, field, self.report)
         )
@@ -164,7 +168,11 @@ class PageTools:
         self, name: Name, columns: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[str], caption: str
     ) -> Markup:
         """Return a table with a number and a caption; a template may give a name in parts."""
-        return make_table(columns, rows, align=align, caption=caption, id=f"tbl-{self.page.slug}-{_joined(name)}")
+        return self.table(columns, rows, align=align, caption=caption, id=f"tbl-{self.page.slug}-{_joined(name)}")
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], **more: Any) -> Markup:
+        """Return a table; in the PDF, which would grow to twice its size, with one number a row as a link."""
+        return make_table(columns, [keep_one_link(row) for row in rows] if self.target == "pdf" else rows, **more)
 
     def link(self, target: str | AdapterReport | RunReport, text: str | None = None, section: str = "") -> Markup:
         """Return a link to a page: by its stem, by the adapter it is about, or by the run whose notebook it shows."""
@@ -174,18 +182,21 @@ class PageTools:
         shown = text if text is not None else page.title.in_language(self.language)
         escaped = shown if isinstance(shown, Markup) else escape_text(shown)
         anchor = f"#sec-{page.slug}-{section}" if section else ""
-        if self.target == "pdf":
-            return Markup(f"[{escaped}]({anchor or f'#sec-{page.slug}'})") if page.in_pdf else Markup(escaped)
+        if self.target == "pdf" and page.in_pdf:
+            return Markup(f"[{escaped}]({anchor or f'#sec-{page.slug}'})")
         if page == self.page:
             return Markup(f"[{escaped}]({anchor})") if anchor else Markup(escaped)
-        return Markup(f"[{escaped}]({_relative(page_path(self.paths, self.language, page.stem), self.folder)}{anchor})")
+        return self._led(escaped, page_path(self.paths, self.language, page.stem), anchor)
+
+    def on_site(self, text: str, section: str = "") -> Markup:
+        """Return a link from the combined document to the same page of the site; without an address the text alone."""
+        anchor = f"#sec-{self.page.slug}-{section}" if section else ""
+        return self._led(escape_text(text), page_path(self.paths, self.language, self.page.stem), anchor)
 
     def record_link(self, run: RunReport, text: str, name: str = "record.json") -> Markup:
         """Return a link to a file of a run's folder; where there is nothing to follow, the text alone."""
         path, shown = run.run.folder(self.paths) / name, text if isinstance(text, Markup) else escape_text(text)
-        if self.target == "pdf" or not is_plain_file(path, self.paths.results):
-            return shown
-        return Markup(f"[{shown}]({_relative(path, self.folder)})")
+        return self._led(shown, path) if is_plain_file(path, self.paths.results) else shown
 
     def address(self, place: Place) -> str | None:
         """Return a place's address as the rendered page needs it, for links that a script makes; `None` in the PDF."""
@@ -203,7 +214,7 @@ class PageTools:
         return explorer_block(self.report, self.language, self.wording, self.short_names, self.address)
 
     def cell_link(self, run: RunReport, text: str) -> Markup:
-        """Return a link to the place of a failed run's notebook where it failed; in the PDF the text alone."""
+        """Return a link to the place of a failed run's notebook where it failed."""
         return self._linked(escape_text(text), Place(run, FAILED_CELL))
 
     def config_code(self, adapter: AdapterReport) -> Markup:
@@ -215,17 +226,27 @@ class PageTools:
         return python_block(adapter_code(made.config_class, made.settings, train_adapter=adapter.config.train_adapter))
 
     def _linked(self, shown: Markup, place: Place | None) -> Markup:
-        """Return something as a link, but in the PDF, and where a setting already stands in its place."""
-        if place is None or self.target == "pdf":
+        """Return something as a link, but where a setting already stands in its place."""
+        if place is None:
             return shown
         page = self._find(place.of)
         if isinstance(page, RunReport):
             return self.record_link(page, shown)
         anchor = self._anchor_of(place)
-        if page != self.page:
-            path = _relative(page_path(self.paths, self.language, page.stem), self.folder)
-            return Markup(f"[{shown}]({path}#{anchor})")
-        return shown if place.section == SETTINGS else Markup(f"[{shown}](#{anchor})")
+        if page == self.page and place.section == SETTINGS:
+            return shown
+        if page == self.page and self.target != "pdf":
+            return Markup(f"[{shown}](#{anchor})")
+        return self._led(shown, page_path(self.paths, self.language, page.stem), f"#{anchor}")
+
+    def _led(self, shown: str, path: Path, anchor: str = "") -> Markup:
+        """Return a link to a file of the site; from the PDF by its address, or the text alone if that is not known."""
+        if self.target != "pdf":
+            return Markup(f"[{shown}]({_relative(path, self.folder)}{anchor})")
+        if self.site_url is None:
+            return Markup(shown)
+        page = path.with_suffix(".html") if path.suffix == ".qmd" else path
+        return Markup(f"[{shown}]({self.site_url}/{_relative(page, self.paths.root)}{anchor})")
 
     def _anchor_of(self, place: Place) -> str:
         page = self._find(place.of)
