@@ -12,7 +12,13 @@ local function math_source(math)
   return (source:gsub('%f[%w]([%w.]+)%.circle%f[%W]', '%1.o'):gsub('%f[%w]sect%f[%W]', 'inter'))
 end
 
-function M.math(math) return inline(math_source(math)) end
+local function quoted(text)
+  local line = text:gsub('%s+', ' '):gsub('%c', ''):match('^ ?(.-) ?$')
+  return '"' .. line:gsub('[\\"]', '\\%0') .. '"'
+end
+
+-- Its source is what a screen reader says of a formula.
+function M.math(math) return inline(('#formula(%s, %s);'):format(quoted(math.text), math_source(math))) end
 
 -- A word that Typst would read as a mark of its own or improve: "=" and "1." begin blocks in a cell, "..." turns into
 -- one character, "-5" gets a minus sign. The author's own dashes and dots are characters by now, so this one is a text.
@@ -29,16 +35,14 @@ local function typst_inlines(inlines)
   return (pandoc.write(pandoc.Pandoc{pandoc.Plain(mended)}, 'typst'):gsub('%s+$', ''))
 end
 
-local function quoted(text) return '"' .. text:gsub('[\\"]', '\\%0'):gsub('%c', ' ') .. '"' end
-
 function M.caption(_, _, inlines) return inlines end
 
 function M.display() return nil end  -- pandoc's own way serves
 
 function M.equation(math, id)
   local body = math_source(math)
-  return raw('#math.equation(block: true, numbering: "(1)", ' .. body:gsub('^%$%s*', '$'):gsub('%s*%$$', '$') .. ')' ..
-             (' <%s>'):format(id))
+  return raw(('#math.equation(block: true, alt: %s, numbering: "(1)", %s) <%s>'):format(
+    quoted(math.text), body:gsub('^%$%s*', '$'):gsub('%s*%$$', '$'), id))
 end
 
 function M.image(image) return image end
@@ -107,11 +111,13 @@ function M.code(block, filename, id, caption)
 end
 
 function M.tabset(tabs)
-  local out = pandoc.Blocks{}
+  local out = pandoc.Blocks{raw('#tabs(')}
   for _, tab in ipairs(tabs) do
-    out:insert(raw('#tab-title[' .. typst_inlines(tab.title) .. ']'))
+    out:insert(raw('([' .. typst_inlines(tab.title) .. '], ['))
     out:insert(pandoc.Div(tab.body))
+    out:insert(raw(']),'))
   end
+  out:insert(raw(')'))
   return out
 end
 
@@ -119,6 +125,16 @@ function M.callout(callout)
   local out = pandoc.Blocks{raw(('#note-box("%s", [%s])['):format(callout.kind, typst_inlines(callout.title)))}
   out:insert(pandoc.Div(callout.body))
   out:insert(raw(']' .. (callout.id ~= '' and (' <%s>'):format(callout.id) or '')))
+  return out
+end
+
+function M.definitions(list)
+  local out = pandoc.Blocks{}
+  for _, entry in ipairs(list.content) do
+    out:insert(raw('#definition[' .. typst_inlines(entry[1]) .. ']['))
+    for _, meaning in ipairs(entry[2]) do out:extend(meaning) end
+    out:insert(raw(']'))
+  end
   return out
 end
 

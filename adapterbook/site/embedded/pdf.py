@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +40,12 @@ def render_pdf(document: Path, output: Path, memo: Memo = NOTHING_KEPT) -> None:
     ------
     RenderError
         If pandoc or Typst refuse it; the message carries Typst's own words.
+
+    Warns
+    -----
+    UserWarning
+        If it cannot be PDF/UA-1, for want of a picture's alternative text or by a level of headings that is left out:
+        the PDF is made all the same.
     """
     page = read_document(document, memo)
     source = convert_all([typst_job(page)], memo)[0]
@@ -48,7 +55,14 @@ def render_pdf(document: Path, output: Path, memo: Memo = NOTHING_KEPT) -> None:
         staged = copy.with_suffix(".typ")
         staged.write_text(source, "utf-8")
         copy.unlink()  # Typst does not read it
-        pdf = memo.get("pdf", _contents(stage), lambda: _compile(document, staged, stage))
+        parts = _contents(stage)
+        pdf = memo.find("pdf", parts)
+        if pdf is None:
+            pdf, lacks = _compile(document, staged, stage)
+            if lacks:  # said again each time, so not kept
+                warnings.warn(f"{document}: set, but not as PDF/UA-1: {lacks}", stacklevel=2)
+            else:
+                memo.keep("pdf", parts, pdf)
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(output.name + ".partial")
     partial.write_bytes(pdf)
@@ -63,7 +77,8 @@ def _contents(stage: Path) -> list[Part]:
     return parts
 
 
-def _compile(document: Path, staged: Path, stage: Path) -> bytes:
+def _compile(document: Path, staged: Path, stage: Path) -> tuple[bytes, str]:
+    """Return the PDF, and what it lacks to be PDF/UA-1, if anything."""
     pdf = staged.with_suffix(".pdf")
     command = [sys.executable, str(PROGRAM), str(stage), str(staged), str(pdf)]
     with ONE_AT_A_TIME:
@@ -72,7 +87,7 @@ def _compile(document: Path, staged: Path, stage: Path) -> bytes:
         raise RenderError(f"{document}: Typst was killed, most likely for want of memory: end what else runs")
     if done.returncode > 0:
         raise RenderError(f"{document}: Typst could not set it:", done.stderr.splitlines())
-    return pdf.read_bytes()
+    return pdf.read_bytes(), done.stderr.strip()
 
 
 def typst_job(page: Page) -> Job:

@@ -264,5 +264,5 @@ return {
   {Div=conditional, Span=conditional},
   {traverse='topdown', Div=div, Figure=figure, Table=table_block, Para=equation, CodeBlock=code_block},
   {Pandoc=number_headings},
-  {Cite=cite, Link=link, Math=emit.math, Str=emit.word},
+  {Cite=cite, Link=link, Math=emit.math, Str=emit.word, DefinitionList=emit.definitions},
 }
