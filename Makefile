@@ -5,6 +5,7 @@
 #   SEEDS="1 2 3"   JOBS=2   CELL_TIMEOUT_S=600   RENDERER=auto|quarto|embedded
 #   EXECUTOR=dask SCHEDULER=tcp://host:8786   train on a Dask cluster; default: EXECUTOR=local, on this machine
 #   RETRAIN=none|<adapter>/<variant>/seed-<seed>   the run that `make verify` trains again; default: the shortest
+#   ALLOW=stale,failed,unverified   what `make publish` publishes all the same
 #   PYTHON=python3.11   the Python that .venv is made with
 #   NAME=mine FROM=lora_1   the new adapter of `make new-adapter`, and the one it begins as
 #   NAMESPACE=me REPO_PREFIX=adapterbook   whose repositories `make push-adapters` fills, and how their names begin
@@ -14,14 +15,14 @@
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup lock train pages site all test check preview status verify bench clean new-adapter push-adapters
+.PHONY: help setup lock train pages site all test check preview publish status verify bench clean new-adapter push-adapters
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BOOK := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m adapterbook
 INSTALL := $(BIN)/python -m adapterbook.installation
-export SOURCE SEEDS JOBS CELL_TIMEOUT_S EXECUTOR SCHEDULER RENDERER RETRAIN HASHES
+export SOURCE SEEDS JOBS CELL_TIMEOUT_S EXECUTOR SCHEDULER RENDERER RETRAIN HASHES ALLOW
 export NAME FROM NAMESPACE REPO_PREFIX PRIVATE DRY_RUN
 
 help: ## Print this list
@@ -85,6 +86,9 @@ check: $(VENV)/.ready-dev ## What CI runs: ruff, mypy, tests
 
 preview: ## Serve _site/ at http://127.0.0.1:8000
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _site 8000
+
+publish: setup ## Put _site/ on the branch gh-pages of origin, once it is verified
+	@$(BOOK) publish
 
 status: setup ## Show which runs are up to date, and why the others are not
 	@$(BOOK) status

@@ -134,6 +134,14 @@ DryRunOption = Annotated[
     ),
 ]
 
+AllowOption = Annotated[
+    str,
+    typer.Option(
+        envvar="ALLOW",
+        help="Publish all the same what is stale, failed or unverified; with commas.",
+        show_default=False,
+    ),
+]
 HOUR_S = 3600.0
 SCHEDULER_ADDRESS = re.compile(r"(tcp|tls)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
@@ -266,6 +274,22 @@ def push_adapters(
         dry_run=_yes("DRY_RUN", dry_run),
     )
     raise typer.Exit(exit_code)
+
+
+@app.command()
+def publish(
+    source: SourceOption = "auto",
+    seeds: SeedsOption = "",
+    retrain: RetrainOption = "",
+    allow: AllowOption = "",
+    renderer: RendererOption = "auto",
+    cell_timeout_s: TimeoutOption = 6 * HOUR_S,
+) -> None:
+    """Put _site/ on the branch gh-pages of origin, where every number can be believed; trains none again by itself."""
+    from adapterbook.publish import publish_site
+
+    allowed = allow.replace(",", " ").split()
+    publish_site(_root(), source, _seeds(seeds), retrain.strip(), allowed, renderer, cell_timeout_s, console)
 
 
 @app.command(name="install-quarto", hidden=True)

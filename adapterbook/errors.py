@@ -5,7 +5,8 @@ AdapterBookError
 ├── SourceError    a base model or a data set cannot be had: choose another source
 ├── RunError       a training run failed: see its executed notebook
 ├── RecordError    a record is missing, truncated or not believable: run it again
-└── RenderError    a page cannot be made or rendered: mend the template or the page
+├── RenderError    a page cannot be made or rendered: mend the template or the page
+└── PublishError   the site should not or cannot be put where readers find it: do what the message says
 
 The command line prints such an exception without a traceback and exits with 2. Anything else that
 escapes is a defect of this program and keeps its traceback.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["AdapterBookError", "ConfigError", "RecordError", "RenderError", "RunError", "SourceError"]
+__all__ = ["AdapterBookError", "ConfigError", "PublishError", "RecordError", "RenderError", "RunError", "SourceError"]
 
 
 class AdapterBookError(Exception):
@@ -60,3 +61,7 @@ class RecordError(AdapterBookError):
 
 class RenderError(AdapterBookError):
     """A page cannot be made or rendered. Remedy: mend the template or the page."""
+
+
+class PublishError(AdapterBookError):
+    """The site should not, or cannot, be put where readers find it. Remedy: what the message says."""

@@ -32,6 +32,7 @@ __all__ = [
     "default_seeds",
     "has_gpu",
     "load_project",
+    "load_report",
     "load_statuses",
     "name_source",
     "recorded_seeds",
@@ -50,6 +51,19 @@ def load_statuses(root: Path, source: str, seeds: Sequence[int] | None) -> list[
     study, adapters = load_project(paths)
     resolved = resolve_source(source, paths)
     return compute_statuses(paths, study, adapters, resolved.config.name, seeds or default_seeds(study), resolved)
+
+
+def load_report(
+    paths: Paths, source: str, seeds: Sequence[int] | None
+) -> tuple[str, StudyConfig, dict[str, AdapterConfig], list[RunStatus]]:
+    """Return what a report is about: its source's name, its study with its seeds, its adapters, its runs.
+
+    The source is not resolved: a report is made on machines that can reach nothing.
+    """
+    study, adapters = load_project(paths)
+    name = choose_results(paths, source)
+    study = study.model_copy(update={"seeds": tuple(seeds or recorded_seeds(paths, name) or study.seeds)})
+    return name, study, adapters, compute_statuses(paths, study, adapters, name, study.seeds, None)
 
 
 def choose_results(paths: Paths, source: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from adapterbook.records import write_text_atomically
 
-__all__ = ["hash_inputs", "installed_packages", "run_stage"]
+__all__ = ["hash_inputs", "installed_packages", "is_made", "run_stage"]
 
 
 def run_stage(name: str, root: Path, inputs: str, outputs: Iterable[Path], make: Callable[[], None]) -> bool:
@@ -37,15 +37,23 @@ def run_stage(name: str, root: Path, inputs: str, outputs: Iterable[Path], make:
     bool
         Whether anything was made.
     """
-    memory = root / ".cache" / "stages" / f"{name}.json"
     places = list(outputs)
-    if _recall(memory) == {"inputs": inputs, "outputs": hash_inputs(root, places)}:
+    if is_made(name, root, inputs, places):
         return False
+    memory = _memory(root, name)
     memory.unlink(missing_ok=True)  # whoever is killed from here on leaves something to be made again
     make()
     memory.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(memory, json.dumps({"inputs": inputs, "outputs": hash_inputs(root, places)}) + "\n")
     return True
+
+
+def is_made(name: str, root: Path, inputs: str, outputs: Iterable[Path]) -> bool:
+    """Tell whether a stage's outputs are there, and are what was made from these inputs; parameters as `run_stage`."""
+    memory = _recall(_memory(root, name))
+    if not isinstance(memory, dict) or memory.get("inputs") != inputs:
+        return False
+    return memory == {"inputs": inputs, "outputs": hash_inputs(root, list(outputs))}
 
 
 def hash_inputs(root: Path, places: Iterable[Path], *facts: object) -> str:
@@ -72,6 +80,10 @@ def hash_inputs(root: Path, places: Iterable[Path], *facts: object) -> str:
 def installed_packages() -> list[tuple[str, str]]:
     """Return name and version of every package: a page may change with any of them."""
     return sorted({(item.name, item.version) for item in metadata.distributions()})
+
+
+def _memory(root: Path, name: str) -> Path:
+    return root / ".cache" / "stages" / f"{name}.json"
 
 
 def _recall(memory: Path) -> object:

@@ -6,8 +6,6 @@ Owns the order of things and which results a report is about. Everything it does
 from __future__ import annotations
 
 import importlib.util
-import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -18,12 +16,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from adapterbook.capacity import count_workers, list_devices, may_have_gpu
-from adapterbook.config import (
-    Paths,
-    load_published,
-)
+from adapterbook.config import Paths, load_published
 from adapterbook.display import TrainingDisplay, format_duration
 from adapterbook.errors import AdapterBookError, ConfigError, RunError, SourceError
+from adapterbook.made_from import pages_stage, published_files, site_stage
 from adapterbook.preload import load_training
 from adapterbook.runs import Run, plan_runs
 from adapterbook.selection import (
@@ -32,24 +28,25 @@ from adapterbook.selection import (
     compute_statuses,
     default_seeds,
     load_project,
+    load_report,
     name_source,
     recorded_seeds,
 )
 from adapterbook.sources import ResolvedSource, resolve_source
-from adapterbook.stages import hash_inputs, installed_packages, run_stage
+from adapterbook.stages import run_stage
 from adapterbook.staging import clear_leftovers, hold_lock
 from adapterbook.workplace import hold_workplace
-from adapterbook.yamlfile import load_yaml
 
 if TYPE_CHECKING:
     from distributed import Client
 
     from adapterbook.cluster import Cluster
     from adapterbook.records import Record
+    from adapterbook.verification.audit import Audit
 
 LOADED_AHEAD = "from adapterbook.preload import load_training; load_training()"
 
-__all__ = ["TrainOutcome", "make_pages", "make_site", "train", "verify"]
+__all__ = ["TrainOutcome", "audit", "make_pages", "make_site", "train", "verify"]
 
 
 @dataclass(frozen=True)
@@ -198,7 +195,23 @@ def _prepare_cluster(client: Client, paths: Paths, resolved: ResolvedSource, con
 def verify(
     root: Path, source: str, seeds: Sequence[int] | None, retrain: str, cell_timeout_s: float, console: Console
 ) -> int:
-    """Check that every number of a report can be believed; return the exit status, 1 where one cannot.
+    """Check that every number of a report can be believed, and say so; return the exit status, 1 where one cannot.
+
+    Parameters and errors are those of `audit`.
+    """
+    done = audit(root, source, seeds, retrain, cell_timeout_s, console)
+    for finding in done.findings:
+        _say(console, f"  - {finding}")
+    _say(console, done.summary)
+    if done.findings:
+        _say(console, f"{len(done.findings)} findings: not every number of this report can be believed.")
+    return 1 if done.findings else 0
+
+
+def audit(
+    root: Path, source: str, seeds: Sequence[int] | None, retrain: str, cell_timeout_s: float, console: Console
+) -> Audit:
+    """Return what is found by checking that every number of a report can be believed.
 
     Parameters
     ----------
@@ -230,13 +243,7 @@ def verify(
                 resolved = SourceError(f"{choice} is named {resolved.config.name}, the results are of {name}.")
         except AdapterBookError as error:
             resolved, shown = error, ""
-        audit = audit_runs(runs, paths, resolved, retrain, shown, cell_timeout_s, console)
-    for finding in audit.findings:
-        _say(console, f"  - {finding}")
-    _say(console, audit.summary)
-    if audit.findings:
-        _say(console, f"{len(audit.findings)} findings: not every number of this report can be believed.")
-    return 1 if audit.findings else 0
+        return audit_runs(runs, paths, resolved, retrain, shown, cell_timeout_s, console)
 
 
 def make_pages(root: Path, source: str, seeds: Sequence[int] | None, console: Console) -> None:
@@ -246,10 +253,7 @@ def make_pages(root: Path, source: str, seeds: Sequence[int] | None, console: Co
     moved on since is not seen here, but by `train` and `load_statuses`.
     """
     paths = Paths(root)
-    study, adapters = load_project(paths)
-    name = choose_results(paths, source)
-    study = study.model_copy(update={"seeds": tuple(seeds or recorded_seeds(paths, name) or study.seeds)})
-    statuses = compute_statuses(paths, study, adapters, name, study.seeds, None)
+    name, study, adapters, statuses = load_report(paths, source, seeds)
 
     def make() -> None:
         from adapterbook.analysis import analyse
@@ -258,7 +262,7 @@ def make_pages(root: Path, source: str, seeds: Sequence[int] | None, console: Co
         from adapterbook.remember import open_memo
 
         start = time.monotonic()
-        published = {file.stem: load_published(file) for file in _published_files(paths)}
+        published = {file.stem: load_published(file) for file in published_files(paths)}
         with hold_workplace(root, lambda text: _say(console, text)):
             numbers, pictures, texts = open_memo(root, "analysis"), open_figures_memo(root), open_memo(root, "pages")
             report = analyse(statuses, paths, study, adapters, published, numbers)
@@ -269,21 +273,8 @@ def make_pages(root: Path, source: str, seeds: Sequence[int] | None, console: Co
         took = format_duration(time.monotonic() - start)
         _say(console, f"{len(written)} files under report/ from {len(statuses)} runs of {name}, {took}.")
 
-    runs = [path for status in statuses for path in _report_files(status.run.folder(paths))]
-    written_by_hand = [
-        paths.book,
-        paths.study,
-        paths.experiments / "adapters",
-        *_published_files(paths),
-        paths.notebook,
-    ]
-    states = [(status.run.id, status.state, status.stale, status.problem) for status in statuses]
-    inputs = hash_inputs(
-        root, [*runs, *written_by_hand, paths.templates, *_own_code()], name, study.seeds, states, *_surroundings()
-    )
-    made = ("zh", "en", "pdf", "figures", "scripts", "_navigation.yml")
-    outputs = [root / "index.qmd", *(paths.report / part for part in made)]
-    if not run_stage("pages", root, inputs, outputs, make):
+    stage = pages_stage(paths, name, study.seeds, statuses)
+    if not run_stage(stage.name, root, stage.inputs, stage.outputs, make):
         _say(console, f"The pages of {len(statuses)} runs of {name} are up to date.")
 
 
@@ -296,37 +287,9 @@ def make_site(root: Path, renderer: str, console: Console) -> None:
         build_site(root, renderer, say=lambda text: _say(console, text))
 
     paths = Paths(root)
-    results = [path for folder in sorted(paths.results.glob("*/*/*/*")) for path in _report_files(folder)]
-    # Its own cut-down fonts lie in report/fonts.
-    report = [path for path in sorted(paths.report.glob("*")) if path.name != "fonts"]
-    pages = [root / "_quarto.yml", root / "index.qmd", *report, *results, *_own_code()]
-    inputs = hash_inputs(root, pages, renderer, *_surroundings())
-    settings = load_yaml(root / "_quarto.yml").get("project")
-    site = root / str(settings.get("output-dir", "_site") if isinstance(settings, dict) else "_site")
-    if not run_stage("site", root, inputs, [site], make):
-        _say(console, f"The site is up to date: {paths.shown(site / 'index.html')}")
-
-
-def _report_files(folder: Path) -> list[Path]:
-    """Return the files of a run that a report is made from, or publishes."""
-    return [folder / name for name in ("record.json", "predictions.parquet", "notebook.ipynb")]
-
-
-def _published_files(paths: Paths) -> list[Path]:
-    return sorted((paths.experiments / "published").glob("*.yaml"))
-
-
-def _own_code() -> list[Path]:
-    """Return this package's files: code, layouts, styles, filters."""
-    files = sorted(Path(__file__).parent.rglob("*"))
-    return [path for path in files if path.is_file() and "__pycache__" not in path.parts]
-
-
-def _surroundings() -> list[object]:
-    """Return what else a page's look depends on: packages, fonts named by hand, the Quarto that would be found."""
-    fonts = sorted((key, value) for key, value in os.environ.items() if key.startswith("ADAPTERBOOK_"))
-    quarto = shutil.which("quarto")
-    return [installed_packages(), fonts, quarto and (quarto, Path(quarto).stat().st_size, Path(quarto).stat().st_mtime)]
+    stage = site_stage(paths, renderer)
+    if not run_stage(stage.name, root, stage.inputs, stage.outputs, make):
+        _say(console, f"The site is up to date: {paths.shown(stage.outputs[0] / 'index.html')}")
 
 
 def _say(console: Console, text: str) -> None:

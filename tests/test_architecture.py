@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "adapterbook"
 # A module may import those above it. Modules on one line do not import each other.
 LAYERS = (
     {"errors"},
-    {"yamlfile", "installation", "memo", "parcel", "plain_files", "preload", "strict_json", "strict_table"},
-    {"config", "hub_client", "hub_cache", "folders", "remember"},
+    {"yamlfile", "installation", "git", "memo", "parcel", "plain_files", "preload", "strict_json", "strict_table"},
+    {"config", "hub_client", "hub_cache", "folders", "remember", "branch"},
     {
         "book",
         "embedded",
@@ -31,12 +31,13 @@ LAYERS = (
     },
     {"sources", "runs", "checkpoints", "model_card"},
     {"data", "peft_settings", "display", "staging", "stages", "selection"},
-    {"kernels", "failures", "new_adapter"},
+    {"kernels", "failures", "new_adapter", "made_from"},
     {"model", "training", "execution", "analysis"},
     {"recording", "figures", "cluster_worker"},
     {"pages", "verification", "cluster"},
     {"site", "push"},
     {"workflow"},
+    {"publish"},
     {"cli"},
     {"__main__"},
 )

@@ -13,7 +13,7 @@ import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from adapterbook.config import Paths
 from adapterbook.records import Record, hash_files
@@ -48,6 +48,8 @@ class Finding:
         The field of the record, or the file in the run's folder.
     message : str
         What is wrong with it; continues the subject.
+    kind : "wrong", "stale" or "failed"
+        Whether the run is to be trained, anew or at all, or has failed; anything else is wrong.
 
     Examples
     --------
@@ -58,6 +60,7 @@ class Finding:
     run_id: str
     subject: str
     message: str
+    kind: Literal["wrong", "stale", "failed"] = "wrong"
 
     def __str__(self) -> str:
         text = f"{self.run_id}: {self.subject} {self.message}" if self.run_id else f"{self.subject} {self.message}"
@@ -83,13 +86,13 @@ def find_state_problems(status: RunStatus) -> list[Finding]:
     """Return why a run is missing, broken or failed, and each stamp that disagrees with today's."""
     run = status.run
     if status.state == "missing":
-        return [Finding(run.id, "record.json", "is missing: run `make train`")]
+        return [Finding(run.id, "record.json", "is missing: run `make train`", "stale")]
     problem = " ".join((status.problem or "").split())
     if status.state == "broken":
         return [Finding(run.id, "record.json", f"cannot be believed: {problem}")]
-    found = [Finding(run.id, "status", f"is failed: {problem}")] if status.state == "failed" else []
+    found = [Finding(run.id, "status", f"is failed: {problem}", "failed")] if status.state == "failed" else []
     return found + [
-        Finding(run.id, f"stamps.{name}", f"disagrees with today's: {STAMPED[name]} differ: run `make train`")
+        Finding(run.id, f"stamps.{name}", f"disagrees with today's: {STAMPED[name]} differ: run `make train`", "stale")
         for name in status.stale
     ]
 
