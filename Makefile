@@ -6,6 +6,7 @@
 #   EXECUTOR=dask SCHEDULER=tcp://host:8786   train on a Dask cluster; default: EXECUTOR=local, on this machine
 #   RETRAIN=none|<adapter>/<variant>/seed-<seed>   the run that `make verify` trains again; default: the shortest
 #   ALLOW=stale,failed,unverified   what `make publish` publishes all the same
+#   PORT=8000   where `make preview` serves the site
 #   PYTHON=python3.11   the Python that .venv is made with
 #   NAME=mine FROM=lora_1   the new adapter of `make new-adapter`, and the one it begins as
 #   NAMESPACE=me REPO_PREFIX=adapterbook   whose repositories `make push-adapters` fills, and how their names begin
@@ -22,7 +23,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BOOK := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m adapterbook
 INSTALL := $(BIN)/python -m adapterbook.installation
-export SOURCE SEEDS JOBS CELL_TIMEOUT_S EXECUTOR SCHEDULER RENDERER RETRAIN HASHES ALLOW
+export SOURCE SEEDS JOBS CELL_TIMEOUT_S EXECUTOR SCHEDULER RENDERER RETRAIN HASHES ALLOW PORT
 export NAME FROM NAMESPACE REPO_PREFIX PRIVATE DRY_RUN
 
 help: ## Print this list
@@ -84,8 +85,8 @@ check: $(VENV)/.ready-dev ## What CI runs: ruff, mypy, tests
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
 
-preview: ## Serve _site/ at http://127.0.0.1:8000
-	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _site 8000
+preview: setup ## Serve the site at http://127.0.0.1:8000, made and shown anew after each change
+	@$(BOOK) preview
 
 publish: setup ## Put _site/ on the branch gh-pages of origin, once it is verified
 	@$(BOOK) publish

@@ -142,6 +142,8 @@ AllowOption = Annotated[
         show_default=False,
     ),
 ]
+PortOption = Annotated[int, typer.Option(envvar="PORT", help="Port of 127.0.0.1 to serve at; 0: any that is free.")]
+
 HOUR_S = 3600.0
 SCHEDULER_ADDRESS = re.compile(r"(tcp|tls)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
@@ -274,6 +276,19 @@ def push_adapters(
         dry_run=_yes("DRY_RUN", dry_run),
     )
     raise typer.Exit(exit_code)
+
+
+@app.command()
+def preview(
+    source: SourceOption = "auto", seeds: SeedsOption = "", renderer: RendererOption = "auto", port: PortOption = 8000
+) -> None:
+    """Serve _site/ on this machine, make it again after each change, and show it anew in the browser."""
+    from adapterbook.preview import Step, preview_site
+
+    options: dict[Step, list[str]] = {"pages": ["--source", source, "--seeds", seeds], "site": ["--renderer", renderer]}
+    preview_site(
+        _root(), port, options, lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)
+    )
 
 
 @app.command()

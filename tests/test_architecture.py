@@ -37,7 +37,7 @@ LAYERS = (
     {"pages", "verification", "cluster"},
     {"site", "push"},
     {"workflow"},
-    {"publish"},
+    {"publish", "preview"},
     {"cli"},
     {"__main__"},
 )
