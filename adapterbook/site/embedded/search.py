@@ -1,13 +1,13 @@
 """Makes the search index of one language: a list of sections with their text, as a script.
 
 A script, since a page opened from a file may not fetch one. What the reader types is looked for as a substring (see
-site.js): Chinese has no spaces between words, and a search for words would miss most of them.
+site.js): Chinese has no spaces between words, and a search for words would miss most of them. Texts are as the page has
+them; site.js finds ia3 in IA³ and shows IA³.
 """
 
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Iterable
 from html.parser import HTMLParser
 from typing import Final
@@ -99,5 +99,4 @@ def render_index(entries: Iterable[SearchEntry]) -> str:
 
 
 def _tidy(pieces: list[str]) -> str:
-    # NFKC, as site.js does with the question: full-width letters and digits are found by their common forms.
-    return " ".join(unicodedata.normalize("NFKC", "".join(pieces)).split())
+    return " ".join("".join(pieces).split())

@@ -73,27 +73,44 @@
       return sum;
     };
 
+    // The folded text, and where in the text each of its letters comes from: folding makes three letters of an ellipsis.
+    const trace = (text) => {
+      const places = [];
+      let folded = "";
+      let at = 0;
+      for (const letter of text) {
+        const piece = letter < "\u0080" ? letter.toLowerCase() : fold(letter);
+        for (let i = 0; i < piece.length; i += 1) places.push(at);
+        folded += piece;
+        at += letter.length;
+      }
+      places.push(at);
+      return { folded, places };
+    };
+
     // Splits the text at the words found and marks them: as text nodes, so that nothing in it becomes markup.
     const excerpt = (section, words) => {
-      const found = words.map((word) => section.body.indexOf(word)).filter((at) => at >= 0);
-      // Folding may change a text's length; then its beginning has to do.
-      const same = section.body.length === section.text.length;
-      const start = same && found.length ? Math.max(0, Math.min(...found) - 24) : 0;
-      const piece = section.text.slice(start, start + 110);
+      section.traced ??= trace(section.text);
+      const { folded, places } = section.traced;
+      const firsts = words.map((word) => folded.indexOf(word)).filter((where) => where >= 0);
+      const start = firsts.length ? Math.max(0, places[Math.min(...firsts)] - 24) : 0;
+      const end = start + 110;
       const element = make("small");
       element.append(start ? "…" : "");
-      const folded = fold(piece);
-      let at = 0;
-      while (same && at < piece.length) {
+      let from = places.findIndex((place) => place >= start);
+      let at = start;
+      while (from < folded.length) {
         const next = words
-          .map((word) => [folded.indexOf(word, at), word.length])
-          .filter(([where]) => where >= 0)
+          .map((word) => [folded.indexOf(word, from), word.length])
+          .filter(([where]) => where >= 0 && places[where] < end)
           .sort((a, b) => a[0] - b[0] || b[1] - a[1])[0];
         if (!next) break;
-        element.append(piece.slice(at, next[0]), make("mark", { textContent: piece.slice(next[0], next[0] + next[1]) }));
-        at = next[0] + next[1];
+        from = next[0] + next[1];
+        const [first, last] = [places[next[0]], places[from]];
+        element.append(section.text.slice(at, first), make("mark", { textContent: section.text.slice(first, last) }));
+        at = last;
       }
-      element.append(piece.slice(at), start + 110 < section.text.length ? "…" : "");
+      element.append(section.text.slice(at, Math.max(at, end)), end < section.text.length ? "…" : "");
       return element;
     };
 
