@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from adapterbook.book import load_book
 from adapterbook.capacity import count_workers, list_devices, may_have_gpu
 from adapterbook.config import Paths, load_published
 from adapterbook.display import TrainingDisplay, format_duration
@@ -257,17 +258,23 @@ def make_pages(root: Path, source: str, seeds: Sequence[int] | None, console: Co
 
     def make() -> None:
         from adapterbook.analysis import analyse
-        from adapterbook.figures import draw_figures, open_figures_memo
+        from adapterbook.figures import draw_cards, draw_figures, open_figures_memo, remove_cards
         from adapterbook.pages import make_pages as write_pages
         from adapterbook.remember import open_memo
 
         start = time.monotonic()
+        book = load_book(paths.book)
         published = {file.stem: load_published(file) for file in published_files(paths)}
         with hold_workplace(root, lambda text: _say(console, text)):
             numbers, pictures, texts = open_memo(root, "analysis"), open_figures_memo(root), open_memo(root, "pages")
             report = analyse(statuses, paths, study, adapters, published, numbers)
             figures = draw_figures(report, paths.report / "figures", memo=pictures)
-            written = write_pages(report, figures, paths, texts)
+            if book.site_url is None:  # a card needs an address to be asked for at
+                remove_cards(paths.report / "figures")
+                cards = {}
+            else:
+                cards = draw_cards(report, book.title, book.subtitle, paths.report / "figures", pictures)
+            written = write_pages(report, figures, paths, texts, has_cards=bool(cards))
             for memo in (numbers, pictures, texts):
                 memo.forget_unused()
         took = format_duration(time.monotonic() - start)

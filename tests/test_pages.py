@@ -260,7 +260,12 @@ def test_every_page_links_to_the_other_language(made: MadePages) -> None:
             header = page.front_matter["format"]["html"]["include-in-header"][0]["text"]
             links = dict(re.findall(r'hreflang="([\w-]+)" href="([^"]+)\.html"', header))
             found = {tag: (page.path.parent / f"{href}.qmd").resolve() for tag, href in links.items()}
-            assert {"zh-TW": zh.path.resolve(), "en": en.path.resolve()} == found
+            default = (
+                made.paths.root / "index.qmd"
+                if zh.path.name == "index.qmd" and zh.path.parent.name == "zh"
+                else en.path
+            )
+            assert {"zh-TW": zh.path.resolve(), "en": en.path.resolve(), "x-default": default.resolve()} == found
 
 
 def test_no_page_starts_an_engine(made: MadePages) -> None:

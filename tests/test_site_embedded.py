@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -288,18 +287,6 @@ def test_first_page_is_light() -> None:
     assets = [path for path in (site() / "assets").iterdir() if not path.name.startswith("search-")]
     page_files = [site() / "report/zh/index.html", *(site() / "report/figures/zh").iterdir()]
     assert sum(path.stat().st_size for path in [*assets, *page_files]) < 250 * 1024
-
-
-def test_site_url_gives_canonical_addresses_and_a_map(tmp_path: Path) -> None:
-    """With website.site-url there are canonical links and a site map, as Quarto makes them."""
-    root = write_sample(tmp_path)
-    with (root / "report/_navigation.yml").open("a", encoding="utf-8") as file:
-        file.write('  site-url: "https://example.org/book/"\n')
-    EmbeddedRenderer().render_site(root)
-    html = (root / "_site/report/zh/index.html").read_text("utf-8")
-    assert '<link rel="canonical" href="https://example.org/book/report/zh/">' in html
-    tree = ET.parse(root / "_site/sitemap.xml")
-    assert len(tree.getroot()) == 7
 
 
 def test_failed_build_leaves_the_old_site(tmp_path: Path) -> None:

@@ -21,13 +21,15 @@
 =========================  ===================================================================================
 
 ``<adapter>`` is the id in lower case with every other character than ``a-z0-9`` as ``-`` (``lora_1`` → ``lora-1``).
-A figure that cannot be drawn is there all the same, with ``reason`` and no file.
+A figure that cannot be drawn is there all the same, with ``reason`` and no file. ``draw_cards`` draws the picture that
+a link to the site is shown with.
 """
 
 from __future__ import annotations
 
+from adapterbook.figures.card import draw_cards, remove_cards
 from adapterbook.figures.draw import draw_figures
 from adapterbook.figures.figure import Figure, Language
 from adapterbook.figures.render import open_figures_memo
 
-__all__ = ["Figure", "Language", "draw_figures", "open_figures_memo"]
+__all__ = ["Figure", "Language", "draw_cards", "draw_figures", "open_figures_memo", "remove_cards"]

@@ -31,7 +31,7 @@ from adapterbook.formatting import format_number
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-__all__ = ["curve_rows", "describe_loss", "describe_missing", "plan_headline", "titled"]
+__all__ = ["curve_rows", "describe_loss", "describe_missing", "headline_lines", "plan_headline", "titled"]
 
 TITLES: dict[Basis, tuple[str, BilingualText]] = {
     "submitted": (
@@ -50,26 +50,31 @@ TITLES: dict[Basis, tuple[str, BilingualText]] = {
 def plan_headline(report: Report, basis: Basis) -> Drawing:
     """Return the headline figure of one basis: two panels, a line an adapter, with what guessing gives."""
     id, title = TITLES[basis]
-    groups = []
-    for adapter in report.adapters.values():
-        group = adapter.submitted if basis == "submitted" else adapter.best
-        if group is not None and group.curve.values("validation_loss"):
-            groups.append(group)
+    groups = _groups(report, basis)
     if not groups:
         return Drawing(id, title, title, None, reason=why_nothing(report, "not_evaluated"))
+    lines = headline_lines(report, basis)
+    rows = [row for group in groups for row in curve_rows(group)]
+    return Drawing(id, title, _alt(report, title, groups), partial(_paint, lines), height=5.4, rows=rows)
 
+
+def headline_lines(report: Report, basis: Basis) -> list[Line]:
+    """Return the lines of the headline figure of one basis, one an adapter that has a curve."""
     names = names_of(report)
 
     def label(group: Group, language: Language) -> str:
         rate = _rate(group, language) if basis == "best" else ""
         return names[group.adapter][language] + (rate and (f"（{rate}）" if language == "zh" else f" ({rate})"))
 
-    lines = [
+    return [
         Line(group.curve, style_of(report, group.adapter), {"zh": label(group, "zh"), "en": label(group, "en")})
-        for group in groups
+        for group in _groups(report, basis)
     ]
-    rows = [row for group in groups for row in curve_rows(group)]
-    return Drawing(id, title, _alt(report, title, groups), partial(_paint, lines), height=5.4, rows=rows)
+
+
+def _groups(report: Report, basis: Basis) -> list[Group]:
+    groups = [adapter.submitted if basis == "submitted" else adapter.best for adapter in report.adapters.values()]
+    return [group for group in groups if group is not None and group.curve.values("validation_loss")]
 
 
 def _paint(lines: Sequence[Line], canvas: Canvas, language: Language) -> None:

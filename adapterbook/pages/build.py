@@ -32,6 +32,7 @@ from adapterbook.pages.escape import (
     inline_code,
     python_literal,
 )
+from adapterbook.pages.head import cover_head, page_head
 from adapterbook.pages.identity import hash_inputs, hash_templates
 from adapterbook.pages.imprint import (
     LANGUAGE_TAGS,
@@ -66,7 +67,9 @@ MAX_RUNS_IN_MENU: Final = 60  # every page of the site carries the menu
 MENU_SECTIONS: Final = ("", "how", "adapters", "results", "notebooks", "reference")
 
 
-def make_pages(report: Report, figures: Mapping[str, Figure], paths: Paths, memo: Memo = NOTHING_KEPT) -> list[Path]:
+def make_pages(
+    report: Report, figures: Mapping[str, Figure], paths: Paths, memo: Memo = NOTHING_KEPT, *, has_cards: bool = False
+) -> list[Path]:
     """Write every page in both languages, the menus, and the combined documents for the PDFs.
 
     Parameters
@@ -79,6 +82,8 @@ def make_pages(report: Report, figures: Mapping[str, Figure], paths: Paths, memo
         Templates are read from ``paths.templates``; ``index.qmd`` and parts of ``report/`` are written.
     memo : Memo, optional
         Texts that were rendered before.
+    has_cards : bool
+        Whether ``figures.draw_cards`` drew what a link to the site is shown with.
 
     Returns
     -------
@@ -92,7 +97,7 @@ def make_pages(report: Report, figures: Mapping[str, Figure], paths: Paths, memo
     ConfigError
         If ``book.yaml`` or ``templates/glossary.yaml`` is not valid.
     """
-    texts = _Builder(report, figures, paths, memo).build()
+    texts = _Builder(report, figures, paths, memo, has_cards=has_cards).build()
     put_in_place(texts, paths.root, paths.report, (*LANGUAGES, "pdf", "scripts"))
     return sorted(texts)
 
@@ -100,7 +105,9 @@ def make_pages(report: Report, figures: Mapping[str, Figure], paths: Paths, memo
 class _Builder:
     """Renders all texts of one report."""
 
-    def __init__(self, report: Report, figures: Mapping[str, Figure], paths: Paths, memo: Memo) -> None:
+    def __init__(
+        self, report: Report, figures: Mapping[str, Figure], paths: Paths, memo: Memo, *, has_cards: bool
+    ) -> None:
         self.report = report
         self.figures = figures
         self.paths = paths
@@ -114,6 +121,7 @@ class _Builder:
         # Folders of this machine are nobody's business; the longest first, as the home holds the others.
         self.hidden = {str(paths.root.resolve()): ".", str(paths.root): ".", str(Path.home()): "~"}
         self.templates: dict[str, str] = {}  # hashes by name
+        self.card = figures["headline" if figures["headline"].drawn else "headline-best"].alt if has_cards else None
         self.inputs = hash_inputs(report, figures, paths, self.hidden)
 
     def build(self) -> dict[Path, str]:
@@ -148,7 +156,13 @@ class _Builder:
         for name in templates:
             if name not in self.templates:
                 self.templates[name] = hash_templates(self.paths.templates, name)
-        return [self.inputs, language, *(page.stem for page in pages), *(self.templates[name] for name in templates)]
+        return [
+            self.inputs,
+            str(self.card is None),
+            language,
+            *(page.stem for page in pages),
+            *(self.templates[name] for name in templates),
+        ]
 
     @cached_property
     def environments(self) -> dict[Language, jinja2.Environment]:
@@ -205,7 +219,7 @@ class _Builder:
         other = _other(language)
         up = "../" * (page.depth + 1)
         translation = f"{up}{other}/{page.stem}"
-        head = [_alternates(page, language), *head_of(page.scripts, up)]
+        head = [page_head(page, language, self.book, self.card), *head_of(page.scripts, up)]
         fields = {
             "title": escape_metadata(page.title.in_language(language)),
             "pagetitle": page_title(page.title, self.book, language),
@@ -261,7 +275,7 @@ class _Builder:
             **ENGINE,
             "sidebar": False,
             "toc": False,
-            "format": {"html": {"include-in-header": [{"text": _cover_alternates()}]}},
+            "format": {"html": {"include-in-header": [{"text": cover_head(self.book, self.card)}]}},
         }
         return front_matter(fields) + "\n" + "\n".join(parts)
 
@@ -314,22 +328,6 @@ def _quoted(text: str) -> Markup:
 
 def _other(language: Language) -> Language:
     return "en" if language == "zh" else "zh"
-
-
-def _alternates(page: PageSpec, language: Language) -> str:
-    """Return the links by which a search engine finds the same page in each language."""
-    up = "../" * (page.depth + 1)
-    own = page.stem.rpartition("/")[2]
-    links = {language: own, _other(language): f"{up}{_other(language)}/{page.stem}"}
-    return "\n".join(
-        f'<link rel="alternate" hreflang="{LANGUAGE_TAGS[code]}" href="{links[code]}.html">' for code in LANGUAGES
-    )
-
-
-def _cover_alternates() -> str:
-    return "\n".join(
-        f'<link rel="alternate" hreflang="{LANGUAGE_TAGS[code]}" href="report/{code}/index.html">' for code in LANGUAGES
-    )
 
 
 def _finish(text: str, language: Language) -> str:

@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from importlib import metadata
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from adapterbook.errors import RenderError
 from adapterbook.memo import NOTHING_KEPT, Memo, fingerprint
 from adapterbook.site.check import PDF_SOURCES, check_project
 from adapterbook.site.document import own_fonts
 from adapterbook.site.embedded import EmbeddedRenderer
+from adapterbook.site.extras import write_extras
 from adapterbook.site.font_files import text_of_files, write_pdf_fonts
 from adapterbook.site.links import find_site_problems
 from adapterbook.site.pandoc import pandoc_version
@@ -114,7 +115,8 @@ def build_site(project: Path, renderer: str = "auto", *, say: Callable[[str], No
     started = time.monotonic()
     memo = site_memo(project)
     chosen = choose_renderer(renderer, memo)
-    site = output_dir(project, read_config(project))
+    config = read_config(project)
+    site, website = output_dir(project, config), config.get("website") or {}
     with hold_workplace(project, say), ThreadPoolExecutor() as pool:
         documents = sorted(project.glob(PDF_SOURCES))
         # The fonts are cut while pandoc is busy: the two need a core each.
@@ -127,7 +129,7 @@ def build_site(project: Path, renderer: str = "auto", *, say: Callable[[str], No
         pdfs = _submit_pdfs(pool, chosen, documents, workplace_of(project) / "pdf")
         if chosen.name == "quarto":  # fills the machine by itself
             wait(pdfs.values())
-        chosen.render_site(project, lambda folder: _finish(folder, chosen, pdfs, memo, say))
+        chosen.render_site(project, lambda folder: _finish(folder, chosen, website, pdfs, memo, say))
         memo.forget_unused()
     n_pages = sum(1 for _ in site.rglob("*.html"))
     say(f"{site}: {n_pages} pages in {time.monotonic() - started:.1f} s")
@@ -157,14 +159,19 @@ def _submit_pdfs(
 
 
 def _finish(
-    folder: Path, renderer: Renderer, pdfs: Mapping[Path, Future[None]], memo: Memo, say: Callable[[str], None]
+    folder: Path,
+    renderer: Renderer,
+    website: Mapping[str, Any],
+    pdfs: Mapping[Path, Future[None]],
+    memo: Memo,
+    say: Callable[[str], None],
 ) -> None:
-    """Put the PDFs into a new site, and look at it as a whole before it is put in place."""
+    """Put the PDFs and what servers look for into a new site, and look at it as a whole before it is put in place."""
     for pdf, done in pdfs.items():
         done.result()
         say(f"{pdf.name}: {pdf.stat().st_size / 1024:.0f} KiB")
         shutil.copyfile(pdf, folder / pdf.name)
-    (folder / ".nojekyll").touch()  # GitHub Pages would leave out files whose names begin with an underscore
+    write_extras(folder, website, memo)
     problems = find_site_problems(folder, memo)
     if problems and renderer.name == "embedded":
         raise RenderError("The rendered site is not sound:", problems)

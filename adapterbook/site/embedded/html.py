@@ -110,7 +110,6 @@ def render_page(page: Page, body: Body, frame: Frame) -> str:
     sidebar = sidebar_of(page, frame.sidebars)
     previous, following = neighbours(page, sidebar)
     root = "../" * page.href.count("/")
-    base = str(project.website.get("site-url") or "").rstrip("/")
     values: dict[str, Any] = {
         "page": page,
         "words": words_of(page.language),
@@ -120,7 +119,6 @@ def render_page(page: Page, body: Body, frame: Frame) -> str:
         "pandoc": pandoc_version(),
         "site_title": _book_title(page, project),
         "description": _description(page, project),
-        "canonical": f"{base}/{page.href.removesuffix('index.html')}" if base else "",
         "favicon": project.website.get("favicon"),
         "head": Markup("\n".join(_header_texts(page))),
         "navbar": [item for item in frame.navbar if belongs(item, page, sidebar)],

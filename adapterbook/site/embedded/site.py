@@ -5,9 +5,6 @@ Writes only into the folder it is given. The caller (:mod:`adapterbook.site.rend
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
 import shutil
 from pathlib import Path
 from typing import Final
@@ -56,7 +53,6 @@ def write_site(project: Project, folder: Path) -> None:
     written = "".join(word for language in ("zh-TW", "en") for word in words_of(language).values())
     write_fonts(pages, project.pages, written, assets, project.memo)
     _copy_files(project, folder)
-    _write_extras(project, folder)
 
 
 def _write(path: Path, text: str) -> None:
@@ -98,51 +94,3 @@ def _linked_files(page: Page, inventory: Inventory) -> set[Path]:
         if not target.scheme and not target.netloc and target.path and path.suffix != ".qmd" and path.is_file():
             files.add(path)
     return files
-
-
-def _write_extras(project: Project, folder: Path) -> None:
-    """Write what web servers look for: a page for lost visitors, and the site's map where its address is known."""
-    base = str(project.website.get("site-url") or "").rstrip("/")
-    home = f"{base}/" if base else "./"
-    title = html.escape(str(project.website.get("title", "")))
-    if not (folder / "404.html").exists():
-        _write(folder / "404.html", NOT_FOUND.format(title=title, home=html.escape(home), style=STYLE, policy=POLICY))
-    if base:
-        urls = "".join(
-            f"<url><loc>{html.escape(f'{base}/{page.href}')}</loc></url>\n" for page in project.pages.values()
-        )
-        _write(folder / "sitemap.xml", SITEMAP.format(urls=urls))
-        _write(folder / "robots.txt", f"Sitemap: {base}/sitemap.xml\n")
-
-
-# A server shows this under any address, so it can rely on no file beside it: its style is its own, named by its hash.
-STYLE: Final = """
-:root { color-scheme: light dark; background: Canvas; color: CanvasText; font: 1.1rem/1.7 system-ui, sans-serif; }
-body { max-width: 32rem; margin: 20vh auto; padding: 0 1.5rem; }
-"""
-STYLE_HASH: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-POLICY: Final = f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; base-uri 'none'; form-action 'none'"
-NOT_FOUND: Final = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<title>Not found 找不到網頁 – {title}</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-<h1>404</h1>
-<p lang="zh-TW">這裡沒有網頁。請<a href="{home}">回到首頁</a>。</p>
-<p>There is no page here. Please <a href="{home}">go to the front page</a>.</p>
-</main>
-</body>
-</html>
-"""
-
-SITEMAP: Final = """<?xml version="1.0" encoding="UTF-8"?>
-<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">
-{urls}</urlset>
-"""

@@ -1,0 +1,120 @@
+"""What a web server and a search engine look for beside the pages: a page for lost visitors, the site's map, a mark.
+
+Writes them into a finished site of either renderer. The map repeats what the pages' own heads say of their address and
+their counterparts, so the two never differ.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from collections.abc import Mapping
+from functools import partial
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, Final
+
+from adapterbook.memo import NOTHING_KEPT, Memo
+
+__all__ = ["write_extras"]
+
+LOST: Final = "404.html"
+
+
+def write_extras(folder: Path, website: Mapping[str, Any], memo: Memo = NOTHING_KEPT) -> None:
+    """Write the extra files of a site.
+
+    Parameters
+    ----------
+    folder : Path
+        With all pages in it.
+    website : mapping
+        What ``_quarto.yml`` says of it: ``title``, and ``site-url`` where the address is known.
+    """
+    (folder / ".nojekyll").touch()  # GitHub Pages would leave out files whose names begin with an underscore
+    base = str(website.get("site-url") or "").rstrip("/")
+    if not (folder / LOST).exists():
+        title = html.escape(html.unescape(str(website.get("title", ""))))
+        home = html.escape(f"{base}/" if base else "./")
+        (folder / LOST).write_text(NOT_FOUND.format(title=title, home=home, style=STYLE, policy=POLICY), "utf-8")
+    if base:
+        (folder / "sitemap.xml").write_text(_render_map(folder, base, memo), "utf-8")
+        if not (folder / "robots.txt").exists():
+            (folder / "robots.txt").write_text(f"User-agent: *\nAllow: /\n\nSitemap: {base}/sitemap.xml\n", "utf-8")
+
+
+class _Head(HTMLParser):
+    """Collects what a page's head says of its address, and of its counterparts by language."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.canonical = ""
+        self.alternates: dict[str, str] = {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = {name: value or "" for name, value in attrs}
+        rels = attributes.get("rel", "").split() if tag == "link" else []
+        if "canonical" in rels:
+            self.canonical = attributes.get("href", "")
+        elif "alternate" in rels and attributes.get("hreflang"):
+            self.alternates[attributes["hreflang"]] = attributes.get("href", "")
+
+
+def _render_map(folder: Path, base: str, memo: Memo) -> str:
+    entries = []
+    for path in sorted(folder.rglob("*.html")):
+        name = path.relative_to(folder).as_posix()
+        if name == LOST:
+            continue
+        page = path.read_bytes()
+        canonical, alternates = json.loads(memo.get("head", [page], partial(_read_head, page)))
+        address = canonical if canonical.startswith(f"{base}/") else f"{base}/{name}"
+        links = "".join(
+            f'<xhtml:link rel="alternate" hreflang="{html.escape(tag)}" href="{html.escape(link)}"/>\n'
+            for tag, link in alternates.items()
+            if link.startswith(f"{base}/")
+        )
+        entries.append(f"<url>\n<loc>{html.escape(address)}</loc>\n{links}</url>\n")
+    return MAP.format(urls="".join(entries))
+
+
+def _read_head(page: bytes) -> bytes:
+    head = _Head()
+    head.feed(page.partition(b"</head>")[0].decode("utf-8"))
+    head.close()
+    return json.dumps([head.canonical, head.alternates]).encode()
+
+
+# A server shows this under any address, so it can rely on no file beside it: its style is its own, named by its hash.
+STYLE: Final = """
+:root { color-scheme: light dark; background: Canvas; color: CanvasText; font: 1.1rem/1.7 system-ui, sans-serif; }
+body { max-width: 32rem; margin: 20vh auto; padding: 0 1.5rem; }
+"""
+STYLE_HASH: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+POLICY: Final = f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; base-uri 'none'; form-action 'none'"
+NOT_FOUND: Final = """<!DOCTYPE html>
+<html lang="zh-TW">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>找不到網頁 Not found – {title}</title>
+<style>{style}</style>
+</head>
+<body>
+<main>
+<h1>404</h1>
+<p>這裡沒有網頁。請<a href="{home}">回到首頁</a>。</p>
+<p lang="en">There is no page here. Please <a href="{home}">go to the front page</a>.</p>
+</main>
+</body>
+</html>
+"""
+
+MAP: Final = """<?xml version="1.0" encoding="UTF-8"?>
+<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9" xmlns:xhtml="http://www.w3.org/1999/xhtml">
+{urls}</urlset>
+"""
