@@ -94,8 +94,8 @@ def language_of(page: Qmd) -> Language:
 
 def test_both_languages_have_every_page(study: MadePages) -> None:
     """Overview, method, mechanisms, adapters, results, notebooks and glossary, twice."""
-    expected = {"index", "method", "mechanism-lora", "mechanism-ia3", "comparison", "explorer", "reproduction",
-                "glossary", "notebooks/index"}  # fmt: skip
+    expected = {"index", "method", "mechanism-lora", "mechanism-ia3", "comparison", "explorer", "sentences",
+                "reproduction", "glossary", "notebooks/index"}  # fmt: skip
     expected |= {f"adapters/{adapter}" for adapter in ("lora_1", "lora_2", "lora_3", "ia3")}
     expected |= {f"notebooks/{run.id.replace('/', '-')}" for run in study.report.runs}
     assert expected == stems(study, "zh") == stems(study, "en")
@@ -298,7 +298,7 @@ def test_the_combined_documents_hold_every_chapter(study: MadePages) -> None:
         document = study.page(f"pdf/report-{language}")
         headings = [document.text_of(node["c"][2]) for node in document.elements("Header") if node["c"][0] == 1]
         titles = [heading.replace("\u2060", "") for heading in headings]  # guarded from Typst's marks
-        of_the_site = {"explorer", *(stem for stem in stems(study, language) if "notebooks" in stem)}
+        of_the_site = {"explorer", "sentences", *(stem for stem in stems(study, language) if "notebooks" in stem)}
         pages = [study.page(f"{language}/{stem}") for stem in stems(study, language) - of_the_site]
         assert Counter(titles) == Counter(page.text_of(page.tree["meta"]["title"]) for page in pages)
         assert {"lang": {"zh": "zh-TW", "en": "en"}[language], "toc": True}.items() <= document.front_matter.items()

@@ -21,6 +21,7 @@ from adapterbook.analysis.report import (
     SourceReport,
     VariantReport,
 )
+from adapterbook.analysis.sentences import compare_sentences
 from adapterbook.analysis.single_run import describe_run
 from adapterbook.config import AdapterConfig, Paths, PublishedResults, StudyConfig
 from adapterbook.memo import NOTHING_KEPT, Memo
@@ -81,6 +82,7 @@ def analyse(
         costs=compute_costs([group for group in groups.values() if group.variant in family]),
         published=compare_with_published(groups, source, published),
         ablations={factor: compute_ablation(factor, variants, groups) for factor in factors},
+        sentences=compare_sentences(reports, paths, memo),
         n_test_rows=next((run.predictions.n for run in runs if run.predictions is not None), None),
         n_seeds=len({run.run.seed for run in runs}),
         spread_known=any(group.n_completed for group in groups.values())

@@ -10,7 +10,7 @@ Report
 │                                    └── formula: ParameterFormula
 ├── headline: Verdict            which LoRA against IA³
 ├── comparisons: {"submitted" | "best": Comparison}   every pair of adapters, the baseline among them
-├── baselines, planning, costs, published
+├── baselines, planning, costs, published, sentences
 └── ablations: {"learning_rate" | "batch_size" | "eval_strategy" | "epochs": Ablation}
 """
 
@@ -45,6 +45,7 @@ from adapterbook.analysis.run_shapes import (
     RunReport,
     Spread,
 )
+from adapterbook.analysis.sentence_shapes import SentenceRow, SentenceTable
 from adapterbook.config import BilingualText, StudyConfig, TrainingConfig
 
 __all__ = [
@@ -80,6 +81,8 @@ __all__ = [
     "Reason",
     "Report",
     "RunReport",
+    "SentenceRow",
+    "SentenceTable",
     "SourceReport",
     "Spread",
     "VariantReport",
@@ -143,6 +146,8 @@ class Report:
         Chance, the majority class, and the head-only baseline once a variant.
     planning : Planning or None
         None where no pair could be compared.
+    sentences : SentenceTable
+        The same few test sentences for every adapter.
     n_test_rows : int or None
         Test rows of the first run with predictions.
     n_seeds : int
@@ -167,6 +172,7 @@ class Report:
     costs: tuple[CostTable, ...]
     published: PublishedReport
     ablations: Mapping[Factor, Ablation]
+    sentences: SentenceTable
     n_test_rows: int | None
     n_seeds: int
     spread_known: bool

@@ -27,6 +27,7 @@ from adapterbook.analysis.report import (
     PublishedRun,
     Report,
     RunReport,
+    SentenceTable,
     Verdict,
 )
 from adapterbook.figures import Figure
@@ -61,7 +62,8 @@ def place_of_number(run: RunReport, field: FieldPath) -> Place:
 
 def place_of_derived(thing: object, field: FieldPath, report: Report) -> Place | None:
     """Return where a number of the analysis leads, ``None`` where that is nowhere."""
-    first = parts_of_path(field)[0]
+    parts = parts_of_path(field)
+    first = parts[0]
     match thing:
         case Report() if first in ("study", "n_seeds"):
             return Place("reproduction", "protocol")
@@ -69,6 +71,8 @@ def place_of_derived(thing: object, field: FieldPath, report: Report) -> Place |
             return Place("reproduction", "protocol")
         case AdapterReport() | Group() if first in ("config", "training"):
             return None
+        case SentenceTable() if "probabilities" in parts:
+            return Place(thing.runs[int(parts[-1])], RECORD_ANCHOR)
         case _:
             place = _place_of_runs(_runs_behind(thing, first, report), report)
     if place is not None and isinstance(place.of, RunReport) and isinstance(_recorded(place.of, first), int | float):
@@ -131,6 +135,8 @@ def _runs_behind(thing: object, field: str, report: Report) -> Runs:
             return [] if own else _of(report, owners_of[0].adapter, owners_of[0].variant)
         case EvalView():
             return _of(report, *(report.ablations["eval_strategy"].eval_curve or (None, None)))
+        case SentenceTable():
+            return thing.runs
         case Baseline() | Planning() | EpochsReport() | Report():
             return [run for run in report.runs if run.completed]
         case _:

@@ -122,6 +122,15 @@ def make_outline(report: Report, wording: Wording) -> list[PageSpec]:
     pages += [
         page("comparison", "comparison", "comparison", section="results"),
         page("explorer", "explorer", "explorer", section="results", in_pdf=False, scripts=(VEGA, "assets/explorer.js")),
+        page(
+            "sentences",
+            "test_sentences",
+            "sentences",
+            section="results",
+            in_pdf=False,
+            runs=report.sentences.runs,
+            scripts=("assets/sentences.js",),
+        ),
         page("reproduction", "reproduction", "reproduction", section="results"),
         page(
             "notebooks/index",

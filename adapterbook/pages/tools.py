@@ -29,6 +29,7 @@ from adapterbook.pages.origin import FieldPath, derived_span, number_span
 from adapterbook.pages.origin_place import Place, place_of_derived, place_of_number, place_of_row
 from adapterbook.pages.outline import PageSpec, slug_of
 from adapterbook.pages.record_view import RECORD_ANCHOR
+from adapterbook.pages.sentence_tools import sentence_tools
 from adapterbook.pages.tables import keep_one_link, make_table
 from adapterbook.pages.wording import Wording
 from adapterbook.plain_files import is_plain_file
@@ -94,6 +95,7 @@ class PageTools:
             "cell_anchor": Markup(f"{{#{FAILED_CELL}}}"),
             "config_code": self.config_code,
             "explorer": self.explorer,
+            "sentence_tools": lambda: sentence_tools(self.wording, self.language),
             "training_code": lambda arguments: python_block(training_code(arguments)),
         }
 

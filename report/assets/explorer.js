@@ -159,7 +159,9 @@
         const picture = make("div", { className: "explorer-chart" }, panel.chart);
         picture.setAttribute("role", "img");
         picture.setAttribute("aria-label", fill(words.chart, { title, names: namesOf(panel.lines.map((line) => line.adapter)) }));
-        return make("div", { className: "explorer-panel" }, make("p", { className: "explorer-title", textContent: title }), picture);
+        const heading = make("p", { className: "explorer-title" });
+        heading.append(make("span", { textContent: panel.title }), " ", make("span", { textContent: titleOf(panel.variant) }));
+        return make("div", { className: "explorer-panel" }, heading, picture);
       }),
     );
     const bounds = boundsOf(drawn);

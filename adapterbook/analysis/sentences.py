@@ -1,0 +1,103 @@
+"""Test predictions of one run an adapter → a few sentences side by side.
+
+Owns the choice of sentences, which knows nothing of any prediction: the test rows in order of their ids are cut into
+equal stretches, and the first row of each is taken. Refuses to set runs beside each other that were tested on different
+texts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from adapterbook.analysis.reasons import Reason
+from adapterbook.analysis.run_shapes import AdapterReport, RunReport
+from adapterbook.analysis.sentence_shapes import SentenceRow, SentenceTable
+from adapterbook.config import Paths
+from adapterbook.memo import Memo
+from adapterbook.records import load_predictions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["N_SENTENCES", "compare_sentences", "sample_sentences"]
+
+N_SENTENCES = 24
+
+
+def compare_sentences(adapters: Mapping[str, AdapterReport], paths: Paths, memo: Memo) -> SentenceTable:
+    """Return the sentences with what each adapter makes of them.
+
+    Where runs were tested on different texts, those that the most runs share are taken.
+    """
+    runs: dict[str, RunReport] = {}
+    left_out: dict[str, Reason] = {}
+    for name, adapter in adapters.items():
+        group = adapter.best or adapter.submitted
+        run = None if group is None else group.representative
+        if run is not None and run.predictions is not None:
+            runs[name] = run
+        elif run is not None:
+            left_out[name] = run.reason or "no_predictions"
+        else:
+            left_out[name] = (None if group is None else group.reason) or adapter.reason or "no_runs"
+    samples = {name: _load_sample(run, paths, memo) for name, run in runs.items()}
+    identities = Counter(sample["identity"] for sample in samples.values())
+    if not identities:
+        return SentenceTable((), (), left_out, None)
+    shared = identities.most_common(1)[0][0]  # of equals the first
+    chosen = {name: sample for name, sample in samples.items() if sample["identity"] == shared}
+    for name in samples:
+        if name not in chosen:
+            left_out[name] = "different_rows"
+    rows = [_row(parts) for parts in zip(*(sample["rows"] for sample in chosen.values()), strict=True)]
+    rows.sort(key=lambda row: (-row.spread, row.row_id))
+    n_test = next(iter(chosen.values()))["n"]
+    return SentenceTable(tuple(runs[name] for name in chosen), tuple(rows), left_out, n_test)
+
+
+def sample_sentences(predictions: pd.DataFrame) -> dict[str, Any]:
+    """Return the chosen rows of a run's predictions, and what tells its test rows from others.
+
+    Returns
+    -------
+    dict
+        ``n`` test rows; ``identity``, the SHA-256 of all ids, labels and texts; ``rows``, a dict a chosen row.
+    """
+    table = predictions.sort_values("row_id", kind="stable").reset_index(drop=True)
+    n = len(table)
+    texts = [table["row_id"].tolist(), table["label"].tolist(), table["text"].tolist()]
+    chosen = [i * n // N_SENTENCES for i in range(N_SENTENCES)] if n > N_SENTENCES else list(range(n))
+    columns = ["row_id", "text", "label", "prediction", "probability"]
+    return {
+        "n": n,
+        "identity": hashlib.sha256(json.dumps(texts).encode()).hexdigest(),
+        "rows": table.loc[chosen, columns].to_dict("records"),
+    }
+
+
+def _load_sample(run: RunReport, paths: Paths, memo: Memo) -> dict[str, Any]:
+    folder = run.run.folder(paths)
+
+    def make() -> bytes:
+        return json.dumps(sample_sentences(load_predictions(folder))).encode()
+
+    content = (folder / "predictions.parquet").read_bytes()
+    sample: dict[str, Any] = json.loads(memo.get("sentences", [content], make))
+    return sample
+
+
+def _row(parts: tuple[dict[str, Any], ...]) -> SentenceRow:
+    """Return one sentence as all runs predicted it."""
+    probabilities = tuple(part["probability"] for part in parts)
+    return SentenceRow(
+        row_id=parts[0]["row_id"],
+        text=parts[0]["text"],
+        label=parts[0]["label"],
+        predictions=tuple(part["prediction"] for part in parts),
+        probabilities=probabilities,
+        spread=max(probabilities) - min(probabilities),
+    )
