@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from adapterbook.config import Paths
 from adapterbook.embedded import BASE_MODEL, DATASET, materialise
+
+from .study_site import build_study_site
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +29,10 @@ def embedded_model() -> Path:
 def embedded_dataset() -> Path:
     """The embedded data set, made once in the user's ordinary cache."""
     return materialise(DATASET)
+
+
+@pytest.fixture(scope="session")
+def study_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rendered site of a made-up study, built once for all test processes."""
+    folder = tmp_path_factory.getbasetemp()
+    return build_study_site(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)

@@ -49,7 +49,9 @@ def test_cells_are_shown_to_their_language(tmp_path: Path) -> None:
 def test_prose_of_the_project_is_markdown_one_level_lower(tmp_path: Path) -> None:
     """Headings go down a level, as the page has a title; code in the prose stays as it is."""
     path = write_notebook(tmp_path, prose(["# A\n", "text\n", "```\n", "# not a heading\n", "```\n", "## B\n"]))
-    assert body(path, trusted=prose_of(path)) == "## A\ntext\n```\n# not a heading\n```\n### B\n"
+    assert body(path, trusted=prose_of(path)) == (
+        "## A {#sec-notebook-1}\ntext\n```\n# not a heading\n```\n### B {#sec-notebook-2}\n"
+    )
 
 
 def test_prose_from_elsewhere_is_shown_as_text(tmp_path: Path) -> None:

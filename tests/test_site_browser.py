@@ -12,6 +12,7 @@ from .browser import open_browser, visit
 from .site_sample import built_sample
 
 PAGES = ["index.html", "report/zh/index.html", "report/en/index.html", "report/en/adapters/lora_1.html"]
+PLACE = "#sec-method-learning-rate-how"  # in the middle of a long page
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +133,20 @@ def test_menu_on_a_narrow_window(browser: Browser, site: Path) -> None:
         expect(button).to_be_focused()
 
 
+def test_menu_covers_a_narrow_page_and_is_gone_on_a_wide_one(browser: Browser, site: Path) -> None:
+    """From wherever it is opened the menu is in sight and alone in the tab order; a wider window undoes that."""
+    with visit(browser, site / "report/zh/index.html", width=390) as opened:
+        page = opened.page
+        page.evaluate("scrollTo({top: 900, behavior: 'instant'})")
+        page.locator(".menu-button").click()
+        expect(page.locator("#sidebar a").first).to_be_in_viewport()
+        for part in (".search", "main", ".site-footer"):
+            assert page.locator(part).evaluate("part => part.inert"), part
+        page.set_viewport_size({"width": 1280, "height": 900})
+        expect(page.locator("#sidebar")).to_be_visible()
+        assert not page.locator("main").evaluate("part => part.inert")
+
+
 def test_english_pages_leave_the_chinese_font_alone(browser: Browser, site: Path) -> None:
     """A page in English loads at most the few characters of its header, none of the Chinese pages' fonts."""
     with visit(browser, site / "report/en/index.html") as opened:
@@ -147,3 +162,29 @@ def test_language_switch_leads_to_the_counterpart(browser: Browser, site: Path) 
         assert opened.page.url.endswith("/report/en/adapters/ia3.html")
         opened.page.locator("a.language").click()
         assert opened.page.url.endswith("/report/zh/adapters/ia3.html")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(("own", "other"), [("zh", "en"), ("en", "zh")])
+def test_language_switch_keeps_the_place(browser: Browser, study_site: Path, own: str, other: str, width: int) -> None:
+    """From the middle of a page the switch, still in sight, leads to the same section, and back to where one was."""
+    with visit(browser, study_site / f"report/{own}/method.html", width=width) as opened:
+        page = opened.page
+        heading = page.locator(PLACE)
+        heading.evaluate("heading => heading.scrollIntoView({block: 'start', behavior: 'instant'})")
+        for language in (other, own):
+            expect(page.locator("a.language")).to_be_in_viewport()
+            place = page.locator("a.language").bounding_box()  # Playwright's own click scrolls the page before
+            assert place is not None
+            page.mouse.click(place["x"] + 5, place["y"] + 5)
+            page.wait_for_url(f"**/report/{language}/method.html{PLACE}")
+            expect(heading).to_be_in_viewport()
+            for _ in range(50):  # the browser goes there once all is laid out
+                top = heading.evaluate("heading => heading.getBoundingClientRect().top")
+                if top < 200:
+                    break
+                page.wait_for_timeout(100)
+            assert top < 200
+        page.evaluate("scrollTo({top: 0, behavior: 'instant'})")
+        page.locator("a.language").click()
+        page.wait_for_url(f"**/report/{other}/method.html")

@@ -216,7 +216,7 @@ def _describe_fronts(report: Report, rows: tuple[CostRow, ...], language: Langua
         listed = ("、" if language == "zh" else ", ").join(on_front)
         zh, en = COST_NAMES[cost]
         sentences.append(
-            f"{zh}的柏拉圖前緣：{listed}。" if language == "zh" else
+            f"{zh}的 Pareto 前緣：{listed}。" if language == "zh" else
             f"On the Pareto front of {en}: {listed}."
         )  # fmt: skip
     return ("" if language == "zh" else " ").join(sentences)

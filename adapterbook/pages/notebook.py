@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from adapterbook.pages.escape import python_block, raw_html_code
 __all__ = ["FAILED_CELL", "hide_folders", "notebook_body", "prose_of"]
 
 ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]")
-HEADING: Final = re.compile(r"^(#{1,5}) ", re.MULTILINE)
+HEADING: Final = re.compile(r"^(#{1,5}) (.*[^}\s])[ \t]*$", re.MULTILINE)
 FENCE: Final = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)[ \t]*$)", re.MULTILINE | re.DOTALL)
 # Anchor of the cell that a run failed in.
 FAILED_CELL: Final = "failed-cell"
@@ -61,6 +62,7 @@ def notebook_body(
     except RenderError:
         return None
     parts: list[str] = []
+    numbers = count(1)
     for index, cell in enumerate(cells):
         source = _source(cell)
         if index == failed_cell:
@@ -71,7 +73,7 @@ def notebook_body(
             parts.append(python_block(hide_folders(source, hidden)))
             parts += [_output(text, language, kind) for kind, text in _outputs(cell, hidden)]
         elif cell.get("cell_type") == "markdown" and source in trusted:
-            parts.append(_shift_headings(source))
+            parts.append(_shift_headings(source, numbers))
         else:
             parts.append(raw_html_code(hide_folders(source, hidden), css_class="prose"))
     if failed_cell is not None and failed_cell >= len(cells):
@@ -151,7 +153,15 @@ def _output(text: str, language: Language, kind: str) -> str:
     return raw_html_code(text, css_class="cell-output" if kind == "text" else "cell-output cell-output-error")
 
 
-def _shift_headings(source: str) -> str:
-    """Return Markdown whose headings are one level lower: the page's title is the only one of level 1."""
+def _shift_headings(source: str, numbers: Iterator[int]) -> str:
+    """Return Markdown whose headings are one level lower: the page's title is the only one of level 1.
+
+    Each heading is named by its number on the page, which is the same in both languages: the way to the other language
+    leads to the same place.
+    """
+
+    def shift(match: re.Match[str]) -> str:
+        return f"{match[1]}# {match[2]} {{#sec-notebook-{next(numbers)}}}"
+
     parts = FENCE.split(source)
-    return "".join(part if i % 2 else HEADING.sub(r"\1# ", part) for i, part in enumerate(parts))
+    return "".join(part if i % 2 else HEADING.sub(shift, part) for i, part in enumerate(parts))

@@ -265,8 +265,8 @@ class PageTools:
             return target
         raise LookupError(f"link: there is no page {target if isinstance(target, str) else target.id!r}")
 
-    def _identifier(self, kind: str, name: str) -> Markup:
-        return Markup(f"{{#{kind}-{self.page.slug}-{name}}}")
+    def _identifier(self, kind: str, name: Name) -> Markup:
+        return Markup(f"{{#{kind}-{self.page.slug}-{_joined(name)}}}")
 
     def _figure_id(self, figure: Figure) -> str:
         return f"fig-{self.page.slug}-{figure.id}"

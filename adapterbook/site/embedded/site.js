@@ -25,9 +25,14 @@
     const button = one(".menu-button");
     const sidebar = one("#sidebar");
     if (!button || !sidebar) return;
+    const covered = all(".search, main, .site-footer");
+    const here = one('[aria-current="page"]', sidebar);
     const set = (open) => {
       sidebar.classList.toggle("open", open);
       button.setAttribute("aria-expanded", String(open));
+      // On a narrow window the menu covers what is below it, which nobody should tab into.
+      for (const part of covered) part.inert = open;
+      if (open && here) sidebar.scrollTop = here.offsetTop - 80;
     };
     button.addEventListener("click", () => set(!sidebar.classList.contains("open")));
     addEventListener("keydown", (event) => {
@@ -36,8 +41,24 @@
         button.focus();
       }
     });
-    const here = one('[aria-current="page"]', sidebar);
+    matchMedia("(min-width: 821px)").addEventListener("change", () => set(false));
     if (here && here.offsetTop > sidebar.clientHeight) sidebar.scrollTop = here.offsetTop - 80;
+  }
+
+  // The way to the other language leads to the section, figure or table that is being read: both languages give them
+  // the same ids. One that is not there in the other language leads to the top of the page, as without script.
+  function languageSwitch() {
+    const link = one("a.language");
+    if (!link) return;
+    const page = link.getAttribute("href");
+    const places = all("main :is(h2, h3, h4, h5, h6, figure, .table-figure)[id]");
+    const update = () => {
+      const above = (place) => place.offsetParent && place.getBoundingClientRect().top < innerHeight / 4;
+      const here = scrollY > 0 && places.filter(above).pop();
+      link.setAttribute("href", here ? `${page}#${encodeURIComponent(here.id)}` : page);
+    };
+    // Also a link that is copied, or opened in another tab, leads there.
+    for (const kind of ["click", "auxclick", "contextmenu", "dragstart"]) link.addEventListener(kind, update);
   }
 
   // Search: every word that was typed must occur, as a substring, in a section's title or text.
@@ -266,6 +287,7 @@
 
   themeButton();
   menuButton();
+  languageSwitch();
   search();
   tabsets();
   copyButtons();
