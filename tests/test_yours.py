@@ -77,6 +77,8 @@ def text_of(path: Path) -> str:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site of a project that was somebody else's, built there too, and then made one's own."""
+    if shutil.which("pdftotext") is None:
+        pytest.skip("no pdftotext on this machine (Debian: apt install poppler-utils)")
     root = tmp_path_factory.mktemp("clone")
     tracked = subprocess.run(["git", "ls-files"], cwd=PROJECT.root, capture_output=True, text=True, check=True).stdout
     for name in tracked.splitlines():
