@@ -12,7 +12,7 @@ from adapterbook.book import Book, load_book
 from adapterbook.config import Paths
 from adapterbook.errors import ConfigError
 from adapterbook.formatting import Language
-from adapterbook.pages.imprint import both, commit_link, document_fields, page_footer, page_title, signature
+from adapterbook.pages.imprint import both, commit_link, document_fields, page_footer, signature
 from adapterbook.pages.wording import load_wording
 from tests.factory import HOSTILE_TEXTS, PROJECT
 
@@ -160,7 +160,7 @@ def test_hostile_words_stay_words(hostile: str, language: Language) -> None:
     for text in page_footer(book, WORDING).values():
         words = re.sub(r"\]\([\w:/.-]+\)|\{(?:\.imprint )?(?:href)?lang=\"[\w-]+\"\}", "", text)
         assert not set(words.replace("[", "").replace("]", "")) & set("<>{}`$*_~^\\|@")
-    for text in (*document_fields(book, language).values(), page_title(book.title, book, language)):
+    for text in document_fields(book, language).values():
         assert not set(text) & set("<>{`$*_~^\\|@")
 
 
@@ -170,5 +170,3 @@ def test_one_word_for_both_languages_is_said_once() -> None:
     assert both(book.title) == "我的報告 · My report"
     assert book.course is not None
     assert both(book.course) == "Deep Learning"
-    assert page_title(book.subtitle, book, "zh") == "副標題 – 我的報告"
-    assert page_title(book.title, book, "en") == "My report"

@@ -128,6 +128,7 @@ def test_the_new_is_on_every_page_in_its_language(site: Path) -> None:
         cover = text_of(site / f"report-{language}.pdf").partition("\f")[0]
         assert NEW["title"][language] in cover
         assert author in cover
+        assert NEW["course"][language] in cover
 
 
 def test_a_page_leads_to_the_commit_of_its_numbers(site: Path) -> None:

@@ -40,7 +40,6 @@ from adapterbook.pages.imprint import (
     commit_link,
     document_fields,
     page_footer,
-    page_title,
     signature,
 )
 from adapterbook.pages.lines import close_gaps, join_lines, mark_edges, squeeze_blank_lines
@@ -222,7 +221,6 @@ class _Builder:
         head = [page_head(page, language, self.book, self.card), *head_of(page.scripts, up)]
         fields = {
             "title": escape_metadata(page.title.in_language(language)),
-            "pagetitle": page_title(page.title, self.book, language),
             "description": page.description.in_language(language),
             **ENGINE,
             "translation": f"{translation}.qmd",
@@ -268,7 +266,6 @@ class _Builder:
             parts.append(f'::: {{.cover lang="{LANGUAGE_TAGS[language]}"}}\n{_finish(body.strip(), language)}:::\n')
         fields = {
             "title": escape_metadata(both(self.book.title)),
-            "pagetitle": escape_metadata(both(self.book.title)),
             "subtitle": escape_metadata(both(self.book.subtitle)),
             "description": escape_metadata(both(self.book.subtitle)),
             "lang": LANGUAGE_TAGS["zh"],

@@ -19,7 +19,7 @@ from adapterbook.pages.escape import escape_metadata, escape_text, inline_code
 from adapterbook.pages.provenance import COMMIT_LETTERS, Provenance, format_days
 from adapterbook.pages.wording import Wording
 
-__all__ = ["LANGUAGE_TAGS", "both", "commit_link", "document_fields", "page_footer", "page_title", "signature"]
+__all__ = ["LANGUAGE_TAGS", "both", "commit_link", "document_fields", "page_footer", "signature"]
 
 LANGUAGE_TAGS: Final[Mapping[Language, str]] = {"zh": "zh-TW", "en": "en"}
 SEPARATOR: Final = " · "
@@ -34,12 +34,6 @@ def both(text: BilingualText) -> str:
     ('甲 · A', 'A')
     """
     return text.zh if text.zh == text.en else f"{text.zh}{SEPARATOR}{text.en}"
-
-
-def page_title(title: BilingualText, book: Book, language: Language) -> Markup:
-    """Return what a browser calls a page: the page's title and the book's."""
-    own, whole = title.in_language(language), book.title.in_language(language)
-    return escape_metadata(own if own == whole else f"{own} – {whole}")
 
 
 def signature(book: Book, language: Language) -> list[str]:
