@@ -91,6 +91,11 @@ class Project:
     def website(self) -> Mapping[str, Any]:
         return self.config.get("website") or {}
 
+    @property
+    def title(self) -> str:
+        """The site's title as plain text."""
+        return plain_title(str(self.website.get("title") or ""), page="_quarto.yml: title", memo=self.memo)
+
     def page_at(self, page: Page, target: str) -> Page | None:
         """Return the page that a relative link ``target`` of ``page`` leads to, or ``None``."""
         found = (page.path.parent / target).resolve()

@@ -202,8 +202,8 @@ def _description(page: Page, project: Project) -> str:
 
 def _book_title(page: Page, project: Project) -> str:
     """Return what the whole site is called: in the page's own language, where its folder says so."""
-    text = str(page.metadata.get("book-title") or project.website.get("title") or "")
-    return plain_title(text, page="_quarto.yml: title", memo=project.memo)
+    own = page.metadata.get("book-title")
+    return plain_title(str(own), page=page.source, memo=project.memo) if own else project.title
 
 
 def _other_language(page: Page, project: Project) -> dict[str, str] | None:
