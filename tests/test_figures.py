@@ -488,14 +488,24 @@ def test_target_modules_are_read_as_peft_reads_them(target_modules: Any, touched
     assert find_touched(target_modules) == touched
 
 
-def test_the_block_of_another_layout_is_not_drawn(tmp_path: Path) -> None:
-    """Modules named as in BERT are none of DistilBERT's block; a method without a rank shows its name."""
+def test_the_block_is_the_one_that_the_adapters_are_written_for(tmp_path: Path) -> None:
+    """Modules named as in BERT draw BERT's block, others none at all; a method without a rank shows its name."""
     paths = write_results(tmp_path, adapters=("lora_1", "dora"), missing=["dora/submitted/seed-224"])
     rewrite_adapter(paths, "lora_1", target_modules=["query", "value"])
     for adapter in ("lora_1", "dora"):
         for folder in (paths.results / "embedded" / adapter).rglob("record.json"):
             folder.unlink()
-    rewrite_adapter(paths, "dora", target_modules=["key"])
+    rewrite_adapter(paths, "dora", target_modules=["key", "output.dense"])
+    block = {d.id: d for d in plan_figures(read_report(paths))}["block"]
+    assert [row["module"] for row in block.rows or () if row["dora"]] == [
+        "key",
+        "attention.output.dense",
+        "output.dense",
+    ]
+    assert [row["module"] for row in block.rows or () if row["lora_1"]] == ["query", "value"]
+    assert "intermediate.dense" in texts_of(paint(block, "en"))
+    for adapter in ("lora_1", "dora"):
+        rewrite_adapter(paths, adapter, target_modules=["q_proj", "v_proj"])
     assert {d.id: d for d in plan_figures(read_report(paths))}["block"].reason == "other_layout"
     file = paths.experiments / "adapters" / "dora.yaml"
     file.write_text("peft_type: LOHA\ntarget_modules: [q_lin]\n", "utf-8")
