@@ -106,7 +106,13 @@ def test_build_with_quarto(quarto: Path, tmp_path: Path) -> None:
     (root / "_site/old.html").touch()
     said: list[str] = []
     site = build_site(root, say=said.append)
-    assert sorted(p.name for p in site.iterdir()) == [".nojekyll", "index.html", "report-en.pdf", "report-zh.pdf"]
+    assert sorted(p.name for p in site.iterdir()) == [
+        ".nojekyll",
+        "404.html",
+        "index.html",
+        "report-en.pdf",
+        "report-zh.pdf",
+    ]
     asked = calls(quarto)
     # The PDFs are set side by side, so in any order.
     assert sorted(call["arguments"][1] for call in asked[:2]) == ["pdf/report-en.qmd", "pdf/report-zh.qmd"]
