@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -135,12 +136,7 @@ DryRunOption = Annotated[
 ]
 
 AllowOption = Annotated[
-    str,
-    typer.Option(
-        envvar="ALLOW",
-        help="Publish all the same what is stale, failed or unverified; with commas.",
-        show_default=False,
-    ),
+    str, typer.Option(envvar="ALLOW", help="Publish stale, failed or unverified all the same.", show_default=False)
 ]
 PortOption = Annotated[int, typer.Option(envvar="PORT", help="Port of 127.0.0.1 to serve at; 0: any that is free.")]
 
@@ -278,7 +274,7 @@ def push_adapters(
     raise typer.Exit(exit_code)
 
 
-@app.command()
+@app.command(short_help="Serve the site, made and shown anew after each change.")
 def preview(
     source: SourceOption = "auto", seeds: SeedsOption = "", renderer: RendererOption = "auto", port: PortOption = 8000
 ) -> None:
@@ -286,12 +282,10 @@ def preview(
     from adapterbook.preview import Step, preview_site
 
     options: dict[Step, list[str]] = {"pages": ["--source", source, "--seeds", seeds], "site": ["--renderer", renderer]}
-    preview_site(
-        _root(), port, options, lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)
-    )
+    preview_site(_root(), port, options, partial(console.print, markup=False, highlight=False, soft_wrap=True))
 
 
-@app.command()
+@app.command(short_help="Put the verified site on the branch gh-pages.")
 def publish(
     source: SourceOption = "auto",
     seeds: SeedsOption = "",

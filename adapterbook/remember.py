@@ -23,8 +23,8 @@ HERE: Final = Path(__file__).parent
 CODE: Final[dict[Step, tuple[str, ...]]] = {
     "analysis": ("analysis", "records", "statistics", "strict_table"),
     "figures": ("figures", "fonts", "formatting"),
-    "pages": ("analysis", "config", "figures", "formatting", "pages", "plain_files", "records", "remember", "runs",
-              "statistics", "strict_json", "strict_table", "yamlfile"),
+    "pages": ("analysis", "book", "config", "figures", "formatting", "pages", "plain_files", "records", "remember",
+              "runs", "statistics", "strict_json", "strict_table", "yamlfile"),
 }  # fmt: skip
 PACKAGES: Final[dict[Step, tuple[str, ...]]] = {
     "analysis": ("numpy", "pandas", "pyarrow", "scipy"),

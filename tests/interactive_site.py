@@ -34,6 +34,7 @@ def make_interactive_site(root: Path, **options: Any) -> tuple[Paths, Report]:
     shutil.copytree(PROJECT.report / "assets", paths.report / "assets")
     shutil.copy(PROJECT.root / "_quarto.yml", root)
     shutil.copy(PROJECT.notebook, paths.notebook)
+    shutil.copy(PROJECT.book, paths.book)
     report = analyse_project(paths)
     figures = plan_without_drawing(report, paths)
     for figure in figures.values():

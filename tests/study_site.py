@@ -72,6 +72,7 @@ def _build(root: Path) -> None:
     shutil.copytree(PROJECT.templates, paths.templates)
     shutil.copytree(PROJECT.report / "assets", paths.report / "assets")
     shutil.copy(PROJECT.notebook, paths.notebook)
+    shutil.copy(PROJECT.book, paths.book)
     shutil.copy(PROJECT.root / "_quarto.yml", root)
     report = analyse_project(paths, "hub", {"lora_1/lr-2e-4/seed-1": ["code"]})
     make_pages(report, draw_figures(report, paths.report / "figures"), paths)

@@ -66,6 +66,7 @@ def test_every_run_completed_with_all_it_leaves_behind(made: Paths) -> None:
             "record.json",
             "predictions.parquet",
             "notebook.ipynb",
+            "adapter/README.md",
             "adapter/adapter_config.json",
             "adapter/adapter_model.safetensors",
         }

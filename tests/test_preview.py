@@ -55,7 +55,7 @@ def preview(paths: Paths, log: Path) -> Iterator[int]:
         yield int(match[1])
     finally:
         process.terminate()
-        assert process.wait(timeout=60) == 130, log.read_text("utf-8")
+        assert process.wait(timeout=300) == 130, log.read_text("utf-8")
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
