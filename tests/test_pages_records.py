@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -307,6 +308,7 @@ def test_the_rule_is_said_where_the_runs_are_listed(study: MadePages) -> None:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small study, rendered."""
     made = make_study_pages(tmp_path_factory.mktemp("site"), adapters=("lora_1", "ia3"), variants=ONE_VARIANT)
+    shutil.copytree(PROJECT.report / "assets", made.paths.report / "assets")
     (made.paths.root / "_quarto.yml").write_bytes((PROJECT.root / "_quarto.yml").read_bytes())
     for figure in made.figures.values():
         for path in figure.paths.values():
