@@ -10,7 +10,6 @@ import os
 import re
 import signal
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -279,10 +278,11 @@ def preview(
     source: SourceOption = "auto", seeds: SeedsOption = "", renderer: RendererOption = "auto", port: PortOption = 8000
 ) -> None:
     """Serve _site/ on this machine, make it again after each change, and show it anew in the browser."""
+    from adapterbook.display import say
     from adapterbook.preview import Step, preview_site
 
     options: dict[Step, list[str]] = {"pages": ["--source", source, "--seeds", seeds], "site": ["--renderer", renderer]}
-    preview_site(_root(), port, options, partial(console.print, markup=False, highlight=False, soft_wrap=True))
+    preview_site(_root(), port, options, lambda text: say(console, text))
 
 
 @app.command(short_help="Put the verified site on the branch gh-pages.")

@@ -1,4 +1,4 @@
-"""What the terminal shows while runs are trained: run, epoch, loss and time left.
+"""What the terminal shows: plain lines and, while runs are trained, run, epoch, loss and time left.
 
 A terminal gets bars that move; a file or a CI log gets one line when a run ends.
 """
@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from adapterbook.records import Record
 from adapterbook.runs import Run
 
-__all__ = ["TrainingDisplay", "format_duration"]
+__all__ = ["TrainingDisplay", "format_duration", "say"]
 
 
 def format_duration(seconds: float) -> str:
@@ -102,10 +102,8 @@ class TrainingDisplay:
             error = record.error
             outcome = f"FAILED after {took}: {error.type}: {error.message.splitlines()[0]}" if error else "FAILED"
         width = len(str(self._n_runs))
-        self._console.print(
-            f"[{self._n_ended:{width}}/{self._n_runs}] {record.run_id}  {outcome}; {self._time_left(self._n_ended)}",
-            markup=False, highlight=False, soft_wrap=True,
-        )  # fmt: skip
+        place = f"[{self._n_ended:{width}}/{self._n_runs}]"
+        say(self._console, f"{place} {record.run_id}  {outcome}; {self._time_left(self._n_ended)}")
 
     def _time_left(self, done: float) -> str:
         if done <= 0:
@@ -130,3 +128,8 @@ def _last_line(path: Path) -> dict[str, Any] | None:
         return None
     whole = [line for line in lines if line.endswith("\n")]
     return json.loads(whole[-1]) if whole else None
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is: what looks like markup in it is text, and the terminal breaks it, not we."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

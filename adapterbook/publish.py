@@ -19,6 +19,7 @@ from adapterbook import workflow
 from adapterbook.book import load_book
 from adapterbook.branch import BRANCH, Checkout, inspect_checkout, publish_folder
 from adapterbook.config import Paths
+from adapterbook.display import say
 from adapterbook.errors import AdapterBookError, PublishError
 from adapterbook.made_from import find_unmade, site_folder
 from adapterbook.runs import RunStatus
@@ -74,18 +75,18 @@ def publish_site(
     if not (site / "index.html").is_file():
         raise PublishError(f"There is no {site.name}/ to publish: `make all` makes it.")
     checkout = inspect_checkout(root)
-    with hold_workplace(root, lambda text: _say(console, text)):
+    with hold_workplace(root, lambda text: say(console, text)):
         statuses = load_report(paths, source, seeds)[3]
         _refuse(site, [*_run_problems(statuses), *_site_problems(root, source, seeds, site)], allow)
         if "unverified" not in allow:
             _verify(root, source, seeds, retrain, site, allow, cell_timeout_s, console)
-        _say(console, f"Publishing {site.name}/ on {BRANCH} of {checkout.remote} …")
+        say(console, f"Publishing {site.name}/ on {BRANCH} of {checkout.remote} …")
         done = publish_folder(root, site, _message(checkout, allow), _quarto_of(site, renderer))
     if done.is_new:
-        _say(console, f"Published {done.n_files} files as commit {done.commit[:12]}.")
+        say(console, f"Published {done.n_files} files as commit {done.commit[:12]}.")
     else:
-        _say(console, f"Nothing to publish: {BRANCH} holds these {done.n_files} files already ({done.commit[:12]}).")
-    _say(console, _where(paths, checkout))
+        say(console, f"Nothing to publish: {BRANCH} holds these {done.n_files} files already ({done.commit[:12]}).")
+    say(console, _where(paths, checkout))
 
 
 def _quarto_of(site: Path, renderer: str) -> str | None:
@@ -131,7 +132,7 @@ def _verify(
     audit = workflow.audit(root, source, seeds, retrain or "none", cell_timeout_s, console)
     kinds = {"stale": "stale", "failed": "failed", "wrong": "unverified"}
     _refuse(site, [(kinds[finding.kind], str(finding)) for finding in audit.findings], allow)
-    _say(console, audit.summary)
+    say(console, audit.summary)
 
 
 def _refuse(site: Path, problems: Sequence[tuple[str, str]], allow: Collection[str]) -> None:
@@ -179,7 +180,3 @@ def _where(paths: Paths, checkout: Checkout) -> str:
         f"On GitHub: Settings → Pages → Deploy from a branch → {BRANCH}, once. The address is then {address}; with "
         f"`site_url: {address}` in book.yaml search engines and previews know it, too."
     )
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

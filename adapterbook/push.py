@@ -18,6 +18,7 @@ from rich.console import Console
 from adapterbook.analysis import analyse
 from adapterbook.analysis.report import AdapterReport, Report
 from adapterbook.config import Paths
+from adapterbook.display import say
 from adapterbook.errors import AdapterBookError
 from adapterbook.formatting import format_number
 from adapterbook.hub import explain_error, hub_errors, without_xet
@@ -93,19 +94,17 @@ def push_adapters(
     report = analyse(compute_statuses(paths, study, adapters, name, planned, resolved), paths, study, adapters, {})
     uploads, problems = plan_uploads(report, paths, namespace, prefix)
     _check_names(uploads)
-    _say(
-        console, "To the Hub, each with its model card and its record:" if uploads else "No adapter can go to the Hub."
-    )
+    say(console, "To the Hub, each with its model card and its record:" if uploads else "No adapter can go to the Hub.")
     for upload in uploads:
         assert upload.record.test is not None
         accuracy = format_number(upload.record.test.accuracy, "percent", "en")
-        _say(console, f"  {upload.repository}  from {upload.record.run_id}, test accuracy {accuracy}")
+        say(console, f"  {upload.repository}  from {upload.record.run_id}, test accuracy {accuracy}")
     if problems:
-        _say(console, "Left out:")
+        say(console, "Left out:")
     for problem in problems:
-        _say(console, f"  - {problem}")
+        say(console, f"  - {problem}")
     if dry_run:
-        _say(console, "DRY_RUN: nothing was uploaded.")
+        say(console, "DRY_RUN: nothing was uploaded.")
     elif uploads:
         _upload_all(uploads, namespace, private, console)
     return 1 if problems else 0
@@ -197,7 +196,7 @@ def _upload_all(uploads: Sequence[Upload], namespace: str, private: bool, consol
                 problem = f"{upload.repository} cannot be uploaded: {_explain(error, namespace)}. {remedy}"
                 raise AdapterBookError(problem) from None
             done += 1
-            _say(console, f"Uploaded: {constants.ENDPOINT}/{upload.repository}")
+            say(console, f"Uploaded: {constants.ENDPOINT}/{upload.repository}")
 
 
 @contextmanager
@@ -234,7 +233,3 @@ def _status_of(error: BaseException | None) -> int | None:
             return status
         error, seen = error.__cause__ or error.__context__, seen + 1
     return None
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -18,7 +18,7 @@ from rich.console import Console
 from adapterbook.book import load_book
 from adapterbook.capacity import count_workers, list_devices, may_have_gpu
 from adapterbook.config import Paths, load_published
-from adapterbook.display import TrainingDisplay, format_duration
+from adapterbook.display import TrainingDisplay, format_duration, say
 from adapterbook.errors import AdapterBookError, ConfigError, RunError, SourceError
 from adapterbook.made_from import pages_stage, published_files, site_stage
 from adapterbook.preload import load_training
@@ -85,15 +85,15 @@ def train(
     paths = Paths(root)
     study, adapters = load_project(paths)
     resolved = resolve_source(source, paths)
-    _say(console, f"Source {resolved.config.name}: {resolved.reason}")
+    say(console, f"Source {resolved.config.name}: {resolved.reason}")
     seeds = seeds or default_seeds(study)
     statuses = compute_statuses(paths, study, adapters, resolved.config.name, seeds, resolved)
     due = [status.run for status in statuses if not status.up_to_date]
     if not due:
         clear_leftovers(paths, resolved.config.name)
-        _say(console, f"All {len(statuses)} runs are up to date: nothing to train.")
+        say(console, f"All {len(statuses)} runs are up to date: nothing to train.")
         return TrainOutcome(resolved.config.name, 0)
-    _say(console, f"{len(due)} of {len(statuses)} runs are to be trained.")
+    say(console, f"{len(due)} of {len(statuses)} runs are to be trained.")
     exit_code = _train(due, paths, source, resolved, jobs, cell_timeout_s, console, scheduler)
     return TrainOutcome(resolved.config.name, exit_code)
 
@@ -125,7 +125,7 @@ def _train(
             where = next(iter(skeletons.values())).environment.device_name
         else:
             where = f"the cluster at {scheduler}"
-        _say(console, f"{n_workers} at a time, on {where}.")
+        say(console, f"{n_workers} at a time, on {where}.")
         return skeletons
 
     with ExitStack() as stack:
@@ -147,14 +147,14 @@ def _train(
         )
     failed = [record for record in records if record.status == "failed"]
     busy_s = sum((record.finished_at - record.started_at).total_seconds() for record in records)
-    _say(
+    say(
         console,
         f"{len(records) - len(failed)} runs completed, {len(failed)} failed; {format_duration(busy_s)} of work.",
     )
     for record in failed:
         notebook = paths.results / record.source.name / record.run_id / "notebook.ipynb"
         where = f"cell {record.error.cell} of {paths.shown(notebook)}" if record.error else ""
-        _say(console, f"  - {record.run_id}: {record.error.message if record.error else ''} See {where}.")
+        say(console, f"  - {record.run_id}: {record.error.message if record.error else ''} See {where}.")
     return 1 if failed else 0
 
 
@@ -179,7 +179,7 @@ def _connect(scheduler: str, console: Console) -> AbstractContextManager[Client]
         raise RunError("EXECUTOR=dask needs Dask, which is optional: `make setup EXECUTOR=dask` installs it.")
     from adapterbook.cluster import connect
 
-    _say(console, f"Connecting with {scheduler} …")
+    say(console, f"Connecting with {scheduler} …")
     return connect(scheduler)
 
 
@@ -202,10 +202,10 @@ def verify(
     """
     done = audit(root, source, seeds, retrain, cell_timeout_s, console)
     for finding in done.findings:
-        _say(console, f"  - {finding}")
-    _say(console, done.summary)
+        say(console, f"  - {finding}")
+    say(console, done.summary)
     if done.findings:
-        _say(console, f"{len(done.findings)} findings: not every number of this report can be believed.")
+        say(console, f"{len(done.findings)} findings: not every number of this report can be believed.")
     return 1 if done.findings else 0
 
 
@@ -265,7 +265,7 @@ def make_pages(root: Path, source: str, seeds: Sequence[int] | None, console: Co
         start = time.monotonic()
         book = load_book(paths.book)
         published = {file.stem: load_published(file) for file in published_files(paths)}
-        with hold_workplace(root, lambda text: _say(console, text)):
+        with hold_workplace(root, lambda text: say(console, text)):
             numbers, pictures, texts = open_memo(root, "analysis"), open_figures_memo(root), open_memo(root, "pages")
             report = analyse(statuses, paths, study, adapters, published, numbers)
             figures = draw_figures(report, paths.report / "figures", memo=pictures)
@@ -278,11 +278,11 @@ def make_pages(root: Path, source: str, seeds: Sequence[int] | None, console: Co
             for memo in (numbers, pictures, texts):
                 memo.forget_unused()
         took = format_duration(time.monotonic() - start)
-        _say(console, f"{len(written)} files under report/ from {len(statuses)} runs of {name}, {took}.")
+        say(console, f"{len(written)} files under report/ from {len(statuses)} runs of {name}, {took}.")
 
     stage = pages_stage(paths, name, study.seeds, statuses)
     if not run_stage(stage.name, root, stage.inputs, stage.outputs, make):
-        _say(console, f"The pages of {len(statuses)} runs of {name} are up to date.")
+        say(console, f"The pages of {len(statuses)} runs of {name} are up to date.")
 
 
 def make_site(root: Path, renderer: str, console: Console) -> None:
@@ -291,13 +291,9 @@ def make_site(root: Path, renderer: str, console: Console) -> None:
     def make() -> None:
         from adapterbook.site import build_site
 
-        build_site(root, renderer, say=lambda text: _say(console, text))
+        build_site(root, renderer, say=lambda text: say(console, text))
 
     paths = Paths(root)
     stage = site_stage(paths, renderer)
     if not run_stage(stage.name, root, stage.inputs, stage.outputs, make):
-        _say(console, f"The site is up to date: {paths.shown(stage.outputs[0] / 'index.html')}")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(console, f"The site is up to date: {paths.shown(stage.outputs[0] / 'index.html')}")

@@ -13,7 +13,7 @@ from adapterbook.config import Paths
 from adapterbook.pages import make_pages
 from adapterbook.site.embedded import EmbeddedRenderer
 from tests.factory import PROJECT, write_results
-from tests.report_pages import analyse_project, plan_without_drawing
+from tests.report_pages import analyse_project, plan_without_drawing, write_blank_figures
 
 __all__ = ["HOSTILE_NAME", "make_interactive_site"]
 
@@ -37,10 +37,7 @@ def make_interactive_site(root: Path, **options: Any) -> tuple[Paths, Report]:
     shutil.copy(PROJECT.book, paths.book)
     report = analyse_project(paths)
     figures = plan_without_drawing(report, paths)
-    for figure in figures.values():
-        for path in figure.paths.values():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt"/>', "utf-8")
+    write_blank_figures(figures)
     make_pages(report, figures, paths)
     EmbeddedRenderer().render_site(root)
     return paths, report

@@ -34,8 +34,10 @@ __all__ = [
     "parts_of",
     "plan_without_drawing",
     "text_pieces",
+    "write_blank_figures",
 ]
 
+BLANK_SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt" viewBox="0 0 9 9"/>'
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
 NUMBER = re.compile(r"\[([^][]*)\]\{\.n ([^}]*)\}")
 ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
@@ -123,6 +125,14 @@ def analyse_project(
     published = {file.stem: load_published(file) for file in (paths.experiments / "published").glob("*.yaml")}
     adapters = load_adapters(paths.experiments / "adapters")
     return analyse(read_statuses(paths, source, stale), paths, load_study(paths.study), adapters, published)
+
+
+def write_blank_figures(figures: Mapping[str, Figure]) -> None:
+    """Put an empty picture where each figure's would be: for pages that are rendered, not looked at."""
+    for figure in figures.values():
+        for path in figure.paths.values():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(BLANK_SVG, "utf-8")
 
 
 def plan_without_drawing(report: Report, paths: Paths) -> dict[str, Figure]:

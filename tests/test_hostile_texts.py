@@ -30,7 +30,7 @@ from adapterbook.runs import plan_runs
 from adapterbook.site import build_site
 from tests.browser import open_browser, visit
 from tests.factory import HOSTILE_TEXTS, PROJECT, write_results
-from tests.report_pages import analyse_project, each_node, parse_markdown, plan_without_drawing
+from tests.report_pages import analyse_project, each_node, parse_markdown, plan_without_drawing, write_blank_figures
 
 N_TEXTS = 1000
 SNIPPETS = (
@@ -126,10 +126,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     put_into_notebooks(paths, [marked(number, text) for number, text in numbered.items()])
     report = analyse_project(paths)
     figures = plan_without_drawing(report, paths)
-    for figure in figures.values():
-        for path in figure.paths.values():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt"/>', "utf-8")
+    write_blank_figures(figures)
     make_pages(report, figures, paths)
     build_site(root, "embedded", say=lambda line: None)
     return Built(paths, numbered, report)

@@ -21,7 +21,7 @@ from adapterbook.pages.record_view import record_block
 from adapterbook.site import build_site
 from tests.browser import open_browser, visit
 from tests.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, HOSTILE_TEXTS, PROJECT, make_record
-from tests.report_pages import LANGUAGES, MadePages, Qmd, make_study_pages
+from tests.report_pages import LANGUAGES, MadePages, Qmd, make_study_pages, write_blank_figures
 
 ONE_VARIANT = {"submitted": {"title": {"zh": "原作業設定", "en": "As submitted"}}}
 SPAN = re.compile(r'<span id="([\w-]+)">')
@@ -310,12 +310,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = make_study_pages(tmp_path_factory.mktemp("site"), adapters=("lora_1", "ia3"), variants=ONE_VARIANT)
     shutil.copytree(PROJECT.report / "assets", made.paths.report / "assets")
     (made.paths.root / "_quarto.yml").write_bytes((PROJECT.root / "_quarto.yml").read_bytes())
-    for figure in made.figures.values():
-        for path in figure.paths.values():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(
-                '<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt" viewBox="0 0 9 9"/>', "utf-8"
-            )
+    write_blank_figures(made.figures)
     return build_site(made.paths.root, "embedded", say=lambda _: None)
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from adapterbook.config import Paths
+from adapterbook.display import say
 from adapterbook.errors import AdapterBookError, RecordError
 from adapterbook.records import Record, load_record
 from adapterbook.runs import Run, compute_stamps, status_of
@@ -82,7 +83,7 @@ def audit_runs(
         findings += found
         if not console.is_terminal:
             outcome = f"findings: {len(found)}" if found else "is what its record says"
-            _say(console, f"[{i:{len(str(len(runs)))}}/{len(runs)}] {run.id}  {outcome}")
+            say(console, f"[{i:{len(str(len(runs)))}}/{len(runs)}] {run.id}  {outcome}")
     verified = f"{len(runs)} runs" if len(sound) == len(runs) else f"{len(sound)} of {len(runs)} runs"
     summary = f"{verified} verified: {CHECKED}{', data, adapters' if material else ''}"
     if material is None or isinstance(resolved, AdapterBookError) or retrain == "none":
@@ -92,7 +93,7 @@ def audit_runs(
     chosen = next((run for run in runs if run.id == wanted), None)
     if chosen is None:
         return Audit(tuple(findings), f"{summary}; none was sound enough to be trained again.")
-    _say(console, f"Training {chosen.id} again, beside the results.")
+    say(console, f"Training {chosen.id} again, beside the results.")
     problems, outcome = repeat_run(chosen, paths, resolved, source, cell_timeout_s, console)
     return Audit((*findings, *problems), f"{summary}; {chosen.id} trained again: {outcome}.")
 
@@ -176,7 +177,3 @@ def repeat_run(
     if repetition.exact:
         return [], "identical bit for bit"
     return [], "the same within tolerances, since the machine or the packages are not those of its record"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
