@@ -25,9 +25,11 @@ def points_of(path: str) -> list[Point]:
     """Return the absolute points of a path with relative commands, in order: a reader of SVG in a few lines."""
     here = start = (0.0, 0.0)
     points = []
-    for command, arguments in re.findall(r"([mlqcz])([^mlqcz]*)", path):
+    for command, arguments in re.findall(r"([mlhvqcz])([^mlhvqcz]*)", path):
         values = [float(value) for value in re.findall(r"-?(?:\d+\.?\d*|\.\d+)", arguments)]
-        size = {"m": 2, "l": 2, "q": 4, "c": 6, "z": 1}[command]
+        if command in "hv":  # along one axis: the other number is 0
+            values = [number for value in values for number in ((value, 0.0) if command == "h" else (0.0, value))]
+        size = {"m": 2, "l": 2, "h": 2, "v": 2, "q": 4, "c": 6, "z": 1}[command]
         for i in range(0, len(values), size):
             pairs = zip(values[i : i + size : 2], values[i + 1 : i + size : 2], strict=True)
             group = [(here[0] + x, here[1] + y) for x, y in pairs]
@@ -69,6 +71,7 @@ def test_paths_are_written_as_short_as_can_be() -> None:
     assert compact_path("M 80 160 \nL 160 80 \nz \nM 8 8 \nQ 16 8 16 24 \nz \n", 1 / 8, 0) == (
         "m10 20l10-10zm-9-19q1 0 1 2z"
     )
+    assert compact_path("M 0 0 \nL 5 0 \nL 5 -3 \nL 6 -4 \n", 1.0, 2) == "m0 0h5v-3l1-1"
     assert compact_path("", 1.0, 2) == ""
 
 

@@ -2,7 +2,7 @@
 
 Owns how a file reads. Matplotlib's SVG is about twice as large as it has to be: six decimals of a point,
 absolute coordinates, glyphs under long names, the style of a marker repeated at every point. What is taken away
-cannot be seen: no coordinate moves by more than a hundredth of a point.
+cannot be seen: no line moves by more than a hundredth of a point, no part of a letter by more than a fortieth.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ __all__ = ["draw_svg", "shrink_svg"]
 SVG = "http://www.w3.org/2000/svg"
 XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
 GLYPH_SCALE = "scale(0.015625)"  # Matplotlib draws glyphs 64 times as large as they are
-COARSER = 8  # an eighth of that is a hundredth of a point at the sizes used here
+COARSER = 16  # a sixteenth of that is a fortieth of a point at most at the sizes used here
 DIGITS = 2  # of a coordinate in points
 MARKER = re.compile("#m[0-9a-f]+")
+MOVE = re.compile(r"translate\((\S+) (\S+)\)")
 
 ElementTree.register_namespace("", SVG)
 
@@ -99,13 +100,15 @@ def _shorten_numbers(element: ElementTree.Element) -> None:
         attributes["d"] = compact_path(attributes["d"], 1 / COARSER if glyph else 1.0, 0 if glyph else DIGITS)
         if glyph:
             attributes["transform"] = f"scale({0.015625 * COARSER:g})"
+    if element.tag == f"{{{SVG}}}use" and (moved := MOVE.fullmatch(attributes.get("transform", ""))):
+        del attributes["transform"]
+        attributes.update((key, value) for key, value in zip("xy", moved.groups(), strict=True) if float(value))
     for key in ("x", "y", "width", "height"):
         if key in attributes and re.fullmatch(r"-?[\d.]+", attributes[key]):
-            attributes[key] = _shown(round(float(attributes[key]) * 10**DIGITS), DIGITS)
+            attributes[key] = _shorter(attributes[key])
     if "transform" in attributes:
-        attributes["transform"] = re.sub(
-            r"translate\((\S+) (\S+)\)",
-            lambda move: f"translate({' '.join(_shown(round(float(v) * 100), 2) for v in move.groups())})",
+        attributes["transform"] = MOVE.sub(
+            lambda move: f"translate({' '.join(_shorter(value) for value in move.groups())})",
             attributes["transform"],
         )
 
@@ -164,8 +167,8 @@ def compact_path(path: str, scale: float, digits: int) -> str:
 
     Examples
     --------
-    >>> compact_path("M 10 20 \\nL 30.004 20 \\nL 30.004 41 \\nz \\n", 1.0, 2)
-    'm10 20l20 0 0 21z'
+    >>> compact_path("M 10 20 \\nL 30.004 20 \\nL 34.004 41 \\nz \\n", 1.0, 2)
+    'm10 20h20l4 21z'
     """
     parts: list[str] = []
     here = start = (0, 0)
@@ -175,6 +178,8 @@ def compact_path(path: str, scale: float, digits: int) -> str:
             here = start
         numbers = [value - origin for point in points for value, origin in zip(point, here, strict=True)]
         letter = command.lower()
+        if letter == "l" and 0 in numbers:  # along one axis
+            letter, numbers = ("v", numbers[1:]) if numbers[0] == 0 else ("h", numbers[:1])
         written = _joined([_shown(number, digits) for number in numbers])
         parts.append(written if letter == last and written.startswith("-") else
                      f" {written}" if letter == last else letter + written)  # fmt: skip
@@ -194,6 +199,10 @@ def _commands(path: str, scale: float, digits: int) -> Iterator[tuple[str, list[
 def _joined(numbers: list[str]) -> str:
     """Return numbers with a space only where one is needed."""
     return "".join(f" {number}" if i and not number.startswith("-") else number for i, number in enumerate(numbers))
+
+
+def _shorter(number: str) -> str:
+    return _shown(round(float(number) * 10**DIGITS), DIGITS)
 
 
 def _shown(value: int, digits: int) -> str:
