@@ -9,7 +9,7 @@ from fontTools.ttLib import TTFont
 
 from adapterbook.errors import RenderError
 from adapterbook.fonts import MATH, PLOT, TEXT, FontPlace, find_font, use_cjk_font
-from adapterbook.site.font_files import write_math_font
+from adapterbook.site.font_files import write_math_font, write_pdf_fonts, write_web_fonts
 
 
 def test_variable_goes_before_package(tmp_path: Path) -> None:
@@ -68,3 +68,33 @@ def test_the_math_font_holds_the_root_sign_that_no_text_names(tmp_path: Path) ->
         assert ord("√") in font.getBestCmap()
         variants = font["MATH"].table.MathVariants.VertGlyphCoverage.glyphs
         assert font.getBestCmap()[ord("√")] in variants
+
+
+def test_a_cut_font_holds_the_features_that_are_asked_for(tmp_path: Path) -> None:
+    """The Chinese font keeps half-width punctuation and kerning, the math font all it has; weights as asked for."""
+    assert write_web_fonts({"text": "學習率，。"}, tmp_path) == ["text"]
+    assert write_math_font("xσ", tmp_path / "math.woff2")
+    write_pdf_fonts("學習率", tmp_path)
+    text, math = TTFont(tmp_path / "text.woff2"), TTFont(tmp_path / "math.woff2")
+    assert _features(text) == {"halt"}
+    assert {"ssty", "dtls", "kern"} <= _features(math) and "MATH" in math
+    assert [(axis.axisTag, axis.minValue, axis.maxValue) for axis in text["fvar"].axes] == [("wght", 400, 700)]
+    for style, weight in (("Regular", 400), ("Bold", 700)):
+        font = TTFont(tmp_path / f"NotoSansTC-{style}.ttf")
+        assert _features(font) == {"halt", "kern"} and "fvar" not in font
+        assert font["OS/2"].usWeightClass == weight and font["name"].getDebugName(2) == style
+        assert set(map(ord, "A學習率，")) <= set(font.getBestCmap())
+
+
+def test_what_is_no_font_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that only has a font's name ends in a message that names it."""
+    wrong = tmp_path / "wrong.ttf"
+    wrong.write_text("no font")
+    monkeypatch.setenv(TEXT.variable, str(wrong))
+    with pytest.raises(RenderError, match=r"wrong\.ttf: not a font that can be cut"):
+        write_pdf_fonts("學", tmp_path)
+
+
+def _features(font: TTFont) -> set[str]:
+    tables = [font[name].table for name in ("GSUB", "GPOS") if name in font]
+    return {record.FeatureTag for table in tables for record in table.FeatureList.FeatureRecord}

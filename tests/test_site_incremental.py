@@ -72,7 +72,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     tell("adapterbook.site.pandoc", "_convert", lambda jobs: "pandoc " + " ".join(sorted({job.name for job in jobs})))
     tell("adapterbook.site.embedded.pdf", "_compile", lambda document, *_: f"typst {document.name}")
-    tell("adapterbook.site.font_files", "_subset", lambda *_: "font")
+    tell("adapterbook.site.font_files", "_cut", lambda *_: "font")
     return calls
 
 

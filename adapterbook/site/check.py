@@ -88,20 +88,20 @@ def _link_problems(project: Project, page: Page, target: str, inventories: Mappi
     parts = urlsplit(target)
     if parts.scheme or parts.netloc:
         return
-    anchor, place = unquote(parts.fragment), _place(page, target)
+    anchor = unquote(parts.fragment)
     if not parts.path:
         if anchor and anchor not in inventories[page.source].ids:
-            yield f"{place}: link to #{anchor}: no such id on this page"
+            yield f"{_place(page, target)}: link to #{anchor}: no such id on this page"
         return
     path = unquote(parts.path)
     other = project.page_at(page, re.sub(r"\.html$", ".qmd", path))
     if other is not None:
         if anchor and anchor not in inventories[other.source].ids:
-            yield f"{place}: link to {target}: {other.source} has no id {anchor}"
+            yield f"{_place(page, target)}: link to {target}: {other.source} has no id {anchor}"
     elif path.endswith((".qmd", ".html")):
-        yield f"{place}: link to {target}: no such page in project.render"
+        yield f"{_place(page, target)}: link to {target}: no such page in project.render"
     elif not _is_made_or_there(project, page.path.parent / path):
-        yield f"{place}: link to {target}: no such file"
+        yield f"{_place(page, target)}: link to {target}: no such file"
 
 
 def _is_made_or_there(project: Project, path: Path) -> bool:

@@ -7,6 +7,7 @@ that AdapterBook's pages use; it renders and writes nothing.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -98,10 +99,7 @@ class Project:
 
     def page_at(self, page: Page, target: str) -> Page | None:
         """Return the page that a relative link ``target`` of ``page`` leads to, or ``None``."""
-        found = (page.path.parent / target).resolve()
-        if not found.is_relative_to(self.root.resolve()):
-            return None
-        return self.pages.get(found.relative_to(self.root.resolve()).as_posix())
+        return self.pages.get(posixpath.normpath(posixpath.join(posixpath.dirname(page.source), target)))
 
 
 def read_project(root: Path, memo: Memo = NOTHING_KEPT) -> Project:

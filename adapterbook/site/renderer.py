@@ -140,7 +140,7 @@ def site_memo(project: Path) -> Memo:
     """Return the memo of a project's sites and PDFs: its entries are of these programs and of this code alone."""
     here = Path(__file__).parent
     code = fingerprint(path for path in here.rglob("*") if path.suffix in MAKERS)
-    versions = [f"{package} {metadata.version(package)}" for package in ("typst", "fonttools", "brotli")]
+    versions = [f"{package} {metadata.version(package)}" for package in ("typst", "uharfbuzz", "fonttools", "brotli")]
     return Memo(project / ".cache" / "memo" / "site", " ".join([code, f"pandoc {pandoc_version()}", *versions]))
 
 

@@ -1,4 +1,4 @@
-"""The renderer that needs nothing but the packages of requirements.txt: pandoc, Jinja2, Typst, fontTools."""
+"""The renderer that needs nothing but the packages of requirements.txt: pandoc, Jinja2, Typst, HarfBuzz."""
 
 from __future__ import annotations
 
