@@ -25,7 +25,7 @@ from benchmarks.quantities import Quantity
 
 __all__ = [
     "check_same",
-    "compute_share_not_training",
+    "compute_shares",
     "hash_site",
     "measure_rebuilds",
     "measure_renderers",
@@ -60,25 +60,30 @@ def measure_training(paths: Paths, source: str, repeat: int, say: Say) -> list[Q
         records = [load_record(path.parent) for path in sorted(paths.results.glob("*/*/*/*/record.json"))]
         check_same(records, json.loads(loop.output.strip().splitlines()[-1]))
         workers = re.search(r"(\d+) at a time", train.output)
-        shares.append(compute_share_not_training(records, train.wall_s, int(workers[1]) if workers else 1))
-        say(f"{turn + 1}/{repeat}: bare loop {loop.wall_s:.1f} s, make train {train.wall_s:.1f} s, "
-            f"{shares[-1]:.0%} not training")  # fmt: skip
+        shares.append(compute_shares(records, train.wall_s, int(workers[1]) if workers else 1))
+        say(f"{turn + 1}/{repeat}: bare loop {loop.wall_s:.1f} s, make train {train.wall_s:.1f} s, of which "
+            f"{shares[-1][0]:.1%} not training and {shares[-1][1]:.1%} waiting at the end")  # fmt: skip
     return [
         Quantity("training.bare_loop", "s", bare),
         Quantity("training.make_train", "s", made),
         Quantity("training.ratio", "", [b / a for a, b in zip(bare, made, strict=True)], 0.80),
-        Quantity("training.not_training", "", shares, 0.10),
+        Quantity("training.not_training", "", [other for other, _ in shares], 0.10),
+        Quantity("training.waiting", "", [waiting for _, waiting in shares]),
     ]
 
 
-def compute_share_not_training(records: list[Record], wall_s: float, n_workers: int) -> float:
-    """Return the share of the workers' time in which none of them trained or predicted.
+def compute_shares(records: list[Record], wall_s: float, n_workers: int) -> tuple[float, float]:
+    """Return the shares of the workers' time that are not training: work of other kinds, and waiting at the end.
 
-    All that a user waits for counts: the driver's own start and end, kernels that start, models that load, records
-    that are written, and a worker that idles because the other one has the last run.
+    Work of other kinds is all that a user waits for beside training and prediction: the driver's own start and end,
+    kernels that start, models that load, records that are written. Waiting at the end is what no start-up can mend:
+    a worker without a run left, while another one has the last. The last to end, as many as there are workers, ran
+    side by side, because no worker waits while a run is left.
     """
+    last = sorted(record.finished_at for record in records)[-n_workers:]
+    waited_s = sum((last[-1] - ended).total_seconds() for ended in last)
     trained_s = sum((record.train_time_s or 0.0) + (record.test_time_s or 0.0) for record in records)
-    return 1 - trained_s / (wall_s * n_workers)
+    return 1 - (trained_s + waited_s) / (wall_s * n_workers), waited_s / (wall_s * n_workers)
 
 
 def check_same(records: list[Record], losses: dict[str, list[float]]) -> None:

@@ -27,7 +27,8 @@ HEAD = {
 ROWS = {
     "en": (
         ("the four adapters: `make train` / a bare Python loop", "{training.make_train} / {training.bare_loop}"),
-        ("… of which not training itself", "{training.not_training:%}"),
+        ("… of which not training itself / waiting for the last run",
+         "{training.not_training:%} / {training.waiting:%}"),
         ("`make all` with nothing changed / one word / one record",
          "{rebuild.nothing} / {rebuild.one_word} / {rebuild.one_record}"),
         ("`make site`, embedded renderer / Quarto", "{renderer.embedded} / {renderer.quarto}"),
@@ -39,7 +40,7 @@ ROWS = {
     ),
     "zh": (
         ("四種轉接器：`make train`／單純的 Python 迴圈", "{training.make_train}／{training.bare_loop}"),
-        ("……其中不是訓練本身的比例", "{training.not_training:%}"),
+        ("……其中不是訓練本身／等最後一次訓練跑完", "{training.not_training:%}／{training.waiting:%}"),
         ("`make all`：什麼都沒改／改一個詞／改一筆紀錄",
          "{rebuild.nothing}／{rebuild.one_word}／{rebuild.one_record}"),
         ("`make site`：內建排版器／Quarto", "{renderer.embedded}／{renderer.quarto}"),

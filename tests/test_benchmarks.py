@@ -8,6 +8,7 @@ import math
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,7 @@ from adapterbook.sources import resolve_source
 from benchmarks import measurements
 from benchmarks.first_page import measure_first_page
 from benchmarks.growth import SHAPES, fit_exponent, multiply_records
-from benchmarks.measurements import TORCH, check_same, compute_share_not_training, measure_rebuilds, measure_training
+from benchmarks.measurements import TORCH, check_same, compute_shares, measure_rebuilds, measure_training
 from benchmarks.project import Timed, copy_project, forget_what_was_made, keep_submitted, run_timed
 from benchmarks.quantities import Quantity, load_quantities
 from benchmarks.readme import MARKERS, READMES, render_quotation
@@ -55,10 +56,15 @@ def test_the_exponent_of_a_power_law_is_its_power(power: float) -> None:
     assert fit_exponent(sizes, [3.0 * size**power for size in sizes]) == pytest.approx(power)
 
 
-def test_the_share_that_is_not_training() -> None:
-    """Two workers for 100 s are 200 s; three runs of 50 s of training and 5 s of prediction leave 35 s, 17.5%."""
-    records = [make_record(name, train_time_s=50.0, test_time_s=5.0) for name in ("lora_1", "lora_2", "ia3")]
-    assert compute_share_not_training(records, 100.0, 2) == pytest.approx(0.175)
+def test_the_shares_that_are_not_training() -> None:
+    """Two workers for 100 s are 200 s; of three runs of 55 s two end last, 20 s apart: 15 s of other work remain."""
+    ends = [datetime(2026, 11, 24, 12, 0, second, tzinfo=UTC) for second in (5, 50, 30)]
+    records = [
+        make_record(name, train_time_s=50.0, test_time_s=5.0).model_copy(update={"finished_at": end})
+        for name, end in zip(("lora_1", "lora_2", "ia3"), ends, strict=True)
+    ]
+    assert compute_shares(records, 100.0, 2) == pytest.approx((0.075, 0.1))
+    assert compute_shares(records, 200.0, 1) == pytest.approx((0.175, 0.0))
 
 
 def test_a_quantity_keeps_its_limit_or_not() -> None:
@@ -254,7 +260,8 @@ def test_the_readme_quotes_the_results(language: Literal["en", "zh"]) -> None:
 def test_the_quotation_is_of_the_medians() -> None:
     """Made-up results: the numbers, in the units of a reader; a row without its quantity is left out."""
     quantities = [Quantity("training.make_train", "s", [70.0, 71.2, 90.0]), Quantity("training.bare_loop", "s", [99.6]),
-                  Quantity("training.not_training", "", [0.084]), Quantity("growth.exponent", "", [0.934])]  # fmt: skip
+                  Quantity("training.not_training", "", [0.084]), Quantity("training.waiting", "", [0.05]),
+                  Quantity("growth.exponent", "", [0.934])]  # fmt: skip
     results = {
         "date": "2026-01-02", "repeat": 3, "machine": {"n_cores": 2, "device_name": "CPU"},
         "quantities": [quantity.to_json() for quantity in quantities],
