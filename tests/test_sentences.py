@@ -185,13 +185,24 @@ def test_bars_reach_from_the_middle(browser: Browser, built: Built) -> None:
     with visit(browser, built.page("en")) as opened:
         bars = opened.page.eval_on_selector_all(
             ".sentence-table .guess",
-            "all => all.map(guess => { const bar = guess.querySelector('.bar-value');"
+            "all => all.map(guess => { const bar = guess.querySelector('.sentence-bar-value');"
             " return [guess.textContent, +bar.getAttribute('x'), +bar.getAttribute('width')]; })",
         )
     assert len(bars) == N_SENTENCES * 3
     for text, x, width in bars:
         percent = float(text.split("%")[0])
         assert (x, x + width) == pytest.approx((min(50, percent), max(50, percent)))
+
+
+def test_bars_are_bars_at_every_width(browser: Browser, built: Built) -> None:
+    """Three rem by a half, on a phone as on a desk: no other rule gets hold of them."""
+    for width in (390, 1280):
+        with visit(browser, built.page("en"), width=width) as opened:
+            sizes = opened.page.eval_on_selector_all(
+                ".sentence-bar", "all => all.map(bar => [bar.clientWidth, bar.clientHeight])"
+            )
+        assert len(sizes) == N_SENTENCES * 3
+        assert {tuple(size) for size in sizes} == {(48, 8)}, width
 
 
 def test_numbers_lead_to_their_records(browser: Browser, built: Built) -> None:

@@ -35,13 +35,13 @@
   // From one half to the right for the positive class, to the left for the negative one: read without its colour.
   function addBar(guess, percent) {
     const svg = document.createElementNS(SVG, "svg");
-    for (const [name, value] of Object.entries({ viewBox: "0 0 100 10", class: "bar", preserveAspectRatio: "none", "aria-hidden": "true" })) {
+    for (const [name, value] of Object.entries({ viewBox: "0 0 100 10", class: "sentence-bar", preserveAspectRatio: "none", "aria-hidden": "true" })) {
       svg.setAttribute(name, value);
     }
     const parts = [
-      [0, 4, 100, 2, "bar-scale"],
-      [Math.min(50, percent), 0, Math.abs(percent - 50), 10, "bar-value"],
-      [49, 0, 2, 10, "bar-middle"],
+      [0, 4, 100, 2, "sentence-bar-scale"],
+      [Math.min(50, percent), 0, Math.abs(percent - 50), 10, "sentence-bar-value"],
+      [49, 0, 2, 10, "sentence-bar-middle"],
     ];
     for (const [x, y, width, height, name] of parts) {
       const rect = document.createElementNS(SVG, "rect");
