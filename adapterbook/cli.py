@@ -342,7 +342,7 @@ def main() -> None:
 def _interrupt(number: int, frame: Any) -> None:
     """Stop, once: whoever presses Ctrl-C again must not keep the kernels from being stopped."""
     for again in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(again, signal.SIG_IGN)
+        signal.signal(again, lambda *_: None)  # not SIG_IGN: Python would complain of one that is on its way
     raise KeyboardInterrupt
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -36,6 +38,7 @@ LEFT_OUT: Final = (".partial", ".tmp", ".swp", "~")  # what editors and half-wri
 NO_SITE: Final = "none"
 LONGEST_WAIT_S: Final = 25.0
 LOOK_EVERY_S: Final = 0.3
+LONGEST_END_S: Final = 10.0  # for a step that is made to clear up what it has begun
 SCRIPT: Final = """\
 (() => {
   "use strict";
@@ -70,8 +73,11 @@ def preview_site(root: Path, port: int, options: Mapping[Step, Sequence[str]], s
     ------
     AdapterBookError
         If the port is taken, or none at all.
+    KeyboardInterrupt
+        At SIGINT or SIGTERM, after all that was begun has ended.
     """
     asyncio.run(_preview(root, port, options, say))
+    raise KeyboardInterrupt
 
 
 def is_input(root: Path, path: Path) -> bool:
@@ -90,29 +96,42 @@ async def _preview(root: Path, port: int, options: Mapping[Step, Sequence[str]],
     listening = _listen(port)
     server = HTTPServer(_application(site))
     server.add_socket(listening)
-    due = asyncio.Event()
+    due, ended = asyncio.Event(), asyncio.Event()
     due.set()  # the site may be older than what it is made from, or not there at all
+    # An exception out of a signal's handler could come between any two steps of the loop, and leave a watcher behind.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
     address = f"http://{ADDRESS}:{listening.getsockname()[1]}/"
     say(f"{address} shows {site.name}/, made again after each change; Ctrl-C ends it.")
     try:
         async with asyncio.TaskGroup() as tasks:
             folders = [root / name for name in WATCHED_FOLDERS if (root / name).is_dir()]
-            tasks.create_task(_watch(root, folders, due, recursive=True))
+            tasks.create_task(_watch(root, folders, due, ended, recursive=True))
             # The folder, not the files in it: many an editor replaces a file by another of the same name.
-            tasks.create_task(_watch(root, [root], due, recursive=False))
-            while True:
-                await due.wait()
-                due.clear()
-                await _make(root, options, say)
+            tasks.create_task(_watch(root, [root], due, ended, recursive=False))
+            making = tasks.create_task(_keep_making(root, due, options, say))
+            await ended.wait()
+            making.cancel()
     finally:
         server.stop()
 
 
-async def _watch(root: Path, folders: Collection[Path], due: asyncio.Event, *, recursive: bool) -> None:
+async def _keep_making(
+    root: Path, due: asyncio.Event, options: Mapping[Step, Sequence[str]], say: Callable[[str], None]
+) -> None:
+    while True:
+        await due.wait()
+        due.clear()
+        await _make(root, options, say)
+
+
+async def _watch(
+    root: Path, folders: Collection[Path], due: asyncio.Event, ended: asyncio.Event, *, recursive: bool
+) -> None:
     def matters(_: Change, path: str) -> bool:
         return is_input(root, Path(path))
 
-    async for _ in awatch(*folders, watch_filter=matters, recursive=recursive):
+    async for _ in awatch(*folders, watch_filter=matters, recursive=recursive, stop_event=ended):
         due.set()
 
 
@@ -124,11 +143,24 @@ async def _make(root: Path, options: Mapping[Step, Sequence[str]], say: Callable
         try:
             failed = await process.wait()
         finally:
-            if process.returncode is None:
-                process.terminate()
+            await _end(process)
         if failed:
             say("The site stays as it was, and is made again after the next change.")
             return
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """See that a step that is no longer wanted ends, by force if it must be."""
+    if process.returncode is not None:
+        return
+    with suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), LONGEST_END_S)
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 def _listen(port: int) -> socket.socket:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import http.client
 import os
+import random
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import expect
 
@@ -38,24 +42,29 @@ def make_project(root: Path) -> Paths:
     return paths
 
 
-@contextmanager
-def preview(paths: Paths, log: Path) -> Iterator[int]:
-    """Run ``python -m adapterbook preview`` on a free port; give the port, and end it as Ctrl-C does."""
+def start_preview(paths: Paths, log: Path) -> subprocess.Popen[bytes]:
+    """Start ``python -m adapterbook preview`` on a free port, in a process group of its own."""
     settings = {"SOURCE": "embedded", "RENDERER": "embedded", "PYTHONPATH": str(PROJECT.root), "PORT": "0"}
     with log.open("w", encoding="utf-8") as output:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "adapterbook", "preview"],
             cwd=paths.root, env=os.environ | settings | {"PYTHONUNBUFFERED": "1"},
-            stdout=output, stderr=subprocess.STDOUT,
+            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
+
+
+@contextmanager
+def preview(paths: Paths, log: Path) -> Iterator[int]:
+    """Run a preview; give its port, and end it as Ctrl-C does."""
+    process = start_preview(paths, log)
     try:
-        wait_for(lambda: bool(ADDRESS.search(log.read_text("utf-8"))) or process.poll() is not None)
+        wait_for(lambda: _tells_its_address(log) or process.poll() is not None)
         match = ADDRESS.search(log.read_text("utf-8"))
         assert match, log.read_text("utf-8")
         yield int(match[1])
     finally:
         process.terminate()
-        assert process.wait(timeout=300) == 130, log.read_text("utf-8")
+        assert process.wait(timeout=30) == 130, log.read_text("utf-8")
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
@@ -137,6 +146,43 @@ def test_what_the_server_sends(tmp_path: Path) -> None:
             assert "secret" not in text
         assert ask(port, "/.preview/site.js?seen=another")[1] == "location.reload();"
         wait_for(lambda: "The site stays as it was" in (tmp_path / "log").read_text("utf-8"))
+
+
+def _tells_its_address(log: Path) -> bool:
+    return bool(ADDRESS.search(log.read_text("utf-8")))
+
+
+def _left_of(group: int) -> list[list[str]]:
+    """Return the command lines of a group's processes that are still there after a moment."""
+    psutil.wait_procs(_members(group), timeout=2)
+    return [process.cmdline() for process in _members(group) if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def _members(group: int) -> list[psutil.Process]:
+    members = []
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError):
+            if os.getpgid(process.pid) == group:
+                members.append(process)
+    return members
+
+
+def test_it_ends_at_once_whenever_it_is_told_to(tmp_path: Path) -> None:
+    """SIGTERM and Ctrl-C, at any moment of a build, to all its processes or to it alone, once or twice."""
+    paths = make_project(tmp_path / "project")
+    chance = random.Random(7)
+    for turn in range(8):
+        shutil.rmtree(paths.root / ".cache", ignore_errors=True)
+        log = tmp_path / f"log-{turn}"
+        process = start_preview(paths, log)
+        wait_for(partial(_tells_its_address, log))
+        time.sleep(chance.uniform(0, 4))
+        number = (signal.SIGINT, signal.SIGTERM)[turn % 2]
+        for _ in range(1 + turn // 2 % 2):
+            os.killpg(process.pid, number) if turn % 3 else process.send_signal(number)
+        assert process.wait(timeout=30) == 130, log.read_text("utf-8")
+        assert "Traceback" not in log.read_text("utf-8"), log.read_text("utf-8")
+        assert not _left_of(process.pid), turn
 
 
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:

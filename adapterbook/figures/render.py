@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -30,6 +32,7 @@ __all__ = ["Picture", "open_figures_memo", "render_pictures"]
 # A process that draws takes a second to load Matplotlib, in which this one draws about so many pictures itself.
 PICTURES_PER_PROCESS = 8
 MAX_PROCESSES = 8
+ENDS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -81,14 +84,35 @@ def _draw_all(pictures: Sequence[Picture]) -> list[str]:
     if n_processes < 2:
         return [_draw(picture) for picture in pictures]
     # Not forked: what other threads of this process hold would be held for ever in its copy.
-    with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(n_processes, get_context("spawn")) as pool:
         try:
-            return list(pool.map(_draw, pictures, chunksize=2))
+            with _deaf_processes():
+                drawn = pool.map(_draw, pictures, chunksize=2)
+            return list(drawn)
         except BrokenProcessPool as error:
             raise RenderError(
                 "A process that draws figures was killed, most likely for want of memory: end what else runs, or give "
                 "this one fewer cores (`taskset -c 0 make pages` draws one figure after another)."
             ) from error
+
+
+@contextmanager
+def _deaf_processes() -> Iterator[None]:
+    """Have processes that start meanwhile not hear Ctrl-C, which reaches all of a terminal: this one ends them.
+
+    It is heard here after they have started, since one that is half started would complain.
+    """
+    heard: list[int] = []
+    handlers = {number: signal.signal(number, lambda number, _: heard.append(number)) for number in ENDS}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)  # which they inherit
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if heard:
+            signal.raise_signal(heard[0])
 
 
 def _draw(picture: Picture) -> str:
