@@ -153,19 +153,37 @@ def test_a_failed_best_run_leaves_the_headline_without_verdict(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("adapters", "reason", "a", "b"),
-    [(("lora_1", "lora_2"), "no_ia3", "lora_1", None), (("ia3",), "no_lora", None, "ia3")],
+    [
+        (("lora_1", "lora_2"), None, "lora_1", "lora_2"),
+        (("lora_1", "lora_2", "lora_3", "head_only"), None, "lora_2", "lora_3"),  # the two best on validation
+        (("lora_2", "head_only"), None, "lora_2", "head_only"),
+        (("ia3",), "no_counterpart", "ia3", None),
+    ],
 )
-def test_a_method_without_counterpart(
-    tmp_path: Path, adapters: tuple[str, ...], reason: str, a: str | None, b: str | None
+def test_a_study_of_one_method_has_a_headline(
+    tmp_path: Path, adapters: tuple[str, ...], reason: str | None, a: str, b: str | None
 ) -> None:
-    """Without a LoRA or without an IA³ there is no headline, but the pairs there are stay."""
-    report = read_report(write_results(tmp_path, adapters=adapters))
-    assert (report.headline.kind, report.headline.reason) == ("not_comparable", reason)
-    assert (report.headline.b is None) == (b is None) and (report.headline.a is None) == (a is None)
+    """Its two best adapters, or the only one against the baseline; nothing has to be a LoRA or an IA³."""
+    better = {f"{name}/lr-1e-3/seed-224": {"epochs__4__validation_loss": 0.02} for name in ("lora_2", "lora_3")}
+    changes = better if len(adapters) == 4 else {}
+    report = read_report(write_results(tmp_path, adapters=adapters, changes=changes))
+    assert (report.headline.a, report.headline.b, report.headline.reason) == (a, b, reason)
+    assert (report.headline.interval is None) == (b is None)
+    assert (report.headline_submitted.a, report.headline_submitted.b) == (a, b)
     comparison = report.comparisons["best"]
-    assert len(comparison.pairs) == len(adapters) - 1
-    assert comparison.reason == (None if len(adapters) == 2 else "no_counterpart")
+    assert len(comparison.pairs) == len(adapters) * (len(adapters) - 1) // 2
+    assert comparison.reason == ("no_counterpart" if len(adapters) == 1 else None)
     assert comparison.pair("lora_1", "ia3") is None
+
+
+def test_of_three_methods_the_two_that_do_best_on_validation_are_the_headline(tmp_path: Path) -> None:
+    """One that is neither LoRA nor IA³ counts like them, and comes after them, whatever the files are called."""
+    changes = {f"{name}/lr-1e-3/seed-224": {"epochs__4__validation_loss": 0.02} for name in ("a_new_one", "ia3")}
+    paths = write_results(tmp_path, adapters=("a_new_one", "lora_1", "ia3"), changes=changes)
+    file = paths.experiments / "adapters" / "a_new_one.yaml"
+    file.write_text(file.read_text("utf-8").replace("peft_type: LORA", "peft_type: LOHA"), "utf-8")
+    report = read_report(paths)
+    assert (report.headline.a, report.headline.b, report.headline.reason) == ("ia3", "a_new_one", None)
 
 
 def test_two_adapters_only(tmp_path: Path) -> None:
@@ -251,10 +269,10 @@ def test_a_study_without_baseline_has_no_added_pairs(tmp_path: Path) -> None:
 
 
 def test_a_baseline_alone_is_a_report_without_reference(tmp_path: Path) -> None:
-    """With nothing but the baseline there is neither a LoRA nor an IA³, and nothing to describe others against."""
+    """With nothing but the baseline there are no two to compare, and nothing to describe others against."""
     report = read_report(write_results(tmp_path, adapters=("head_only",)))
     assert (report.reference, report.headline.reason, report.comparisons["best"].reason) == (
-        None, "no_lora", "no_counterpart",
+        None, "no_counterpart", "no_counterpart",
     )  # fmt: skip
     assert report.planning is None
 

@@ -43,13 +43,15 @@ __all__ = ["ALPHA", "choose_headline", "compare_adapters", "compare_groups", "co
 ALPHA = 0.05
 # Of more adapters not every pair is tested: with their square grow the time, the table and the price of the correction.
 MAX_ADAPTERS_IN_PAIRS = 24
+# Where a study has them, they are named before its other methods; else the order is the study's.
+METHODS_FIRST: Mapping[str, int] = {"LORA": -2, "IA3": -1}
 
 
 def compare_adapters(adapters: Mapping[str, AdapterReport], basis: Basis, memo: Memo = NOTHING_KEPT) -> Comparison:
     """Return the verdict on every pair of adapters, Holm-corrected together.
 
     Of more than ``MAX_ADAPTERS_IN_PAIRS`` each is compared with a few alone, which are chosen without the test rows:
-    the reference, the baseline, and those that stand for LoRA and IA³. The family of the correction is what is tested.
+    the reference, the baseline, and the two of the headline. The family of the correction is what is tested.
 
     Parameters
     ----------
@@ -97,7 +99,7 @@ def compute_planning(comparison: Comparison, memo: Memo = NOTHING_KEPT) -> Plann
 def _choose_opponents(adapters: Mapping[str, AdapterReport]) -> tuple[str, ...]:
     """Return the adapters that each other one is compared with where not every pair can be, in the study's order."""
     reference = next((adapter.reference for adapter in adapters.values() if adapter.reference is not None), None)
-    chosen = {reference, *(_lowest_validation_loss(adapters, method) for method in ("LORA", "IA3"))}
+    chosen = {reference, *_choose_two(adapters)}
     return tuple(name for name, adapter in adapters.items() if name in chosen or adapter.head_only)
 
 
@@ -108,18 +110,18 @@ def _choose_pairs(adapters: Iterable[str], against: Sequence[str]) -> list[tuple
 def choose_headline(
     adapters: Mapping[str, AdapterReport], best: Comparison, submitted: Comparison
 ) -> tuple[Verdict, Verdict]:
-    """Return LoRA against IA³: each at its own best learning rate, and the same two as submitted.
+    """Return one method against another: each at its own best learning rate, and the same two as submitted.
 
-    Of several LoRA (or IA³) adapters the one with the lowest validation loss stands for its method: chosen on
-    validation, so that the test rows stay unseen by the choice. A baseline that trains the head alone stands for none.
+    Of several adapters of a method the one with the lowest validation loss stands for it, and of several methods the
+    two that so do best are compared, LoRA and IA³ in this order, others in the study's. In a study of one method these
+    are its two best adapters; with one adapter alone, that and the baseline. All is chosen on validation, so that the
+    test rows stay unseen by the choice.
     """
-    lora = _lowest_validation_loss(adapters, "LORA")
-    ia3 = _lowest_validation_loss(adapters, "IA3")
-    if lora is None or ia3 is None:
-        reason: Reason = "no_lora" if lora is None else "no_ia3"
-        missing = Verdict("not_comparable", lora, ia3, None, None, reason)
+    two = _choose_two(adapters)
+    if len(two) < 2:
+        missing = Verdict("not_comparable", next(iter(two), None), None, None, None, "no_counterpart")
         return missing, missing
-    return _facing(best, lora, ia3), _facing(submitted, lora, ia3)
+    return _facing(best, *two), _facing(submitted, *two)
 
 
 def compare_groups(a: Group, b: Group, memo: Memo = NOTHING_KEPT) -> Verdict:
@@ -221,17 +223,26 @@ def _corrected(p_values: Mapping[int, float | None]) -> dict[int, float]:
     return dict(zip(known, holm_correction(list(known.values())), strict=True))
 
 
-def _lowest_validation_loss(adapters: Mapping[str, AdapterReport], peft_type: str) -> str | None:
-    """Return the adapter that stands for a method; the first one where none was evaluated."""
-    candidates = [
-        name for name, adapter in adapters.items() if adapter.config.peft_type == peft_type and not adapter.head_only
-    ]
+def _choose_two(adapters: Mapping[str, AdapterReport]) -> list[str]:
+    """Return the adapters of the headline: two, or as many as there are."""
+    trained = [name for name, adapter in adapters.items() if not adapter.head_only]
+    by_method: dict[str, list[str]] = {}
+    for name in sorted(trained, key=lambda name: METHODS_FIRST.get(adapters[name].config.peft_type, 0)):  # stable
+        by_method.setdefault(adapters[name].config.peft_type, []).append(name)
+    candidates = trained
+    if len(by_method) > 1:
+        candidates = [min(names, key=lambda name: _lowest_loss(adapters[name])) for names in by_method.values()]
+    if len(trained) < 2:
+        candidates = trained + [name for name, adapter in adapters.items() if adapter.head_only]
+        return candidates[:2]
+    two = sorted(candidates, key=lambda name: _lowest_loss(adapters[name]))[:2]
+    return [name for name in candidates if name in two]
 
-    def loss(name: str) -> float:
-        best = adapters[name].best
-        return math.inf if best is None or best.best_validation_loss is None else best.best_validation_loss.mean
 
-    return min(candidates, key=loss, default=None)
+def _lowest_loss(adapter: AdapterReport) -> float:
+    """Return an adapter's lowest validation loss, infinity where none was evaluated."""
+    best = adapter.best
+    return math.inf if best is None or best.best_validation_loss is None else best.best_validation_loss.mean
 
 
 def _facing(comparison: Comparison, a: str, b: str) -> Verdict:

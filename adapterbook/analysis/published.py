@@ -35,7 +35,7 @@ def compare_with_published(
     if source.mixed:
         reason = "published_mixed"
     elif source.published is None:
-        reason = "no_published"
+        reason = "no_published" if published else "nothing_published"
     elif source.published not in published:
         reason = "published_unknown"
     else:

@@ -26,13 +26,12 @@ Reason = Literal[
     "no_predictions",  # the record is there, its predictions are not, or cannot be read
     "predictions_disagree",  # the predictions are not those that the record's test result was computed from
     "not_evaluated",  # no evaluation on validation took place (eval_strategy: no)
-    "no_lora",  # no adapter of the study is a LoRA
-    "no_ia3",  # no adapter of the study is an IA³
     "no_counterpart",  # fewer than two adapters can be compared
     "different_rows",  # the two adapters predicted different test rows
     "different_sources",  # the two adapters were run on different base models or data
     "one_class",  # all test rows have the same label
     "no_variants",  # the study has no variants that differ in this alone
+    "nothing_published",  # published/ is empty: a study of its own, which repeats no other
     "no_published",  # the source names no published results: another base model or data set
     "not_published",  # published results there are, but none of this adapter
     "published_mixed",  # records of several sources: which to compare is not clear

@@ -8,7 +8,7 @@ Report
 ├── adapters: {id: AdapterReport}    ├── groups: {variant: Group}  ── runs: (RunReport, …), learned: Learned
 ├── variants: (VariantReport, …)     ├── differences from the reference adapter
 │                                    └── formula: ParameterFormula
-├── headline: Verdict            which LoRA against IA³
+├── headline: Verdict            one method against another
 ├── comparisons: {"submitted" | "best": Comparison}   every pair of adapters, the baseline among them
 ├── baselines, planning, costs, published, sentences
 └── ablations: {"learning_rate" | "batch_size" | "eval_strategy" | "epochs": Ablation}
@@ -140,7 +140,7 @@ class Report:
     reference : str or None
         The adapter that the others are described against: ``lora_1`` if there is one, else the first.
     headline : Verdict
-        The LoRA adapter with the lowest validation loss against the IA³ adapter with the lowest, each at its own best
+        The adapters with the lowest validation losses of two methods, or of the only one, each at its own best
         learning rate; ``headline_submitted`` the same two as submitted.
     baselines : tuple of Baseline
         Chance, the majority class, and the head-only baseline once a variant.

@@ -3,7 +3,7 @@
 ``draw_figures(report, folder)`` returns them by id:
 
 =========================  ===================================================================================
-``headline``               LoRA adapters against IA³, as submitted: validation loss and accuracy by epoch
+``headline``               every adapter as submitted: validation loss and accuracy by epoch
 ``headline-best``          the same, each adapter at its own best learning rate
 ``learning-rate``          training loss above validation loss by epoch, a column a learning rate, all adapters
 ``batch-size``             one adapter's curves by batch size

@@ -51,9 +51,13 @@ FLOW: tuple[int | tuple[str, str], ...] = (
 )
 
 UPRIGHT_NAMES = 5  # adapters beside each other whose names still fit above their columns
-LEGEND: Words = {
-    "zh": "r：LoRA 的秩　l：IA³ 學到的向量，乘在輸入 x 或輸出 y 上",
-    "en": "r: rank of LoRA; l: the vector IA³ learns, multiplied into the input x or the output y",
+# What the letters in the cells mean, of those that are there.
+LEGEND: Mapping[str, Words] = {
+    "r =": {"zh": "r：更新量的秩", "en": "r: rank of the update"},
+    "× l": {
+        "zh": "l：IA³ 學到的向量，乘在輸入 x 或輸出 y 上",
+        "en": "l: the vector IA³ learns, multiplied into the input x or the output y",
+    },
 }
 
 
@@ -137,7 +141,11 @@ def _paint(layout: Layout, columns: Sequence[_Column], canvas: Canvas, language:
         for row, step in enumerate(FLOW):
             if isinstance(step, int):
                 _paint_cell(axes, center, row, column.color, column.modules.get(modules[step], ""))
-    axes.text(-0.1, len(FLOW) + 0.1, LEGEND[language], ha="left", va="center", fontsize=9, color=GREY)
+    cells = [what for column in columns for what in column.modules.values()]
+    legend = ("　" if language == "zh" else "; ").join(
+        words[language] for letters, words in LEGEND.items() if any(letters in what for what in cells)
+    )
+    axes.text(-0.1, len(FLOW) + 0.1, legend, ha="left", va="center", fontsize=9, color=GREY)
 
 
 def _targets(adapter: AdapterReport) -> Any:

@@ -1,4 +1,4 @@
-"""The headline: LoRA adapters against IA³ by epoch, as submitted and each at its own best learning rate."""
+"""The headline: every adapter by epoch, as submitted and each at its own best learning rate."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ __all__ = ["curve_rows", "describe_loss", "describe_missing", "headline_lines", 
 TITLES: dict[Basis, tuple[str, BilingualText]] = {
     "submitted": (
         "headline",
-        both("LoRA 與 IA³：原作業設定下的驗證損失與驗證準確率",
-             "LoRA against IA³ as submitted: validation loss and accuracy by epoch"),
+        both("各轉接器在原設定下的驗證損失與驗證準確率",
+             "Every adapter as submitted: validation loss and accuracy by epoch"),
     ),
     "best": (
         "headline-best",
-        both("LoRA 與 IA³：各用自己最佳學習率時的驗證損失與驗證準確率",
-             "LoRA against IA³, each at its own best learning rate: validation loss and accuracy by epoch"),
+        both("各轉接器用自己最佳學習率時的驗證損失與驗證準確率",
+             "Every adapter at its own best learning rate: validation loss and accuracy by epoch"),
     ),
 }  # fmt: skip
 

@@ -44,7 +44,7 @@ from adapterbook.pages.imprint import (
 )
 from adapterbook.pages.lines import close_gaps, join_lines, mark_edges, squeeze_blank_lines
 from adapterbook.pages.notebook import hide_folders, notebook_body, prose_of
-from adapterbook.pages.outline import PageSpec, index_outline, make_outline
+from adapterbook.pages.outline import PageSpec, by_method, index_outline, make_outline
 from adapterbook.pages.place import put_in_place
 from adapterbook.pages.provenance import format_date, format_moment, provenance_of
 from adapterbook.pages.record_view import record_block
@@ -169,7 +169,8 @@ class _Builder:
         return {language: self._environment(language) for language in LANGUAGES}
 
     def _environment(self, language: Language) -> jinja2.Environment:
-        wording = self.wording
+        wording, methods = self.wording, by_method(self.report)
+        terms = [term for term in wording.terms.values() if not term.methods or {*term.methods} & {*methods}]
 
         def words(group: str) -> Any:
             return lambda key: wording.text(group, key, language)
@@ -181,7 +182,9 @@ class _Builder:
             "stamp": words("stamps"),
             "reason": words("reasons"),
             "terms": [(term.name.in_language(language), term.name.in_language(_other(language)),
-                       term.meaning.in_language(language)) for term in wording.terms.values()],
+                       term.meaning.in_language(language)) for term in terms],
+            "methods": list(methods),
+            "n_trained": sum(map(len, methods.values())),
             "failure": lambda kind: wording.failure(kind, language),
             "source_reason": lambda reason: wording.source_reason(reason, language),
             "literal": lambda value: inline_code(python_literal(value)),

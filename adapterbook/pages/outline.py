@@ -20,6 +20,7 @@ __all__ = [
     "MAX_ADAPTER_CHAPTERS",
     "MAX_RUN_PAGES",
     "PageSpec",
+    "by_method",
     "choose_run_pages",
     "index_outline",
     "make_outline",
@@ -105,10 +106,7 @@ def make_outline(report: Report, wording: Wording) -> list[PageSpec]:
         page("index", "overview", "overview", names={"chapters": chapters}),
         page("method", "method", "method", section="how"),
     ]
-    trained = [adapter for adapter in report.adapters.values() if adapter.config.train_adapter]
-    methods = dict.fromkeys(adapter.config.peft_type for adapter in trained)
-    for method in sorted(methods, key=lambda name: (name not in METHODS_WITH_A_PAGE, name == "IA3")):  # IA³ after LoRA
-        adapters = [adapter for adapter in trained if adapter.config.peft_type == method]
+    for method, adapters in by_method(report).items():
         if method in METHODS_WITH_A_PAGE:
             name = METHODS_WITH_A_PAGE[method]
             names = {"adapters": adapters}
@@ -144,6 +142,14 @@ def make_outline(report: Report, wording: Wording) -> list[PageSpec]:
         page("glossary", "glossary", "glossary", section="reference"),
     ]
     return _with_unique_stems(pages)
+
+
+def by_method(report: Report) -> dict[str, list[AdapterReport]]:
+    """Return the adapters that train, by PEFT's name of their method: those with a page about them first."""
+    trained = [adapter for adapter in report.adapters.values() if adapter.config.train_adapter]
+    methods = dict.fromkeys(adapter.config.peft_type for adapter in trained)
+    in_order = sorted(methods, key=lambda name: (name not in METHODS_WITH_A_PAGE, name == "IA3"))  # IA³ after LoRA
+    return {name: [adapter for adapter in trained if adapter.config.peft_type == name] for name in in_order}
 
 
 def choose_run_pages(report: Report, most: int) -> list[RunReport]:

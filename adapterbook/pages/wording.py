@@ -27,10 +27,11 @@ class PageWords(Settings):
 
 
 class Term(Settings):
-    """One entry of the glossary page."""
+    """One entry of the glossary page; with methods named, only of a study that has one of them."""
 
     name: Text
     meaning: Text
+    methods: tuple[str, ...] = Field(default=(), strict=False)
 
 
 class SourceReason(Settings):
