@@ -1,4 +1,5 @@
-// Quarto's menus for readers who use no mouse or no screen: a name for each, and a way to open its sections by key.
+// Quarto's menus for readers who use no mouse or no screen: a name for each, and a way to open its sections by key. And
+// the way to the other language, which leads to the place that is being read.
 (() => {
   "use strict";
   const words = document.documentElement.lang.startsWith("zh")
@@ -25,6 +26,26 @@
     document.querySelector('button[role="menu"]')?.removeAttribute("role");
   }
 
-  if (document.readyState === "loading") addEventListener("DOMContentLoaded", mend);
-  else mend();
+  // Both languages give sections, figures and tables the same ids.
+  function languageSwitch() {
+    const link = document.querySelector(".language-switch a");
+    if (!link) return;
+    const page = link.getAttribute("href");
+    const places = [...document.querySelectorAll("main :is(section, .quarto-float)[id]")];
+    const update = () => {
+      const above = (place) => place.offsetParent && place.getBoundingClientRect().top < innerHeight / 4;
+      const here = scrollY > 0 && places.filter(above).pop();
+      link.setAttribute("href", here ? `${page}#${encodeURIComponent(here.id)}` : page);
+    };
+    // Also a link that is copied, or opened in another tab, leads there.
+    for (const kind of ["click", "auxclick", "contextmenu", "dragstart"]) link.addEventListener(kind, update);
+  }
+
+  function start() {
+    mend();
+    languageSwitch();
+  }
+
+  if (document.readyState === "loading") addEventListener("DOMContentLoaded", start);
+  else start();
 })();
