@@ -173,9 +173,9 @@ def test_a_stale_number_is_marked_in_every_table(faults: MadePages) -> None:
     for language, word in (("zh", "過期"), ("en", "stale")):
         for name, up, n in (("index", "", 1), ("comparison", "", 2), ("adapters/lora_3", "../", 1)):
             page = faults.page(f"{language}/{name}")
-            mark = f"[[{word}]({up}notebooks/lora_3-submitted-seed-224.qmd)]{{.aside}}"
+            mark = f"[[{word}]({up}notebooks/lora_3-submitted-seed-224.qmd)]{{.beside}}"
             assert page.text.count(mark) == n, name
-            lines = [line for line in page.text.splitlines() if "]{.aside}" in line]
+            lines = [line for line in page.text.splitlines() if "]{.beside}" in line]
             assert len(lines) == n
 
 

@@ -50,7 +50,7 @@ def run_filter(name: str, text: str, folder: Path) -> tuple[Path, list[dict[str,
     command = [pypandoc.get_pandoc_path(), "lua", str(runner), str(ASSETS / name)]
     answer = json.loads(subprocess.run(command, input=text, capture_output=True, encoding="utf-8", check=True).stdout)
     page = folder / "page.html"
-    page.write_text(f"<html><main>{answer['html']}</main></html>", "utf-8")
+    page.write_text(f"<!DOCTYPE html><html><main>{answer['html']}</main></html>", "utf-8")
     return page, answer["scripts"] or []
 
 
@@ -63,7 +63,7 @@ def test_the_project_names_the_filters_where_they_belong() -> None:
 
 
 def test_a_callout_that_unfolds_is_a_details(tmp_path: Path) -> None:
-    """Quarto would make a <div> of it that no key opens; one that does not unfold, or has no kind, is left to Quarto."""
+    """Quarto would make a <div> of it that no key opens; others are left to Quarto."""
     page, _ = run_filter(
         "before.lua",
         '::: {.callout-note collapse="true" title="Numbers <b>of</b> *x*"}\n| a |\n|---|\n| 1 |\n:::\n\n'
