@@ -22,7 +22,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BOOK := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m adapterbook
-INSTALL := $(BIN)/python -m adapterbook.installation
+INSTALL := $(BIN)/python -m adapterbook.commands.install
 export SOURCE SEEDS JOBS CELL_TIMEOUT_S EXECUTOR SCHEDULER RENDERER RETRAIN HASHES ALLOW PORT
 export NAME FROM NAMESPACE REPO_PREFIX PRIVATE DRY_RUN
 
@@ -107,4 +107,4 @@ bench: $(VENV)/.ready-dev ## Measure what it costs here; writes benchmarks/resul
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks
 
 clean: ## Remove what is made again in seconds; results and .venv stay
-	rm -rf _site .quarto .cache/memo .cache/stages index.qmd report/zh report/en report/pdf report/figures report/scripts report/fonts report/_navigation.yml
+	rm -rf _site .quarto .cache/build .cache/steps index.qmd report/zh report/en report/pdf report/figures report/scripts report/fonts report/_navigation.yml

@@ -17,9 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from adapterbook.errors import AdapterBookError
-
-__all__ = ["app", "main"]
+from adapterbook.common.errors import AdapterBookError
 
 HELP = """Train PEFT adapters under one protocol, and publish a bilingual comparison of them.
 
@@ -153,27 +151,27 @@ def train(
     scheduler: SchedulerOption = "",
 ) -> None:
     """Train every run that is missing, failed or stale; exit 1 when one fails."""
-    from adapterbook import workflow
+    from adapterbook.commands.train import train
 
     place = _scheduler(executor, scheduler, jobs)
-    outcome = workflow.train(_root(), source, _seeds(seeds), _jobs(jobs), cell_timeout_s, console, place)
+    outcome = train(_root(), source, _seeds(seeds), _jobs(jobs), cell_timeout_s, console, place)
     raise typer.Exit(outcome.exit_code)
 
 
 @app.command(short_help="Make the figures and the pages from the records.")
 def pages(source: SourceOption = "auto", seeds: SeedsOption = "") -> None:
     """Make the figures and the pages (.qmd) from the records; trains nothing and loads no torch."""
-    from adapterbook import workflow
+    from adapterbook.commands.report import update_pages
 
-    workflow.make_pages(_root(), source, _seeds(seeds), console)
+    update_pages(_root(), source, _seeds(seeds), console)
 
 
 @app.command()
 def site(renderer: RendererOption = "auto") -> None:
     """Render the pages into _site/, and a PDF in each language."""
-    from adapterbook import workflow
+    from adapterbook.commands.report import update_site
 
-    workflow.make_site(_root(), renderer, console)
+    update_site(_root(), renderer, console)
 
 
 @app.command(name="all", short_help="Train what is due, then make the pages and the site.")
@@ -187,24 +185,25 @@ def all_(
     scheduler: SchedulerOption = "",
 ) -> None:
     """Train what is due, then make the pages and the site; only what is left to do."""
-    from adapterbook import workflow
-    from adapterbook.book import load_book
-    from adapterbook.config import Paths
+    from adapterbook.commands.report import update_pages, update_site
+    from adapterbook.commands.train import train
+    from adapterbook.config.book import load_book
+    from adapterbook.config.paths import Paths
 
     load_book(Paths(_root()).book)  # a mistake in it is found before anything trains
     place = _scheduler(executor, scheduler, jobs)
-    outcome = workflow.train(_root(), source, _seeds(seeds), _jobs(jobs), cell_timeout_s, console, place)
-    workflow.make_pages(_root(), outcome.source, _seeds(seeds), console)
-    workflow.make_site(_root(), renderer, console)
+    outcome = train(_root(), source, _seeds(seeds), _jobs(jobs), cell_timeout_s, console, place)
+    update_pages(_root(), outcome.source, _seeds(seeds), console)
+    update_site(_root(), renderer, console)
     raise typer.Exit(outcome.exit_code)
 
 
 @app.command(short_help="Show which runs are up to date, and why not.")
 def status(source: SourceOption = "auto", seeds: SeedsOption = "") -> None:
     """Show which runs are up to date, and why the others are not; exit 1 when any is not."""
-    from adapterbook import selection
+    from adapterbook.runs.select import load_statuses
 
-    statuses = selection.load_statuses(_root(), source, _seeds(seeds))
+    statuses = load_statuses(_root(), source, _seeds(seeds))
     table = Table("run", "state", "why")
     for item in statuses:
         why = item.problem or ", ".join(item.stale)
@@ -221,16 +220,16 @@ def verify(
     cell_timeout_s: TimeoutOption = 6 * HOUR_S,
 ) -> None:
     """Check that every number can be believed, and train one run again; exit 1 and name what cannot."""
-    from adapterbook import workflow
+    from adapterbook.commands.verify import verify
 
-    raise typer.Exit(workflow.verify(_root(), source, _seeds(seeds), retrain.strip(), cell_timeout_s, console))
+    raise typer.Exit(verify(_root(), source, _seeds(seeds), retrain.strip(), cell_timeout_s, console))
 
 
 @app.command(name="new-adapter", short_help="Write a commented file for an adapter of your own.")
 def new_adapter(name: NameArgument = "", model: FromOption = "lora_1") -> None:
     """Write experiments/adapters/NAME.yaml, a commented copy of an adapter that is there."""
-    from adapterbook.config import Paths
-    from adapterbook.new_adapter import create_adapter
+    from adapterbook.commands.new_adapter import create_adapter
+    from adapterbook.config.paths import Paths
 
     paths = Paths(_root())
     file = paths.shown(create_adapter(name.strip(), model.strip() or "lora_1", paths))
@@ -258,7 +257,7 @@ def push_adapters(
     validation. Only completed runs go that are up to date and whose files are those of their record; exit 1 where one
     was left out. The token comes from where the Hub's client keeps it: `hf auth login`, or HF_TOKEN.
     """
-    from adapterbook.push import push_adapters
+    from adapterbook.commands.push_adapters import push_adapters
 
     exit_code = push_adapters(
         _root(),
@@ -278,8 +277,8 @@ def preview(
     source: SourceOption = "auto", seeds: SeedsOption = "", renderer: RendererOption = "auto", port: PortOption = 8000
 ) -> None:
     """Serve _site/ on this machine, make it again after each change, and show it anew in the browser."""
-    from adapterbook.display import say
-    from adapterbook.preview import Step, preview_site
+    from adapterbook.commands.preview import Step, preview_site
+    from adapterbook.common.console import say
 
     options: dict[Step, list[str]] = {"pages": ["--source", source, "--seeds", seeds], "site": ["--renderer", renderer]}
     preview_site(_root(), port, options, lambda text: say(console, text))
@@ -295,7 +294,7 @@ def publish(
     cell_timeout_s: TimeoutOption = 6 * HOUR_S,
 ) -> None:
     """Put _site/ on the branch gh-pages of origin, where every number can be believed; trains none again by itself."""
-    from adapterbook.publish import publish_site
+    from adapterbook.commands.publish import publish_site
 
     allowed = allow.replace(",", " ").split()
     publish_site(_root(), source, _seeds(seeds), retrain.strip(), allowed, renderer, cell_timeout_s, console)
@@ -304,7 +303,7 @@ def publish(
 @app.command(name="install-quarto", hidden=True)
 def install_quarto() -> None:
     """Install the quarto-cli package where its download can be reached; `make setup` calls this."""
-    from adapterbook.site.install import install_quarto
+    from adapterbook.commands.install_quarto import install_quarto
 
     install_quarto(_root() / "requirements-quarto.txt")
 
@@ -314,7 +313,8 @@ def schema() -> None:
     """Write the JSON schema of record.json to experiments/record.schema.json."""
     import json
 
-    from adapterbook.records import record_schema, write_text_atomically
+    from adapterbook.common.files import write_text_atomically
+    from adapterbook.runs.record import record_schema
 
     text = json.dumps(record_schema(), indent=2, ensure_ascii=False) + "\n"
     write_text_atomically(_root() / "experiments" / "record.schema.json", text)

@@ -20,10 +20,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from adapterbook.config import Paths
-from adapterbook.errors import AdapterBookError
-from adapterbook.records import write_text_atomically
-from adapterbook.selection import load_statuses
+from adapterbook.common.errors import AdapterBookError
+from adapterbook.common.files import write_text_atomically
+from adapterbook.config.paths import Paths
+from adapterbook.runs.select import load_statuses
 from benchmarks.first_page import measure_first_page
 from benchmarks.growth import measure_growth
 from benchmarks.measurements import measure_rebuilds, measure_renderers, measure_training

@@ -23,8 +23,11 @@ from torch.cuda import is_available
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import EvalPrediction
 
-from adapterbook.config import AdapterConfig, Paths, StudyConfig, load_adapters, load_source, load_study
-from adapterbook.data import load_splits
+from adapterbook.config.adapters import AdapterConfig, load_adapters
+from adapterbook.config.paths import Paths
+from adapterbook.config.source import load_source
+from adapterbook.config.study import StudyConfig, load_study
+from adapterbook.training.data import load_splits
 
 
 def main(project: Path, source: str, base_model: Path, dataset: Path) -> None:

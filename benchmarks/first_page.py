@@ -16,10 +16,8 @@ from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-from adapterbook.errors import RunError
+from adapterbook.common.errors import RunError
 from benchmarks.quantities import Quantity
-
-__all__ = ["measure_first_page"]
 
 PAGE = "report/zh/index.html"
 MAX_BYTES = 250e3

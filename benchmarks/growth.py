@@ -11,13 +11,13 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from adapterbook.config import Paths, load_adapters, load_study
-from adapterbook.records import EpochResult, load_record, seal_record, write_record
-from adapterbook.runs import Run, compute_stamps, plan_runs
+from adapterbook.config.adapters import load_adapters
+from adapterbook.config.paths import Paths
+from adapterbook.config.study import load_study
+from adapterbook.runs.plan import Run, compute_stamps, plan_runs
+from adapterbook.runs.record import EpochResult, load_record, seal_record, write_record
 from benchmarks.project import change_settings, forget_what_was_made, run_timed
 from benchmarks.quantities import Quantity
-
-__all__ = ["fit_exponent", "measure_growth", "multiply_records"]
 
 # Adapters × variants × seeds: a study grows in all three at once.
 SHAPES = ((4, 2, 2), (8, 4, 5), (20, 8, 10))

@@ -16,21 +16,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from adapterbook.config import Paths
-from adapterbook.errors import RunError
-from adapterbook.records import Record, load_record, seal_record, write_record
-from adapterbook.sources import fetch_source, resolve_source
+from adapterbook.common.errors import RunError
+from adapterbook.config.paths import Paths
+from adapterbook.runs.record import Record, load_record, seal_record, write_record
+from adapterbook.sources.resolve import fetch_source, resolve_source
 from benchmarks.project import forget_what_was_made, run_timed
 from benchmarks.quantities import Quantity
-
-__all__ = [
-    "check_same",
-    "compute_shares",
-    "hash_site",
-    "measure_rebuilds",
-    "measure_renderers",
-    "measure_training",
-]
 
 Say = Callable[[str], None]
 

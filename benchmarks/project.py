@@ -22,20 +22,19 @@ from typing import Any
 import psutil
 import yaml
 
-from adapterbook.config import Paths, load_adapters, load_study
-from adapterbook.errors import RunError
-from adapterbook.runs import Run, plan_runs
-
-__all__ = ["Timed", "change_settings", "copy_project", "describe_machine", "forget_what_was_made", "keep_submitted",
-           "run_timed"]  # fmt: skip
+from adapterbook.common.errors import RunError
+from adapterbook.config.adapters import load_adapters
+from adapterbook.config.paths import Paths
+from adapterbook.config.study import load_study
+from adapterbook.runs.plan import Run, plan_runs
 
 CODE = Path(__file__).resolve().parents[1]
 WRITTEN = {"experiments", "templates", "report", "_quarto.yml", "book.yaml"}  # all else in a copy was made there
 SETTINGS = ("SOURCE", "SEEDS", "JOBS", "CELL_TIMEOUT_S", "RENDERER", "RETRAIN")
 SAMPLING_S = 0.2
 DESCRIBE = (
-    "from pathlib import Path; from adapterbook.recording import describe_environment, git_state; "
-    "from adapterbook.training import current_device; git = git_state(Path.cwd()); "
+    "from pathlib import Path; from adapterbook.training.recording import describe_environment, git_state; "
+    "from adapterbook.training.trainer import current_device; git = git_state(Path.cwd()); "
     "print(describe_environment(current_device()).model_dump_json()); print(git.model_dump_json() if git else 'null')"
 )
 

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Quantity", "load_quantities"]
-
 
 @dataclass(frozen=True)
 class Quantity:

@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from adapterbook.records import write_text_atomically
+from adapterbook.common.files import write_text_atomically
 from benchmarks.quantities import format_value, load_quantities
-
-__all__ = ["MARKERS", "READMES", "quote_results", "render_quotation"]
 
 READMES: Mapping[Literal["en", "zh"], str] = {"en": "README.md", "zh": "README.zh-TW.md"}
 MARKERS = ("<!-- bench -->", "<!-- /bench -->")

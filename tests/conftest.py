@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from adapterbook.config import Paths
-from adapterbook.embedded import BASE_MODEL, DATASET, materialise
-
-from .study_site import build_study_site
+from adapterbook.config.paths import Paths
+from adapterbook.sources.packages import BASE_MODEL, DATASET, materialise
+from tests.support.study_site import build_study_site
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,6 @@ sentence, and never raises for a run that is missing, failed, broken or stale: s
 from __future__ import annotations
 
 from adapterbook.analysis.analyse import analyse
-from adapterbook.analysis.report import Report
+from adapterbook.analysis.shapes import Report
 
 __all__ = ["Report", "analyse"]

@@ -6,25 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from adapterbook.analysis.report import (
-    Ablation,
-    EpochsReport,
-    EvalStrategy,
-    EvalView,
-    Factor,
-    Group,
-    VariantReport,
-)
-from adapterbook.config import StudyConfig, TrainingConfig
-
-__all__ = [
-    "FACTOR_KEYS",
-    "compute_ablation",
-    "compute_epochs",
-    "compute_eval_views",
-    "describe_variants",
-    "find_family",
-]
+from adapterbook.analysis.shapes import Ablation, EpochsReport, EvalStrategy, EvalView, Factor, Group, VariantReport
+from adapterbook.config.study import StudyConfig, TrainingConfig
 
 FEW_EVALUATIONS = 4  # epochs between two evaluations of the sparse ``steps`` view
 # The training arguments that belong to a factor: those after the first follow from it.

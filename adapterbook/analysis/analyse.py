@@ -11,7 +11,8 @@ from adapterbook.analysis.comparison import choose_headline, compare_adapters, c
 from adapterbook.analysis.costs import compute_baselines, compute_costs
 from adapterbook.analysis.groups import describe_adapter, group_runs
 from adapterbook.analysis.published import compare_with_published
-from adapterbook.analysis.report import (
+from adapterbook.analysis.sentences import compare_sentences
+from adapterbook.analysis.shapes import (
     AdapterReport,
     Basis,
     Factor,
@@ -21,13 +22,13 @@ from adapterbook.analysis.report import (
     SourceReport,
     VariantReport,
 )
-from adapterbook.analysis.sentences import compare_sentences
 from adapterbook.analysis.single_run import describe_run
-from adapterbook.config import AdapterConfig, Paths, PublishedResults, StudyConfig
-from adapterbook.memo import NOTHING_KEPT, Memo
-from adapterbook.runs import RunStatus
-
-__all__ = ["analyse"]
+from adapterbook.common.cache import NO_CACHE, Cache
+from adapterbook.config.adapters import AdapterConfig
+from adapterbook.config.paths import Paths
+from adapterbook.config.published import PublishedResults
+from adapterbook.config.study import StudyConfig
+from adapterbook.runs.plan import RunStatus
 
 STATES: tuple[Literal["completed", "failed", "missing", "broken"], ...] = ("completed", "failed", "missing", "broken")
 
@@ -38,7 +39,7 @@ def analyse(
     study: StudyConfig,
     adapters: Mapping[str, AdapterConfig],
     published: Mapping[str, PublishedResults],
-    memo: Memo = NOTHING_KEPT,
+    memo: Cache = NO_CACHE,
 ) -> Report:
     """Return the report on a study's runs.
 
@@ -50,7 +51,7 @@ def analyse(
         Where the runs' predictions are read from.
     published : mapping
         Published results by the name that ``source.published`` of a record gives (``homework``); may be empty.
-    memo : Memo, optional
+    memo : Cache, optional
         What took long before: what a run's predictions come down to, and the tests of each pair. The report is the
         same with and without it.
     """

@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any, cast
 
 from adapterbook.analysis.groups import SEEDS_FOR_SPREAD
-from adapterbook.analysis.report import (
+from adapterbook.analysis.shapes import (
     AdapterReport,
     Basis,
     Comparison,
@@ -27,8 +27,8 @@ from adapterbook.analysis.report import (
     Verdict,
     VerdictKind,
 )
-from adapterbook.memo import NOTHING_KEPT, Memo
-from adapterbook.statistics import (
+from adapterbook.common.cache import NO_CACHE, Cache
+from adapterbook.common.stats import (
     Interval,
     PairedSeedsTest,
     bootstrap_interval,
@@ -38,8 +38,6 @@ from adapterbook.statistics import (
     smallest_detectable_difference,
 )
 
-__all__ = ["ALPHA", "choose_headline", "compare_adapters", "compare_groups", "compute_planning"]
-
 ALPHA = 0.05
 # Of more adapters not every pair is tested: with their square grow the time, the table and the price of the correction.
 MAX_ADAPTERS_IN_PAIRS = 24
@@ -47,7 +45,7 @@ MAX_ADAPTERS_IN_PAIRS = 24
 METHODS_FIRST: Mapping[str, int] = {"LORA": -2, "IA3": -1}
 
 
-def compare_adapters(adapters: Mapping[str, AdapterReport], basis: Basis, memo: Memo = NOTHING_KEPT) -> Comparison:
+def compare_adapters(adapters: Mapping[str, AdapterReport], basis: Basis, memo: Cache = NO_CACHE) -> Comparison:
     """Return the verdict on every pair of adapters, Holm-corrected together.
 
     Of more than ``MAX_ADAPTERS_IN_PAIRS`` each is compared with a few alone, which are chosen without the test rows:
@@ -57,7 +55,7 @@ def compare_adapters(adapters: Mapping[str, AdapterReport], basis: Basis, memo: 
     ----------
     basis : str
         ``submitted``: each as the protocol says; ``best``: each at its own best learning rate, chosen on validation.
-    memo : Memo, optional
+    memo : Cache, optional
         Holds the tests of pairs that were compared before.
     """
     groups = {name: adapter.submitted if basis == "submitted" else adapter.best for name, adapter in adapters.items()}
@@ -82,7 +80,7 @@ def compare_adapters(adapters: Mapping[str, AdapterReport], basis: Basis, memo: 
     )
 
 
-def compute_planning(comparison: Comparison, memo: Memo = NOTHING_KEPT) -> Planning | None:
+def compute_planning(comparison: Comparison, memo: Cache = NO_CACHE) -> Planning | None:
     """Return what the test rows can tell apart where two models disagree as often as the median pair does."""
     compared = [(pair.n_rows, pair.discordant_share) for pair in comparison.pairs if pair.discordant_share is not None]
     if not compared:
@@ -124,7 +122,7 @@ def choose_headline(
     return _facing(best, *two), _facing(submitted, *two)
 
 
-def compare_groups(a: Group, b: Group, memo: Memo = NOTHING_KEPT) -> Verdict:
+def compare_groups(a: Group, b: Group, memo: Cache = NO_CACHE) -> Verdict:
     """Return the verdict on two groups, before any correction.
 
     Only seeds that both have results of enter, and only the same test rows of the same source.
@@ -145,7 +143,7 @@ def compare_groups(a: Group, b: Group, memo: Memo = NOTHING_KEPT) -> Verdict:
     return replace(verdict, kind="not_distinguishable")
 
 
-def _test_pair(correct_a: Sequence[bytes], correct_b: Sequence[bytes], memo: Memo) -> dict[str, Any]:
+def _test_pair(correct_a: Sequence[bytes], correct_b: Sequence[bytes], memo: Cache) -> dict[str, Any]:
     """Return the fields of a verdict that are computed from the rows, one entry of both sequences a seed."""
 
     def make() -> bytes:
@@ -185,7 +183,7 @@ def _compute_tests(correct_a: Sequence[bytes], correct_b: Sequence[bytes]) -> di
 
 
 def _compare(
-    adapter_a: AdapterReport, adapter_b: AdapterReport, a: Group | None, b: Group | None, memo: Memo
+    adapter_a: AdapterReport, adapter_b: AdapterReport, a: Group | None, b: Group | None, memo: Cache
 ) -> Verdict:
     if a is not None and b is not None:
         return compare_groups(a, b, memo)

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Literal
 
-from adapterbook.analysis.report import AdapterReport, Baseline, CostRow, CostTable, Group, RunReport
-from adapterbook.records import Record
-from adapterbook.statistics import wilson_interval
-
-__all__ = ["compute_baselines", "compute_costs", "pareto_front"]
+from adapterbook.analysis.shapes import AdapterReport, Baseline, CostRow, CostTable, Group, RunReport
+from adapterbook.common.stats import wilson_interval
+from adapterbook.runs.record import Record
 
 Cost = Literal["params", "time", "size"]
 COSTS: tuple[Cost, ...] = ("params", "time", "size")

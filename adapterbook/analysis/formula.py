@@ -12,10 +12,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from adapterbook.analysis.learned import name_kinds
-from adapterbook.analysis.module_shapes import FormulaRow, ParameterFormula
-from adapterbook.records import ModuleUpdate, Record
-
-__all__ = ["compute_formula"]
+from adapterbook.analysis.shapes import FormulaRow, ParameterFormula
+from adapterbook.runs.record import ModuleUpdate, Record
 
 # Switches of LoraConfig that change how many parameters train; where one is set, the formula is not the whole count.
 OTHER_LORA = ("rank_pattern", "lora_bias", "use_qalora", "use_bdlora", "megatron_config", "layer_replication",

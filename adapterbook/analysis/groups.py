@@ -8,7 +8,7 @@ from typing import Any
 
 from adapterbook.analysis.formula import compute_formula
 from adapterbook.analysis.learned import compute_learned
-from adapterbook.analysis.report import (
+from adapterbook.analysis.shapes import (
     AdapterReport,
     Curve,
     CurvePoint,
@@ -20,11 +20,9 @@ from adapterbook.analysis.report import (
     Spread,
 )
 from adapterbook.analysis.single_run import compute_overfitting
-from adapterbook.config import AdapterConfig
-from adapterbook.records import EpochResult, Record
-from adapterbook.statistics import Interval, wilson_interval
-
-__all__ = ["SEEDS_FOR_SPREAD", "compare_settings", "compute_spread", "describe_adapter", "group_runs"]
+from adapterbook.common.stats import Interval, wilson_interval
+from adapterbook.config.adapters import AdapterConfig
+from adapterbook.runs.record import EpochResult, Record
 
 # Two seeds give a standard deviation with one degree of freedom, which says next to nothing.
 SEEDS_FOR_SPREAD = 3

@@ -8,10 +8,8 @@ from itertools import takewhile
 from statistics import fmean
 from typing import Any
 
-from adapterbook.analysis.module_shapes import Learned, LearnedMean, LearnedModule
-from adapterbook.records import ModuleUpdate, Record
-
-__all__ = ["compute_learned", "name_kinds"]
+from adapterbook.analysis.shapes import Learned, LearnedMean, LearnedModule
+from adapterbook.runs.record import ModuleUpdate, Record
 
 
 def compute_learned(adapter: str, variant: str, records: Sequence[Record]) -> Learned | None:

@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from statistics import fmean
 
-from adapterbook.analysis.report import (
-    Group,
-    PublishedPoint,
-    PublishedReport,
-    PublishedRun,
-    Reason,
-    SourceReport,
-)
-from adapterbook.config import PublishedCurve, PublishedResults
-
-__all__ = ["compare_with_published"]
+from adapterbook.analysis.shapes import Group, PublishedPoint, PublishedReport, PublishedRun, Reason, SourceReport
+from adapterbook.config.published import PublishedCurve, PublishedResults
 
 # What the published protocol and a variant must share for their curves to be the same experiment.
 PROTOCOL = ("learning_rate", "per_device_train_batch_size", "num_train_epochs", "eval_strategy")

@@ -13,22 +13,18 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from adapterbook.analysis.reasons import Reason
-from adapterbook.analysis.run_shapes import AdapterReport, RunReport
-from adapterbook.analysis.sentence_shapes import SentenceRow, SentenceTable
-from adapterbook.config import Paths
-from adapterbook.memo import Memo
-from adapterbook.records import load_predictions
+from adapterbook.analysis.shapes import AdapterReport, Reason, RunReport, SentenceRow, SentenceTable
+from adapterbook.common.cache import Cache
+from adapterbook.config.paths import Paths
+from adapterbook.runs.record import load_predictions
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["N_SENTENCES", "compare_sentences", "sample_sentences"]
-
 N_SENTENCES = 24
 
 
-def compare_sentences(adapters: Mapping[str, AdapterReport], paths: Paths, memo: Memo) -> SentenceTable:
+def compare_sentences(adapters: Mapping[str, AdapterReport], paths: Paths, memo: Cache) -> SentenceTable:
     """Return the sentences with what each adapter makes of them.
 
     Where runs were tested on different texts, those that the most runs share are taken.
@@ -79,7 +75,7 @@ def sample_sentences(predictions: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _load_sample(run: RunReport, paths: Paths, memo: Memo) -> dict[str, Any]:
+def _load_sample(run: RunReport, paths: Paths, memo: Cache) -> dict[str, Any]:
     folder = run.run.folder(paths)
 
     def make() -> bytes:

@@ -10,17 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapterbook.analysis.report import Example, Examples, Overfitting, PredictedRows, Reason, RunReport
-from adapterbook.errors import RecordError
-from adapterbook.memo import NOTHING_KEPT, Memo
-from adapterbook.records import EpochResult, Record, TestResult, load_predictions
-from adapterbook.runs import RunStatus
-from adapterbook.statistics import Confusion, Interval, compute_confusion, wilson_interval
+from adapterbook.analysis.shapes import Example, Examples, Overfitting, PredictedRows, Reason, RunReport
+from adapterbook.common.cache import NO_CACHE, Cache
+from adapterbook.common.errors import RecordError
+from adapterbook.common.stats import Confusion, Interval, compute_confusion, wilson_interval
+from adapterbook.runs.plan import RunStatus
+from adapterbook.runs.record import EpochResult, Record, TestResult, load_predictions
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["OVERFITTING_RISE", "compute_overfitting", "describe_run", "select_examples"]
 
 N_EXAMPLES = 3
 # A validation loss less than this share above its lowest value is the noise of a few dozen rows, not a rise.
@@ -36,7 +34,7 @@ class _Predicted:
     examples: Examples
 
 
-def describe_run(status: RunStatus, folder: Path, memo: Memo = NOTHING_KEPT) -> RunReport:
+def describe_run(status: RunStatus, folder: Path, memo: Cache = NO_CACHE) -> RunReport:
     """Return what one run shows, whatever became of it.
 
     Parameters
@@ -45,7 +43,7 @@ def describe_run(status: RunStatus, folder: Path, memo: Memo = NOTHING_KEPT) -> 
         What lies in the run's folder.
     folder : Path
         That folder; only ``predictions.parquet`` is read from it, and only for a completed run.
-    memo : Memo, optional
+    memo : Cache, optional
         Holds what predictions came down to before.
     """
     reason: Reason | None = None if status.state == "completed" else status.state
@@ -126,7 +124,7 @@ def select_examples(predictions: pd.DataFrame) -> Examples:
 
 
 def _checked_predictions(
-    run_id: str, test: TestResult, folder: Path, memo: Memo
+    run_id: str, test: TestResult, folder: Path, memo: Cache
 ) -> tuple[_Predicted | None, Reason | None, str | None]:
     """Return what the predictions come down to, or why not: an interval must be the record's own."""
     try:
@@ -145,7 +143,7 @@ def _checked_predictions(
     return predicted, None, None
 
 
-def _load_predicted(folder: Path, memo: Memo) -> _Predicted | None:
+def _load_predicted(folder: Path, memo: Cache) -> _Predicted | None:
     """Return what the predictions of a folder come down to, None where they hold no row.
 
     Raises

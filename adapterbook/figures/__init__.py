@@ -28,8 +28,8 @@ a link to the site is shown with.
 from __future__ import annotations
 
 from adapterbook.figures.card import draw_cards, remove_cards
-from adapterbook.figures.draw import draw_figures
+from adapterbook.figures.catalogue import draw_figures
 from adapterbook.figures.figure import Figure, Language
-from adapterbook.figures.render import open_figures_memo
+from adapterbook.figures.render import open_figures_cache
 
-__all__ = ["Figure", "Language", "draw_cards", "draw_figures", "open_figures_memo", "remove_cards"]
+__all__ = ["Figure", "Language", "draw_cards", "draw_figures", "open_figures_cache", "remove_cards"]

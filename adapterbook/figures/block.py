@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from adapterbook.analysis.report import AdapterReport, Report
+from adapterbook.analysis.shapes import AdapterReport, Report
 from adapterbook.figures.figure import Language
 from adapterbook.figures.style import GREY, Drawing, Words, adapter_style, both, names_of, short_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
-
-__all__ = ["find_touched", "plan_block"]
 
 # Rows of the picture from the input down; those with a key are linear modules that an adapter may touch.
 DISTILBERT = {

@@ -14,27 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from unicodedata import east_asian_width
 
-from adapterbook.analysis.report import Report
-from adapterbook.config import BilingualText
+from adapterbook.analysis.shapes import Report
+from adapterbook.common.cache import NO_CACHE, Cache
+from adapterbook.config.study import BilingualText
 from adapterbook.figures.figure import Language
 from adapterbook.figures.headline import headline_lines
 from adapterbook.figures.render import Picture
-from adapterbook.figures.style import (
-    GREY,
-    Line,
-    Words,
-    draw_band,
-    format_percent_axis,
-    mark_epochs,
-    settings_of,
-    word,
-)
-from adapterbook.memo import NOTHING_KEPT, Memo
+from adapterbook.figures.style import GREY, Line, Words, draw_band, format_percent_axis, mark_epochs, settings_of, word
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
-
-__all__ = ["draw_cards", "remove_cards"]
 
 NAME: Final = "social-card"
 DPI: Final = 100
@@ -45,7 +34,7 @@ MAX_LINES: Final = 8  # of the legend
 
 
 def draw_cards(
-    report: Report, title: BilingualText, subtitle: BilingualText, folder: Path, memo: Memo = NOTHING_KEPT
+    report: Report, title: BilingualText, subtitle: BilingualText, folder: Path, memo: Cache = NO_CACHE
 ) -> dict[Language, Path]:
     """Draw the card of each language; none, where no run has a curve.
 
@@ -53,8 +42,8 @@ def draw_cards(
     ----------
     folder : Path
         Has a folder a language. A file that is right as it is stays untouched.
-    memo : Memo, optional
-        Cards drawn before, from ``render.open_figures_memo``.
+    memo : Cache, optional
+        Cards drawn before, from ``render.open_figures_cache``.
     """
     lines = headline_lines(report, "submitted") or headline_lines(report, "best")
     if not lines:

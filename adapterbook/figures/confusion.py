@@ -7,18 +7,16 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from adapterbook.analysis.report import AdapterReport, Report, RunReport
+from adapterbook.analysis.shapes import AdapterReport, Report, RunReport
+from adapterbook.common.formatting import format_number
+from adapterbook.common.stats import Confusion
 from adapterbook.figures.figure import Language
 from adapterbook.figures.headline import titled
 from adapterbook.figures.style import Drawing, both, capitalised, word
-from adapterbook.formatting import format_number
-from adapterbook.statistics import Confusion
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
-
-__all__ = ["plan_confusion"]
 
 COLUMNS = 3
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from adapterbook.analysis.report import AdapterReport, Factor, Group, Report
-from adapterbook.config import BilingualText
+from adapterbook.analysis.shapes import AdapterReport, Factor, Group, Report
+from adapterbook.common.formatting import format_number
+from adapterbook.config.study import BilingualText
 from adapterbook.figures.figure import Language
 from adapterbook.figures.headline import curve_rows, describe_loss, describe_missing, titled
 from adapterbook.figures.style import (
@@ -32,13 +33,10 @@ from adapterbook.figures.style import (
     why_nothing,
     word,
 )
-from adapterbook.formatting import format_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
-
-__all__ = ["plan_accuracy", "plan_batch_size", "plan_curves", "plan_learning_rate"]
 
 COLUMNS = 3  # panels side by side: more cannot be read at 390 px
 

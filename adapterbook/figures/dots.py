@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from adapterbook.analysis.report import CostRow, CostTable, Report
-from adapterbook.config import BilingualText
+from adapterbook.analysis.shapes import CostRow, CostTable, Report
+from adapterbook.common.formatting import format_number
+from adapterbook.common.stats import Interval
+from adapterbook.config.study import BilingualText
 from adapterbook.figures.figure import Language
 from adapterbook.figures.headline import describe_missing
 from adapterbook.figures.style import (
@@ -26,14 +28,10 @@ from adapterbook.figures.style import (
     why_nothing,
     word,
 )
-from adapterbook.formatting import format_number
-from adapterbook.statistics import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
-
-__all__ = ["plan_costs", "plan_test_accuracy"]
 
 PANELS = (("params", "n_trainable_params", 1.0), ("time", "train_time_s", 1.0), ("size", "adapter_file_bytes", 1e6))
 

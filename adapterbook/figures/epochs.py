@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from adapterbook.analysis.report import Group, Overfitting, Report
+from adapterbook.analysis.shapes import Group, Overfitting, Report
+from adapterbook.common.formatting import format_number
 from adapterbook.figures.figure import Language
 from adapterbook.figures.headline import describe_loss
 from adapterbook.figures.style import (
@@ -25,12 +26,9 @@ from adapterbook.figures.style import (
     why_nothing,
     word,
 )
-from adapterbook.formatting import format_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
-
-__all__ = ["plan_epochs"]
 
 MARKS: dict[str, dict[str, Any]] = {
     "best_epoch": {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.8},

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from adapterbook.analysis.report import Reason
-from adapterbook.config import BilingualText
+from adapterbook.analysis.shapes import Reason
+from adapterbook.config.study import BilingualText
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["Figure", "Language"]
 
 Language = Literal["zh", "en"]
 

@@ -8,8 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 from unicodedata import east_asian_width
 
-from adapterbook.analysis.report import AdapterReport, Basis, Group, Report
-from adapterbook.config import BilingualText
+from adapterbook.analysis.shapes import AdapterReport, Basis, Group, Report
+from adapterbook.common.formatting import format_number
+from adapterbook.config.study import BilingualText
 from adapterbook.figures.figure import Language
 from adapterbook.figures.style import (
     GREY,
@@ -26,12 +27,9 @@ from adapterbook.figures.style import (
     why_nothing,
     word,
 )
-from adapterbook.formatting import format_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
-
-__all__ = ["curve_rows", "describe_loss", "describe_missing", "headline_lines", "plan_headline", "titled"]
 
 TITLES: dict[Basis, tuple[str, BilingualText]] = {
     "submitted": (

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from adapterbook.analysis.report import Learned, LearnedModule, Reason, Report
+from adapterbook.analysis.shapes import Learned, LearnedModule, Reason, Report
+from adapterbook.common.formatting import format_number
 from adapterbook.figures.figure import Language
 from adapterbook.figures.style import (
     Drawing,
@@ -22,13 +23,10 @@ from adapterbook.figures.style import (
     style_of,
     word,
 )
-from adapterbook.formatting import format_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
-
-__all__ = ["plan_learned"]
 
 COLUMNS = 3  # panels side by side: more cannot be read at 390 px
 

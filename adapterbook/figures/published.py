@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from adapterbook.analysis.report import AdapterReport, PublishedRun, Report
+from adapterbook.analysis.shapes import AdapterReport, PublishedRun, Report
+from adapterbook.common.formatting import format_number
 from adapterbook.figures.figure import Language
 from adapterbook.figures.headline import titled
 from adapterbook.figures.style import (
@@ -19,12 +20,9 @@ from adapterbook.figures.style import (
     style_of,
     word,
 )
-from adapterbook.formatting import format_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
-
-__all__ = ["plan_published"]
 
 
 def plan_published(report: Report, adapter: AdapterReport, id: str) -> Drawing:

@@ -20,14 +20,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from adapterbook.errors import RenderError
+from adapterbook.common.cache import NO_CACHE, Cache, open_cache
+from adapterbook.common.errors import RenderError
+from adapterbook.common.fonts import PLOT, find_font
 from adapterbook.figures.figure import Language
 from adapterbook.figures.svg import draw_svg
-from adapterbook.fonts import PLOT, find_font
-from adapterbook.memo import NOTHING_KEPT, Memo
-from adapterbook.remember import open_memo
-
-__all__ = ["Picture", "open_figures_memo", "render_pictures"]
 
 # A process that draws takes a second to load Matplotlib, in which this one draws about so many pictures itself.
 PICTURES_PER_PROCESS = 8
@@ -56,13 +53,13 @@ class Picture:
         return json.dumps([self.id, self.language, self.height, painter, self.paint.args], default=_fields_of)
 
 
-def open_figures_memo(root: Path) -> Memo:
+def open_figures_cache(root: Path) -> Cache:
     """Return the pictures that were drawn before with the font that is there today."""
     font = find_font(PLOT)
-    return open_memo(root, "figures", ["no font" if font is None else hashlib.sha256(font.read_bytes()).hexdigest()])
+    return open_cache(root, "figures", ["no font" if font is None else hashlib.sha256(font.read_bytes()).hexdigest()])
 
 
-def render_pictures(pictures: Sequence[Picture], memo: Memo = NOTHING_KEPT) -> list[str]:
+def render_pictures(pictures: Sequence[Picture], memo: Cache = NO_CACHE) -> list[str]:
     """Return the SVG of each picture, the same bytes whether it was kept, drawn here or drawn beside others.
 
     Raises

@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from adapterbook.analysis.report import EvalView, Report
+from adapterbook.analysis.shapes import EvalView, Report
+from adapterbook.common.formatting import format_number
 from adapterbook.figures.figure import Language
 from adapterbook.figures.style import Drawing, both, legend_above, mark_epochs, short_names, why_nothing, word
-from adapterbook.formatting import format_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
-
-__all__ = ["plan_eval_strategy"]
 
 SEEN, KEPT = "#0072b2", "#d55e00"
 

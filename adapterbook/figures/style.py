@@ -16,39 +16,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
 
-from adapterbook.analysis.report import AdapterReport, Curve, Group, Reason, Report
-from adapterbook.config import BilingualText
+from adapterbook.analysis.shapes import AdapterReport, Curve, Group, Reason, Report
+from adapterbook.common.fonts import use_cjk_font
+from adapterbook.common.formatting import format_number
+from adapterbook.config.study import BilingualText
 from adapterbook.figures.figure import Language
-from adapterbook.fonts import use_cjk_font
-from adapterbook.formatting import format_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
-
-__all__ = [
-    "GREY",
-    "WIDTH",
-    "Drawing",
-    "Line",
-    "LineStyle",
-    "Words",
-    "adapter_style",
-    "both",
-    "capitalised",
-    "draw_band",
-    "format_percent_axis",
-    "legend_above",
-    "mark_epochs",
-    "names_of",
-    "rate_label",
-    "settings_of",
-    "short_names",
-    "style_of",
-    "variant_style",
-    "why_nothing",
-    "word",
-]
 
 WIDTH = 6.4  # inches: at 390 px a letter of 10 pt is still 8 px high, in a 46 rem column 16 px
 GREY = "#6b6b6b"

@@ -19,8 +19,6 @@ from adapterbook.figures.style import WIDTH, settings_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-__all__ = ["draw_svg", "shrink_svg"]
-
 SVG = "http://www.w3.org/2000/svg"
 XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
 GLYPH_SCALE = "scale(0.015625)"  # Matplotlib draws glyphs 64 times as large as they are

@@ -6,6 +6,6 @@ every number from the report and every sentence from ``templates/``; computes an
 
 from __future__ import annotations
 
-from adapterbook.pages.build import make_pages
+from adapterbook.pages.build import write_pages
 
-__all__ = ["make_pages"]
+__all__ = ["write_pages"]

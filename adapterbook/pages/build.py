@@ -16,15 +16,26 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from adapterbook.analysis.report import AdapterReport, Report, RunReport
-from adapterbook.book import load_book
-from adapterbook.config import Paths
+from adapterbook.analysis.shapes import AdapterReport, Report, RunReport
+from adapterbook.common.cache import NO_CACHE, Cache
+from adapterbook.common.formatting import Language
+from adapterbook.common.safe_paths import is_plain_file
+from adapterbook.config.book import load_book
+from adapterbook.config.paths import Paths
 from adapterbook.figures import Figure
 from adapterbook.figures.style import short_names
-from adapterbook.formatting import Language
-from adapterbook.memo import NOTHING_KEPT, Memo
-from adapterbook.pages.environment import make_environment, render_template
-from adapterbook.pages.escape import (
+from adapterbook.pages.cache_key import hash_inputs, hash_templates
+from adapterbook.pages.head import cover_head, page_head
+from adapterbook.pages.imprint import LANGUAGE_TAGS, both, commit_link, document_fields, page_footer, signature
+from adapterbook.pages.notebook import hide_folders, notebook_body, prose_of
+from adapterbook.pages.numbers.provenance import format_date, format_moment, provenance_of
+from adapterbook.pages.numbers.record_view import record_block
+from adapterbook.pages.outline import PageSpec, by_method, index_outline, make_outline
+from adapterbook.pages.put_in_place import put_in_place
+from adapterbook.pages.scripts import VEGA, head_of, vega_script
+from adapterbook.pages.tools import PageTools, Target, page_path
+from adapterbook.pages.writing.environment import make_environment, render_template
+from adapterbook.pages.writing.escape import (
     escape_metadata,
     escape_text,
     front_matter,
@@ -32,28 +43,8 @@ from adapterbook.pages.escape import (
     inline_code,
     python_literal,
 )
-from adapterbook.pages.head import cover_head, page_head
-from adapterbook.pages.identity import hash_inputs, hash_templates
-from adapterbook.pages.imprint import (
-    LANGUAGE_TAGS,
-    both,
-    commit_link,
-    document_fields,
-    page_footer,
-    signature,
-)
-from adapterbook.pages.lines import close_gaps, join_lines, mark_edges, squeeze_blank_lines
-from adapterbook.pages.notebook import hide_folders, notebook_body, prose_of
-from adapterbook.pages.outline import PageSpec, by_method, index_outline, make_outline
-from adapterbook.pages.place import put_in_place
-from adapterbook.pages.provenance import format_date, format_moment, provenance_of
-from adapterbook.pages.record_view import record_block
-from adapterbook.pages.scripts import VEGA, head_of, vega_script
-from adapterbook.pages.tools import PageTools, Target, page_path
-from adapterbook.pages.wording import load_wording
-from adapterbook.plain_files import is_plain_file
-
-__all__ = ["LANGUAGES", "make_pages"]
+from adapterbook.pages.writing.lines import close_gaps, join_lines, mark_edges, squeeze_blank_lines
+from adapterbook.pages.writing.wording import load_wording
 
 LANGUAGES: Final[tuple[Language, ...]] = ("zh", "en")
 # Quarto would set an ASCII colon after the number of a Chinese caption.
@@ -66,8 +57,8 @@ MAX_RUNS_IN_MENU: Final = 60  # every page of the site carries the menu
 MENU_SECTIONS: Final = ("", "how", "adapters", "results", "notebooks", "reference")
 
 
-def make_pages(
-    report: Report, figures: Mapping[str, Figure], paths: Paths, memo: Memo = NOTHING_KEPT, *, has_cards: bool = False
+def write_pages(
+    report: Report, figures: Mapping[str, Figure], paths: Paths, memo: Cache = NO_CACHE, *, has_cards: bool = False
 ) -> list[Path]:
     """Write every page in both languages, the menus, and the combined documents for the PDFs.
 
@@ -79,7 +70,7 @@ def make_pages(
         From ``figures.draw_figures``, by id; their files must be there already.
     paths : Paths
         Templates are read from ``paths.templates``; ``index.qmd`` and parts of ``report/`` are written.
-    memo : Memo, optional
+    memo : Cache, optional
         Texts that were rendered before.
     has_cards : bool
         Whether ``figures.draw_cards`` drew what a link to the site is shown with.
@@ -105,7 +96,7 @@ class _Builder:
     """Renders all texts of one report."""
 
     def __init__(
-        self, report: Report, figures: Mapping[str, Figure], paths: Paths, memo: Memo, *, has_cards: bool
+        self, report: Report, figures: Mapping[str, Figure], paths: Paths, memo: Cache, *, has_cards: bool
     ) -> None:
         self.report = report
         self.figures = figures

@@ -12,17 +12,15 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from adapterbook.analysis.report import AdapterReport, Curve, Group, Report, RunReport, Spread
-from adapterbook.figures.explorer import CHANCE, QUANTITIES, chart_spec, line_look
+from adapterbook.analysis.shapes import AdapterReport, Curve, Group, Report, RunReport, Spread
+from adapterbook.common.formatting import Language, format_number
 from adapterbook.figures.style import style_of, word
-from adapterbook.formatting import Language, format_number
-from adapterbook.pages.origin_place import Place
-from adapterbook.pages.record_view import RECORD_ANCHOR, anchor_of
+from adapterbook.figures.vega_charts import CHANCE, QUANTITIES, chart_spec, line_look
+from adapterbook.pages.numbers.record_view import RECORD_ANCHOR, anchor_of
+from adapterbook.pages.numbers.source_link import Place
 from adapterbook.pages.script_data import plain, script_block
-from adapterbook.pages.wording import Wording
-from adapterbook.records import Record
-
-__all__ = ["MAX_SEED_LINES", "explorer_block"]
+from adapterbook.pages.writing.wording import Wording
+from adapterbook.runs.record import Record
 
 # Of more runs than this only the means over seeds are handed over: a page that every reader has to load.
 MAX_SEED_LINES: Final = 400

@@ -12,13 +12,11 @@ import posixpath
 from collections.abc import Mapping
 from typing import Final
 
-from adapterbook.book import Book
-from adapterbook.config import BilingualText
-from adapterbook.formatting import Language
+from adapterbook.common.formatting import Language
+from adapterbook.config.book import Book
+from adapterbook.config.study import BilingualText
 from adapterbook.pages.imprint import LANGUAGE_TAGS, both
 from adapterbook.pages.outline import PageSpec
-
-__all__ = ["CARD_SIZE", "cover_head", "page_head"]
 
 COVER: Final = "index.html"
 LOCALES: Final[Mapping[Language, str]] = {"zh": "zh_TW", "en": "en_US"}

@@ -12,14 +12,12 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from adapterbook.book import Book
-from adapterbook.config import BilingualText
-from adapterbook.formatting import Language
-from adapterbook.pages.escape import escape_metadata, escape_text, inline_code
-from adapterbook.pages.provenance import COMMIT_LETTERS, Provenance, format_days
-from adapterbook.pages.wording import Wording
-
-__all__ = ["LANGUAGE_TAGS", "both", "commit_link", "document_fields", "page_footer", "signature"]
+from adapterbook.common.formatting import Language
+from adapterbook.config.book import Book
+from adapterbook.config.study import BilingualText
+from adapterbook.pages.numbers.provenance import COMMIT_LETTERS, Provenance, format_days
+from adapterbook.pages.writing.escape import escape_metadata, escape_text, inline_code
+from adapterbook.pages.writing.wording import Wording
 
 LANGUAGE_TAGS: Final[Mapping[Language, str]] = {"zh": "zh-TW", "en": "en"}
 SEPARATOR: Final = " · "

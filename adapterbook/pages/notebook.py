@@ -14,11 +14,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from adapterbook.errors import RenderError
-from adapterbook.formatting import Language
-from adapterbook.pages.escape import python_block, raw_html_code
-
-__all__ = ["FAILED_CELL", "hide_folders", "notebook_body", "prose_of"]
+from adapterbook.common.errors import RenderError
+from adapterbook.common.formatting import Language
+from adapterbook.pages.writing.escape import python_block, raw_html_code
 
 ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]")
 HEADING: Final = re.compile(r"^(#{1,5}) (.*[^}\s])[ \t]*$", re.MULTILINE)

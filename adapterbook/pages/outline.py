@@ -11,21 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from adapterbook.analysis.report import AdapterReport, Report, RunReport
-from adapterbook.config import BilingualText
+from adapterbook.analysis.shapes import AdapterReport, Report, RunReport
+from adapterbook.config.study import BilingualText
 from adapterbook.pages.scripts import VEGA
-from adapterbook.pages.wording import Wording
-
-__all__ = [
-    "MAX_ADAPTER_CHAPTERS",
-    "MAX_RUN_PAGES",
-    "PageSpec",
-    "by_method",
-    "choose_run_pages",
-    "index_outline",
-    "make_outline",
-    "slug_of",
-]
+from adapterbook.pages.writing.wording import Wording
 
 # Of more runs than this not each gets a page of its own: nobody reads them, and each reader would wait for all.
 MAX_RUN_PAGES = 200

@@ -12,9 +12,7 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from adapterbook.pages.escape import html_entities, isolate_text
-
-__all__ = ["plain", "script_block"]
+from adapterbook.pages.writing.escape import html_entities, isolate_text
 
 # What could act in HTML, or end a fence or a line of a script. In JSON these stand in texts only.
 ACTIVE: Final = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&`\u2028\u2029"})

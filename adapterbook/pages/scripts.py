@@ -11,9 +11,7 @@ from functools import cache
 from importlib import metadata
 from typing import Final
 
-from adapterbook.memo import Memo
-
-__all__ = ["STYLE", "VEGA", "head_of", "vega_script"]
+from adapterbook.common.cache import Cache
 
 # Below report/: assets/ is written by hand, scripts/ is made.
 VEGA: Final = "scripts/vega.js"
@@ -36,7 +34,7 @@ def head_of(scripts: Sequence[str], up: str) -> list[str]:
     return [style, *(f'<script src="{up}{script}" defer></script>' for script in scripts)]
 
 
-def vega_script(memo: Memo) -> str:
+def vega_script(memo: Cache) -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script, of the version that Altair writes for."""
     versions = [f"{name} {metadata.version(name)}" for name in ("altair", "vl-convert-python")]
     return memo.get("vega", versions, lambda: _bundle().encode()).decode()

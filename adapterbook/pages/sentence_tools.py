@@ -6,11 +6,9 @@ from typing import Final
 
 from markupsafe import Markup
 
-from adapterbook.formatting import Language
+from adapterbook.common.formatting import Language
 from adapterbook.pages.script_data import script_block
-from adapterbook.pages.wording import Wording
-
-__all__ = ["sentence_tools"]
+from adapterbook.pages.writing.wording import Wording
 
 WORDS: Final = ("show", "all", "divided", "wrong", "all_wrong", "wrong_by", "status")
 

@@ -16,25 +16,23 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from adapterbook.analysis.report import AdapterReport, Report, RunReport
-from adapterbook.config import Paths
+from adapterbook.analysis.shapes import AdapterReport, Report, RunReport
+from adapterbook.common.formatting import Language
+from adapterbook.common.safe_paths import is_plain_file
+from adapterbook.config.paths import Paths
 from adapterbook.figures import Figure
-from adapterbook.formatting import Language
-from adapterbook.pages.code import adapter_code, call_code, training_code
-from adapterbook.pages.escape import escape_attribute, escape_text, python_block
 from adapterbook.pages.explorer import explorer_block
-from adapterbook.pages.figure_table import make_figure_table
 from adapterbook.pages.notebook import FAILED_CELL
-from adapterbook.pages.origin import FieldPath, derived_span, number_span
-from adapterbook.pages.origin_place import Place, place_of_derived, place_of_number, place_of_row
+from adapterbook.pages.numbers.figure_table import make_figure_table
+from adapterbook.pages.numbers.number import FieldPath, derived_span, number_span
+from adapterbook.pages.numbers.record_view import RECORD_ANCHOR
+from adapterbook.pages.numbers.source_link import Place, place_of_derived, place_of_number, place_of_row
 from adapterbook.pages.outline import PageSpec, slug_of
-from adapterbook.pages.record_view import RECORD_ANCHOR
 from adapterbook.pages.sentence_tools import sentence_tools
-from adapterbook.pages.tables import keep_one_link, make_table
-from adapterbook.pages.wording import Wording
-from adapterbook.plain_files import is_plain_file
-
-__all__ = ["PageTools", "Target", "page_path"]
+from adapterbook.pages.writing.code import adapter_code, call_code, training_code
+from adapterbook.pages.writing.escape import escape_attribute, escape_text, python_block
+from adapterbook.pages.writing.tables import keep_one_link, make_table
+from adapterbook.pages.writing.wording import Wording
 
 # The cover is of the site too, but lies beside the report's folder.
 Target = Literal["site", "cover", "pdf"]

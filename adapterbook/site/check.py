@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from adapterbook.errors import RenderError
-from adapterbook.memo import NOTHING_KEPT, Memo
+from adapterbook.common.cache import NO_CACHE, Cache
+from adapterbook.common.errors import RenderError
 from adapterbook.site.document import read_document
 from adapterbook.site.inventory import Inventory, read_inventories
 from adapterbook.site.navigation import read_navbar, read_sidebars
 from adapterbook.site.project import Page, Project, read_project
-
-__all__ = ["PDF_SOURCES", "check_project"]
 
 # Where the page generator puts the combined documents: report-zh.qmd becomes report-zh.pdf in the site's root.
 PDF_SOURCES: Final = "report/pdf/report-*.qmd"
@@ -28,7 +26,7 @@ PDF_SOURCES: Final = "report/pdf/report-*.qmd"
 SHORTCODE: Final = re.compile(r"\{\{<")
 
 
-def check_project(project: Path, memo: Memo = NOTHING_KEPT) -> None:
+def check_project(project: Path, memo: Cache = NO_CACHE) -> None:
     """Check a website project and its combined documents.
 
     Raises

@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from adapterbook.errors import RenderError
-from adapterbook.memo import NOTHING_KEPT, Memo
+from adapterbook.common.cache import NO_CACHE, Cache
+from adapterbook.common.errors import RenderError
 from adapterbook.site.inventory import read_inventories
 from adapterbook.site.project import Page, read_front_matter
 
-__all__ = ["find_project", "own_fonts", "read_document", "stage_document", "typst_options"]
 
-
-def read_document(path: Path, memo: Memo = NOTHING_KEPT) -> Page:
+def read_document(path: Path, memo: Cache = NO_CACHE) -> Page:
     """Read a document that belongs to no website.
 
     Raises

@@ -16,14 +16,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, Final
 
-from adapterbook.memo import NOTHING_KEPT, Memo
-
-__all__ = ["write_extras"]
+from adapterbook.common.cache import NO_CACHE, Cache
 
 LOST: Final = "404.html"
 
 
-def write_extras(folder: Path, website: Mapping[str, Any], memo: Memo = NOTHING_KEPT) -> None:
+def write_extras(folder: Path, website: Mapping[str, Any], memo: Cache = NO_CACHE) -> None:
     """Write the extra files of a site.
 
     Parameters
@@ -62,7 +60,7 @@ class _Head(HTMLParser):
             self.alternates[attributes["hreflang"]] = attributes.get("href", "")
 
 
-def _render_map(folder: Path, base: str, memo: Memo) -> str:
+def _render_map(folder: Path, base: str, memo: Cache) -> str:
     entries = []
     for path in sorted(folder.rglob("*.html")):
         name = path.relative_to(folder).as_posix()

@@ -1,8 +1,8 @@
 """Cuts the fonts down to the characters that the pages use: woff2 for the web, static weights for the PDF.
 
 HarfBuzz cuts, some fifty times as fast as fontTools, which renames and compresses here. Finding the fonts is
-:mod:`adapterbook.fonts`' task. Without a Chinese font nothing is written and a warning says so: readers' systems mostly
-have one of their own.
+:mod:`adapterbook.common.fonts`' task. Without a Chinese font nothing is written and a warning says so: most readers'
+systems have one.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from adapterbook.errors import RenderError
-from adapterbook.fonts import MATH, TEXT, FontPlace, find_font
-from adapterbook.memo import NOTHING_KEPT, Memo, fingerprint
+from adapterbook.common.cache import NO_CACHE, Cache, fingerprint
+from adapterbook.common.errors import RenderError
+from adapterbook.common.fonts import MATH, TEXT, FontPlace, find_font
 
 if TYPE_CHECKING:
     from fontTools.ttLib import TTFont
-
-__all__ = ["select_cjk", "write_math_font", "write_pdf_fonts", "write_web_fonts"]
 
 FAMILY: Final = "Noto Sans TC"
 # Half-width punctuation is all that browsers ask of a Chinese font; a math font's variants are what it is for.
@@ -51,7 +49,7 @@ def select_cjk(text: str) -> str:
     return "".join(sorted(sign for sign in set(text) if ord(sign) >= 0x2E80 and sign.isprintable()))
 
 
-def write_web_fonts(slices: Mapping[str, str], folder: Path, memo: Memo = NOTHING_KEPT) -> list[str]:
+def write_web_fonts(slices: Mapping[str, str], folder: Path, memo: Cache = NO_CACHE) -> list[str]:
     """Write the Chinese text font, weights 400 to 700, in slices: ``<name>.woff2`` with the characters of each name.
 
     Returns
@@ -73,7 +71,7 @@ def _cut_slice(source: Path, characters: str) -> bytes:
     return _compressed(_cut(source, map(ord, characters), TEXT_FEATURES, (400, 700)))
 
 
-def write_math_font(text: str, path: Path, memo: Memo = NOTHING_KEPT) -> bool:
+def write_math_font(text: str, path: Path, memo: Cache = NO_CACHE) -> bool:
     """Write a woff2 of STIX Two Math with the characters of ``text``, the text of all formulas, if there are any."""
     source = _find_or_warn(MATH, "formulas use the reader's own math font")
     if source is None or not text:
@@ -89,7 +87,7 @@ def write_math_font(text: str, path: Path, memo: Memo = NOTHING_KEPT) -> bool:
     return True
 
 
-def write_pdf_fonts(text: str, folder: Path, memo: Memo = NOTHING_KEPT) -> None:
+def write_pdf_fonts(text: str, folder: Path, memo: Cache = NO_CACHE) -> None:
     """Write static Regular and Bold instances of Noto Sans TC with the characters of ``text`` into ``folder``.
 
     Typst draws a variable font at its default weight, which is Thin for this one: the strokes come out as hairlines.

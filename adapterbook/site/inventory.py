@@ -13,11 +13,9 @@ from dataclasses import asdict, dataclass, field
 from html.parser import HTMLParser
 from typing import Any, Final, Literal
 
-from adapterbook.memo import NOTHING_KEPT, Memo
+from adapterbook.common.cache import NO_CACHE, Cache
 from adapterbook.site.pandoc import Element, Job, convert_all, each_element, flatten_text
 from adapterbook.site.project import Page
-
-__all__ = ["REFERENCE", "Inventory", "inventory_job", "read_inventories", "take_inventory"]
 
 Target = Literal["html", "typst"]
 
@@ -40,7 +38,7 @@ class Inventory:
     every_image: list[str] = field(default_factory=list)
 
 
-def read_inventories(pages: Iterable[Page], target: Target, memo: Memo = NOTHING_KEPT) -> dict[str, Inventory]:
+def read_inventories(pages: Iterable[Page], target: Target, memo: Cache = NO_CACHE) -> dict[str, Inventory]:
     """Return the inventories of pages as they will be in ``html`` or ``typst``, by source path.
 
     Raises

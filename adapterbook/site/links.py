@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from adapterbook.memo import NOTHING_KEPT, Memo
-
-__all__ = ["find_site_problems"]
+from adapterbook.common.cache import NO_CACHE, Cache
 
 # Attributes that a browser fetches by itself, without a click.
 FETCHED: Final = {"src", "srcset", "poster", "data"}
@@ -54,7 +52,7 @@ class _Reader(HTMLParser):
         self.fetched |= {attributes[name]: None for name in FETCHED if attributes.get(name) and tag != "object"}
 
 
-def find_site_problems(folder: Path, memo: Memo = NOTHING_KEPT) -> list[str]:
+def find_site_problems(folder: Path, memo: Cache = NO_CACHE) -> list[str]:
     """Return what is wrong with the site in ``folder``, one line each; an empty list for a sound one."""
     pages = {}
     for path in sorted(folder.rglob("*.html")):
@@ -66,7 +64,7 @@ def find_site_problems(folder: Path, memo: Memo = NOTHING_KEPT) -> list[str]:
     return problems
 
 
-def _read_page(html: bytes, memo: Memo) -> _Page:
+def _read_page(html: bytes, memo: Cache) -> _Page:
     ids, links, fetched = json.loads(memo.get("links", [html], lambda: _collect(html)))
     return _Page(frozenset(ids), tuple(links), tuple(fetched))
 

@@ -10,10 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from adapterbook.errors import RenderError
+from adapterbook.common.errors import RenderError
 from adapterbook.site.project import Page, Project
-
-__all__ = ["Item", "Sidebar", "neighbours", "read_navbar", "read_sidebars", "sidebar_of"]
 
 
 @dataclass(frozen=True)

@@ -19,19 +19,8 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from adapterbook.errors import RenderError
-from adapterbook.memo import NOTHING_KEPT, Memo, Part
-
-__all__ = [
-    "Element",
-    "Job",
-    "convert_ahead",
-    "convert_all",
-    "each_element",
-    "flatten_text",
-    "pandoc_version",
-    "plain_title",
-]
+from adapterbook.common.cache import NO_CACHE, Cache, Part
+from adapterbook.common.errors import RenderError
 
 # A whole report takes seconds; this is for a machine that is busy with other things.
 TIME_LIMIT_S: Final = 120
@@ -130,7 +119,7 @@ def pandoc_version() -> str:
     return answer.stdout.split()[1]
 
 
-def convert_all(jobs: Sequence[Job], memo: Memo = NOTHING_KEPT) -> list[str]:
+def convert_all(jobs: Sequence[Job], memo: Cache = NO_CACHE) -> list[str]:
     """Return what pandoc writes for each job, as `distil` leaves it.
 
     Raises
@@ -150,7 +139,7 @@ def convert_all(jobs: Sequence[Job], memo: Memo = NOTHING_KEPT) -> list[str]:
     return [answer.text for answer in answers]
 
 
-def convert_ahead(jobs: Sequence[Job], memo: Memo) -> None:
+def convert_ahead(jobs: Sequence[Job], memo: Cache) -> None:
     """Let the memo have what will be asked for later: jobs of one text, done at once, read it once.
 
     What fails here is nobody's business yet; whoever asks for it gets the error.
@@ -159,7 +148,7 @@ def convert_ahead(jobs: Sequence[Job], memo: Memo) -> None:
         _answer_all(jobs, memo)
 
 
-def _answer_all(jobs: Sequence[Job], memo: Memo) -> list[_Answer]:
+def _answer_all(jobs: Sequence[Job], memo: Cache) -> list[_Answer]:
     answers: dict[int, _Answer] = {}
     for number, job in enumerate(jobs):
         if (kept := memo.find("pandoc", job.parts())) is not None:
@@ -232,7 +221,7 @@ def _run(command: Sequence[str], text: str, *, name: str) -> subprocess.Complete
 
 
 @lru_cache(maxsize=1024)
-def plain_title(text: str, *, page: str, memo: Memo = NOTHING_KEPT) -> str:
+def plain_title(text: str, *, page: str, memo: Cache = NO_CACHE) -> str:
     """Return a title as plain text: its Markdown is read, HTML in it is text.
 
     Examples

@@ -17,22 +17,10 @@ from typing import Any, Final
 
 import yaml
 
-from adapterbook.errors import RenderError
-from adapterbook.memo import NOTHING_KEPT, Memo
-from adapterbook.plain_files import passes_a_link
+from adapterbook.common.cache import NO_CACHE, Cache
+from adapterbook.common.errors import RenderError
+from adapterbook.common.safe_paths import passes_a_link
 from adapterbook.site.pandoc import plain_title
-
-__all__ = [
-    "Page",
-    "Project",
-    "find_files",
-    "linked_resources",
-    "merge_metadata",
-    "output_dir",
-    "read_config",
-    "read_front_matter",
-    "read_project",
-]
 
 # As safe as yaml.safe_load, and ten times as fast where PyYAML was built with libyaml.
 LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -52,7 +40,7 @@ class Page:
     path: Path
     metadata: Mapping[str, Any]
     text: str
-    memo: Memo = NOTHING_KEPT
+    memo: Cache = NO_CACHE
 
     @cached_property
     def title(self) -> str:
@@ -82,7 +70,7 @@ class Project:
     root: Path
     config: Mapping[str, Any]
     pages: Mapping[str, Page]
-    memo: Memo = NOTHING_KEPT
+    memo: Cache = NO_CACHE
 
     @property
     def output_dir(self) -> Path:
@@ -102,7 +90,7 @@ class Project:
         return self.pages.get(posixpath.normpath(posixpath.join(posixpath.dirname(page.source), target)))
 
 
-def read_project(root: Path, memo: Memo = NOTHING_KEPT) -> Project:
+def read_project(root: Path, memo: Cache = NO_CACHE) -> Project:
     """Read the website project in ``root``.
 
     Raises
@@ -192,7 +180,7 @@ def _is_hidden(path: Path) -> bool:
     return any(part.startswith(("_", ".")) for part in path.parts)
 
 
-def _read_page(root: Path, path: Path, inherited: Mapping[str, Any], memo: Memo) -> Page:
+def _read_page(root: Path, path: Path, inherited: Mapping[str, Any], memo: Cache) -> Page:
     source = path.relative_to(root)
     metadata = dict(inherited)
     for folder in reversed(source.parents[:-1]):

@@ -16,14 +16,12 @@ from typing import Any, Final
 
 import yaml
 
-from adapterbook.errors import RenderError
+from adapterbook.common.errors import RenderError
+from adapterbook.common.workdir import temporary_prefix
 from adapterbook.site.document import find_project, read_document, stage_document
 from adapterbook.site.embedded.pdf import render_pdf as render_with_package
 from adapterbook.site.project import linked_resources, merge_metadata, output_dir, read_config
-from adapterbook.site.swap import fresh_folder, leave_as_it_is
-from adapterbook.workplace import temporary_prefix
-
-__all__ = ["OLDEST", "TRIED", "QuartoRenderer", "find_quarto", "parse_version"]
+from adapterbook.site.swap_folder import fresh_folder, leave_as_it_is
 
 OLDEST: Final = (1, 4)  # the first of the layout that the pages rely on
 TRIED: Final = (1, 9)  # the oldest of those the pages were tried with

@@ -10,12 +10,12 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
-from adapterbook.errors import RenderError
-from adapterbook.memo import NOTHING_KEPT, Memo, fingerprint
+from adapterbook.common.cache import NO_CACHE, Cache, open_cache
+from adapterbook.common.errors import RenderError
+from adapterbook.common.workdir import hold_workplace, workplace_of
 from adapterbook.site.check import PDF_SOURCES, check_project
 from adapterbook.site.document import own_fonts
 from adapterbook.site.embedded import EmbeddedRenderer
@@ -25,12 +25,6 @@ from adapterbook.site.links import find_site_problems
 from adapterbook.site.pandoc import pandoc_version
 from adapterbook.site.project import output_dir, read_config
 from adapterbook.site.quarto import OLDEST, TRIED, QuartoRenderer, find_quarto, parse_version
-from adapterbook.workplace import hold_workplace, workplace_of
-
-__all__ = ["Renderer", "build_site", "choose_renderer", "site_memo"]
-
-# Of our own files those that decide what is made; styles and scripts are copied.
-MAKERS: Final = {".py", ".lua", ".yml", ".html", ".typ"}
 
 
 class Renderer(Protocol):
@@ -54,7 +48,7 @@ class Renderer(Protocol):
         """Render one document as a PDF, complete or not at all; raise RenderError."""
 
 
-def choose_renderer(name: str = "auto", memo: Memo = NOTHING_KEPT) -> Renderer:
+def choose_renderer(name: str = "auto", memo: Cache = NO_CACHE) -> Renderer:
     """Return the renderer of that name.
 
     Parameters
@@ -62,7 +56,7 @@ def choose_renderer(name: str = "auto", memo: Memo = NOTHING_KEPT) -> Renderer:
     name : str
         ``"quarto"``, ``"embedded"``, or ``"auto"``: Quarto where it is on the PATH in a version that serves (a warning
         where that is older than those tried), else the embedded one.
-    memo : Memo
+    memo : Cache
         Where the embedded renderer finds what it made before. Quarto makes everything anew.
 
     Raises
@@ -113,7 +107,7 @@ def build_site(project: Path, renderer: str = "auto", *, say: Callable[[str], No
         If anything is wrong with the pages or their rendering. The site of before stays as it was.
     """
     started = time.monotonic()
-    memo = site_memo(project)
+    memo = open_site_cache(project)
     chosen = choose_renderer(renderer, memo)
     config = read_config(project)
     site, website = output_dir(project, config), config.get("website") or {}
@@ -136,15 +130,12 @@ def build_site(project: Path, renderer: str = "auto", *, say: Callable[[str], No
     return site
 
 
-def site_memo(project: Path) -> Memo:
-    """Return the memo of a project's sites and PDFs: its entries are of these programs and of this code alone."""
-    here = Path(__file__).parent
-    code = fingerprint(path for path in here.rglob("*") if path.suffix in MAKERS)
-    versions = [f"{package} {metadata.version(package)}" for package in ("typst", "uharfbuzz", "fonttools", "brotli")]
-    return Memo(project / ".cache" / "memo" / "site", " ".join([code, f"pandoc {pandoc_version()}", *versions]))
+def open_site_cache(project: Path) -> Cache:
+    """Open the build cache of a project's sites and PDFs."""
+    return open_cache(project, "site", [f"pandoc {pandoc_version()}"])
 
 
-def _cut_fonts(documents: Sequence[Path], memo: Memo) -> None:
+def _cut_fonts(documents: Sequence[Path], memo: Cache) -> None:
     for document in documents:
         write_pdf_fonts(text_of_files([document]), own_fonts(document), memo)
 
@@ -163,7 +154,7 @@ def _finish(
     renderer: Renderer,
     website: Mapping[str, Any],
     pdfs: Mapping[Path, Future[None]],
-    memo: Memo,
+    memo: Cache,
     say: Callable[[str], None],
 ) -> None:
     """Put the PDFs and what servers look for into a new site, and look at it as a whole before it is put in place."""

@@ -15,11 +15,9 @@ import numpy.typing as npt
 import pandas as pd
 from datasets import Dataset
 
-from adapterbook.records import Record, SourceInfo
+from adapterbook.runs.record import Record, SourceInfo
 from adapterbook.verification.findings import Finding
 from adapterbook.verification.recomputation import LOSS_TOLERANCE, compute_loss_bounds, short
-
-__all__ = ["Evaluation", "find_other_results", "find_other_rows", "find_other_source"]
 
 # Of a probability, between two evaluations: on the same kind of device, and on different ones.
 SAME_DEVICE_TOLERANCE, OTHER_DEVICE_TOLERANCE = 1e-4, 1e-2

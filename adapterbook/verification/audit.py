@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import track
 
-from adapterbook.config import Paths
-from adapterbook.display import say
-from adapterbook.errors import AdapterBookError, RecordError
-from adapterbook.records import Record, load_record
-from adapterbook.runs import Run, compute_stamps, status_of
-from adapterbook.sources import ResolvedSource
-from adapterbook.training import current_device
+from adapterbook.common.console import say
+from adapterbook.common.errors import AdapterBookError, RecordError
+from adapterbook.config.paths import Paths
+from adapterbook.runs.plan import Run, compute_stamps, status_of
+from adapterbook.runs.record import Record, load_record
+from adapterbook.sources.resolve import ResolvedSource
+from adapterbook.training.trainer import current_device
 from adapterbook.verification.agreement import find_other_results, find_other_rows, find_other_source
 from adapterbook.verification.findings import (
     Finding,
@@ -30,8 +30,6 @@ from adapterbook.verification.findings import (
 from adapterbook.verification.re_evaluation import Material, evaluate_adapter, load_material
 from adapterbook.verification.recomputation import find_inconsistencies, find_wrong_metrics, read_predictions
 from adapterbook.verification.retraining import choose_run, train_again
-
-__all__ = ["Audit", "audit_run", "audit_runs", "repeat_run"]
 
 CHECKED = "stamps, seals, files, metrics"
 

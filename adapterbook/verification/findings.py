@@ -15,17 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from adapterbook.config import Paths
-from adapterbook.records import Record, hash_files
-from adapterbook.runs import Run, RunStatus, package_versions
-
-__all__ = [
-    "Finding",
-    "find_links",
-    "find_setting_differences",
-    "find_state_problems",
-    "find_wrong_files",
-]
+from adapterbook.config.paths import Paths
+from adapterbook.runs.plan import Run, RunStatus, package_versions
+from adapterbook.runs.record import Record, hash_files
 
 STAMPED = {
     "config": "the settings of the adapter or the study, or the seed",

@@ -27,10 +27,13 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from adapterbook.config import DataConfig
-from adapterbook.data import load_splits
-from adapterbook.errors import AdapterBookError
-from adapterbook.model import (
+from adapterbook.common.errors import AdapterBookError
+from adapterbook.config.study import DataConfig
+from adapterbook.runs.plan import Run
+from adapterbook.runs.record import Record, SourceInfo
+from adapterbook.sources.resolve import ResolvedSource, fetch_source
+from adapterbook.training.data import load_splits
+from adapterbook.training.model import (
     MISFITS,
     count_parameters,
     describe_config,
@@ -38,15 +41,10 @@ from adapterbook.model import (
     load_base_model,
     make_peft_config,
 )
-from adapterbook.recording import describe_source
-from adapterbook.records import Record, SourceInfo
-from adapterbook.runs import Run
-from adapterbook.sources import ResolvedSource, fetch_source
-from adapterbook.training import current_device
+from adapterbook.training.recording import describe_source
+from adapterbook.training.trainer import current_device
 from adapterbook.verification.agreement import Evaluation
 from adapterbook.verification.findings import Finding
-
-__all__ = ["Material", "evaluate_adapter", "load_material"]
 
 # What PEFT writes into a saved config besides the method's settings; rank_pattern follows from the weights' shapes.
 UNSETTLED_KEYS = (

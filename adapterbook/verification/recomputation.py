@@ -17,11 +17,9 @@ import pandas as pd
 import pyarrow
 from sklearn.metrics import accuracy_score, f1_score
 
-from adapterbook.errors import RecordError
-from adapterbook.records import Record, load_predictions
+from adapterbook.common.errors import RecordError
+from adapterbook.runs.record import Record, load_predictions
 from adapterbook.verification.findings import Finding
-
-__all__ = ["compute_loss_bounds", "find_inconsistencies", "find_wrong_metrics", "read_predictions", "short"]
 
 LOSS_TOLERANCE = 1e-5  # the Trainer's loss is a mean in float32
 

@@ -18,18 +18,16 @@ from pydantic import BaseModel
 from rich.console import Console
 from safetensors.numpy import load_file
 
-from adapterbook.config import Paths
-from adapterbook.display import TrainingDisplay
-from adapterbook.execution import LocalExecutor, train_runs
-from adapterbook.kernels import Workers
-from adapterbook.recording import preflight
-from adapterbook.records import Record, load_predictions
-from adapterbook.runs import Run
-from adapterbook.sources import ResolvedSource
+from adapterbook.config.paths import Paths
+from adapterbook.execution.kernels import KernelPool
+from adapterbook.execution.papermill_runs import LocalExecutor, train_runs
+from adapterbook.execution.progress import TrainingDisplay
+from adapterbook.runs.plan import Run
+from adapterbook.runs.record import Record, load_predictions
+from adapterbook.sources.resolve import ResolvedSource
+from adapterbook.training.recording import preflight
 from adapterbook.verification.findings import Finding
 from adapterbook.verification.recomputation import short
-
-__all__ = ["Repetition", "choose_run", "compare_runs", "is_same_environment", "other_results", "train_again"]
 
 # Where the machine or the packages differ, rounding does, and training amplifies it: of a loss in nat, a share of rows,
 # a probability on average, and of all weights of the adapter together, relative to their norm.
@@ -96,7 +94,7 @@ def train_again(
             lambda: preflight([run], other, resolved),
             other,
             source,
-            LocalExecutor(Workers(paths.root, 1)),
+            LocalExecutor(KernelPool(paths.root, 1)),
             cell_timeout_s=cell_timeout_s,
             display=TrainingDisplay(1, console),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from adapterbook.memo import NOTHING_KEPT, Memo
+from adapterbook.common.cache import NO_CACHE, Cache
 from adapterbook.site.check import PDF_SOURCES
 from adapterbook.site.document import read_document
 from adapterbook.site.embedded.html import body_job
@@ -14,7 +14,7 @@ from adapterbook.site.embedded.site import write_site
 from adapterbook.site.inventory import inventory_job
 from adapterbook.site.pandoc import convert_ahead, pandoc_version
 from adapterbook.site.project import read_project
-from adapterbook.site.swap import fresh_folder, leave_as_it_is
+from adapterbook.site.swap_folder import fresh_folder, leave_as_it_is
 
 __all__ = ["EmbeddedRenderer"]
 
@@ -24,7 +24,7 @@ class EmbeddedRenderer:
 
     name = "embedded"
 
-    def __init__(self, memo: Memo = NOTHING_KEPT) -> None:
+    def __init__(self, memo: Cache = NO_CACHE) -> None:
         self._memo = memo
 
     @property

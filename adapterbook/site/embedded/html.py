@@ -17,12 +17,10 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from adapterbook.memo import Memo
+from adapterbook.common.cache import Cache
 from adapterbook.site.navigation import Item, Sidebar, neighbours, sidebar_of
 from adapterbook.site.pandoc import Job, convert_all, pandoc_version, plain_title
 from adapterbook.site.project import Page, Project
-
-__all__ = ["Body", "Frame", "body_job", "render_bodies", "render_page", "words_of"]
 
 HERE: Final = Path(__file__).parent
 FILTER: Final = HERE / "qmd.lua"
@@ -61,7 +59,7 @@ class Frame:
     sidebars: Mapping[str, Sidebar]
 
 
-def render_bodies(pages: Mapping[str, Page], memo: Memo) -> dict[str, Body]:
+def render_bodies(pages: Mapping[str, Page], memo: Cache) -> dict[str, Body]:
     """Return the pages' own contents as HTML, by source path.
 
     Raises
@@ -217,7 +215,7 @@ def _other_language(page: Page, project: Project) -> dict[str, str] | None:
 
 
 @lru_cache(maxsize=16)
-def _footer_html(markdown: str, memo: Memo) -> str:
+def _footer_html(markdown: str, memo: Cache) -> str:
     return convert_all([Job("_quarto.yml: page-footer", markdown, writer="html5", filter=FILTER)], memo)[0]
 
 

@@ -13,14 +13,12 @@ import warnings
 from pathlib import Path
 from typing import Final
 
-from adapterbook.errors import RenderError
-from adapterbook.memo import NOTHING_KEPT, Memo, Part
+from adapterbook.common.cache import NO_CACHE, Cache, Part
+from adapterbook.common.errors import RenderError
+from adapterbook.common.workdir import temporary_prefix
 from adapterbook.site.document import find_project, read_document, stage_document, typst_options
 from adapterbook.site.pandoc import Job, convert_all
 from adapterbook.site.project import Page
-from adapterbook.workplace import temporary_prefix
-
-__all__ = ["render_pdf", "typst_job"]
 
 HERE: Final = Path(__file__).parent
 FILTER: Final = HERE / "qmd.lua"
@@ -30,7 +28,7 @@ PROGRAM: Final = HERE / "set_pdf.py"
 ONE_AT_A_TIME: Final = threading.Lock()
 
 
-def render_pdf(document: Path, output: Path, memo: Memo = NOTHING_KEPT) -> None:
+def render_pdf(document: Path, output: Path, memo: Cache = NO_CACHE) -> None:
     """Set ``document`` (a ``.qmd`` file) as a PDF at ``output``, complete or not at all.
 
     Typst works in a folder of its own, which holds the document, its pictures and its fonts: a PDF depends on them

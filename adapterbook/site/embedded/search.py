@@ -12,9 +12,7 @@ from collections.abc import Iterable
 from html.parser import HTMLParser
 from typing import Final
 
-from adapterbook.memo import NOTHING_KEPT, Memo
-
-__all__ = ["SearchEntry", "index_page", "render_index"]
+from adapterbook.common.cache import NO_CACHE, Cache
 
 # (link from the site's root, page title, section heading, text)
 SearchEntry = tuple[str, str, str, str]
@@ -65,7 +63,7 @@ class _Sections(HTMLParser):
             (heading if self._in_heading else body).append(text)
 
 
-def index_page(href: str, title: str, body: str, memo: Memo = NOTHING_KEPT) -> list[SearchEntry]:
+def index_page(href: str, title: str, body: str, memo: Cache = NO_CACHE) -> list[SearchEntry]:
     """Return the sections of one page; ``body`` is its rendered HTML.
 
     Examples

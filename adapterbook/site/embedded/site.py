@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from adapterbook.errors import RenderError
-from adapterbook.plain_files import passes_a_link
+from adapterbook.common.errors import RenderError
+from adapterbook.common.safe_paths import passes_a_link
 from adapterbook.site.embedded.html import Frame, render_bodies, render_page, words_of
 from adapterbook.site.embedded.search import index_page, render_index
 from adapterbook.site.embedded.webfonts import write_fonts
 from adapterbook.site.inventory import Inventory, read_inventories
 from adapterbook.site.navigation import read_navbar, read_sidebars
 from adapterbook.site.project import Page, Project, find_files
-
-__all__ = ["write_site"]
 
 HERE: Final = Path(__file__).parent
 ASSETS: Final = ("site.css", "site.js", "theme.js")

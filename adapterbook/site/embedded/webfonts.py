@@ -13,11 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from adapterbook.memo import NOTHING_KEPT, Memo
+from adapterbook.common.cache import NO_CACHE, Cache
 from adapterbook.site.font_files import select_cjk, write_math_font, write_web_fonts
 from adapterbook.site.project import Page
-
-__all__ = ["write_fonts"]
 
 # The cover and the first page of a language.
 FRONT_PAGE: Final = re.compile(r"(report/[^/]+/)?index\.qmd")
@@ -28,7 +26,7 @@ WEIGHTS: Final = "400 700"
 
 
 def write_fonts(
-    rendered: Mapping[str, str], pages: Mapping[str, Page], words: str, folder: Path, memo: Memo = NOTHING_KEPT
+    rendered: Mapping[str, str], pages: Mapping[str, Page], words: str, folder: Path, memo: Cache = NO_CACHE
 ) -> None:
     """Write the fonts for rendered pages and ``fonts.css`` into ``folder``.
 
@@ -42,7 +40,7 @@ def write_fonts(
         Text that scripts put on the pages.
     folder : Path
         Where the style sheet and the fonts go.
-    memo : Memo
+    memo : Cache
         Where the fonts for the same characters are from.
     """
     everything = "".join(rendered.values())

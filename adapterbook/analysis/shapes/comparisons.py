@@ -1,0 +1,173 @@
+"""Adapters against one another and against what any of them has to beat. Shapes only: nothing is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from adapterbook.analysis.shapes.reasons import Basis, Reason, VerdictKind
+from adapterbook.common.stats import Interval, PairedSeedsTest
+
+BaselineKind = Literal["chance", "majority", "head_only"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How adapter ``a`` stands against adapter ``b`` on the test rows.
+
+    Attributes
+    ----------
+    kind : str
+        ``better`` or ``worse`` (of ``a``): the Holm-corrected p-value over rows is below 0.05 and, from three seeds
+        on, so is the one over seeds (unless all seeds give the same difference, which leaves nothing to test).
+        ``not_distinguishable`` otherwise; ``not_comparable`` with a ``reason``.
+    accuracy_a, accuracy_b, difference : float or None
+        Test accuracies, and ``a`` minus ``b``; means over the seeds that both have.
+    interval : Interval or None
+        Of the difference: paired bootstrap over rows, 95 %.
+    p, p_holm : float or None
+        Exact McNemar; over several seeds the same test on each row's mean (``statistics.sign_flip_test``).
+        Corrected over all pairs of the same comparison.
+    n_only_a, n_only_b : int or None
+        Rows that only ``a``, only ``b`` predicted right: with one seed, else None.
+    seeds_test : PairedSeedsTest or None
+        Paired t-test over seeds, from three common seeds on; ``p_seeds_holm`` its corrected p-value.
+    n_rows, n_seeds : int
+        Test rows, and seeds that both adapters have results of.
+    discordant_share : float or None
+        Share of rows that exactly one of the two predicted right; mean over the seeds.
+    smallest_detectable : float or None
+        The smallest accuracy difference that this many paired rows detect with power 0.8 at alpha 0.05, *given how
+        rarely these two disagree*: two that agree on nearly every row need only a small one. It says nothing of what
+        the test rows can tell of two models that disagree more often; for that there is ``Report.planning``.
+    """
+
+    kind: VerdictKind
+    a: str | None
+    b: str | None
+    variant_a: str | None
+    variant_b: str | None
+    reason: Reason | None = None
+    accuracy_a: float | None = None
+    accuracy_b: float | None = None
+    difference: float | None = None
+    interval: Interval | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    n_only_a: int | None = None
+    n_only_b: int | None = None
+    seeds_test: PairedSeedsTest | None = None
+    p_seeds_holm: float | None = None
+    n_rows: int = 0
+    n_seeds: int = 0
+    discordant_share: float | None = None
+    smallest_detectable: float | None = None
+
+    @property
+    def spread_known(self) -> bool:
+        """Whether the spread between seeds entered the verdict: from three common seeds on."""
+        return self.seeds_test is not None
+
+    @property
+    def few_disagreements(self) -> bool:
+        """Whether the two disagree on so few rows that even all of these on one side would not reliably be found.
+
+        ``smallest_detectable`` is then the share of rows that they would have to disagree on, all on one side: a page
+        must not show it as what the test could have seen.
+        """
+        if self.discordant_share is None or self.smallest_detectable is None:
+            return False
+        return self.discordant_share <= self.smallest_detectable
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Every pair of adapters, each in one variant: as submitted, or each at its own best learning rate.
+
+    Attributes
+    ----------
+    variants : dict
+        By adapter's id, the variant it is compared in; None where it has no results.
+    pairs : tuple of Verdict
+        ``a`` before ``b`` in the order of adapters; Holm-corrected together.
+    ranking : tuple of str
+        Ids of the adapters that have results, by mean test accuracy, highest first (ties: order of adapters). Not to
+        be shown without ``pairs`` or ``smallest_detectable``.
+    smallest_detectable : float or None
+        The largest of the pairs' smallest detectable differences.
+    all_alike : bool
+        Whether no pair is distinguishable.
+    baseline : str or None
+        Id of the baseline that trains the head alone, if the study has one; it is ``b`` in each of its pairs.
+    against : tuple of str
+        Empty where every pair is tested. With very many adapters the few that each other one is compared with.
+    """
+
+    basis: Basis
+    variants: Mapping[str, str | None]
+    pairs: tuple[Verdict, ...]
+    ranking: tuple[str, ...]
+    smallest_detectable: float | None
+    all_alike: bool
+    reason: Reason | None
+    baseline: str | None = None
+    against: tuple[str, ...] = ()
+
+    @property
+    def between(self) -> tuple[Verdict, ...]:
+        """The pairs of two adapters, without the baseline."""
+        return tuple(pair for pair in self.pairs if self.baseline is None or pair.b != self.baseline)
+
+    @property
+    def added(self) -> tuple[Verdict, ...]:
+        """Each adapter against the baseline: what training the adapter adds to training the head alone."""
+        return tuple(pair for pair in self.pairs if pair.b == self.baseline)
+
+    def pair(self, a: str, b: str) -> Verdict | None:
+        """Return the verdict of two adapters, in the order in which it was computed."""
+        return next((pair for pair in self.pairs if {pair.a, pair.b} == {a, b}), None)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What an adapter has to beat.
+
+    Attributes
+    ----------
+    kind : str
+        ``chance`` (0.5, no interval), ``majority`` (always the more frequent label of the test rows) or
+        ``head_only`` (the frozen base model with only its head trained: ``adapter`` names it).
+    label : int or None
+        The majority label.
+    variant : str or None
+        ``head_only``: the variant it was trained in; there is one baseline a variant.
+    """
+
+    kind: BaselineKind
+    accuracy: float | None
+    interval: Interval | None
+    n: int | None
+    label: int | None = None
+    adapter: str | None = None
+    variant: str | None = None
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True)
+class Planning:
+    """What the test rows can tell apart where two models disagree as often as is typical in this study.
+
+    Attributes
+    ----------
+    n_rows : int
+        Test rows.
+    discordant_share : float
+        The median over the pairs, each adapter at its own best learning rate.
+    smallest_detectable : float
+        The smallest accuracy difference found with power 0.8 at alpha 0.05, in (0, 1].
+    """
+
+    n_rows: int
+    discordant_share: float
+    smallest_detectable: float

@@ -1,0 +1,175 @@
+"""What the report finds across runs: costs, published results, ablations. Shapes only: nothing is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from adapterbook.analysis.shapes.reasons import EvalStrategy, Factor, Reason
+from adapterbook.analysis.shapes.runs import Group
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """What one group cost and what it gave; means over seeds.
+
+    ``pareto`` names the costs (``params``, ``time``, ``size``) for which no other row of the table is at least as
+    accurate and at least as cheap, and better in one of the two.
+    """
+
+    adapter: str
+    variant: str
+    accuracy: float
+    n_seeds: int
+    n_trainable_params: int
+    n_adapter_params: int
+    train_time_s: float
+    train_samples_per_s: float
+    peak_memory_bytes: int
+    adapter_file_bytes: int
+    pareto: tuple[Literal["params", "time", "size"], ...]
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """The rows of one device: times of different devices are never in one table.
+
+    Its variants are those that differ in the learning rate alone; what the other ablations cost is their groups'.
+    """
+
+    device_name: str
+    device: str
+    rows: tuple[CostRow, ...]
+
+
+@dataclass(frozen=True)
+class PublishedPoint:
+    """One epoch, published and rerun; the differences are rerun minus published."""
+
+    epoch: int
+    published_loss: float
+    rerun_loss: float | None
+    loss_difference: float | None
+    published_accuracy: float
+    rerun_accuracy: float | None
+    accuracy_difference: float | None
+
+
+@dataclass(frozen=True)
+class PublishedRun:
+    """One adapter's published curve beside this study's.
+
+    Attributes
+    ----------
+    variant : str or None
+        The variant that follows the published protocol; None, with ``reason``, where there is none with results.
+    points : tuple of PublishedPoint
+        One an epoch; the rerun's values are None where there is none.
+    max_loss_difference, max_accuracy_difference : float or None
+        Largest absolute difference over the epochs.
+    mean_loss_difference : float or None
+        Mean of rerun minus published.
+    n_validation_rows : int or None
+        Rows behind each accuracy: one row more or less is ``1 / n_validation_rows``.
+    published_train_loss, rerun_train_loss : float or None
+        Mean over all epochs.
+    """
+
+    adapter: str
+    variant: str | None
+    points: tuple[PublishedPoint, ...]
+    max_loss_difference: float | None
+    mean_loss_difference: float | None
+    max_accuracy_difference: float | None
+    n_validation_rows: int | None
+    published_train_loss: float
+    rerun_train_loss: float | None
+    reason: Reason | None
+
+
+@dataclass(frozen=True)
+class PublishedReport:
+    """The published results beside this study's, or the reason why they may not be compared."""
+
+    comparable: bool
+    reason: Reason | None
+    runs: Mapping[str, PublishedRun]
+
+
+@dataclass(frozen=True)
+class EvalView:
+    """What one evaluation strategy would have seen of one existing curve.
+
+    Attributes
+    ----------
+    strategy : str
+        ``steps``, ``epoch`` or ``no``. ``steps`` may be there twice: as fine as the curve was evaluated, and sparse.
+    every : float
+        Epochs between two evaluations; 0 for ``no``.
+    seen : tuple of (epoch, validation loss)
+    best_epoch, best_validation_loss : float or None
+        The checkpoint that ``load_best_model_at_end`` would have kept; for ``no`` the last one, whose loss is known
+        here only because the curve was evaluated.
+    regret : float
+        Validation loss kept minus the lowest on the whole curve, nat; at least 0.
+    """
+
+    strategy: EvalStrategy
+    every: float
+    seen: tuple[tuple[float, float], ...]
+    n_evaluations: int
+    best_epoch: float
+    best_validation_loss: float
+    regret: float
+
+
+@dataclass(frozen=True)
+class EpochsReport:
+    """Best epoch and onset of overfitting over all groups that were evaluated.
+
+    Attributes
+    ----------
+    n_overfitting, n_still_improving, n_groups : int
+        Groups that overfit; groups that were best at their last evaluation; groups evaluated.
+    most : (adapter, variant) or None
+        The group whose validation loss rose most above its lowest, among those that overfit.
+    """
+
+    n_groups: int
+    n_overfitting: int
+    n_still_improving: int
+    most: tuple[str, str] | None
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Variants that differ in one factor alone.
+
+    Attributes
+    ----------
+    factor : str
+        ``learning_rate``, ``batch_size``, ``eval_strategy`` or ``epochs``.
+    variants : tuple of str
+        In order of the factor's value; empty, with ``reason``, where the study has none.
+    values : dict
+        The factor's value by variant's name.
+    adapters : tuple of str
+        Adapters that have results in at least two of the variants (``epochs``: in any).
+    groups : dict
+        By (adapter, variant), those that have results.
+    eval_views : tuple of EvalView
+        ``eval_strategy`` only: every strategy on the most finely evaluated curve there is, ``eval_curve`` names it.
+    epochs : EpochsReport or None
+        ``epochs`` only, read from the curves of all groups; its ``variants`` may be empty all the same.
+    """
+
+    factor: Factor
+    variants: tuple[str, ...]
+    values: Mapping[str, Any]
+    adapters: tuple[str, ...]
+    groups: Mapping[tuple[str, str], Group]
+    reason: Reason | None
+    eval_curve: tuple[str, str] | None = None
+    eval_views: tuple[EvalView, ...] = ()
+    epochs: EpochsReport | None = None

@@ -1,0 +1,146 @@
+"""What the report knows of an adapter's modules: what each learned, and how many parameters it has by formula.
+
+Shapes only: nothing is computed here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class LearnedModule:
+    """One linear layer of the base model after training; means over the seeds that say it.
+
+    Attributes
+    ----------
+    module : str
+        Its whole name in the base model.
+    kind : str
+        The same for every Transformer layer: the ending by which ``target_modules`` names it (``q_lin``,
+        ``ffn.lin1``), else as many last parts of its name as tell it from the other kinds.
+    layer : int or None
+        Number of its Transformer layer, from 0, as in its name; None where the name holds none.
+    d_in, d_out : int
+        Inputs and outputs; the weight has shape (d_out, d_in).
+    relative_update : float
+        Frobenius norm of what training added to the effective weight, over that of the weight; at least 0.
+    scale_deviation : float or None
+        IA³ only: mean distance of the learned vector's entries from 1.
+    """
+
+    module: str
+    kind: str
+    layer: int | None
+    d_in: int
+    d_out: int
+    relative_update: float
+    scale_deviation: float | None
+
+
+@dataclass(frozen=True)
+class LearnedMean:
+    """Several modules together: those of one kind, or of one layer (``name`` is then its number).
+
+    ``relative_update`` and ``scale_deviation`` are means over the modules; ``low`` and ``high`` are the lowest and
+    highest relative update among them.
+    """
+
+    name: str
+    n_modules: int
+    relative_update: float
+    low: float
+    high: float
+    scale_deviation: float | None
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What one adapter learned in one variant, at the checkpoints that were kept.
+
+    Attributes
+    ----------
+    n_seeds : int
+        Seeds whose records say it.
+    modules : tuple of LearnedModule
+        In the model's order, at least one.
+    kinds, layers : tuple of LearnedMean
+        By kind in the model's order, and by layer from the first; ``layers`` may be empty.
+    largest, smallest : LearnedModule
+        By relative update.
+    mean_relative_update, mean_scale_deviation : float, float or None
+        Over all modules, each counting the same.
+    """
+
+    adapter: str
+    variant: str
+    n_seeds: int
+    modules: tuple[LearnedModule, ...]
+    kinds: tuple[LearnedMean, ...]
+    layers: tuple[LearnedMean, ...]
+    largest: LearnedModule
+    smallest: LearnedModule
+    mean_relative_update: float
+    mean_scale_deviation: float | None
+
+
+@dataclass(frozen=True)
+class FormulaRow:
+    """The parameters that an adapter adds to one kind of module.
+
+    Attributes
+    ----------
+    kind : str
+        As in ``LearnedModule``; one of several sizes has a row a size.
+    n_layers : int
+        Modules of this kind and size.
+    r : int or None
+        Rank; LoRA only.
+    scales : str or None
+        IA³ only: whether its vector scales the module's ``input`` (feed-forward modules) or its ``output``.
+    magnitude : bool
+        DoRA: one more number an output.
+    n_params_each, n_params : int
+        Of one module: r (d_in + d_out), with DoRA d_out more; IA³ d_out, or d_in where the input is scaled. Of all.
+    """
+
+    kind: str
+    n_layers: int
+    d_in: int
+    d_out: int
+    r: int | None
+    scales: Literal["input", "output"] | None
+    magnitude: bool
+    n_params_each: int
+    n_params: int
+
+
+@dataclass(frozen=True)
+class ParameterFormula:
+    """How many parameters train by formula, beside how many were counted.
+
+    Attributes
+    ----------
+    n_adapter_params, measured_adapter_params : int
+        The rows' sum, and the record's count.
+    width, n_classes : int or None
+        Of DistilBERT's head, a layer width → width and one width → n_classes, both with biases; None for any other.
+    n_head_params : int or None
+        width² + width + n_classes width + n_classes.
+    n_trainable_params : int or None
+        Adapter and head by formula.
+    agrees : bool
+        Whether everything known by formula is what was counted.
+    """
+
+    method: Literal["lora", "ia3"]
+    rows: tuple[FormulaRow, ...]
+    n_adapter_params: int
+    measured_adapter_params: int
+    width: int | None
+    n_classes: int | None
+    n_head_params: int | None
+    measured_head_params: int
+    n_trainable_params: int | None
+    agrees: bool

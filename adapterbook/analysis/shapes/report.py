@@ -1,0 +1,136 @@
+"""What the pages and the figures know: the report, as frozen dataclasses.
+
+Owns the shape of the analysis and the reason codes. Holds numbers and codes only: a sentence, in either language, is
+the pages' business. A value that is not there is ``None``, and a ``reason`` beside it says why.
+
+Report
+├── source: SourceReport         which source, what is mixed, what may be compared
+├── adapters: {id: AdapterReport}    ├── groups: {variant: Group}  ── runs: (RunReport, …), learned: Learned
+├── variants: (VariantReport, …)     ├── differences from the reference adapter
+│                                    └── formula: ParameterFormula
+├── headline: Verdict            one method against another
+├── comparisons: {"submitted" | "best": Comparison}   every pair of adapters, the baseline among them
+├── baselines, planning, costs, published, sentences
+└── ablations: {"learning_rate" | "batch_size" | "eval_strategy" | "epochs": Ablation}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, Planning, Verdict
+from adapterbook.analysis.shapes.findings import Ablation, CostTable, PublishedReport
+from adapterbook.analysis.shapes.reasons import Basis, Factor
+from adapterbook.analysis.shapes.runs import AdapterReport, Group, RunReport
+from adapterbook.analysis.shapes.sentences import SentenceTable
+from adapterbook.config.study import BilingualText, StudyConfig, TrainingConfig
+
+
+@dataclass(frozen=True)
+class VariantReport:
+    """One variant of the study: its settings, and which of them differ from the submitted ones."""
+
+    name: str
+    title: BilingualText
+    training: TrainingConfig
+    changed: tuple[str, ...]
+    adapters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """What the records say about where they come from.
+
+    Attributes
+    ----------
+    names, base_models, datasets, device_names : tuple of str
+        All that occur, sorted; more than one of the first three means mixed sources.
+    reason_taken : str or None
+        Why the source was taken, as the first record says.
+    mixed : bool
+        Whether records of different base models or data are among the results.
+    published : str or None
+        The file of ``published/`` that every record may be compared with.
+    """
+
+    names: tuple[str, ...]
+    base_models: tuple[str, ...]
+    datasets: tuple[str, ...]
+    device_names: tuple[str, ...]
+    reason_taken: str | None
+    mixed: bool
+    published: str | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that pages and figures show.
+
+    Attributes
+    ----------
+    runs : tuple of RunReport
+        Every planned run, in the study's order; ``n_by_state`` counts them.
+    adapters : dict
+        By id in the study's order, but a baseline that trains the head alone comes last.
+    reference : str or None
+        The adapter that the others are described against: ``lora_1`` if there is one, else the first.
+    headline : Verdict
+        The adapters with the lowest validation losses of two methods, or of the only one, each at its own best
+        learning rate; ``headline_submitted`` the same two as submitted.
+    baselines : tuple of Baseline
+        Chance, the majority class, and the head-only baseline once a variant.
+    planning : Planning or None
+        None where no pair could be compared.
+    sentences : SentenceTable
+        The same few test sentences for every adapter.
+    n_test_rows : int or None
+        Test rows of the first run with predictions.
+    n_seeds : int
+        Seeds planned.
+    spread_known : bool
+        Whether every group with results has at least three seeds.
+    """
+
+    study: StudyConfig
+    source: SourceReport
+    runs: tuple[RunReport, ...]
+    n_by_state: Mapping[str, int]
+    n_stale: int
+    adapters: Mapping[str, AdapterReport]
+    variants: tuple[VariantReport, ...]
+    reference: str | None
+    headline: Verdict
+    headline_submitted: Verdict
+    comparisons: Mapping[Basis, Comparison]
+    baselines: tuple[Baseline, ...]
+    planning: Planning | None
+    costs: tuple[CostTable, ...]
+    published: PublishedReport
+    ablations: Mapping[Factor, Ablation]
+    sentences: SentenceTable
+    n_test_rows: int | None
+    n_seeds: int
+    spread_known: bool
+
+    def run(self, run_id: str) -> RunReport:
+        """Return a run by its id; KeyError if the study plans none."""
+        for run in self.runs:
+            if run.id == run_id:
+                return run
+        raise KeyError(run_id)
+
+    def group(self, adapter: str, variant: str) -> Group | None:
+        """Return the runs of one adapter in one variant, None where none are planned."""
+        report = self.adapters.get(adapter)
+        return None if report is None else report.groups.get(variant)
+
+    def baseline(self, kind: BaselineKind, variant: str | None = None) -> Baseline:
+        """Return the baseline of a kind; ``head_only`` in a variant, or else at its own best learning rate."""
+        found = [baseline for baseline in self.baselines if baseline.kind == kind]
+        if variant is None:
+            adapter = self.adapters.get(found[0].adapter or "")
+            best = None if adapter is None else adapter.best_variant
+            return next((baseline for baseline in found if baseline.variant == best), found[0])
+        missing = Baseline(kind, None, None, None, variant=variant, reason="no_runs")
+        return next((baseline for baseline in found if baseline.variant == variant), missing)

@@ -1,0 +1,306 @@
+"""What the report knows of runs, of their groups over seeds, and of adapters. Shapes only: nothing is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from adapterbook.analysis.shapes.modules import Learned, ParameterFormula
+from adapterbook.analysis.shapes.reasons import Reason
+from adapterbook.common.stats import Confusion, Interval
+from adapterbook.config.adapters import AdapterConfig
+from adapterbook.config.study import TrainingConfig
+from adapterbook.runs.plan import Run
+from adapterbook.runs.record import Record
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A number over seeds.
+
+    Attributes
+    ----------
+    n : int
+        Seeds, at least 1.
+    mean, low, high : float
+        Mean, lowest and highest; all the same for one seed.
+    sd : float or None
+        Sample standard deviation (n - 1); None unless ``known``.
+    known : bool
+        Whether the spread between seeds is known: from three seeds on.
+    """
+
+    n: int
+    mean: float
+    low: float
+    high: float
+    sd: float | None
+    known: bool
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One moment of training; each value over the seeds that have it, None where none has.
+
+    ``epoch`` counts epochs, losses are cross-entropies in nat, ``validation_accuracy`` is a share in [0, 1].
+    """
+
+    epoch: float
+    train_loss: Spread | None
+    validation_loss: Spread | None
+    validation_accuracy: Spread | None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The course of training of one group: its points in order of epoch."""
+
+    points: tuple[CurvePoint, ...]
+
+    def values(self, quantity: str) -> list[tuple[float, Spread]]:
+        """Return ``(epoch, spread)`` where the quantity (``validation_loss``, …) was measured."""
+        pairs = [(point.epoch, getattr(point, quantity)) for point in self.points]
+        return [(epoch, spread) for epoch, spread in pairs if spread is not None]
+
+
+@dataclass(frozen=True)
+class Overfitting:
+    """Where one curve was best and where overfitting began.
+
+    Attributes
+    ----------
+    n_epochs : float
+        Epochs trained.
+    best_epoch, best_validation_loss : float or None
+        The first evaluation with the lowest validation loss; None with ``reason`` where nothing was evaluated.
+    final_validation_loss : float or None
+        At the last evaluation.
+    onset_epoch : float or None
+        Overfitting begins at the first evaluation after the best one from which on, to the end, the validation loss
+        stays at least 1 % above its lowest value, while the train loss is below what it was at the best epoch.
+        None where that never happens.
+    saved_share : float or None
+        Share of the training, in [0, 1), that stopping at the best epoch would have saved, known with hindsight.
+    """
+
+    n_epochs: float
+    best_epoch: float | None
+    best_validation_loss: float | None
+    final_validation_loss: float | None
+    onset_epoch: float | None
+    saved_share: float | None
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One test row; ``confidence`` in [0.5, 1] is the probability of the class that was predicted."""
+
+    row_id: int
+    text: str
+    label: int
+    prediction: int
+    probability: float
+    confidence: float
+
+    @property
+    def correct(self) -> bool:
+        """Whether the label was predicted."""
+        return self.label == self.prediction
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A few test rows of a run: the most confident right, the most confident wrong, those closest to 0.5."""
+
+    right: tuple[Example, ...]
+    wrong: tuple[Example, ...]
+    uncertain: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class PredictedRows:
+    """The test rows of a run in order of their ids, as far as runs are compared by them.
+
+    Attributes
+    ----------
+    n, n_positive : int
+        Rows, and those whose label is 1.
+    identity : str
+        SHA-256 of ids and labels: two runs with the same one were tested on the same rows.
+    correct : bytes
+        One byte a row: 1 where the label was predicted, else 0.
+    """
+
+    n: int
+    n_positive: int
+    identity: str
+    correct: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """One run, whatever became of it.
+
+    Attributes
+    ----------
+    id : str
+        ``<adapter>/<variant>/seed-<seed>``; ``run`` holds the parts.
+    state, stale, problem
+        As in ``runs.RunStatus``.
+    record : Record or None
+        Also there for a failed run; the results inside are then None.
+    predictions : PredictedRows or None
+        From ``predictions.parquet``, checked against the record's test result.
+    test_interval, validation_interval : Interval or None
+        Wilson, 95 %; of the test accuracy, and of the validation accuracy at the checkpoint that was kept.
+    validation_accuracy : float or None
+        At the checkpoint that was kept.
+    reason : str or None
+        Why the run has no results, or no predictions.
+    """
+
+    id: str
+    run: Run
+    state: Literal["completed", "failed", "missing", "broken"]
+    stale: tuple[str, ...]
+    problem: str | None
+    record: Record | None
+    predictions: PredictedRows | None
+    confusion: Confusion | None
+    examples: Examples | None
+    overfitting: Overfitting | None
+    test_interval: Interval | None
+    validation_accuracy: float | None
+    validation_interval: Interval | None
+    reason: Reason | None
+
+    @property
+    def completed(self) -> bool:
+        """Whether the run has results, stale or not."""
+        return self.state == "completed"
+
+    @property
+    def faulty(self) -> bool:
+        """Whether something about the run is not as it should be."""
+        return self.reason is not None or bool(self.stale)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one adapter in one variant: one a seed.
+
+    Attributes
+    ----------
+    runs : tuple of RunReport
+        Every planned seed, in the study's order.
+    n_completed : int
+        Seeds that have results.
+    spread_known : bool
+        Whether at least three seeds have results.
+    test_accuracy, test_f1, test_loss, best_validation_loss, train_time_s : Spread or None
+        Over the seeds that have results; None, with ``reason``, where none has (or nothing was evaluated).
+    test_interval : Interval or None
+        Wilson, 95 %, of the test accuracy where one seed has results; with more, of their rows' mean accuracy.
+    learned : Learned or None
+        None where no record says it, and for the baseline.
+    """
+
+    adapter: str
+    variant: str
+    training: TrainingConfig
+    runs: tuple[RunReport, ...]
+    n_completed: int
+    spread_known: bool
+    curve: Curve
+    overfitting: Overfitting | None
+    test_accuracy: Spread | None
+    test_f1: Spread | None
+    test_loss: Spread | None
+    best_validation_loss: Spread | None
+    train_time_s: Spread | None
+    test_interval: Interval | None
+    learned: Learned | None
+    reason: Reason | None
+
+    @property
+    def representative(self) -> RunReport | None:
+        """The first run with results: whose examples, confusion matrix and settings a page shows."""
+        return next((run for run in self.runs if run.completed), None)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One setting in which an adapter differs from the reference.
+
+    ``values`` of list settings are compared as sets: ``added`` and ``removed`` are then filled too.
+    """
+
+    key: str
+    kind: Literal["added", "removed", "changed"]
+    reference: Any
+    value: Any
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AdapterReport:
+    """One adapter over all its variants.
+
+    Attributes
+    ----------
+    groups : dict
+        By variant's name, in the study's order; only variants that this adapter runs in.
+    best_variant : str or None
+        The variant with the lowest validation loss (mean over seeds of each run's lowest) among those that differ
+        from the submitted one in the learning rate alone. Chosen on validation; ``best.test_accuracy`` reports test.
+    n_trainable_params, n_adapter_params, n_head_params, n_total_params : int or None
+        From the first completed record.
+    reference : str or None
+        The adapter that ``differences`` are from; None for the reference itself.
+    formula : ParameterFormula or None
+        From the first completed record; None for a method without one, and for the baseline.
+    """
+
+    config: AdapterConfig
+    groups: Mapping[str, Group]
+    submitted: Group | None
+    best_variant: str | None
+    reference: str | None
+    differences: tuple[Difference, ...]
+    n_trainable_params: int | None
+    n_adapter_params: int | None
+    n_head_params: int | None
+    n_total_params: int | None
+    formula: ParameterFormula | None
+    reason: Reason | None
+
+    @property
+    def id(self) -> str:
+        """The adapter's id."""
+        return self.config.id
+
+    @property
+    def best(self) -> Group | None:
+        """The group of the best variant."""
+        return None if self.best_variant is None else self.groups[self.best_variant]
+
+    @property
+    def head_only(self) -> bool:
+        """Whether it trains the head and nothing else: the baseline of the frozen base model."""
+        return not self.config.train_adapter
+
+    @property
+    def learned(self) -> Learned | None:
+        """What it learned at its own best learning rate; where none could be chosen, as submitted."""
+        group = self.best or self.submitted
+        return None if group is None else group.learned
+
+    @property
+    def learned_reason(self) -> Reason | None:
+        """Why ``learned`` is None."""
+        if self.learned is not None:
+            return None
+        return "no_adapter" if self.head_only else self.reason or "not_measured"

@@ -1,0 +1,174 @@
+"""Train every run that is due: `make train`."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from adapterbook.common.console import format_duration, say
+from adapterbook.common.errors import RunError
+from adapterbook.config.paths import Paths
+from adapterbook.execution.capacity import count_workers, list_devices
+from adapterbook.execution.progress import TrainingDisplay
+from adapterbook.execution.results_folder import clear_leftovers
+from adapterbook.runs.plan import Run
+from adapterbook.runs.select import compute_statuses, default_seeds, load_project, name_source
+from adapterbook.sources.resolve import ResolvedSource, resolve_source
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from adapterbook.execution.cluster.driver import Cluster
+    from adapterbook.execution.papermill_runs import Executor
+    from adapterbook.runs.record import Record
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """What `train` did.
+
+    Attributes
+    ----------
+    source : str
+        Name of the source, which is the name of its folder under ``results/``.
+    exit_code : int
+        1 where a run failed, else 0.
+    """
+
+    source: str
+    exit_code: int
+
+
+def train(
+    root: Path,
+    source: str,
+    seeds: Sequence[int] | None,
+    jobs: int | None,
+    cell_timeout_s: float,
+    console: Console,
+    scheduler: str | None = None,
+) -> TrainOutcome:
+    """Train every run that is missing, failed or stale.
+
+    Parameters
+    ----------
+    scheduler : str, optional
+        Address of the Dask cluster that executes the runs; None: this machine does.
+    """
+    paths = Paths(root)
+    study, adapters = load_project(paths)
+    resolved = resolve_source(source, paths)
+    say(console, f"Source {resolved.config.name}: {resolved.reason}")
+    seeds = seeds or default_seeds(study)
+    statuses = compute_statuses(paths, study, adapters, resolved.config.name, seeds, resolved)
+    due = [status.run for status in statuses if not status.up_to_date]
+    if not due:
+        clear_leftovers(paths, resolved.config.name)
+        say(console, f"All {len(statuses)} runs are up to date: nothing to train.")
+        return TrainOutcome(resolved.config.name, 0)
+    say(console, f"{len(due)} of {len(statuses)} runs are to be trained.")
+    exit_code = _train(due, paths, source, resolved, jobs, cell_timeout_s, console, scheduler)
+    return TrainOutcome(resolved.config.name, exit_code)
+
+
+def _train(
+    due: Sequence[Run],
+    paths: Paths,
+    choice: str,
+    resolved: ResolvedSource,
+    jobs: int | None,
+    cell_timeout_s: float,
+    console: Console,
+    scheduler: str | None,
+) -> int:
+    # Imported here, not above: they take a second, and a study that is up to date does not need them.
+    from adapterbook.execution.kernels import LOAD_TRAINING, KernelPool
+    from adapterbook.execution.papermill_runs import LocalExecutor, train_runs
+    from adapterbook.training.kernel_state import gpu_memory_bytes
+
+    executor: Executor
+    with ExitStack() as stack:
+        if scheduler:
+            cluster = _prepare_cluster(stack.enter_context(_connect(scheduler, console)), paths, resolved, console)
+            executor, n_workers = cluster, min(len(cluster), len(due))
+            where = f"the cluster at {scheduler}"
+        else:
+            memory = gpu_memory_bytes()
+            n_workers = count_workers(jobs, n_runs=len(due), gpu_memory_bytes=memory)
+            executor = LocalExecutor(KernelPool(paths.root, n_workers, list_devices(len(memory))), LOAD_TRAINING)
+            where = ""
+        records = train_runs(
+            due,
+            partial(_prepare, due, paths, resolved, n_workers, where, console),
+            paths,
+            name_source(paths, choice, resolved),
+            executor,
+            cell_timeout_s=cell_timeout_s,
+            display=TrainingDisplay(len(due), console),
+        )
+    failed = [record for record in records if record.status == "failed"]
+    busy_s = sum((record.finished_at - record.started_at).total_seconds() for record in records)
+    say(
+        console,
+        f"{len(records) - len(failed)} runs completed, {len(failed)} failed; {format_duration(busy_s)} of work.",
+    )
+    for record in failed:
+        notebook = paths.results / record.source.name / record.run_id / "notebook.ipynb"
+        cell = f"cell {record.error.cell} of {paths.shown(notebook)}" if record.error else ""
+        say(console, f"  - {record.run_id}: {record.error.message if record.error else ''} See {cell}.")
+    return 1 if failed else 0
+
+
+def _prepare(
+    due: Sequence[Run], paths: Paths, resolved: ResolvedSource, n_workers: int, where: str, console: Console
+) -> Mapping[str, Record]:
+    """Fetch the source and check every adapter, while the kernels start; return the skeleton records by run id.
+
+    Parameters
+    ----------
+    where : str
+        What the runs are executed on, as shown; empty: this machine's device.
+    """
+    with console.status("Fetching the base model and the data, checking every adapter …"):
+        from adapterbook.training.kernel_state import load_training
+
+        load_training()  # takes seconds: the kernels have begun with it by now
+        from adapterbook.training.recording import preflight
+
+        skeletons = preflight(due, paths, resolved)
+    device = next(iter(skeletons.values())).environment.device_name
+    say(console, f"{n_workers} at a time, on {where or device}.")
+    return skeletons
+
+
+def _connect(scheduler: str, console: Console) -> AbstractContextManager[Client]:
+    """Connect with a Dask cluster, which is optional to have.
+
+    Raises
+    ------
+    RunError
+        If Dask is not installed; by the context, if the scheduler cannot be reached.
+    """
+    if importlib.util.find_spec("distributed") is None:
+        raise RunError("EXECUTOR=dask needs Dask, which is optional: `make setup EXECUTOR=dask` installs it.")
+    from adapterbook.execution.cluster.driver import connect
+
+    say(console, f"Connecting with {scheduler} …")
+    return connect(scheduler)
+
+
+def _prepare_cluster(client: Client, paths: Paths, resolved: ResolvedSource, console: Console) -> Cluster:
+    """Check that every worker can execute the runs as this machine would."""
+    from adapterbook.execution.cluster.driver import Cluster, make_project
+
+    cluster = Cluster(client, make_project(paths, resolved))
+    with console.status("Checking every worker, fetching the base model and the data there …"):
+        cluster.check_workers()
+    return cluster

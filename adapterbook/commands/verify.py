@@ -1,0 +1,74 @@
+"""Check every number of a report, and train one run again: `make verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from adapterbook.common.console import say
+from adapterbook.common.errors import AdapterBookError, ConfigError, SourceError
+from adapterbook.config.paths import Paths
+from adapterbook.execution.results_folder import hold_lock
+from adapterbook.runs.plan import plan_runs
+from adapterbook.runs.select import choose_results, choose_source, load_project, name_source, recorded_seeds
+from adapterbook.sources.resolve import ResolvedSource, resolve_source
+
+if TYPE_CHECKING:
+    from adapterbook.verification.audit import Audit
+
+
+def verify(
+    root: Path, source: str, seeds: Sequence[int] | None, retrain: str, cell_timeout_s: float, console: Console
+) -> int:
+    """Check that every number of a report can be believed, and say so; return the exit status, 1 where one cannot.
+
+    Parameters and errors are those of `audit`.
+    """
+    done = audit(root, source, seeds, retrain, cell_timeout_s, console)
+    for finding in done.findings:
+        say(console, f"  - {finding}")
+    say(console, done.summary)
+    if done.findings:
+        say(console, f"{len(done.findings)} findings: not every number of this report can be believed.")
+    return 1 if done.findings else 0
+
+
+def audit(
+    root: Path, source: str, seeds: Sequence[int] | None, retrain: str, cell_timeout_s: float, console: Console
+) -> Audit:
+    """Return what is found by checking that every number of a report can be believed.
+
+    Parameters
+    ----------
+    retrain : str
+        Id of the run to train again, ``none``, or empty: the shortest of those that nothing was found about.
+
+    Raises
+    ------
+    ConfigError
+        If `retrain` is no run of this report.
+    """
+    paths = Paths(root)
+    study, adapters = load_project(paths)
+    name = choose_results(paths, source)
+    runs = plan_runs(study, adapters, name, seeds or recorded_seeds(paths, name) or study.seeds)
+    if not runs:
+        raise ConfigError(f"{paths.shown(paths.study)} plans no run: there is nothing to verify.")
+    if retrain not in ("", "none", *(run.id for run in runs)):
+        raise ConfigError(f"RETRAIN={retrain}: expected none or a run of {name}, such as {runs[0].id}.")
+    from adapterbook.verification.audit import audit_runs  # here and not above: it loads torch
+
+    choice = source if source != "auto" else choose_source(paths, name)
+    with hold_lock(paths):
+        resolved: ResolvedSource | AdapterBookError
+        try:
+            resolved = resolve_source(choice, paths)
+            shown = name_source(paths, choice, resolved)
+            if resolved.config.name != name:
+                resolved = SourceError(f"{choice} is named {resolved.config.name}, the results are of {name}.")
+        except AdapterBookError as error:
+            resolved, shown = error, ""
+        return audit_runs(runs, paths, resolved, retrain, shown, cell_timeout_s, console)

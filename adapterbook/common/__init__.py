@@ -1,0 +1,1 @@
+"""Help every other room: files, cache, errors, text for the terminal. Imports no other room."""

@@ -1,0 +1,65 @@
+"""The exceptions that a user may see, each named after its remedy.
+
+AdapterBookError
+├── ConfigError    a YAML file under experiments/ is not valid: mend the file
+├── SourceError    a base model or a data set cannot be had: choose another source
+├── RunError       a training run failed: see its executed notebook
+├── RecordError    a record is missing, truncated or not believable: run it again
+├── RenderError    a page cannot be made or rendered: mend the template or the page
+└── PublishError   the site should not or cannot be put where readers find it: do what the message says
+
+The command line prints such an exception without a traceback and exits with 2. Anything else that
+escapes is a defect of this program and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class AdapterBookError(Exception):
+    """Something the user can mend.
+
+    Parameters
+    ----------
+    summary : str
+        What is wrong, naming the file or the thing.
+    problems : iterable of str
+        Every problem found: what was expected, what came, what to do. All of them, not the first.
+
+    Examples
+    --------
+    >>> print(ConfigError("study.yaml is not valid:", ["seeds: expected a list, got 3"]))
+    study.yaml is not valid:
+      - seeds: expected a list, got 3
+    """
+
+    def __init__(self, summary: str, problems: Iterable[str] = ()) -> None:
+        self.summary = summary
+        self.problems = tuple(problems)
+        indented = (problem.replace("\n", "\n    ") for problem in self.problems)
+        super().__init__("\n".join([summary, *(f"  - {problem}" for problem in indented)]))
+
+
+class ConfigError(AdapterBookError):
+    """A YAML file is not valid. Remedy: mend the file."""
+
+
+class SourceError(AdapterBookError):
+    """A base model or a data set cannot be had. Remedy: another source, or the network back."""
+
+
+class RunError(AdapterBookError):
+    """A training run failed. Remedy: see its executed notebook."""
+
+
+class RecordError(AdapterBookError):
+    """A record is missing, truncated or not believable. Remedy: run it again."""
+
+
+class RenderError(AdapterBookError):
+    """A page cannot be made or rendered. Remedy: mend the template or the page."""
+
+
+class PublishError(AdapterBookError):
+    """The site should not, or cannot, be put where readers find it. Remedy: what the message says."""

@@ -1,0 +1,166 @@
+"""Numbers → the text a reader sees, in each language.
+
+Owns how many digits, which unit and which separators a kind of number gets. Refuses ``None``, NaN and anything that is
+not a number: a missing value has a reason, and a page says the reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Final, Literal
+
+Language = Literal["zh", "en"]
+MINUS: Final = "−"
+NO_BREAK_SPACE: Final = "\u00a0"
+BYTE_UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
+
+
+def format_number(value: object, kind: str, language: Language) -> str:
+    """Return a number as a page shows it.
+
+    Parameters
+    ----------
+    value : int or float
+        In the unit that the record holds: a proportion in [0, 1], seconds, bytes, nat.
+    kind : str
+        One of ``FORMATS``.
+    language : {"zh", "en"}
+        Decides on the names of units.
+
+    Raises
+    ------
+    TypeError
+        If the value is not a number; ``bool`` and ``None`` are not.
+    ValueError
+        If it is not finite, or the kind is unknown.
+
+    Examples
+    --------
+    >>> format_number(0.9375, "percent", "zh")
+    '93.8%'
+    >>> format_number(-0.03125, "points", "en")
+    '−3.1'
+    >>> format_number(1771778, "count", "zh")
+    '1,771,778'
+    >>> format_number(2e-5, "rate", "en")
+    '2e-5'
+    """
+    if isinstance(value, bool) or not (isinstance(value, int | float) or hasattr(value, "__float__")):
+        raise TypeError(f"a number was expected for the format {kind!r}, got {value!r}")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"a finite number was expected for the format {kind!r}, got {number!r}")
+    if kind not in FORMATS:
+        raise ValueError(f"there is no format {kind!r}; there are {', '.join(FORMATS)}")
+    return FORMATS[kind](number, language).replace("-", MINUS) if kind != "rate" else FORMATS[kind](number, language)
+
+
+def _percent(value: float, _: Language) -> str:
+    return f"{100 * value:.1f}%"
+
+
+def _percent_bare(value: float, _: Language) -> str:
+    """Return the first number of a range of percentages; the sign stands after the second."""
+    return f"{100 * value:.1f}"
+
+
+def _points(value: float, _: Language) -> str:
+    """Return a difference of two proportions in percentage points, always with its sign."""
+    shown = f"{100 * value:+.1f}"
+    return "0.0" if shown in ("+0.0", "-0.0") else shown
+
+
+def _loss(value: float, _: Language) -> str:
+    return f"{value:.4f}"
+
+
+def _signed_loss(value: float, _: Language) -> str:
+    shown = f"{value:+.4f}"
+    return "0.0000" if shown in ("+0.0000", "-0.0000") else shown
+
+
+def _proportion(value: float, _: Language) -> str:
+    return f"{value:.3f}"
+
+
+def _norm(value: float, _: Language) -> str:
+    """Return a norm or a distance, which may be of any size, with three significant digits."""
+    if value == 0 or 0.001 <= value < 1000:
+        return f"{value:.3g}"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def _count(value: float, _: Language) -> str:
+    if not value.is_integer():
+        raise ValueError(f"a count is a whole number, got {value!r}")
+    return f"{int(value):,}"
+
+
+def _plain(value: float, _: Language) -> str:
+    """Return a setting, a seed or an epoch as somebody would type it."""
+    return f"{int(value)}" if value.is_integer() else f"{value:.6g}"
+
+
+def _p_value(value: float, _: Language) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _p_relation(value: float, language: Language) -> str:
+    """Return a p-value as it goes on after the letter: ``= 0.012``, ``< 0.001``."""
+    shown = _p_value(value, language)
+    return shown if shown.startswith("<") else f"= {shown}"
+
+
+def _rate(value: float, _: Language) -> str:
+    """Return a learning rate the way code writes it; its hyphen stays one, so that it can be copied."""
+    mantissa, exponent = f"{value:.6e}".split("e")
+    if value == 0 or abs(int(exponent)) < 2:
+        return f"{value:.6g}"
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def _duration(value: float, language: Language) -> str:
+    second, minute, hour = ("秒", "分", "小時") if language == "zh" else ("s", "min", "h")
+    if value < 59.95:
+        return f"{value:.1f}{NO_BREAK_SPACE}{second}"
+    whole = round(value)
+    if whole < 3600:
+        return f"{whole // 60}{NO_BREAK_SPACE}{minute}{NO_BREAK_SPACE}{whole % 60}{NO_BREAK_SPACE}{second}"
+    minutes = round(value / 60)
+    return f"{minutes // 60}{NO_BREAK_SPACE}{hour}{NO_BREAK_SPACE}{minutes % 60}{NO_BREAK_SPACE}{minute}"
+
+
+def _bytes(value: float, language: Language) -> str:
+    scale = 0
+    while value >= 999.95 and scale + 1 < len(BYTE_UNITS):
+        value /= 1000
+        scale += 1
+    if scale == 0:
+        return f"{value:.0f}{NO_BREAK_SPACE}{'位元組' if language == 'zh' else 'bytes'}"
+    return f"{value:.1f}{NO_BREAK_SPACE}{BYTE_UNITS[scale]}"
+
+
+def _per_second(value: float, language: Language) -> str:
+    return f"{value:.1f}{NO_BREAK_SPACE}{'列/秒' if language == 'zh' else 'rows/s'}"
+
+
+FORMATS: Final[Mapping[str, Callable[[float, Language], str]]] = {
+    "percent": _percent,
+    "percent_bare": _percent_bare,
+    "points": _points,
+    "points_unsigned": _percent_bare,
+    "loss": _loss,
+    "signed_loss": _signed_loss,
+    "proportion": _proportion,
+    "norm": _norm,
+    "count": _count,
+    "plain": _plain,
+    "p": _p_value,
+    "p_relation": _p_relation,
+    "rate": _rate,
+    "duration": _duration,
+    "bytes": _bytes,
+    "per_second": _per_second,
+}

@@ -1,0 +1,72 @@
+"""Git as a program: asked in a folder, in that folder's own repository, and quoted without passwords.
+
+Owns how it is called and how what it says is told to people. Knows nothing of what it is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+# Git sets these for its hooks; here they would lead to another repository or index than the folder's.
+NOT_INHERITED: Final = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY"}
+CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]+@")
+N_TAIL_LINES: Final = 12
+
+
+def ask(root: Path, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Return what git answers in a folder."""
+    return run(["git", *arguments], root, stdin)
+
+
+def run(
+    command: Sequence[str], root: Path, stdin: str | None = None, settings: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Return what a program that goes through git says.
+
+    Parameters
+    ----------
+    settings : mapping of str to str, optional
+        Of git, before those of the user and the repository.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+    if not sys.stdin.isatty():
+        environment.setdefault("GIT_TERMINAL_PROMPT", "0")  # nobody is there to type a password
+    n = int(environment.get("GIT_CONFIG_COUNT") or 0)
+    for number, (key, value) in enumerate((settings or {}).items(), start=n):
+        environment |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+        environment["GIT_CONFIG_COUNT"] = str(number + 1)
+    return subprocess.run(
+        command,
+        cwd=root,
+        env=environment,
+        input="" if stdin is None else stdin,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="surrogateescape",
+        check=False,
+    )
+
+
+def hide_credentials(text: str) -> str:
+    """Return a text without the users and passwords of its addresses.
+
+    Examples
+    --------
+    >>> hide_credentials("cannot access https://me:secret@example.org/a.git")
+    'cannot access https://example.org/a.git'
+    """
+    return CREDENTIALS.sub("", text)
+
+
+def tail(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return the last lines of what a program said, fit to be shown."""
+    said = done.stderr.strip() or done.stdout.strip() or f"nothing, and ended with {done.returncode}"
+    lines = hide_credentials(said).splitlines()[-N_TAIL_LINES:]
+    return ["".join(letter for letter in line if letter.isprintable()) for line in lines]

@@ -1,0 +1,77 @@
+"""What an error or an executed notebook tells of the machine that it was made on, taken out.
+
+Owns which names a reader must not see: folders, the user, the host. What is published must not tell whose machine it
+was. Knows texts only.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+PART = r"[\w.+@~=%-]"
+# A path of two parts or more: in quotes with its spaces; after a colour code, in a file URI, or where no name goes on.
+ABSOLUTE = re.compile(
+    rf"(?P<before>\x1b\[[0-9;]*m|file://|(?<![\w/.~<>…-]))"
+    rf"(?P<path>(?<=')/[^'\n]*/[^'\n]*(?=')|(?<=\")/[^\"\n]*/[^\"\n]*(?=\")|/(?:{PART}+/)+{PART}*)"
+)
+# Out of the project and down again: the folders beside it.
+RELATIVE = re.compile(rf"(?<![\w/])(?:\.\./)+(?:{PART}+/)*(?={PART})")
+# Names that say nothing of anybody, and would be found within other words' company.
+COMMON_NAMES = {"localhost", "root", "user", "runner", "admin", "ubuntu", "debian", "student", "jovyan"}
+
+
+def hide_folders(text: str, root: Path) -> str:
+    """Return a text in which the folders of this project, Python, temporary files and home have other names.
+
+    Examples
+    --------
+    >>> hide_folders("File /home/me/book/adapterbook/data.py, line 3", Path("/home/me/book"))
+    'File adapterbook/data.py, line 3'
+    """
+    named = {root: ".", Path(sys.prefix): "<python>", Path(sys.base_prefix): "<python>",
+             Path(tempfile.gettempdir()): "<tmp>", Path.home(): "~"}  # fmt: skip
+    folders = {str(path): shown for folder, shown in named.items() for path in (folder, folder.resolve())}
+    for folder in sorted(folders, key=len, reverse=True):
+        if folder == os.sep:
+            continue
+        if folders[folder] == ".":
+            text = text.replace(f"{folder}{os.sep}", "")
+        text = re.sub(rf"{re.escape(folder)}(?![\w-])", folders[folder], text)
+    return text
+
+
+def hide_machine(text: str, root: Path) -> str:
+    """Return a text without any folder of this machine, its user or its host.
+
+    Of a path that lies elsewhere, the last part is left: enough to see what was meant.
+
+    Examples
+    --------
+    >>> hide_machine("No such file: /usr/share/secret/x.bin; see https://example.org/a/b, 3/4", Path("/home/me/book"))
+    'No such file: …/x.bin; see https://example.org/a/b, 3/4'
+    """
+    text = RELATIVE.sub("…/", ABSOLUTE.sub(_last_part, hide_folders(text, root)))
+    for name, shown in ((socket.gethostname(), "<host>"), (_user(), "<user>")):
+        if len(name) > 3 and name.lower() not in COMMON_NAMES:
+            # An underscore ends a name: /tmp/torchinductor_name.
+            text = re.sub(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", shown, text, flags=re.IGNORECASE)
+    return text
+
+
+def _last_part(match: re.Match[str]) -> str:
+    """Return `…/name` for a path whose first folder exists on this machine, anything else as it is."""
+    path = match["path"]
+    return f"{match['before']}…/{Path(path).name}" if Path("/", path.split("/")[1]).is_dir() else match[0]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in some containers
+        return ""

@@ -1,0 +1,77 @@
+"""A Parquet file that came from elsewhere → a table with the columns that were asked for, and nothing else.
+
+Owns the check of names, types, gaps and size before the content is taken; what pandas wrote about its own types is not
+believed. Knows nothing of what the columns are for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+ColumnType = Callable[["pa.DataType"], bool]
+MAX_ROWS = 1_000_000  # a small file can claim billions
+
+
+def is_integer(kind: pa.DataType) -> bool:
+    """Return whether a column's type is of whole numbers."""
+    import pyarrow as pa  # here and in the others: a report with nothing new to read does not need it
+
+    return bool(pa.types.is_integer(kind))
+
+
+def is_float(kind: pa.DataType) -> bool:
+    """Return whether a column's type is of numbers."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_floating(kind))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether a column's type is of texts."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def load_table(path: Path, columns: Mapping[str, ColumnType]) -> pd.DataFrame:
+    """Read a Parquet file that has these columns, in this order, each with a value in every row.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        If it is not Parquet, or has other columns, types, gaps or more rows than anybody predicts.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if path.exists() and not path.is_file():  # pyarrow would read a whole folder
+        raise ValueError("it is no file")
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_schema(file, columns)
+            table: pd.DataFrame = file.read().replace_schema_metadata(None).to_pandas()
+    except (LookupError, MemoryError, pa.ArrowException) as error:
+        raise ValueError(f"it is truncated or not Parquet ({error})") from error
+    if table.isna().to_numpy().any():
+        raise ValueError("a value is missing")
+    return table
+
+
+def _check_schema(file: pq.ParquetFile, columns: Mapping[str, ColumnType]) -> None:
+    schema = file.schema_arrow
+    if schema.names != list(columns):
+        raise ValueError(f"expected the columns {list(columns)}, got {schema.names[:10]}")
+    for field in schema:
+        if not columns[field.name](field.type):
+            raise ValueError(f"the column {field.name} has the type {field.type}")
+    if file.metadata.num_rows > MAX_ROWS:
+        raise ValueError(f"more than {MAX_ROWS:,} rows")

@@ -1,0 +1,275 @@
+"""One YAML file → a mapping → a pydantic model, with messages for people.
+
+Owns the reading of YAML and the wording of what is wrong with it: every problem of a file at once, each with the key,
+what was expected and what came. Knows nothing of what the files mean.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from adapterbook.common.errors import ConfigError
+
+# Text that its author meant as a number: YAML 1.1 wants a dot in the mantissa.
+EXPONENT_WITHOUT_DOT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
+# Far more than any settings need, and little enough that no file, however it was made, can stall the program.
+MAX_BYTES = 1_000_000
+MAX_VALUES = 20_000  # aliases counted as often as they are used
+MAX_DEPTH = 40
+MAX_DIGITS = 100
+NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+MAX_PROBLEMS = 20
+INT64 = 2**63
+# What PyYAML raises where a value does not fit its tag, such as ``!!int x`` or 2026-99-99.
+MISFITS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, which also refuses a key that is there twice, and more than it could hold."""
+
+    _depth = 0
+    _n_nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._depth += 1
+        self._n_nodes += 1
+        if self._n_nodes > MAX_VALUES:
+            raise yaml.composer.ComposerError(None, None, f"more than {MAX_VALUES:,} values", self.get_mark())
+        if self._depth > MAX_DEPTH:
+            raise yaml.composer.ComposerError(None, None, f"more than {MAX_DEPTH} levels", self.get_mark())
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None:
+            _count_values(node, {})
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[tuple[str, Any]] = set()
+        for key_node, _ in node.value:
+            if isinstance(key_node, yaml.ScalarNode):  # any other key the safe loader refuses by itself
+                key = self.construct_object(key_node, deep=True)
+                if key in seen:
+                    problem = f"the key {shown_text(key)} is there twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _count_values(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many values a node holds, an alias counted as often as it is used; what is being counted is 0.
+
+    Raises
+    ------
+    ConstructorError
+        If a value holds itself, or there are too many, as a few lines of aliases can stand for billions; or if a
+        number has so many digits (9:9:9:… is one, too) that reading it takes minutes.
+    """
+    if known.get(id(node)) == 0:
+        raise yaml.constructor.ConstructorError(None, None, "a value holds itself", node.start_mark)
+    if id(node) in known:
+        return known[id(node)]
+    known[id(node)] = 0
+    n = 1
+    if node.tag in NUMBER_TAGS and len(node.value) > MAX_DIGITS:
+        problem = f"a number of {len(node.value):,} characters"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+    if isinstance(node, yaml.SequenceNode):
+        n += sum(_count_values(item, known) for item in node.value)
+    elif isinstance(node, yaml.MappingNode):
+        n += sum(_count_values(part, known) for pair in node.value for part in pair)
+    if n > MAX_VALUES:
+        problem = f"more than {MAX_VALUES:,} values, aliases counted"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+    known[id(node)] = n
+    return n
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping of text, finite numbers, flags, lists and mappings.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, is not UTF-8 YAML, is too large, or holds something else.
+    """
+    text = _read_text(path)
+    try:
+        content = yaml.load(text, Loader=_StrictLoader)  # it is a SafeLoader
+    except yaml.YAMLError as error:
+        problem = "".join(char if char.isprintable() else " " for char in str(error))
+        raise ConfigError(f"{shown(path)} is not valid YAML:", [problem]) from error
+    except MISFITS as error:
+        problem = f"a value is not what its tag or its form says it is ({shown_text(str(error))}): quote it"
+        raise ConfigError(f"{shown(path)} is not valid YAML:", [problem]) from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{shown(path)} is not valid: expected keys and values, got {_kind(content)}.")
+    problems = list(_value_problems(content, ()))
+    if problems:
+        raise ConfigError(f"{shown(path)} is not valid:", _cut(problems))
+    return content
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{shown(path)} is no file.")
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{shown(path)} is too large: expected {MAX_BYTES:,} bytes at most.")
+        return path.read_text("utf-8-sig")  # a byte order mark is some editors' habit
+    except FileNotFoundError:
+        raise ConfigError(f"{shown(path)} is missing.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 ({error})"
+        raise ConfigError(f"{shown(path)} cannot be read: {reason}") from error
+
+
+def _value_problems(value: object, place: tuple[object, ...]) -> Iterator[str]:
+    """Yield what no setting can be: settings are hashed and written as JSON, so they are what JSON can say."""
+    key = shown_key(place)
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if not isinstance(name, str):
+                yield f"{shown_key((*place, name))}: a key must be text: quote it"
+            elif not _is_unicode(name):
+                yield f"{shown_key((*place, name))}: a key is no valid Unicode"
+            else:
+                yield from _value_problems(item, (*place, name))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _value_problems(item, (*place, index))
+    elif isinstance(value, str):
+        if not _is_unicode(value):
+            yield f"{key}: half of a surrogate pair is no valid Unicode"
+    elif isinstance(value, int):
+        if not -INT64 <= value < INT64:
+            yield f"{key}: a whole number beyond 64 bits"
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            yield f"{key}: expected a finite number, got {value}"
+    elif value is not None:
+        yield f"{key}: YAML reads this as a {type(value).__name__}: quote it if it is meant as text"
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def misread_number(key: str, value: object) -> str | None:
+    """Return a problem where YAML read a number such as ``1e-4`` as text, else None."""
+    if isinstance(value, str) and EXPONENT_WITHOUT_DOT.fullmatch(value):
+        return f"{key}: {shown_text(value)} is text to YAML, not a number: write it with a dot, such as 1.0e-4"
+    return None
+
+
+def validate(model: type[ModelT], content: dict[str, Any], path: Path) -> ModelT:
+    """Return a model of a file's content; a YAML list is a tuple there, but text is never a number.
+
+    Raises
+    ------
+    ConfigError
+        Naming every problem.
+    """
+    try:
+        return model.model_validate(_tuples(content))
+    except ValidationError as error:
+        raise ConfigError(f"{shown(path)} is not valid:", describe_problems(model, error)) from error
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def describe_problems(model: type[BaseModel], error: ValidationError) -> list[str]:
+    """Return one line per problem that pydantic found: key, expected, came, what to do."""
+    lines = []
+    errors = error.errors(include_url=False)
+    for item in errors[:MAX_PROBLEMS]:
+        key = shown_key(item["loc"])
+        came = item["input"]
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{key}: unknown key{_suggestion(str(item['loc'][-1]), _fields_at(model, item['loc'][:-1]))}")
+        elif item["type"] == "missing":
+            lines.append(f"{key}: missing")
+        elif item["type"] == "value_error":
+            lines.append(f"{key}: {item['ctx']['error']}" if key else str(item["ctx"]["error"]))
+        elif (misread := misread_number(key, came)) is not None:
+            lines.append(misread)
+        else:
+            lines.append(f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, got {_kind(came)}")
+    return lines + ([f"and {len(errors) - MAX_PROBLEMS} more"] if len(errors) > MAX_PROBLEMS else [])
+
+
+def _cut(problems: list[str]) -> list[str]:
+    n_more = len(problems) - MAX_PROBLEMS
+    return [*problems[:MAX_PROBLEMS], f"and {n_more} more"] if n_more > 0 else problems
+
+
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that are allowed at a place inside a model."""
+    for part in location:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            continue
+        annotation = field.annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        inner = [item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)]
+        if inner:
+            model = inner[0]
+    return list(model.model_fields)
+
+
+def _suggestion(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1) if len(key) < 100 else []
+    return f" (did you mean {close[0]}?)" if close else f"; known keys are {', '.join(known)}"
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else f"{type(value).__name__} {shown_text(value)}"
+
+
+def shown_text(value: object) -> str:
+    """Return a value as Python writes it, so that no character of it acts on a terminal; one without end is cut.
+
+    Examples
+    --------
+    >>> shown_text("a\\tb")
+    "'a\\\\tb'"
+    """
+    if isinstance(value, int) and not -INT64 <= value < INT64:
+        return "a number beyond 64 bits"
+    if isinstance(value, (list, tuple)):
+        value = value[:20]  # enough to be cut below
+    text = repr(value[:100] if isinstance(value, str) else value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def shown_key(place: tuple[object, ...]) -> str:
+    """Return where a value stands, such as ``variants.submitted.title``."""
+    return ".".join(_shown_part(part) for part in place)
+
+
+def _shown_part(part: object) -> str:
+    return part if isinstance(part, str) and part.isprintable() and len(part) <= 60 else shown_text(part)
+
+
+def shown(path: Path) -> str:
+    """Return a path relative to the working folder where it lies inside: messages stay short and hold no home."""
+    absolute = path.absolute()
+    inside = absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else path
+    return "".join(_shown_part(char) if not char.isprintable() else char for char in inside.as_posix())

@@ -1,0 +1,1 @@
+"""Read the YAML files into frozen settings. Imports common."""

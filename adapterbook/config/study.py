@@ -1,0 +1,175 @@
+"""YAML files under ``experiments/`` → validated, frozen settings.
+
+Owns the shape of ``study.yaml``, ``adapters/*.yaml``, ``sources/*.yaml`` and ``published/*.yaml``, and where the
+project's folders are. Refuses unknown keys and wrong types. Knows nothing of torch or PEFT: whether PEFT takes an
+adapter's settings is for ``model.check_adapters`` to say.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from adapterbook.common.errors import ConfigError
+from adapterbook.common.yaml_files import (
+    describe_problems,
+    load_yaml,
+    shown,
+    shown_key,
+    shown_text,
+    validate,
+)
+
+IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAMING_RULE = "letters, digits, '.', '_' and '-', 64 at most"
+MAX_SEED = 2**32 - 1  # NumPy's
+MAX_TITLE = 200  # characters; a title also stands in menus and legends
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, strict about types, no unknown key, no number that is not finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class BilingualText(Settings):
+    """A text in both languages; one plain string serves for both."""
+
+    zh: str
+    en: str
+
+    def in_language(self, language: Literal["zh", "en"]) -> str:
+        """Return the text in one language."""
+        return self.zh if language == "zh" else self.en
+
+
+def _both_languages(value: object) -> object:
+    return {"zh": value, "en": value} if isinstance(value, str) else value
+
+
+def _is_a_line(title: BilingualText) -> BilingualText:
+    if max(len(title.zh), len(title.en)) > MAX_TITLE:
+        raise ValueError(f"expected a title of {MAX_TITLE} characters at most")
+    return title
+
+
+Text = Annotated[BilingualText, BeforeValidator(_both_languages)]
+Title = Annotated[Text, AfterValidator(_is_a_line)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+
+
+class DataConfig(Settings):
+    """Which rows of the data set a study uses, and what it keeps of each text."""
+
+    shuffle_seed: Seed
+    n_train: PositiveInt
+    n_validation: PositiveInt
+    n_test: PositiveInt
+    max_words: PositiveInt
+    tokenise_batch_size: PositiveInt
+
+
+class TrainingConfig(Settings):
+    """Arguments of ``transformers.TrainingArguments``, under its own names."""
+
+    learning_rate: PositiveFloat
+    per_device_train_batch_size: PositiveInt
+    per_device_eval_batch_size: PositiveInt
+    num_train_epochs: PositiveInt
+    gradient_accumulation_steps: PositiveInt = 1
+    eval_strategy: Literal["no", "steps", "epoch"] = "epoch"
+    eval_steps: PositiveInt | None = None
+    save_strategy: Literal["no", "steps", "epoch"] = "epoch"
+    save_steps: PositiveInt | None = None
+    load_best_model_at_end: bool = True
+    metric_for_best_model: Literal["loss", "accuracy", "f1"] = "loss"
+    optim: str = "adamw_torch"
+    lr_scheduler_type: str = "linear"
+    warmup_steps: NonNegativeFloat = 0
+    weight_decay: NonNegativeFloat = 0.0
+    max_grad_norm: NonNegativeFloat = 1.0
+
+    @model_validator(mode="after")
+    def _strategies_agree(self) -> TrainingConfig:
+        if self.load_best_model_at_end and self.eval_strategy != self.save_strategy:
+            raise ValueError(
+                f"load_best_model_at_end needs save_strategy ({self.save_strategy}) "
+                f"to be the same as eval_strategy ({self.eval_strategy})"
+            )
+        if self.load_best_model_at_end and self.eval_strategy == "no":
+            raise ValueError("load_best_model_at_end needs an evaluation: set it to false where eval_strategy is no")
+        for strategy, steps in (("eval_strategy", "eval_steps"), ("save_strategy", "save_steps")):
+            if getattr(self, strategy) == "steps" and getattr(self, steps) is None:
+                raise ValueError(f"{strategy} is steps, so {steps} must say how many")
+        return self
+
+
+class VariantConfig(Settings):
+    """One setting of the study that differs from the protocol in a few training arguments."""
+
+    title: Title
+    training: dict[str, Any] = Field(default_factory=dict)
+    adapters: tuple[str, ...] | None = None  # None: all adapters
+
+
+class StudyConfig(Settings):
+    """The whole of ``study.yaml``: every adapter × its variants × the seeds."""
+
+    data: DataConfig
+    training: TrainingConfig
+    seeds: tuple[Seed, ...] = Field(min_length=1)
+    seeds_on_gpu: tuple[Seed, ...] | None = Field(default=None, min_length=1)  # None: the same as without a GPU
+    variants: dict[str, VariantConfig] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _variants_are_valid(self) -> StudyConfig:
+        for name in self.variants:
+            if not IDENTIFIER.fullmatch(name):
+                raise ValueError(f"variants.{shown_key((name,))}: a name is {NAMING_RULE}")
+        for key, seeds in (("seeds", self.seeds), ("seeds_on_gpu", self.seeds_on_gpu or ())):
+            if len(set(seeds)) != len(seeds):
+                raise ValueError(f"{key}: each seed once, got {shown_text(seeds)}")
+        return self
+
+    @property
+    def submitted(self) -> str:
+        """Name of the first variant: the protocol as it was handed in."""
+        return next(iter(self.variants))
+
+    def training_of(self, variant: str) -> TrainingConfig:
+        """Return the protocol's training arguments with those of a variant laid over them."""
+        return TrainingConfig.model_validate(self.training.model_dump() | self.variants[variant].training)
+
+
+def load_study(path: Path) -> StudyConfig:
+    """Read ``study.yaml``, and check each variant's training arguments.
+
+    Raises
+    ------
+    ConfigError
+        Naming every key that is unknown or has a wrong type.
+    """
+    study = validate(StudyConfig, load_yaml(path), path)
+    problems = []
+    for name in study.variants:
+        try:
+            study.training_of(name)
+        except ValidationError as error:
+            problems += [f"variants.{name}.training.{problem}" for problem in describe_problems(TrainingConfig, error)]
+    if problems:
+        raise ConfigError(f"{shown(path)} is not valid:", problems)
+    return study

@@ -1,0 +1,1 @@
+"""Execute runs on a Dask cluster, which is optional."""

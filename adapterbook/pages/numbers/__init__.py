@@ -1,0 +1,1 @@
+"""Show a number with the way to the record it is from."""

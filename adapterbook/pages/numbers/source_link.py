@@ -1,0 +1,175 @@
+"""Where a number leads: the record it is from, the list of the runs it was computed from, or where it was set.
+
+Owns that one rule, for numbers in texts and for the rows of the tables behind figures. A number of one run leads to
+that run's record; one computed from several leads to the list of their runs; a setting of the study leads to the
+protocol. All else (a published result, the chance of a coin, a setting that stands beside its adapter's or variant's
+name and only tells it from others) leads nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adapterbook.analysis.shapes import (
+    Ablation,
+    AdapterReport,
+    Baseline,
+    CostRow,
+    EpochsReport,
+    EvalView,
+    Group,
+    Learned,
+    ParameterFormula,
+    Planning,
+    PublishedPoint,
+    PublishedRun,
+    Report,
+    RunReport,
+    SentenceTable,
+    Verdict,
+)
+from adapterbook.figures import Figure
+from adapterbook.pages.numbers.number import FieldPath, parts_of_path
+from adapterbook.pages.numbers.record_view import RECORD_ANCHOR, anchor_of
+
+Runs = Sequence[RunReport]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place on the site.
+
+    Attributes
+    ----------
+    of : RunReport, AdapterReport or str
+        The run or adapter whose page it is, or the page's stem.
+    section : str
+        The section's name; of a run's page the whole anchor.
+    """
+
+    of: RunReport | AdapterReport | str
+    section: str
+
+
+def place_of_number(run: RunReport, field: FieldPath) -> Place:
+    """Return the line of the run's record that holds the field."""
+    return Place(run, anchor_of(parts_of_path(field)))
+
+
+def place_of_derived(thing: object, field: FieldPath, report: Report) -> Place | None:
+    """Return where a number of the analysis leads, ``None`` where that is nowhere."""
+    parts = parts_of_path(field)
+    first = parts[0]
+    match thing:
+        case Report() if first in ("study", "n_seeds"):
+            return Place("reproduction", "protocol")
+        case Ablation():
+            return Place("reproduction", "protocol")
+        case AdapterReport() | Group() if first in ("config", "training"):
+            return None
+        case SentenceTable() if "probabilities" in parts:
+            return Place(thing.runs[int(parts[-1])], RECORD_ANCHOR)
+        case _:
+            place = _place_of_runs(_runs_behind(thing, first, report), report)
+    if place is not None and isinstance(place.of, RunReport) and isinstance(_recorded(place.of, first), int | float):
+        return Place(place.of, anchor_of([first]))  # one run's: the very same field of its record
+    return place
+
+
+def place_of_row(figure: Figure, row: Mapping[str, Any], report: Report) -> Place | None:
+    """Return where a row of the table behind a figure leads: to the epoch in the record, where it is about one."""
+    group = _group_of_row(figure, row, report)
+    place = None if group is None else _place_of_runs(_completed(group), report)
+    if group is None or place is None or not isinstance(place.of, RunReport) or place.of.record is None:
+        return place
+    record = place.of.record
+    for index, point in enumerate(record.curve):
+        if point.epoch == row.get("epoch"):
+            return Place(place.of, anchor_of(["evaluations" if record.evaluations else "epochs", index]))
+    return place
+
+
+def _recorded(run: RunReport, field: str) -> object:
+    return getattr(run.record, field, None)
+
+
+def _place_of_runs(runs: Runs, report: Report) -> Place | None:
+    adapters = {run.run.adapter.id for run in runs}
+    if len(runs) == 1:
+        return Place(runs[0], RECORD_ANCHOR)
+    if len(adapters) == 1:
+        return Place(report.adapters[adapters.pop()], "runs")
+    return Place("reproduction", "runs") if runs else None
+
+
+def _runs_behind(thing: object, field: str, report: Report) -> Runs:
+    """Return the runs that a field of a part of the report was computed from."""
+    match thing:
+        case RunReport():
+            return [thing]
+        case Group():
+            return _completed(thing)
+        case AdapterReport():
+            return _counted(thing)
+        case ParameterFormula():
+            owners = [adapter for adapter in report.adapters.values() if adapter.formula is thing]
+            return _counted(owners[0]) if owners else []
+        case CostRow() | Learned():
+            return _completed(report.group(thing.adapter, thing.variant))
+        case Verdict():
+            runs_a, runs_b = _of(report, thing.a, thing.variant_a), _of(report, thing.b, thing.variant_b)
+            return {"accuracy_a": runs_a, "accuracy_b": runs_b}.get(field, [*runs_a, *runs_b])
+        case Baseline() if thing.kind == "head_only":
+            return _of(report, thing.adapter, thing.variant)
+        case Baseline() if thing.kind == "chance":
+            return []
+        case PublishedRun():
+            return [] if field.startswith("published_") else _of(report, thing.adapter, thing.variant)
+        case PublishedPoint():
+            owners_of = [run for run in report.published.runs.values() if any(point is thing for point in run.points)]
+            own = field == "epoch" or field.startswith("published_") or not owners_of
+            return [] if own else _of(report, owners_of[0].adapter, owners_of[0].variant)
+        case EvalView():
+            return _of(report, *(report.ablations["eval_strategy"].eval_curve or (None, None)))
+        case SentenceTable():
+            return thing.runs
+        case Baseline() | Planning() | EpochsReport() | Report():
+            return [run for run in report.runs if run.completed]
+        case _:
+            return []
+
+
+def _group_of_row(figure: Figure, row: Mapping[str, Any], report: Report) -> Group | None:
+    """Return the group that a row is about; ``None`` where the row does not say, or several fit."""
+    if figure.id == "eval-strategy":
+        return report.group(*(report.ablations["eval_strategy"].eval_curve or ("", "")))
+    adapter = row.get("adapter", figure.adapter)
+    if adapter is None:
+        return None
+    if "learning_rate" not in row:
+        published = report.published.runs.get(adapter)
+        return None if published is None else report.group(adapter, published.variant or "")
+    if "batch_size" in row:
+        ablation = report.ablations["batch_size"]
+        variants = [variant for variant in ablation.variants if ablation.values[variant] == row["batch_size"]]
+    else:
+        variants = list(report.ablations["learning_rate"].variants or (report.study.submitted,))
+    groups = [group for variant in variants if (group := report.group(adapter, variant)) is not None]
+    fitting = [group for group in groups if group.training.learning_rate == row["learning_rate"]]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _counted(adapter: AdapterReport) -> Runs:
+    """Return the run whose record an adapter's parameters were counted in: the first that was completed."""
+    runs = [run for group in adapter.groups.values() for run in group.runs if run.completed]
+    return runs[:1]
+
+
+def _of(report: Report, adapter: str | None, variant: str | None) -> Runs:
+    return _completed(None if adapter is None or variant is None else report.group(adapter, variant))
+
+
+def _completed(group: Group | None) -> Runs:
+    return [] if group is None else [run for run in group.runs if run.completed]

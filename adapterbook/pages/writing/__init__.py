@@ -1,0 +1,1 @@
+"""Turn texts, tables and code into Quarto Markdown."""

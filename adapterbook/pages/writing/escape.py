@@ -1,0 +1,218 @@
+"""Text → Pandoc Markdown that shows it as typed, and can be nothing else.
+
+Owns escaping for prose, attributes, code, raw HTML and front matter. Text from a data set or a record is hostile until
+it went through here. Two readers have to be satisfied: pandoc, for which an entity is never markup, and Quarto, which
+looks for shortcodes again in the *decoded* attributes, link targets and code of a page (its ``shortcodes.lua``), so
+that an entity does not protect those.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, Final
+
+import yaml
+from markupsafe import Markup
+
+WHITE_SPACE: Final = re.compile(r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029 ]+")
+PUNCTUATION: Final = re.compile(r"[!-/:-@\[-`{-~]")
+# In a quoted attribute these are letters like any other; entities would only make the page harder to read.
+UNSAFE_IN_ATTRIBUTE: Final = re.compile(r"[!\"#$&'*<>?@\[\\\]^`{|}~]")
+# Marks of any kind, what may open a list or a table, typography (``...``, ``--``), bare addresses and ``:emoji:``.
+ACTIVE_IN_METADATA: Final = re.compile(
+    r"""[!"#$&'*<>?@\[\\\]^_`{|}~]|^[!-/:-@\[-`{-~]|[.)](?=\s|$)|-(?=-)|(?<=-)-|\.(?=\.)|(?<=\.)\.|:(?!\s)"""
+)
+REPLACEMENT: Final = "\ufffd"
+WORD_JOINER: Final = "\u2060"
+TWO_BRACES: Final = re.compile(r"\{(?=\{)|\}(?=\})")
+# ``= ``, ``- ``, ``+ ``, ``/ `` and ``1. `` as ``escape_text`` writes them, where Typst could take them for marks.
+TYPST_MARKS: Final = re.compile(r"(?<![\w;])(?:&#(?:43|45|47|61);|\d+&#46;)+(?= )")
+# ``...``, ``-?`` and ``-5``: a dot before a dot, a hyphen before a question mark or a digit.
+TYPST_TYPOGRAPHY: Final = re.compile(r"&#46;(?=&#46;)|&#45;(?=&#63;|\d)")
+FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
+ISOLATES: Final = "\u2066\u2067\u2068"
+# Directions that can move a neighbour: right-to-left letters and numbers, and every explicit control.
+REORDERING: Final = frozenset({"R", "AL", "AN", "LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+SAFE_IN_CODE: Final = re.compile(r"[\w .,:;=+*/()\[\]%'\"#@^&!?~$\\-]+")
+# Python writes 2e-05; everybody else 2e-5, which is the same to Python.
+LONG_EXPONENT: Final = re.compile(r"e([+-])0+(?=\d)")
+BACKTICKS: Final = re.compile(r"`+")
+
+
+def escape_text(text: str) -> Markup:
+    """Return a text for prose, a table cell, a title, a caption or a link's text.
+
+    Every ASCII punctuation character becomes a numeric entity, so no Markdown, HTML, math, citation, cross-reference
+    or shortcode can begin in it; white space becomes single spaces, as on any HTML page.
+
+    Examples
+    --------
+    >>> escape_text("a|b")
+    Markup('a&#124;b')
+    """
+    return _escape(text, PUNCTUATION)
+
+
+def escape_attribute(text: str) -> Markup:
+    """Return a text for a double-quoted attribute of Pandoc Markdown, such as ``fig-alt``.
+
+    Quarto runs shortcodes in decoded attributes: an invisible word joiner parts the braces, those at the end too, as
+    Quarto cannot read half a shortcode.
+    """
+    return _escape(_part_braces(text), UNSAFE_IN_ATTRIBUTE)
+
+
+def escape_metadata(text: str) -> Markup:
+    """Return a text for front matter that pandoc reads as Markdown, such as ``title``.
+
+    Quarto runs shortcodes there after it has decoded the entities, as it does in attributes. It also reads the title
+    aloud as it is written here (in the ``aria-label`` of links to neighbouring pages), so only what could act becomes
+    an entity.
+    """
+    return _escape(_part_braces(text), ACTIVE_IN_METADATA)
+
+
+def guard_from_typst(source: str) -> str:
+    """Return Markdown whose escaped texts stay texts in Typst too.
+
+    Pandoc escapes what is markup at the beginning of a paragraph, but not at the beginning of a table cell or a list
+    item (``= ``, ``- ``, ``+ ``, ``/ ``, ``1. ``), and leaves ``...``, ``-?`` and a minus before a digit to Typst's
+    typography. Invisible word joiners part them. Only what ``escape_text`` wrote is touched.
+
+    Examples
+    --------
+    >>> guard_from_typst("&#61; a").replace(WORD_JOINER, "|")
+    '|&#61; a'
+    """
+    parted = TYPST_MARKS.sub(lambda match: f"{WORD_JOINER}{match[0]}", source)
+    return TYPST_TYPOGRAPHY.sub(lambda match: f"{match[0]}{WORD_JOINER}", parted)
+
+
+def isolate_text(text: str) -> str:
+    """Return a text on one line, without control characters, its direction its own.
+
+    It is not escaped, but for whoever shows it as text: in Markdown or HTML it could be markup.
+    """
+    return _isolate(_clean(text))
+
+
+def inline_code(text: str) -> Markup:
+    """Return inline code: between backticks where nothing in it could act, else a span of class ``code``."""
+    clean = _clean(text)
+    if SAFE_IN_CODE.fullmatch(clean) and clean.strip() == clean:
+        return Markup(f"`{clean}`")
+    return Markup("[{}]{{.code}}").format(escape_text(text))
+
+
+def python_literal(value: object) -> str:
+    """Return Python code of a value of YAML (text, number, flag, list, mapping).
+
+    Two braces in a text are written ``{\\x7b``: the same text to Python, and no shortcode to Quarto.
+    """
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{python_literal(k)}: {python_literal(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(python_literal(item) for item in value) + "]"
+    if not isinstance(value, str):
+        return LONG_EXPONENT.sub(r"e\1", repr(value))
+    # JSON's escapes are Python's too, but for characters beyond the BMP, which JSON writes in two halves.
+    quoted = json.dumps(value, ensure_ascii=False)
+    visible = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in quoted)
+    return visible.replace("{{", r"{\x7b")
+
+
+def python_block(code: str, filename: str | None = None) -> Markup:
+    """Return a fenced Python block, its fence longer than any run of backticks inside.
+
+    Code that holds the beginning of a shortcode becomes a raw HTML block instead, where entities keep it from Quarto.
+    """
+    clean = _clean_code(code)
+    if "{{<" in clean:
+        return raw_html_code(clean, language="python")
+    fence = "`" * max(3, 1 + max((len(run) for run in BACKTICKS.findall(clean)), default=0))
+    label = f'{{.python filename="{escape_attribute(filename)}"}}' if filename else "python"
+    return Markup(f"{fence}{label}\n{clean}\n{fence}")
+
+
+def raw_html_code(text: str, *, language: str | None = None, css_class: str = "") -> Markup:
+    """Return a raw HTML block that shows a text in a ``<pre>``, with no character that could be markup.
+
+    A PDF has no raw HTML: nothing that a PDF needs may be shown this way.
+    """
+    classes = " ".join(part for part in (css_class, f"sourceCode {language}" if language else "") if part)
+    opening = f'<pre class="{classes}"><code>' if classes else "<pre><code>"
+    return Markup(f"```{{=html}}\n{opening}{html_entities(_clean_code(text))}</code></pre>\n```")
+
+
+def html_entities(text: str) -> str:
+    """Return a text for raw HTML inside a page: ASCII punctuation as numeric entities, lines kept."""
+    return PUNCTUATION.sub(lambda match: f"&#{ord(match[0])};", text)
+
+
+def front_matter(fields: Mapping[str, Any]) -> str:
+    """Return YAML front matter. Pandoc reads its texts as Markdown, so the caller escapes them first."""
+    dumped = yaml.safe_dump(_plain(fields), allow_unicode=True, sort_keys=False, width=10_000)
+    return f"---\n{dumped}---\n"
+
+
+def _part_braces(text: str) -> str:
+    return TWO_BRACES.sub(rf"\g<0>{WORD_JOINER}", text)
+
+
+@functools.lru_cache(maxsize=20_000)  # the same names and ids come again on every page
+def _escape(text: str, characters: re.Pattern[str]) -> Markup:
+    return Markup(characters.sub(lambda match: f"&#{ord(match[0])};", isolate_text(text)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, str) else value
+
+
+def _clean(text: str) -> str:
+    """Return a text on one line, its control characters replaced."""
+    if text.isascii() and text.isprintable():
+        return WHITE_SPACE.sub(" ", text).strip()
+    return "".join(REPLACEMENT if _is_control(char) else char for char in WHITE_SPACE.sub(" ", text).strip())
+
+
+def _clean_code(text: str) -> str:
+    """Return code with its lines kept, its other control and direction characters replaced."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    ")
+    return "".join(
+        REPLACEMENT if (_is_control(char) and char != "\n") or _reorders(char, controls_only=True) else char
+        for char in lines
+    )
+
+
+def _is_control(char: str) -> bool:
+    return unicodedata.category(char) in ("Cc", "Cs")
+
+
+def _reorders(char: str, *, controls_only: bool = False) -> bool:
+    direction = unicodedata.bidirectional(char)
+    return direction in REORDERING and not (controls_only and direction in ("R", "AL", "AN"))
+
+
+def _isolate(text: str) -> str:
+    """Return a text that cannot reorder its neighbours: what it opens is closed, and it cannot leave its isolate."""
+    if text.isascii() or not any(_reorders(char) for char in text):
+        return text
+    depth, inside = 0, []
+    for char in text:
+        if char in ISOLATES:
+            depth += 1
+        elif char == POP_ISOLATE:
+            if depth == 0:
+                inside.append(REPLACEMENT)
+                continue
+            depth -= 1
+        inside.append(char)
+    return FIRST_STRONG_ISOLATE + "".join(inside) + POP_ISOLATE * (depth + 1)

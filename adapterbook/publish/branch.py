@@ -1,0 +1,236 @@
+"""A folder → a branch of the remote ``origin``: exactly the folder's files, one commit, and that only after a change.
+
+Owns what is asked of git. It goes on from the remote's branch, never from a local one, and leaves the working tree, the
+index, the local branches and the settings of the repository as they are. The commit is made by ghp-import, which reads
+the folder's bytes past all of git's filters, or by Quarto.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from adapterbook.common.errors import PublishError
+from adapterbook.common.git import ask, hide_credentials, run, tail
+
+REMOTE: Final = "origin"
+BRANCH: Final = "gh-pages"
+# Where ghp-import makes its commit: a branch of its own for a moment, so that no one's branch is moved.
+MAKING: Final = "adapterbook-publish"
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """The state of a project that a site is made from.
+
+    Attributes
+    ----------
+    commit : str
+        The commit that is checked out, in full.
+    branch : str or None
+        Its branch; None where HEAD is detached.
+    changed : bool
+        Whether tracked files differ from the commit.
+    remote : str
+        The address of the remote, without user and password.
+    """
+
+    commit: str
+    branch: str | None
+    changed: bool
+    remote: str
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What was published: the branch's commit, whether that is new, and the number of files."""
+
+    commit: str
+    is_new: bool
+    n_files: int
+
+
+def inspect_checkout(root: Path) -> Checkout:
+    """Return what is checked out in a project's folder, after everything that publishing needs of git was found there.
+
+    Raises
+    ------
+    PublishError
+        If git, a repository, a commit, a remote, or a name to commit with is missing; or if the branch to publish to
+        is the one that is checked out. The message says what to do.
+    """
+    if shutil.which("git") is None:
+        raise PublishError("git is not installed, and publishing goes through it. On Debian: apt install git")
+    inside = ask(root, "rev-parse", "--is-inside-work-tree")
+    if inside.returncode or inside.stdout.strip() != "true":
+        raise PublishError(
+            "This folder is in no git repository, so there is nowhere to publish to: `git init`, commit the project, "
+            f"and `git remote add {REMOTE} <address>`. Git said:",
+            tail(inside),
+        )
+    commit = ask(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}").stdout.strip()
+    if not commit:
+        raise PublishError(
+            "This repository has no commit yet, and readers should be able to see what the site was made from: commit "
+            "the project first."
+        )
+    branch = ask(root, "symbolic-ref", "--quiet", "--short", "HEAD").stdout.strip() or None
+    if branch == BRANCH:
+        raise PublishError(
+            f"{BRANCH} is checked out: that branch is for the site, which would replace the project's files there. "
+            "Switch to another one, such as `git switch main`."
+        )
+    address = ask(root, "remote", "get-url", REMOTE)
+    if address.returncode:
+        raise PublishError(
+            f"There is no remote called {REMOTE} to publish to: `git remote add {REMOTE} <address of the repository>`."
+        )
+    for key, example in (("user.name", "Your Name"), ("user.email", "you@example.org")):
+        if not ask(root, "config", key).stdout.strip():
+            raise PublishError(f'Git knows no {key} to sign the commit with: `git config {key} "{example}"`.')
+    # Without a lock: the index stays as it is, its times included.
+    changed = ask(root, "--no-optional-locks", "status", "--porcelain", "--untracked-files=no").stdout.strip()
+    return Checkout(commit, branch, bool(changed), hide_credentials(address.stdout.strip()))
+
+
+def publish_folder(root: Path, folder: Path, message: str, quarto: str | None = None) -> Publication:
+    """Make the remote's branch hold exactly the files of a folder.
+
+    Parameters
+    ----------
+    root : Path
+        A folder in the repository, which `inspect_checkout` found nothing wrong with.
+    folder : Path
+        What is published: every file in it, hidden and ignored ones too.
+    message : str
+        Of the commit.
+    quarto : str, optional
+        The command ``quarto``, to publish with where it can go on from a branch that is there already.
+
+    Returns
+    -------
+    Publication
+        With the commit of before where the branch holds these very files already.
+
+    Raises
+    ------
+    PublishError
+        If the remote cannot be reached or refuses; the branch stays as it was.
+    """
+    before = _fetch(root)
+    files = _hash_files(root, folder)
+    if before is not None:
+        published = _list_files(root, before)
+        if published == files:
+            return Publication(before, False, len(files))
+        if "CNAME" in published and "CNAME" not in files:
+            raise PublishError(
+                f"{REMOTE}/{BRANCH} holds a file CNAME, the domain of the site's own, and {folder.name}/ does not: the "
+                "site would lose its domain. Put the file CNAME into the project's folder and name it in _quarto.yml "
+                'under project.resources as "/CNAME", then `make site`.'
+            )
+    if quarto is not None and before is not None:
+        commit = _push_with_quarto(root, quarto, message)
+        if commit == before or _list_files(root, commit) != files:
+            raise PublishError(f"Quarto published something else than {folder.name}/: publish with RENDERER=embedded.")
+        return Publication(commit, True, len(files))
+    commit = _commit(root, folder, before, message)
+    if _list_files(root, commit) != files:
+        raise PublishError(f"The commit does not hold what {folder.name}/ holds: did its files change? Publish again.")
+    pushed = ask(
+        root, "push", "--quiet", "--no-follow-tags", "--recurse-submodules=no", REMOTE, f"{commit}:refs/heads/{BRANCH}"
+    )
+    if pushed.returncode:
+        raise PublishError(
+            f"{REMOTE} did not take the site, and its {BRANCH} is as it was. If somebody else published in the "
+            "meantime, publish again; if it was refused, ask who owns it. Git said:",
+            tail(pushed),
+        )
+    return Publication(commit, True, len(files))
+
+
+def _fetch(root: Path) -> str | None:
+    """Return the commit of the remote's branch, fetched; None where it has no such branch."""
+    listed = ask(root, "ls-remote", "--exit-code", REMOTE, f"refs/heads/{BRANCH}")
+    if listed.returncode == 2:
+        return None
+    if not listed.returncode:
+        local = f"refs/remotes/{REMOTE}/{BRANCH}"
+        listed = ask(root, "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", REMOTE,
+                      f"+refs/heads/{BRANCH}:{local}")  # fmt: skip
+        if not listed.returncode:
+            return ask(root, "rev-parse", "--verify", local).stdout.strip()
+    raise PublishError(
+        f"{REMOTE} cannot be reached, so nothing was published: is its address right, is there a network, may you read "
+        "it? Git said:",
+        tail(listed),
+    )
+
+
+def _commit(root: Path, folder: Path, before: str | None, message: str) -> str:
+    """Return a new commit after `before` that holds a folder's files; on no branch."""
+    branch = f"refs/heads/{MAKING}"
+    ask(root, "update-ref", "-d", branch)  # of a process that was killed
+    if before is not None:
+        ask(root, "update-ref", branch, before)
+    command = [sys.executable, "-m", "ghp_import", "--branch", MAKING, "--message", message, str(folder.resolve())]
+    try:
+        done = run(command, root)
+        commit = ask(root, "rev-parse", "--verify", "--quiet", branch).stdout.strip()
+    finally:
+        ask(root, "update-ref", "-d", branch)
+    if done.returncode or not commit or commit == before:
+        raise PublishError("ghp-import could not make the commit, and nothing was published. It said:", tail(done))
+    return commit
+
+
+def _push_with_quarto(root: Path, quarto: str, message: str) -> str:
+    """Have Quarto commit the site that it rendered, and push it; return the branch's new commit.
+
+    Quarto writes a number of its own into ``.nojekyll``, so that no two commits are the same, and has one message for
+    all: hooks of this one commit put both right. It also moves the local branch of that name and adds to the settings
+    of the repository: both are put back.
+    """
+    settings_file = root / ask(root, "rev-parse", "--git-path", "config").stdout.strip()
+    settings, local = settings_file.read_bytes(), f"refs/heads/{BRANCH}"
+    commit = ask(root, "rev-parse", "--verify", "--quiet", local).stdout.strip()
+    with tempfile.TemporaryDirectory() as name:
+        hooks = Path(name)
+        (hooks / "message").write_text(message, "utf-8")
+        for hook, lines in (("pre-commit", ": >.nojekyll && git add --force .nojekyll"),
+                            ("commit-msg", f'cat "{hooks}/message" >"$1"')):  # fmt: skip
+            (hooks / hook).write_text(f"#!/bin/sh\n{lines}\n", "utf-8")
+            (hooks / hook).chmod(0o755)
+        own = {"core.hooksPath": str(hooks), "core.autocrlf": "false", "core.attributesFile": os.devnull}
+        try:
+            command = [quarto, "publish", BRANCH, "--no-render", "--no-prompt", "--no-browser"]
+            done = run(command, root, settings=own)
+        finally:
+            settings_file.write_bytes(settings)
+            ask(root, "update-ref", *([local, commit] if commit else ["-d", local]))
+    if done.returncode:
+        raise PublishError("quarto publish failed; RENDERER=embedded goes on without Quarto. It said:", tail(done))
+    return _fetch(root) or ""
+
+
+def _hash_files(root: Path, folder: Path) -> dict[str, str]:
+    """Return git's hash of each file's bytes, past all filters, by its path from the folder."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    asked = "".join(f"{path.resolve()}\n" for path in paths)
+    hashed = ask(root, "hash-object", "--no-filters", "--stdin-paths", stdin=asked)
+    hashes = hashed.stdout.split()
+    if hashed.returncode or len(hashes) != len(paths):
+        raise PublishError(f"The files of {folder.name}/ cannot be read. Git said:", tail(hashed))
+    return {path.relative_to(folder).as_posix(): name for path, name in zip(paths, hashes, strict=True)}
+
+
+def _list_files(root: Path, commit: str) -> dict[str, str]:
+    """Return the hash of each file of a commit, by its path."""
+    listed = ask(root, "ls-tree", "-r", "-z", "--full-tree", commit).stdout
+    entries = (entry.partition("\t") for entry in listed.split("\0") if entry)
+    return {path: facts.split()[2] for facts, _, path in entries}

@@ -1,0 +1,150 @@
+"""A completed record → the model card of its adapter: the README.md that the Hugging Face Hub shows, in both languages.
+
+Owns what the card says, in the Hub's metadata and in words. It is a function of the record alone, but of nothing that
+another training of the same run would change (times, memory, the day), so that the card can lie in the adapter's folder
+when the run is sealed. What the record cannot know, such as the licence of a model that nobody here has heard of, it
+calls unknown.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import jinja2
+from huggingface_hub import EvalResult, ModelCardData
+
+from adapterbook.common.files import write_text_atomically
+from adapterbook.common.formatting import format_number
+from adapterbook.common.stats import wilson_interval
+from adapterbook.runs.record import Record, SourceInfo
+
+CARD: Final = "README.md"
+METHODS: Final = {"LORA": "LoRA", "IA3": "IA³", "ADALORA": "AdaLoRA", "LOKR": "LoKr", "LOHA": "LoHa"}
+
+
+@dataclass(frozen=True)
+class _BaseModel:
+    """What is known of a base model: its name on the Hub, and its licence by the Hub's names."""
+
+    hub_name: str
+    licence: str
+
+
+MINILM: Final = _BaseModel("sentence-transformers/all-MiniLM-L6-v2", "apache-2.0")
+BASE_MODELS: Final = {
+    "distilbert/distilbert-base-cased": _BaseModel("distilbert/distilbert-base-cased", "apache-2.0"),
+    "google-bert/bert-base-uncased": _BaseModel("google-bert/bert-base-uncased", "apache-2.0"),
+    "embedded/all-MiniLM-L6-v2-distilbert": MINILM,
+    "embedded/all-MiniLM-L6-v2-bert": MINILM,
+}
+ENGLISH: Final = frozenset(
+    {
+        "stanfordnlp/imdb",
+        "fancyzhx/amazon_polarity",
+        "embedded/movie-review-snippets",
+        "embedded/product-review-snippets",
+    }
+)
+
+
+def write_model_card(record: Record, folder: Path) -> None:
+    """Write the card into an adapter's folder."""
+    write_text_atomically(folder / CARD, render_model_card(record))
+
+
+def render_model_card(record: Record) -> str:
+    """Return the card of a completed run.
+
+    Parameters
+    ----------
+    record : Record
+        With ``status`` completed; of another there is no adapter.
+    """
+    assert record.test is not None
+    n_right = round(record.test.accuracy * record.test.n)
+    return _template().render(
+        record=record,
+        metadata=make_card_data(record).to_yaml(),
+        method=METHODS.get(record.adapter.peft_type, record.adapter.peft_type),
+        settings=json.dumps(_settings(record), indent=2, ensure_ascii=False),
+        interval=wilson_interval(n_right, record.test.n),
+        base=_base(record.source),
+        embedded=record.source.base_model.startswith("embedded/"),
+        packages=sorted(record.environment.packages.items()),
+    )
+
+
+def make_card_data(record: Record) -> ModelCardData:
+    """Return the Hub's metadata of a completed run: what the card's first lines hold.
+
+    Notes
+    -----
+    Source: https://github.com/huggingface/hub-docs/blob/main/modelcard.md
+    """
+    assert record.test is not None
+    source = record.source
+    known = BASE_MODELS.get(source.base_model)
+    dataset = source.dataset if source.dataset_revision is not None else None
+    measured = {"accuracy": record.test.accuracy, "f1": record.test.f1, "loss": record.test.loss}
+    results = [
+        EvalResult(
+            task_type="text-classification",
+            dataset_type=dataset or source.dataset,
+            dataset_name=source.dataset,
+            dataset_revision=source.dataset_revision,
+            metric_type=name,
+            metric_value=value,
+        )
+        for name, value in measured.items()
+    ]
+    return ModelCardData(
+        base_model=_base(source),
+        base_model_relation="adapter",
+        datasets=None if dataset is None else [dataset],
+        language="en" if source.dataset in ENGLISH else None,
+        library_name="peft",
+        license="unknown" if known is None else known.licence,
+        metrics=["accuracy", "f1"],
+        pipeline_tag="text-classification",
+        tags=["adapterbook", record.adapter.peft_type.lower()],
+        model_name=record.run_id,
+        eval_results=results,
+    )
+
+
+def _base(source: SourceInfo) -> str | None:
+    """Return the base model's name on the Hub, None for a folder."""
+    known = BASE_MODELS.get(source.base_model)
+    if known is not None:
+        return known.hub_name
+    return source.base_model if source.base_model_revision is not None else None
+
+
+def _settings(record: Record) -> dict[str, object]:
+    return {"peft_type": record.adapter.peft_type, **record.adapter.settings}
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(  # Markdown, not HTML: texts that may hold anything go through `code`
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=False,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["show"] = format_number
+    environment.filters["code"] = _code
+    environment.filters["literal"] = lambda text: json.dumps(text, ensure_ascii=False)
+    return environment.get_template("model_card.md.j2")
+
+
+def _code(text: str) -> str:
+    """Return a text as inline code of one line, whatever is in it."""
+    line = "".join(char if char.isprintable() else " " for char in text).replace("`", "'").replace("|", "¦").strip()
+    return f"`{line}`"

@@ -1,0 +1,235 @@
+"""Study → runs: which runs there are, what each is made from, and which are up to date.
+
+Owns run ids, the stamps and their comparison. A run is up to date when its record is completed and all its stamps
+agree with today's; file times are never looked at. Trains nothing and loads no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from adapterbook.common.errors import ConfigError, RecordError, RunError
+from adapterbook.common.safe_paths import find_intruder
+from adapterbook.common.yaml_files import shown_key, shown_text
+from adapterbook.config.adapters import AdapterConfig
+from adapterbook.config.paths import Paths
+from adapterbook.config.study import MAX_SEED, DataConfig, StudyConfig, TrainingConfig
+from adapterbook.runs.record import Record, SmallerBatch, Stamps, load_record
+
+# Everything in this folder may change a curve: its files are the code stamp.
+TRAINING_CODE = Path(__file__).parents[1] / "training"
+TRAINING_PACKAGES = (
+    "accelerate", "datasets", "evaluate", "numpy", "peft", "safetensors", "tokenizers", "torch", "transformers",
+)  # fmt: skip
+
+
+NOT_PLAIN = "is neither a plain file nor a folder, such as a link: it is not followed; delete it and run `make train`."
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the study: one adapter, one variant, one seed, on one source."""
+
+    adapter: AdapterConfig
+    variant: str
+    seed: int
+    training: TrainingConfig
+    data: DataConfig
+    source: str
+
+    @property
+    def id(self) -> str:
+        """``<adapter>/<variant>/seed-<seed>``, unique within a source."""
+        return f"{self.adapter.id}/{self.variant}/seed-{self.seed}"
+
+    def folder(self, paths: Paths) -> Path:
+        """Return the folder that the run's record, predictions, notebook and adapter lie in."""
+        return paths.results / self.source / self.id
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What lies in a run's folder today.
+
+    Attributes
+    ----------
+    state : str
+        ``completed``, ``failed``, ``missing`` (never run) or ``broken`` (a record that cannot be read).
+    stale : tuple of str
+        Names of the stamps that disagree with today's; empty where the record is up to date.
+    record : Record or None
+        None where the run is missing or broken.
+    problem : str or None
+        Why a run failed or a record is broken, for people to read.
+    """
+
+    run: Run
+    state: Literal["completed", "failed", "missing", "broken"]
+    stale: tuple[str, ...] = ()
+    record: Record | None = None
+    problem: str | None = None
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether nothing is left to do for this run."""
+        return self.state == "completed" and not self.stale
+
+
+def plan_runs(
+    study: StudyConfig, adapters: Mapping[str, AdapterConfig], source: str, seeds: Sequence[int] | None = None
+) -> list[Run]:
+    """Return every run of a study, in the order of variants, adapters, seeds.
+
+    Parameters
+    ----------
+    source : str
+        Name of the source, which is the name of its folder under ``results/``.
+    seeds : sequence of int, optional
+        Instead of the study's own.
+
+    Raises
+    ------
+    ConfigError
+        If a variant names an adapter that there is no file for, or a seed is no seed.
+    """
+    no_seeds = [seed for seed in seeds or () if not 0 <= seed <= MAX_SEED]
+    if no_seeds:
+        raise ConfigError(f"A seed is a whole number from 0 to {MAX_SEED}, got {shown_text(no_seeds)}.")
+    problems = [
+        f"variants.{name}.adapters: there is no experiments/adapters/{shown_key((adapter,))}.yaml"
+        for name, variant in study.variants.items()
+        for adapter in variant.adapters or ()
+        if adapter not in adapters
+    ]
+    if problems:
+        raise ConfigError("experiments/study.yaml is not valid:", problems)
+    return [
+        Run(adapter, name, seed, study.training_of(name), study.data, source)
+        for name, variant in study.variants.items()
+        for adapter in adapters.values()
+        if variant.adapters is None or adapter.id in variant.adapters
+        for seed in (seeds or study.seeds)
+    ]
+
+
+def split_batch(training: TrainingConfig, micro_batches: int, message: str) -> SmallerBatch:
+    """Return the sizes with which each batch is computed in parts, whose gradients are accumulated.
+
+    Raises
+    ------
+    RunError
+        If the batch does not split into so many equal parts: the effective batch would change.
+
+    Examples
+    --------
+    >>> training = TrainingConfig(learning_rate=1e-3, per_device_train_batch_size=16, per_device_eval_batch_size=16,
+    ...                           num_train_epochs=1)
+    >>> split = split_batch(training, 2, "")
+    >>> split.per_device_train_batch_size, split.gradient_accumulation_steps
+    (8, 2)
+    """
+    size, rest = divmod(training.per_device_train_batch_size, micro_batches)
+    if rest:
+        raise RunError(
+            f"per_device_train_batch_size {training.per_device_train_batch_size} does not split into "
+            f"{micro_batches} equal parts."
+        )
+    return SmallerBatch(
+        per_device_train_batch_size=size,
+        per_device_eval_batch_size=max(1, training.per_device_eval_batch_size // micro_batches),
+        gradient_accumulation_steps=training.gradient_accumulation_steps * micro_batches,
+        message=message,
+    )
+
+
+def compute_stamps(run: Run, paths: Paths, data_identity: Mapping[str, Any]) -> Stamps:
+    """Return today's stamps of a run.
+
+    Parameters
+    ----------
+    data_identity : mapping
+        What tells the base model and the data set apart from any other, from ``sources``.
+    """
+    return stamp_runs([run], paths, data_identity)[0]
+
+
+def stamp_runs(runs: Sequence[Run], paths: Paths, data_identity: Mapping[str, Any]) -> list[Stamps]:
+    """Return today's stamps of several runs; code, notebook and packages are looked at once."""
+    common = {
+        "code": _hash_files(sorted(TRAINING_CODE.glob("*.py"))),
+        "notebook": _hash_json(_code_cells(paths.notebook)),
+        "data": _hash_json(dict(data_identity)),
+        "packages": _hash_json(package_versions()),
+    }
+    return [Stamps(config=_hash_config(run), **common) for run in runs]
+
+
+def _hash_config(run: Run) -> str:
+    return _hash_json(
+        {
+            "peft_type": run.adapter.peft_type,
+            "settings": run.adapter.settings,
+            "train_adapter": run.adapter.train_adapter,
+            "training": run.training.model_dump(),
+            "data": run.data.model_dump(),
+            "seed": run.seed,
+        }
+    )
+
+
+def status_of(run: Run, paths: Paths, stamps: Mapping[str, str]) -> RunStatus:
+    """Return what lies in a run's folder; a record that cannot be read is a state, not an exception.
+
+    Parameters
+    ----------
+    stamps : mapping of stamp name to hash
+        Today's stamps of the run; only those given are compared.
+    """
+    folder = run.folder(paths)
+    intruder = find_intruder(folder, paths.results)
+    if intruder is not None:
+        return RunStatus(run, "broken", problem=f"{paths.shown(intruder)} {NOT_PLAIN}")
+    if not (folder / "record.json").exists():
+        return RunStatus(run, "missing")
+    try:
+        record = load_record(folder)
+    except RecordError as error:
+        return RunStatus(run, "broken", problem=str(error))
+    if record.run_id != run.id or record.source.name != run.source:
+        problem = (
+            f"the record is of {record.source.name}/{record.run_id}, but lies in the folder of {run.source}/{run.id}"
+        )
+        return RunStatus(run, "broken", problem=problem)
+    stale = tuple(name for name, stamp in stamps.items() if getattr(record.stamps, name) != stamp)
+    return RunStatus(run, record.status, stale, record, record.error.message if record.error else None)
+
+
+def package_versions() -> dict[str, str]:
+    """Return the version of each package that training uses, without a build's local label (``+cpu``)."""
+    return {name: metadata.version(name).partition("+")[0] for name in TRAINING_PACKAGES}
+
+
+def _code_cells(notebook: Path) -> list[str]:
+    """Return the sources of a notebook's code cells: prose may change without a retraining."""
+    try:
+        cells = json.loads(notebook.read_text("utf-8"))["cells"]
+        return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ConfigError(f"experiments/{notebook.name} is not a readable notebook: {error!r}") from error
+
+
+def _hash_files(files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _hash_json(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

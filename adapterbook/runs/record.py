@@ -1,0 +1,339 @@
+"""The record: what one run leaves behind, and the only thing a page may take a number from.
+
+Owns the record's schema, its reading and its atomic writing. Refuses a record that is truncated, has an unknown or
+a missing field, or calls itself completed while a number is missing. From this module on nothing imports torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from adapterbook.common.errors import RecordError
+from adapterbook.common.files import hash_file, write_text_atomically
+from adapterbook.common.strict_json import load_json
+from adapterbook.common.strict_table import ColumnType, is_float, is_integer, is_text, load_table
+from adapterbook.config.study import DataConfig, TrainingConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Proportion = Annotated[float, Field(ge=0.0, le=1.0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+PREDICTION_COLUMNS: dict[str, ColumnType] = {
+    "row_id": is_integer, "text": is_text, "label": is_integer, "prediction": is_integer, "probability": is_float,
+}  # fmt: skip
+
+
+def _is_of_this_century(moment: datetime) -> datetime:
+    if not 2000 <= moment.year < 2100:  # and so a day in every time zone
+        raise ValueError(f"{moment} is no time at which a run can have been made")
+    return moment
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_is_of_this_century)]
+
+
+class RecordPart(BaseModel):
+    """Base of a record's parts: frozen, no unknown field, no number that is not finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class AdapterInfo(RecordPart):
+    """Which adapter the run trained."""
+
+    id: str = Field(description="Name of the file under experiments/adapters/, without .yaml")
+    peft_type: str = Field(description="PEFT's name of the method, such as LORA or IA3")
+    config_class: str = Field(description="PEFT's class of the config, such as LoraConfig")
+    settings: dict[str, Any] = Field(description="The keyword arguments as written in the YAML file")
+    config: dict[str, Any] = Field(description="The PEFT config as resolved, every keyword argument with its value")
+
+
+class SourceInfo(RecordPart):
+    """Which base model and which data set the run used."""
+
+    name: str = Field(description="Name of the source; also the folder under experiments/results/")
+    base_model: str = Field(description="Hub name, embedded/ name or name of the local folder")
+    base_model_revision: str | None = Field(description="Resolved commit on the Hub; null for a folder or a package")
+    base_model_sha256: Sha256 = Field(description="Hash over the model's, config's and tokenizer's files")
+    dataset: str = Field(description="Hub name, embedded/ name or name of the local folder")
+    dataset_revision: str | None = Field(description="Resolved commit on the Hub; null for a folder or a package")
+    dataset_sha256: Sha256 = Field(description="Hash over the texts and labels of the rows that the study uses")
+    reason: str = Field(description="Why this source was taken, such as what `auto` found")
+    published: str | None = Field(description="File of experiments/published/ that may be compared with; null: none")
+
+
+class SplitInfo(RecordPart):
+    """Rows of one split."""
+
+    n: PositiveInt
+    n_positive: NonNegativeInt = Field(description="Rows with label 1")
+
+
+class Splits(RecordPart):
+    """The three splits; no text of test is in train or validation."""
+
+    train: SplitInfo
+    validation: SplitInfo
+    test: SplitInfo
+
+
+class EpochResult(RecordPart):
+    """One moment of training: the end of an epoch, or an evaluation within one."""
+
+    epoch: NonNegativeFloat = Field(description="Epochs of training so far; whole at the end of an epoch")
+    train_loss: float | None = Field(
+        description="Mean training loss (cross-entropy, nat) over the epoch's steps; null within an epoch"
+    )
+    validation_loss: float | None = Field(description="Cross-entropy on validation, nat; null where not evaluated")
+    validation_accuracy: Proportion | None = Field(description="Share of validation rows predicted right")
+    learning_rate: float | None = Field(description="Learning rate of the epoch's last step")
+
+
+class ModuleUpdate(RecordPart):
+    """How far training moved the effective weight of one linear layer."""
+
+    module: str = Field(description="Name of the layer within the base model")
+    in_features: PositiveInt
+    out_features: PositiveInt
+    update_norm: NonNegativeFloat = Field(description="Frobenius norm of the merged weight minus the base weight")
+    weight_norm: NonNegativeFloat = Field(description="Frobenius norm of the base weight")
+    scale_deviation: NonNegativeFloat | None = Field(
+        description="IA3 only: mean distance of the learned vector's entries from 1"
+    )
+
+
+class TestResult(RecordPart):
+    """The best checkpoint on the test rows."""
+
+    n: PositiveInt = Field(description="Test rows")
+    accuracy: Proportion
+    f1: Proportion = Field(description="F1 of the positive class; 0 where it was neither predicted nor there")
+    loss: NonNegativeFloat = Field(description="Cross-entropy, nat")
+
+
+class BestCheckpoint(RecordPart):
+    """The checkpoint that the test rows were predicted with."""
+
+    epoch: NonNegativeFloat
+    metric: str = Field(description="Name of the metric that selected it; loss is minimised, all else maximised")
+    value: float | None = Field(description="That metric on validation; null where nothing was evaluated")
+
+
+class Environment(RecordPart):
+    """The machine and the packages, without any name of the machine or its user."""
+
+    device: Literal["cpu", "cuda", "mps"]
+    device_name: str = Field(description="Model of the processor or GPU")
+    platform: str
+    python: str
+    packages: dict[str, str] = Field(description="Version of each package that training uses")
+    n_threads: PositiveInt = Field(description="Threads that torch computed with")
+
+
+class Stamps(RecordPart):
+    """A run is up to date when all its stamps agree with today's."""
+
+    config: Sha256 = Field(description="Adapter settings, training arguments, data protocol and seed")
+    code: Sha256 = Field(description="The modules that training goes through")
+    notebook: Sha256 = Field(description="The sources of the notebook's code cells")
+    data: Sha256 = Field(description="Identity of the base model and the data set")
+    packages: Sha256 = Field(description="Versions of the packages that training uses")
+
+
+class GitState(RecordPart):
+    """The commit the run was made from."""
+
+    commit: str = Field(pattern=r"^[0-9a-f]{40,64}$")
+    dirty: bool = Field(description="True where tracked files differed from the commit")
+
+
+class Failure(RecordPart):
+    """Why a run failed."""
+
+    type: str = Field(description="Name of the exception, or DeadKernel, Timeout")
+    message: str
+    cell: NonNegativeInt | None = Field(description="Index of the notebook's cell, from 0; null where unknown")
+
+
+class SmallerBatch(RecordPart):
+    """How each batch was split after memory ran out; the effective batch is the configured one."""
+
+    per_device_train_batch_size: PositiveInt
+    per_device_eval_batch_size: PositiveInt
+    gradient_accumulation_steps: PositiveInt
+    message: str = Field(description="What the first attempt said as it ran out of memory")
+
+
+class Record(RecordPart):
+    """One run: one adapter, one variant, one seed, on one source."""
+
+    schema_version: Literal[1] = 1
+    status: Literal["completed", "failed"]
+    adapter: AdapterInfo
+    variant: str = Field(description="Key under `variants` in study.yaml")
+    seed: int
+    source: SourceInfo
+    data: DataConfig
+    training: TrainingConfig = Field(description="Arguments of transformers.TrainingArguments, under its own names")
+    stamps: Stamps
+    environment: Environment
+    git: GitState | None = Field(description="null outside a git checkout")
+    started_at: Moment
+    finished_at: Moment
+    error: Failure | None = Field(default=None, description="null for a completed run")
+    resumed_after: tuple[NonNegativeFloat, ...] = Field(
+        default=(), description="Epochs after which training was interrupted and went on from a checkpoint"
+    )
+    smaller_batch: SmallerBatch | None = Field(default=None, description="null where memory sufficed")
+    files: dict[str, Sha256] = Field(
+        default_factory=dict, description="SHA-256 of every other file of the run's folder, by relative path"
+    )
+    seal: Sha256 | None = Field(default=None, description="SHA-256 over this record without the seal")
+
+    splits: Splits | None = None
+    epochs: tuple[EpochResult, ...] = Field(default=(), description="One row an epoch, at its end")
+    evaluations: tuple[EpochResult, ...] = Field(
+        default=(), description="Every evaluation and every end of an epoch, where some lie within epochs; else empty"
+    )
+    best: BestCheckpoint | None = None
+    test: TestResult | None = None
+    n_trainable_params: NonNegativeInt | None = None
+    n_adapter_params: NonNegativeInt | None = Field(default=None, description="Trainable parameters of the adapter")
+    n_head_params: NonNegativeInt | None = Field(default=None, description="Trainable parameters of the head")
+    n_total_params: PositiveInt | None = Field(default=None, description="All parameters, counted once")
+    train_time_s: NonNegativeFloat | None = Field(default=None, description="Trainer.train(), evaluations included")
+    train_samples_per_s: NonNegativeFloat | None = None
+    test_time_s: NonNegativeFloat | None = Field(default=None, description="Prediction of the test rows")
+    evaluation_time_s: NonNegativeFloat | None = Field(
+        default=None, description="All evaluations of the validation rows, part of train_time_s"
+    )
+    learned: tuple[ModuleUpdate, ...] | None = Field(
+        default=None, description="What the kept checkpoint learned, by layer; null where the method cannot be merged"
+    )
+    peak_memory_bytes: NonNegativeInt | None = Field(
+        default=None, description="On a GPU the peak allocated there; on a CPU the peak resident size of the process"
+    )
+    adapter_file_bytes: NonNegativeInt | None = Field(default=None, description="Size of adapter_model.safetensors")
+
+    @model_validator(mode="after")
+    def _status_is_true(self) -> Record:
+        results = ("splits", "best", "test", "n_trainable_params", "n_adapter_params", "n_head_params",
+                   "n_total_params", "train_time_s", "train_samples_per_s", "test_time_s", "peak_memory_bytes",
+                   "adapter_file_bytes")  # fmt: skip
+        if self.status == "completed":
+            missing = [name for name in results if getattr(self, name) is None]
+            if missing or not self.epochs or self.error is not None:
+                raise ValueError(f"status is completed, but there is an error or no {', '.join(missing) or 'epochs'}")
+        elif self.error is None:
+            raise ValueError("status is failed, but error is null")
+        return self
+
+    @property
+    def curve(self) -> tuple[EpochResult, ...]:
+        """Every moment that was measured: `evaluations`, or the epochs where there are no others."""
+        return self.evaluations or self.epochs
+
+    @property
+    def run_id(self) -> str:
+        """``<adapter>/<variant>/seed-<seed>``, unique within a source; also the run's folder there."""
+        return f"{self.adapter.id}/{self.variant}/seed-{self.seed}"
+
+    def compute_seal(self) -> str:
+        """Return the seal that fits this record's content: whoever edits a record by hand breaks it."""
+        return hashlib.sha256(self.model_dump_json(exclude={"seal"}).encode()).hexdigest()
+
+
+def record_schema() -> dict[str, Any]:
+    """Return the JSON schema (draft 2020-12) of ``record.json``, as published in ``experiments/``."""
+    schema = Record.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "AdapterBook run record"}
+
+
+def load_record(folder: Path) -> Record:
+    """Read the record of a run's folder.
+
+    Raises
+    ------
+    RecordError
+        If the record is missing, truncated, or not of the schema.
+    """
+    path = folder / "record.json"
+    name = "/".join(path.parts[-5:])
+    try:
+        content = load_json(path)
+    except FileNotFoundError:
+        raise RecordError(f"{name} is missing: run `make train`.") from None
+    except (OSError, ValueError) as error:  # JSON errors and encoding errors are ValueErrors
+        raise RecordError(f"{name} is truncated or not JSON ({error}): run `make train` to make it again.") from error
+    try:
+        return Record.model_validate(content)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, item['loc'])) or 'record'}: {item['msg']}" for item in error.errors()]
+        raise RecordError(f"{name} is not a valid record: run `make train` to make it again.", problems) from error
+
+
+def load_predictions(folder: Path) -> pd.DataFrame:
+    """Read the test predictions of a run's folder.
+
+    Returns
+    -------
+    DataFrame, n_test rows
+        ``row_id`` (int, position in the data set's split), ``text`` (str, as the model read it), ``label`` and
+        ``prediction`` (0 negative, 1 positive), ``probability`` (float in [0, 1], of the positive class).
+
+    Raises
+    ------
+    RecordError
+        If the file is missing, truncated, or has other columns or values out of range.
+    """
+    path = folder / "predictions.parquet"
+    name = "/".join(path.parts[-5:])
+    try:
+        table = load_table(path, PREDICTION_COLUMNS)
+    except FileNotFoundError:
+        raise RecordError(f"{name} is missing: run `make train`.") from None
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{name} is of no use ({error}): run `make train`.") from error
+    binary = table[["label", "prediction"]].isin([0, 1]).to_numpy().all()
+    if not binary or not all(math.isfinite(p) and 0 <= p <= 1 for p in table["probability"]):
+        raise RecordError(f"{name}: a label is not 0 or 1, or a probability not in [0, 1]: run `make train`.")
+    return table
+
+
+def write_record(record: Record, folder: Path) -> None:
+    """Write ``record.json`` into a folder, all of it or nothing."""
+    write_text_atomically(folder / "record.json", record.model_dump_json(indent=2) + "\n")
+
+
+def seal_record(record: Record, folder: Path) -> Record:
+    """Return a record with the hashes of the other files of its folder, and sealed: the last thing done to a run."""
+    whole = record.model_copy(update={"files": hash_files(folder), "seal": None})
+    return whole.model_copy(update={"seal": whole.compute_seal()})
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of a run's folder but its record, by relative path, in order."""
+    hashes = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name != "record.json":
+            hashes[name] = hash_file(path)
+    return hashes

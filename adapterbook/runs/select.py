@@ -1,0 +1,127 @@
+"""Which runs a command is about: of which study, which source, which seeds, and what lies in their folders.
+
+Owns the choices that a user may leave open. Trains nothing, makes nothing, loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from adapterbook.common.errors import RecordError, SourceError
+from adapterbook.common.gpu import has_gpu
+from adapterbook.config.adapters import AdapterConfig, load_adapters
+from adapterbook.config.paths import Paths
+from adapterbook.config.source import load_source
+from adapterbook.config.study import IDENTIFIER, MAX_SEED, StudyConfig, load_study
+from adapterbook.runs.plan import RunStatus, plan_runs, stamp_runs, status_of
+from adapterbook.sources.resolve import ResolvedSource, resolve_source
+
+
+def load_statuses(root: Path, source: str, seeds: Sequence[int] | None) -> list[RunStatus]:
+    """Return what lies in each run's folder, compared with today's stamps.
+
+    Raises
+    ------
+    SourceError
+        If the source cannot be resolved.
+    """
+    paths = Paths(root)
+    study, adapters = load_project(paths)
+    resolved = resolve_source(source, paths)
+    return compute_statuses(paths, study, adapters, resolved.config.name, seeds or default_seeds(study), resolved)
+
+
+def load_report(
+    paths: Paths, source: str, seeds: Sequence[int] | None
+) -> tuple[str, StudyConfig, dict[str, AdapterConfig], list[RunStatus]]:
+    """Return what a report is about: its source's name, its study with its seeds, its adapters, its runs.
+
+    The source is not resolved: a report is made on machines that can reach nothing.
+    """
+    study, adapters = load_project(paths)
+    name = choose_results(paths, source)
+    study = study.model_copy(update={"seeds": tuple(seeds or recorded_seeds(paths, name) or study.seeds)})
+    return name, study, adapters, compute_statuses(paths, study, adapters, name, study.seeds, None)
+
+
+def choose_results(paths: Paths, source: str) -> str:
+    """Return the name of the source that a report is about.
+
+    Parameters
+    ----------
+    source : str
+        ``auto``: the one trained last. Else a source's name, or the path of its YAML file.
+
+    Raises
+    ------
+    RecordError
+        If there is no record of it.
+    """
+    if source.endswith((".yaml", ".yml")):
+        return load_source(Path(source)).name
+    if not IDENTIFIER.fullmatch(source):
+        raise SourceError(f"SOURCE={source[:200]}: expected auto, a source's name or the path of a YAML file.")
+    records = sorted(paths.results.glob(f"{'*' if source == 'auto' else source}/*/*/*/record.json"),
+                     key=lambda path: path.stat().st_mtime)  # fmt: skip
+    if not records:
+        where = paths.shown(paths.results if source == "auto" else paths.results / source)
+        raise RecordError(f"There is no record under {where}: run `make train` first.")
+    return records[-1].relative_to(paths.results).parts[0]
+
+
+def choose_source(paths: Paths, name: str) -> str:
+    """Return what to choose to get the source of a name; the name itself where no file of ``sources/`` has it."""
+    files = sorted((paths.experiments / "sources").glob("*.yaml"))
+    return next((file.stem for file in files if load_source(file).name == name), name)
+
+
+def name_source(paths: Paths, choice: str, resolved: ResolvedSource) -> str:
+    """Return the source as the notebook gets it: a name, or the path of a YAML file from the project's folder."""
+    if choice == "auto":
+        return resolved.config.name
+    is_name = (paths.experiments / "sources" / f"{choice}.yaml").exists()
+    return choice if is_name else os.path.relpath(choice, paths.root)
+
+
+def default_seeds(study: StudyConfig) -> tuple[int, ...]:
+    """Return the seeds of a study on this machine: those for a GPU where there is one."""
+    return study.seeds_on_gpu if study.seeds_on_gpu and has_gpu() else study.seeds
+
+
+def recorded_seeds(paths: Paths, source: str) -> list[int]:
+    """Return every seed that a source has a record of, in order; a folder whose name is of no run is passed over."""
+    names = {path.parent.name for path in (paths.results / source).glob("*/*/seed-*/record.json")}
+    seeds = (int(match[1]) for name in names if (match := re.fullmatch(r"seed-(0|[1-9][0-9]{0,9})", name)))
+    return sorted(seed for seed in seeds if seed <= MAX_SEED)
+
+
+def load_project(paths: Paths) -> tuple[StudyConfig, dict[str, AdapterConfig]]:
+    """Return a project's study and its adapters, by id."""
+    return load_study(paths.study), load_adapters(paths.experiments / "adapters")
+
+
+def compute_statuses(
+    paths: Paths,
+    study: StudyConfig,
+    adapters: dict[str, AdapterConfig],
+    source: str,
+    seeds: Sequence[int] | None,
+    resolved: ResolvedSource | None,
+) -> list[RunStatus]:
+    """Return what lies in each planned run's folder, compared with today's stamps.
+
+    Parameters
+    ----------
+    source : str
+        Name of the source.
+    resolved : ResolvedSource or None
+        None: the source is not looked at, and the data stamp not compared.
+    """
+    identity = resolved.data_identity() if resolved else {}
+    runs = plan_runs(study, adapters, source, seeds)
+    ignored = {"data"} if resolved is None else set()
+    stamps = [stamp.model_dump(exclude=ignored) for stamp in stamp_runs(runs, paths, identity)]
+    return [status_of(run, paths, stamp) for run, stamp in zip(runs, stamps, strict=True)]

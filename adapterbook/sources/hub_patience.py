@@ -1,0 +1,191 @@
+"""The HTTP client that ``huggingface_hub`` speaks through: its own, with an end to its patience.
+
+Owns how long the Hub may keep a person waiting. Left alone, the client waits without limit for a listing of files,
+for a server that sends a byte now and then or breaks off at the same place each time, and for as long as a
+``Retry-After`` says. Knows nothing of names, commits and files.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+from huggingface_hub import constants, get_session, set_client_factory
+from huggingface_hub.utils._http import parse_ratelimit_headers
+
+N_BYTES_ENOUGH = 4096  # in one span of patience; less is a server that sends a byte now and then
+RETRIED = {408, 429, 500, 502, 503, 504}
+
+
+class HubStalledError(TimeoutError):
+    """Nothing new has come for too long, or the Hub asks to wait for longer than that."""
+
+
+class Watch:
+    """How much has arrived, and since when nothing has.
+
+    Only what is new counts: a file that breaks off at the same byte again and again, or a question answered with the
+    same error, is no progress.
+
+    Parameters
+    ----------
+    patience_s : float
+        How long nothing new may come, in seconds.
+    """
+
+    def __init__(self, patience_s: float) -> None:
+        self.patience_s = patience_s
+        self._lock = threading.Lock()
+        self._since_s = time.monotonic()
+        self._n_bytes = 0
+        self._furthest: dict[str, int] = {}  # path → byte
+        self._finished: set[str] = set()
+        self._stopped = False
+
+    def arrived(self, path: str, position: int) -> None:
+        """Note that a file has come up to a byte."""
+        with self._lock:
+            self._n_bytes += max(0, position - self._furthest.get(path, 0))
+            self._furthest[path] = max(position, self._furthest.get(path, 0))
+            if self._n_bytes >= N_BYTES_ENOUGH:
+                self._n_bytes, self._since_s = 0, time.monotonic()
+
+    def finished(self, question: str) -> None:
+        """Note that a question has been answered; the second answer is nothing new."""
+        with self._lock:
+            if question not in self._finished:
+                self._finished.add(question)
+                self._since_s = time.monotonic()
+
+    def stop(self) -> None:
+        """Make every transfer end at its next byte."""
+        self._stopped = True
+
+    def left_s(self) -> float:
+        """Return how long nothing new may still come, in seconds."""
+        return 0.0 if self._stopped else self._since_s + self.patience_s - time.monotonic()
+
+    def check(self, wait_s: float = 0.0) -> None:
+        """Raise where patience is at its end, or would be after a wait.
+
+        Raises
+        ------
+        HubStalledError
+        """
+        if wait_s > 0 and wait_s >= self.left_s():
+            raise HubStalledError(f"it asks to wait for {wait_s:g} s")
+        if self.left_s() <= 0:
+            raise HubStalledError(f"nothing new has come for {self.patience_s:g} s")
+
+
+_watches: list[Watch] = []  # of the download that is under way
+# The client fetches files in threads of its own, some of which may outlive a download that was given up: each stays
+# with the watch that it began under.
+_thread = threading.local()
+
+
+@contextmanager
+def watch_download() -> Iterator[Watch]:
+    """Hold every request in this process to one watch, with three times the client's limit as its patience.
+
+    Notes
+    -----
+    ``HF_HUB_DOWNLOAD_TIMEOUT`` is the client's own setting, 10 s by default: what each read may take. So a download
+    that stalls ends after 30 s, plus what a read under way still takes.
+    """
+    watch = Watch(3.0 * constants.HF_HUB_DOWNLOAD_TIMEOUT)
+    _watches.append(watch)
+    try:
+        yield watch
+    finally:
+        watch.stop()
+        _watches.remove(watch)
+
+
+def limit_patience() -> None:
+    """Make ``huggingface_hub`` speak through a client that gives up; its proxies and its hooks stay."""
+    session = get_session()
+    if not isinstance(session, _PatientClient):
+        hooks = session.event_hooks
+        set_client_factory(lambda: _PatientClient(event_hooks=hooks, follow_redirects=True, timeout=None))
+
+
+class _PatientClient(httpx2.Client):
+    """The client of ``huggingface_hub``, held to a watch.
+
+    A request outside of a download has its own limit as its patience, in all and not for each read.
+    """
+
+    def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
+        """Send a request, and give up in time."""
+        limits = request.extensions.get("timeout", {})
+        download = _watch_of_thread()
+        if download is not None:
+            limit_s = float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
+            limits = {key: limit_s if limits.get(key) is None else min(limits[key], limit_s) for key in limits}
+            request.extensions = {**request.extensions, "timeout": limits}
+        elif stream or limits.get("read") is None:
+            return super().send(request, stream=stream, **options)
+        watch = download or Watch(limits["read"])
+        watch.check()
+        response = super().send(request, stream=True, **options)
+        try:
+            if download is not None and response.status_code in RETRIED:
+                download.check(wait_s=_wait_s(response))
+            response.stream = _WatchedStream(response, request, watch)
+            if not stream:
+                response.read()
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+
+def _watch_of_thread() -> Watch | None:
+    """Return the watch of the download that this thread belongs to, if any."""
+    if getattr(_thread, "watch", None) is None and _watches:
+        _thread.watch = _watches[-1]
+    return getattr(_thread, "watch", None)
+
+
+class _WatchedStream(httpx2.SyncByteStream):
+    """What comes, byte by byte, noted in the watch and ended by it."""
+
+    def __init__(self, response: httpx2.Response, request: httpx2.Request, watch: Watch) -> None:
+        assert isinstance(response.stream, httpx2.SyncByteStream)
+        self._stream = response.stream
+        self._watch = watch
+        self._ok = response.is_success
+        self._path = request.url.path
+        self._question = f"{request.method} {request.url.path}"
+        # The listing may have any number of pages, so its pages are no progress: it is to be whole within one patience.
+        self._is_listing = self._path.startswith("/api/")
+        wanted = request.headers.get("Range", "").removeprefix("bytes=").partition("-")[0]
+        self._start = int(wanted) if response.status_code == 206 and wanted.isdigit() else 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        position = self._start
+        for chunk in self._stream:
+            position += len(chunk)
+            if self._ok and not self._is_listing:
+                self._watch.arrived(self._path, position)
+            self._watch.check()
+            yield chunk
+        if self._ok and not self._is_listing:
+            self._watch.finished(self._question)
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _wait_s(response: httpx2.Response) -> float:
+    """Return how long the Hub asks to wait, in seconds; 0 where it does not say."""
+    limit = parse_ratelimit_headers(response.headers)
+    if response.status_code == 429 and limit is not None and limit.remaining == 0:
+        return float(limit.reset_in_seconds)
+    asked = response.headers.get("Retry-After", "").strip()
+    return float(asked) if asked.isdigit() else 0.0

@@ -1,0 +1,250 @@
+"""A folder with a data set → the train, validation and test rows of a study.
+
+Owns which rows a study uses, the truncation to words, and the hash over what came out. Refuses labels other than 0
+and 1, text that is no text, and test rows whose text training or selection has seen. Tokenises nothing: that is the
+notebook's, which shows the call.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import datasets
+from datasets import Dataset, DatasetDict, Features, Value
+
+from adapterbook.common.errors import SourceError
+from adapterbook.config.source import SourceConfig
+from adapterbook.config.study import DataConfig
+from adapterbook.sources.packages import cache_folder
+
+# What the library raises where it cannot read a folder; RuntimeError where the folder holds a loading script, which
+# would be code that comes with data: it is not run.
+UNREADABLE = (
+    datasets.exceptions.DatasetsError, OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError,
+)  # fmt: skip
+
+SPLITS = ("train", "validation", "test")
+COLUMNS = Features({"row_id": Value("int64"), "text": Value("string"), "label": Value("int64")})
+
+
+def load_splits(dataset: Path, source: SourceConfig, data: DataConfig) -> DatasetDict:
+    """Return the rows of a study.
+
+    The train split is shuffled with ``shuffle_seed``; its first ``n_train`` rows are train, the ``n_validation`` rows
+    after them validation. The test rows come from the shuffled test split, or where the source names none, from the
+    rows after validation. A test row is passed over where its truncated text is already in train, validation or test.
+
+    Parameters
+    ----------
+    dataset : Path
+        Folder with parquet, csv or json files, or one that ``save_to_disk`` wrote.
+    source : SourceConfig
+        Names of the columns and splits.
+    data : DataConfig
+        How many rows, which seed, how many words.
+
+    Returns
+    -------
+    DatasetDict
+        ``train``, ``validation`` and ``test``, each with the columns ``row_id`` (int, position in the data set's own
+        split before shuffling), ``text`` (str, ``max_words`` words at most, single spaces between) and ``label``
+        (0 negative, 1 positive).
+
+    Raises
+    ------
+    SourceError
+        If the folder cannot be read, or a split, a column, a text, a label or enough rows are not there.
+    """
+    splits = _load(dataset, source)
+    wanted = [source.train_split] if source.test_split is None else [source.train_split, source.test_split]
+    missing = [name for name in dict.fromkeys(wanted) if name not in splits]
+    if missing:
+        there = ", ".join(splits) or "none"
+        raise _error(
+            source, [f"expected a split {name!r}, got {there}: mend train_split or test_split" for name in missing]
+        )
+    shuffled = {name: _shuffle(splits[name], name, source, data) for name in dict.fromkeys(wanted)}
+    rows = shuffled[source.train_split]
+    n_seen = data.n_train + data.n_validation
+    if len(rows) < n_seen:
+        raise _error(
+            source,
+            [
+                f"expected at least n_train + n_validation = {n_seen} rows in split {source.train_split!r}, "
+                f"got {len(rows)}: lower them in study.yaml, or take a larger data set"
+            ],
+        )
+    train = _truncate(rows.select(range(data.n_train)), data.max_words)
+    validation = _truncate(rows.select(range(data.n_train, n_seen)), data.max_words)
+    # Where one split serves for all, the rows of train and validation are passed over by their texts.
+    candidates = shuffled[source.test_split or source.train_split]
+    test = _select_test(candidates, {*train["text"], *validation["text"]}, source, data)
+    return DatasetDict({"train": train, "validation": validation, "test": test})
+
+
+def hash_rows(splits: DatasetDict) -> str:
+    """Return a SHA-256 over the row ids, texts and labels of every split, in order."""
+    digest = hashlib.sha256()
+    for name in SPLITS:
+        columns = [list(splits[name][column]) for column in ("row_id", "text", "label")]
+        digest.update(json.dumps([name, *columns]).encode())
+    return digest.hexdigest()
+
+
+def sort_by_length(rows: Dataset) -> tuple[Dataset, list[int]]:
+    """Return tokenised rows from the longest to the shortest, and where each of them was.
+
+    Batches of like lengths need next to no padding. Of rows of one length, the earlier comes first.
+
+    Parameters
+    ----------
+    rows : Dataset
+        With a column ``input_ids``.
+
+    Returns
+    -------
+    Dataset, list of int
+        ``order[i]`` is the position in `rows` of the sorted row ``i``.
+    """
+    lengths = [len(ids) for ids in rows["input_ids"]]
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    return rows.select(order), order
+
+
+def truncate_words(text: str, max_words: int) -> str:
+    """Return the first words of a text, joined by single spaces, as the homework did before it tokenised.
+
+    Examples
+    --------
+    >>> truncate_words("A  wonderful\\nmovie, in   every way", 4)
+    'A wonderful movie, in'
+    """
+    return " ".join(text.split()[:max_words])
+
+
+def _load(folder: Path, source: SourceConfig) -> DatasetDict:
+    """Read a data set's folder; nothing is written into it."""
+    try:
+        with _quiet():
+            if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+                loaded = datasets.load_from_disk(str(folder))
+            else:
+                loaded = datasets.load_dataset(str(folder), cache_dir=str(cache_folder() / "datasets"))
+    except UNREADABLE as error:
+        problem = f"expected parquet, csv or json files, or a folder of save_to_disk, got: {_explain(error, folder)}"
+        # Not from the error: its text holds paths of this machine, and a published notebook would keep them.
+        raise _error(source, [problem]) from None
+    # save_to_disk of one split writes no name that one could rely on: it is the train split.
+    return loaded if isinstance(loaded, DatasetDict) else DatasetDict({source.train_split: loaded})
+
+
+def _shuffle(rows: Dataset, split: str, source: SourceConfig, data: DataConfig) -> Dataset:
+    """Check a split, give its rows their ids, and shuffle it; columns row_id, text, label."""
+    columns = {source.text_column: "text", source.label_column: "label"}
+    problems = [
+        f"split {split!r}: expected a column {name!r}, got {', '.join(rows.column_names)}: mend {role}_column"
+        for name, role in columns.items()
+        if name not in rows.column_names
+    ]
+    if problems:
+        raise _error(source, problems)
+    rows = rows.select_columns(list(columns))
+    if source.text_column != "text" or source.label_column != "label":
+        rows = rows.rename_columns({old: new for old, new in columns.items() if old != new})
+    problems = [*_text_problems(rows, split), *_label_problems(rows, split)]
+    if problems:
+        raise _error(source, problems)
+    with _quiet():
+        rows = rows.add_column("row_id", list(range(len(rows))))
+        # In memory: Dataset.shuffle keeps its indices in the data set's folder otherwise.
+        return rows.shuffle(seed=data.shuffle_seed, keep_in_memory=True)
+
+
+def _text_problems(rows: Dataset, split: str) -> list[str]:
+    kind = getattr(rows.features["text"], "dtype", type(rows.features["text"]).__name__)
+    if kind not in ("string", "large_string"):
+        return [f"split {split!r}: expected text in the text column, got {kind}: mend text_column"]
+    n_missing = rows.data.column("text").null_count
+    return [f"split {split!r}: expected a text in every row, got {n_missing} rows without one"] if n_missing else []
+
+
+def _label_problems(rows: Dataset, split: str) -> list[str]:
+    found = rows.unique("label") if len(rows) else []
+    if all(type(label) is int and label in (0, 1) for label in found):
+        return []
+    some = ", ".join(repr(label) for label in found[:5]) + (", …" if len(found) > 5 else "")
+    return [
+        f"split {split!r}: expected the labels 0 (negative) and 1 (positive), got {some}: "
+        "mend label_column, or write the labels as 0 and 1"
+    ]
+
+
+def _truncate(rows: Dataset, max_words: int) -> Dataset:
+    """Return rows with truncated texts, in memory: nothing of a run may come out of an old cache file."""
+    return Dataset.from_dict(
+        {
+            "row_id": list(rows["row_id"]),
+            "text": [truncate_words(text, max_words) for text in rows["text"]],
+            "label": list(rows["label"]),
+        },
+        features=COLUMNS,
+    )
+
+
+def _select_test(candidates: Dataset, seen: set[str], source: SourceConfig, data: DataConfig) -> Dataset:
+    """Return the first ``n_test`` candidates whose truncated text is new."""
+    taken: dict[str, int] = {}  # text → position among the candidates
+    for i, text in enumerate(candidates["text"]):
+        truncated = truncate_words(text, data.max_words)
+        if truncated not in seen:
+            taken.setdefault(truncated, i)
+        if len(taken) == data.n_test:
+            return _truncate(candidates.select(list(taken.values())), data.max_words)
+    split = source.test_split or source.train_split
+    raise _error(
+        source,
+        [
+            f"expected n_test = {data.n_test} rows in split {split!r} whose text neither training nor validation has, "
+            f"got {len(taken)}: lower n_test in study.yaml, or take a larger data set"
+        ],
+    )
+
+
+def _explain(error: BaseException, folder: Path) -> str:
+    """Return what the library says, and what it was raised from, without the way to the folder."""
+    said = []
+    for cause in (error, error.__cause__ or error.__context__):
+        if cause is not None:
+            first = (str(cause).strip().splitlines() or [type(cause).__name__])[0].rstrip(".")
+            first = first.replace(f"{folder}{os.sep}", "").replace(str(folder), folder.name)
+            said.append(first.replace(str(cache_folder()), "<cache>").replace(str(Path.home()), "~"))
+    return " (".join(dict.fromkeys(said)) + ")" * (len(set(said)) - 1)
+
+
+def _error(source: SourceConfig, problems: list[str]) -> SourceError:
+    shown = Path(source.dataset).name if Path(source.dataset).is_absolute() else source.dataset
+    return SourceError(f"source {source.name}: the data set {shown} cannot be used:", problems)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep progress bars, the advice that a folder without a data card gets, and paths off terminal and notebook."""
+    was_on = not datasets.are_progress_bars_disabled()
+    loggers = [logging.getLogger(name) for name in ("huggingface_hub.repocard", "datasets")]
+    levels = [logger.level for logger in loggers]
+    datasets.disable_progress_bars()
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)  # an error is raised as well, and then says it without the path
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if was_on:
+            datasets.enable_progress_bars()

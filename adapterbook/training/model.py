@@ -1,0 +1,304 @@
+"""Base model plus adapter: the PEFT config of a YAML file, its check against the base model, and parameter counts.
+
+Owns the step from an adapter's settings to PEFT, and finds every problem of every adapter before anything trains.
+Knows no method by name: what PEFT takes, PEFT says. Refuses weights that are not safetensors, and an adapter that
+would leave the classification head untrained.
+"""
+
+from __future__ import annotations
+
+import copy
+import enum
+import re
+import typing
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftModel, get_peft_model
+from peft.utils.other import ModulesToSaveWrapper
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel, set_seed
+
+from adapterbook.common.errors import ConfigError, SourceError
+from adapterbook.config.adapters import AdapterConfig
+from adapterbook.training.kernel_state import reuse
+from adapterbook.training.onednn import use_onednn
+from adapterbook.training.peft_settings import config_class_of, key_problems, module_problems
+
+ID2LABEL = {0: "negative", 1: "positive"}
+
+ALWAYS_FITS = 50_000_000  # numbers, of four bytes each
+# What PEFT and torch raise where settings and model do not fit each other.
+MISFITS = (
+    ValueError, TypeError, RuntimeError, AttributeError, LookupError, ImportError, AssertionError, ArithmeticError,
+    OSError, MemoryError, re.error,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ParameterCounts:
+    """Parameters of a model with its adapter.
+
+    Attributes
+    ----------
+    n_trainable : int
+        ``n_adapter + n_head``.
+    n_head : int
+        Trainable parameters that are saved whole beside the adapter: the classification head.
+    n_total : int
+        All parameters, counted once; the untrained copy of the head that PEFT keeps is not among them.
+    """
+
+    n_trainable: int
+    n_adapter: int
+    n_head: int
+    n_total: int
+
+
+def make_peft_config(adapter: AdapterConfig) -> PeftConfig:
+    """Return PEFT's config of an adapter; the task is sequence classification where the file does not say.
+
+    Raises
+    ------
+    ConfigError
+        If PEFT does not know the method, or refuses a setting.
+    """
+    try:
+        config_class = config_class_of(adapter.peft_type)
+        return config_class(**adapter.keywords())
+    except MISFITS as error:
+        raise ConfigError(f"{_file(adapter)} is not a valid adapter:", [_first_line(error)]) from error
+
+
+def check_adapters(adapters: Iterable[AdapterConfig], base_model: Path) -> None:
+    """Check that PEFT takes every adapter, and that each trains on the base model's architecture.
+
+    Parameters
+    ----------
+    base_model : Path
+        Folder in Transformers' format; only its ``config.json`` is read.
+
+    Raises
+    ------
+    ConfigError
+        Naming every problem of every adapter.
+    SourceError
+        If the base model cannot be built as a classifier.
+    """
+    model = _build_untrained(base_model)
+    errors = []
+    for adapter in adapters:
+        problems = _problems(adapter, model)
+        if problems:
+            errors.append(ConfigError(f"{_file(adapter)} is not a valid adapter:", problems))
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ConfigError(f"{len(errors)} adapters are not valid:", [str(error) for error in errors])
+
+
+def load_base_model(folder: Path, seed: int) -> PreTrainedModel:
+    """Load a base model as a two-class classifier; the same seed gives the same new head.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder in Transformers' format, with safetensors weights.
+    seed : int
+        For Python, NumPy and torch; set before the head is made.
+
+    Returns
+    -------
+    PreTrainedModel
+        In float32, on the CPU; its labels are ``negative`` (0) and ``positive`` (1).
+
+    Raises
+    ------
+    SourceError
+        If the folder holds no such model.
+    """
+    set_seed(seed)
+    files = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(folder.glob("*")))
+    model, random_state = reuse("base model", (str(folder), files, seed), lambda: _load(folder))
+    torch.set_rng_state(random_state)  # as it is once the head is made, whether it was made now or for a run before
+    return copy.deepcopy(model)
+
+
+def _load(folder: Path) -> tuple[PreTrainedModel, torch.Tensor]:
+    try:
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            num_labels=len(ID2LABEL),
+            id2label=ID2LABEL,
+            label2id={label: i for i, label in ID2LABEL.items()},
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise _no_classifier(folder, error) from error
+    # The head is new, and so may be a pooler; anything else without weights would be random numbers, frozen.
+    prefix = f"{model.base_model_prefix}."
+    missing = sorted(name for name in found["missing_keys"] if name.startswith(prefix) and "pooler" not in name)
+    if missing:
+        raise _no_classifier(folder, KeyError(f"its weights lack {', '.join(missing[:5])}, {len(missing)} in all"))
+    use_onednn(model)
+    return typing.cast(PreTrainedModel, model), torch.get_rng_state()
+
+
+def freeze_adapter(model: PeftModel) -> None:
+    """Freeze everything but the classification head: the adapter stays as it starts, without effect."""
+    in_heads = {id(parameter) for head in _heads(model) for parameter in head.parameters()}
+    for parameter in model.parameters():
+        if id(parameter) not in in_heads:
+            parameter.requires_grad_(False)
+
+
+def count_parameters(model: PeftModel) -> ParameterCounts:
+    """Count the parameters of a model with its adapter, each once even where two modules share it."""
+    heads = _heads(model)
+    in_heads = {id(parameter) for head in heads for parameter in head.parameters()}
+    untrained_copies = {id(parameter) for head in heads for parameter in head.original_module.parameters()}
+    parameters = [parameter for parameter in model.parameters() if id(parameter) not in untrained_copies]
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    n_head = sum(parameter.numel() for parameter in trainable if id(parameter) in in_heads)
+    n_trainable = sum(parameter.numel() for parameter in trainable)
+    n_total = sum(parameter.numel() for parameter in parameters)
+    return ParameterCounts(n_trainable, n_trainable - n_head, n_head, n_total)
+
+
+def _heads(model: torch.nn.Module) -> list[ModulesToSaveWrapper]:
+    """Return the modules that train whole beside the adapter."""
+    return [module for module in model.modules() if isinstance(module, ModulesToSaveWrapper)]
+
+
+def describe_config(config: PeftConfig) -> dict[str, Any]:
+    """Return every keyword argument of a PEFT config with its value, as JSON knows it, the same each time.
+
+    Sets become sorted lists. The base model's path is left out: it is a path of one machine.
+    """
+    described = {key: _plain(value) for key, value in config.to_dict().items() if key != "base_model_name_or_path"}
+    if isinstance(described.get("modules_to_save"), list):  # PEFT adds the usual heads, some for the second time
+        described["modules_to_save"] = list(dict.fromkeys(described["modules_to_save"]))
+    return described
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {str(_plain(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted((_plain(item) for item in value), key=str)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def _problems(adapter: AdapterConfig, model: PreTrainedModel) -> list[str]:
+    """Return every problem of one adapter: first what the settings say, then what PEFT and the model make of them."""
+    try:
+        config_class = config_class_of(adapter.peft_type)
+    except ValueError as error:
+        return [str(error)]
+    problems = [*key_problems(adapter, config_class), *module_problems(adapter, model)]
+    if problems:
+        return problems
+    with _without_warnings(), torch.random.fork_rng(devices=[]):
+        try:
+            _try_out(make_peft_config(adapter), model)
+        except ConfigError as error:
+            return list(error.problems)
+        except MISFITS as error:
+            return [f"{adapter.peft_type} cannot serve this base model as a classifier: {_first_line(error)}"]
+    return []
+
+
+def _check_size(config: PeftConfig, model: PreTrainedModel) -> None:
+    """Refuse an adapter too large to be tried out, by its shapes alone; a method that needs numbers to begin passes.
+
+    Raises
+    ------
+    ValueError
+        If it holds more numbers than the base model, and more than any machine has room for without asking.
+    """
+    shapes = copy.deepcopy(model)
+    torch.nn.Module.to(shapes, "meta")
+    n_before = _count_numbers(shapes)
+    try:
+        with torch.device("meta"):
+            n_added = _count_numbers(get_peft_model(shapes, copy.deepcopy(config))) - n_before
+    except MISFITS:
+        return
+    if n_added > max(n_before, ALWAYS_FITS):
+        raise ValueError(f"it would add {n_added:,} numbers to the base model's {n_before:,}: make it smaller")
+
+
+def _count_numbers(model: torch.nn.Module) -> int:
+    return sum(tensor.numel() for tensors in (model.parameters(), model.buffers()) for tensor in tensors)
+
+
+def _try_out(config: PeftConfig, model: PreTrainedModel) -> None:
+    """Put the adapter on a copy of the model, and take one step forward and back on two tiny texts."""
+    _check_size(config, model)
+    adapted = get_peft_model(copy.deepcopy(model), config)
+    token_ids = torch.arange(1, 17).reshape(2, 8) % model.config.vocab_size  # (batch 2, tokens 8)
+    mask = torch.ones_like(token_ids)
+    adapted(input_ids=token_ids, attention_mask=mask, labels=torch.tensor([0, 1])).loss.backward()
+    counts = count_parameters(adapted)
+    if counts.n_adapter == 0:
+        raise ValueError("it trains no parameter of its own")
+    if counts.n_head == 0:
+        raise ValueError("it leaves the new classification head untrained")
+
+
+def _build_untrained(folder: Path) -> PreTrainedModel:
+    """Return the base model's architecture with small random weights, without reading any."""
+    try:
+        config = AutoConfig.from_pretrained(
+            folder, num_labels=len(ID2LABEL), local_files_only=True, trust_remote_code=False
+        )
+        with torch.device("meta"):
+            shapes = AutoModelForSequenceClassification.from_config(  # type: ignore[no-untyped-call]
+                config, dtype=torch.float32
+            )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise _no_classifier(folder, error) from error
+    model = typing.cast(PreTrainedModel, shapes).to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0.0, 0.02, generator=generator)
+        for buffer in model.buffers():  # position and token type ids; zeros are in range of every table
+            buffer.zero_()
+    return model
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep PEFT's advice back while an adapter is only tried out: it comes again when it trains."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _no_classifier(folder: Path, error: BaseException) -> SourceError:
+    problem = (
+        f"expected safetensors weights and a config.json of an encoder that can classify, got: {_first_line(error)}"
+    )
+    return SourceError(f"the base model in {folder.name} cannot be loaded as a classifier:", [problem])
+
+
+def _first_line(error: BaseException) -> str:
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return "".join(char if char.isprintable() else " " for char in line[:500])
+
+
+def _file(adapter: AdapterConfig) -> str:
+    return f"experiments/adapters/{adapter.id}.yaml"

@@ -1,0 +1,328 @@
+"""From a trained model to what the run leaves behind: adapter, predictions, record.
+
+Owns what goes into a record, and the check before the first run of everything that can be checked by then. Trains
+nothing.
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import datasets
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from peft import PeftConfig, PeftModel
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+from scipy.special import softmax
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import PredictionOutput
+
+from adapterbook.common.errors import ConfigError
+from adapterbook.config.paths import Paths
+from adapterbook.config.study import TrainingConfig
+from adapterbook.runs.plan import Run, compute_stamps, package_versions
+from adapterbook.runs.record import (
+    AdapterInfo,
+    BestCheckpoint,
+    Environment,
+    Failure,
+    GitState,
+    ModuleUpdate,
+    Record,
+    SourceInfo,
+    SplitInfo,
+    Splits,
+    TestResult,
+    write_record,
+)
+from adapterbook.sources.resolve import FetchedSource, ResolvedSource, fetch_source, hash_folder
+from adapterbook.training.data import hash_rows, load_splits
+from adapterbook.training.model import check_adapters, count_parameters, describe_config, make_peft_config
+from adapterbook.training.trainer import (
+    PreparedRun,
+    current_device,
+    epoch_results,
+    logits_of,
+    peak_memory_bytes,
+    resumed_after,
+    training_kwargs,
+)
+
+# What PEFT raises where a method has nothing to merge, such as prompt learning, or refuses to.
+UNMERGEABLE = (NotImplementedError, AttributeError, TypeError, ValueError)
+
+
+def preflight(runs: Sequence[Run], paths: Paths, source: ResolvedSource) -> dict[str, Record]:
+    """Check everything that can be checked before the first run starts, and return each run's failed record.
+
+    Fetches the source, loads its rows and lets PEFT take every adapter, so that a mistake costs no training. The
+    record that comes back stands for the run until its notebook writes a completed one.
+
+    Returns
+    -------
+    dict of run id to Record
+
+    Raises
+    ------
+    ConfigError
+        Naming every problem of every adapter.
+    SourceError
+        If the base model or the data set cannot be had, or has too few rows.
+    """
+    check_arguments(runs)
+    fetched = fetch_source(source)
+    check_adapters({run.adapter.id: run.adapter for run in runs}.values(), fetched.base_model)
+    splits = load_splits(fetched.dataset, source.config, runs[0].data)
+    info = describe_source(source, fetched, splits)
+    environment, git = describe_environment(current_device(), n_threads=1), git_state(paths.root)
+    now = datetime.now(UTC)
+    return {
+        run.id: Record(
+            status="failed",
+            adapter=describe_adapter(run, make_peft_config(run.adapter)),
+            variant=run.variant,
+            seed=run.seed,
+            source=info,
+            data=run.data,
+            training=run.training,
+            stamps=compute_stamps(run, paths, source.data_identity()),
+            environment=environment,
+            git=git,
+            started_at=now,
+            finished_at=now,
+            error=Failure(type="Interrupted", message="The run did not reach its end.", cell=None),
+        )
+        for run in runs
+    }
+
+
+def check_arguments(runs: Sequence[Run]) -> None:
+    """Check that Transformers takes every variant's training arguments.
+
+    Raises
+    ------
+    ConfigError
+        Naming each variant, and what Transformers says of it.
+    """
+    problems = []
+    for variant, training in {run.variant: run.training for run in runs}.items():
+        try:
+            TrainingArguments(output_dir=tempfile.gettempdir(), **training_kwargs(training))
+        except (ValueError, TypeError) as error:
+            problems.append(f"variants.{variant}: {' '.join(str(error).split())}")
+    if problems:
+        raise ConfigError("experiments/study.yaml: Transformers does not take the training arguments:", problems)
+
+
+def save_run(
+    prepared: PreparedRun,
+    trainer: Trainer,
+    splits: datasets.DatasetDict,
+    prediction: PredictionOutput,
+    order: Sequence[int],
+    root: Path | None = None,
+) -> Record:
+    """Write the adapter, the test predictions and the record into the run's output folder, the record last.
+
+    Parameters
+    ----------
+    splits : DatasetDict
+        ``train``, ``validation``, ``test``, each with ``row_id``, ``text`` and ``label``.
+    prediction : PredictionOutput
+        ``predictions``: logits of the test rows, shape (n_test, 2).
+    order : sequence of int
+        ``order[i]`` is the position in ``splits["test"]`` of the row that ``predictions[i]`` is of.
+    """
+    model = cast(PeftModel, trainer.model)
+    model.active_peft_config.base_model_name_or_path = prepared.source.base_model.name  # not this machine's folder
+    model.save_pretrained(str(prepared.output / "adapter"), safe_serialization=True)
+    (prepared.output / "adapter" / "README.md").unlink()  # PEFT's empty model card
+    table = make_predictions(splits["test"], logits_of(prediction.predictions)[np.argsort(order)])
+    table.to_parquet(prepared.output / "predictions.parquet", index=False)
+    metrics, state = prediction.metrics or {}, trainer.state
+    counts = count_parameters(model)
+    summary = next(entry for entry in reversed(state.log_history) if "train_runtime" in entry)
+    run, curve = prepared.run, epoch_results(state.log_history)
+    # The Trainer knows this part alone of a run that was interrupted.
+    train_time_s = summary["train_runtime"] + (prepared.snapshot.train_time_s if prepared.snapshot else 0.0)
+    epochs = tuple(row for row in curve if row.epoch.is_integer())
+    record = Record(
+        status="completed",
+        adapter=describe_adapter(run, make_peft_config(run.adapter)),
+        variant=run.variant,
+        seed=run.seed,
+        source=describe_source(prepared.source, prepared.fetched, splits),
+        data=run.data,
+        training=run.training,
+        stamps=prepared.stamps,
+        environment=describe_environment(prepared.device),
+        git=git_state(root or Path.cwd()),
+        started_at=prepared.started_at,
+        finished_at=datetime.now(UTC),
+        resumed_after=resumed_after(prepared),
+        smaller_batch=prepared.smaller_batch,
+        splits=Splits(**{name: _split_info(rows) for name, rows in splits.items()}),
+        epochs=epochs,
+        evaluations=() if epochs == curve else curve,
+        best=_best_checkpoint(trainer, run.training),
+        test=TestResult(
+            n=len(table), accuracy=metrics["test_accuracy"], f1=metrics["test_f1"], loss=metrics["test_loss"]
+        ),
+        n_trainable_params=counts.n_trainable,
+        n_adapter_params=counts.n_adapter,
+        n_head_params=counts.n_head,
+        n_total_params=counts.n_total,
+        train_time_s=train_time_s,
+        train_samples_per_s=len(splits["train"]) * run.training.num_train_epochs / train_time_s,
+        test_time_s=metrics["test_runtime"],
+        evaluation_time_s=sum(entry.get("eval_runtime", 0.0) for entry in state.log_history),
+        learned=measure_updates(model),
+        peak_memory_bytes=peak_memory_bytes(prepared),
+        adapter_file_bytes=(prepared.output / "adapter" / "adapter_model.safetensors").stat().st_size,
+    )
+    write_record(record, prepared.output)
+    return record
+
+
+def make_predictions(test: datasets.Dataset, logits: npt.NDArray[np.floating[Any]]) -> pd.DataFrame:
+    """Return one row per test row: row_id, text, label, prediction, probability of the positive class.
+
+    Parameters
+    ----------
+    logits : array, shape (n_test, 2)
+    """
+    return pd.DataFrame(
+        {
+            "row_id": np.asarray(test["row_id"], dtype=np.int64),
+            "text": list(test["text"]),
+            "label": np.asarray(test["label"], dtype=np.int64),
+            "prediction": np.argmax(logits, axis=-1).astype(np.int64),
+            "probability": softmax(logits.astype(np.float64), axis=-1)[:, 1],
+        }
+    )
+
+
+def describe_adapter(run: Run, peft_config: PeftConfig) -> AdapterInfo:
+    """Return the adapter's part of the record."""
+    return AdapterInfo(
+        id=run.adapter.id,
+        peft_type=run.adapter.peft_type,
+        config_class=type(peft_config).__name__,
+        settings=run.adapter.keywords(),
+        config=describe_config(peft_config),
+    )
+
+
+@torch.no_grad()
+def measure_updates(model: PeftModel) -> tuple[ModuleUpdate, ...] | None:
+    """Return how far the adapter moved each layer's effective weight, or None where the method cannot be merged.
+
+    Merges the adapter, and so serves every method that PEFT can merge. The model is left merged: measure last.
+    """
+    layers = {
+        name.removeprefix("base_model.model."): (module, base.weight)
+        for name, module in model.named_modules()
+        if isinstance(module, BaseTunerLayer) and isinstance(base := module.get_base_layer(), torch.nn.Linear)
+    }
+    before = {name: weight.detach().clone() for name, (_, weight) in layers.items()}
+    try:
+        cast(BaseTuner, model.base_model).merge_adapter()
+    except UNMERGEABLE:
+        return None
+    return tuple(
+        ModuleUpdate(
+            module=name,
+            in_features=weight.shape[1],
+            out_features=weight.shape[0],
+            update_norm=torch.linalg.norm(weight - before[name]).item(),
+            weight_norm=torch.linalg.norm(before[name]).item(),
+            scale_deviation=_scale_deviation(layer),
+        )
+        for name, (layer, weight) in layers.items()
+    )
+
+
+def _scale_deviation(layer: BaseTunerLayer) -> float | None:
+    vectors = getattr(layer, "ia3_l", None)
+    return (vectors["default"] - 1).abs().mean().item() if isinstance(vectors, torch.nn.ParameterDict) else None
+
+
+def describe_source(source: ResolvedSource, fetched: FetchedSource, splits: datasets.DatasetDict) -> SourceInfo:
+    """Return the source's part of the record, hashing the model's files and the rows used."""
+    return SourceInfo(
+        name=source.config.name,
+        base_model=source.base_model.name,
+        base_model_revision=source.base_model.revision,
+        base_model_sha256=hash_folder(fetched.base_model),
+        dataset=source.dataset.name,
+        dataset_revision=source.dataset.revision,
+        dataset_sha256=hash_rows(splits),
+        reason=source.reason,
+        published=source.config.published,
+    )
+
+
+def describe_environment(device: Literal["cpu", "cuda", "mps"], n_threads: int | None = None) -> Environment:
+    """Return the device and the packages, without any name of the machine or its user.
+
+    Parameters
+    ----------
+    n_threads : int, optional
+        Of the process that trains; None: this one.
+    """
+    name = torch.cuda.get_device_name() if device == "cuda" else _processor_name()
+    return Environment(
+        device=device,
+        device_name=name,
+        platform=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        packages=package_versions(),
+        n_threads=n_threads or torch.get_num_threads(),
+    )
+
+
+def git_state(root: Path) -> GitState | None:
+    """Return the commit that is checked out, or None outside a git checkout or without a commit."""
+    try:
+        commit = _git(root, "rev-parse", "--verify", "HEAD")
+        return GitState(commit=commit, dirty=bool(_git(root, "status", "--porcelain", "--untracked-files=no")))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", root, *arguments], check=True, capture_output=True, text=True, timeout=30)
+    return done.stdout.strip()
+
+
+def _split_info(rows: datasets.Dataset) -> SplitInfo:
+    return SplitInfo(n=len(rows), n_positive=sum(rows["label"]))
+
+
+def _best_checkpoint(trainer: Trainer, training: TrainingConfig) -> BestCheckpoint:
+    """Return which checkpoint the model holds now: the best one where it was loaded, else the last."""
+    state, name = trainer.state, training.metric_for_best_model
+    evaluations = [entry for entry in state.log_history if f"eval_{name}" in entry]
+    if training.load_best_model_at_end:
+        best = next(entry for entry in evaluations if entry["step"] == state.best_global_step)
+        return BestCheckpoint(epoch=best["epoch"], metric=name, value=best[f"eval_{name}"])
+    last = evaluations[-1] if evaluations else None
+    return BestCheckpoint(epoch=state.epoch, metric=name, value=last[f"eval_{name}"] if last else None)
+
+
+def _processor_name() -> str:
+    """Return the processor's model name, which ``platform.processor`` leaves empty on Linux."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,326 @@
+"""What the notebook needs around the Trainer: the run's inputs, its metrics and its progress.
+
+Owns what is no call of Transformers or PEFT worth showing; those stand in the notebook. Decides nothing about
+whether a run is due (``runs``), starts no kernel (``execution``) and writes no record (``recording``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import datasets
+import evaluate
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.metrics import accuracy_score, f1_score
+from torch.nn.functional import cross_entropy
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import EvalPrediction
+
+from adapterbook.common.errors import ConfigError, RunError
+from adapterbook.config.adapters import load_adapters
+from adapterbook.config.paths import Paths
+from adapterbook.config.study import DataConfig, TrainingConfig, load_study
+from adapterbook.runs.plan import Run, compute_stamps, plan_runs, split_batch
+from adapterbook.runs.record import EpochResult, SmallerBatch, Stamps
+from adapterbook.sources.resolve import FetchedSource, ResolvedSource, fetch_source, resolve_source
+from adapterbook.training.checkpoints import Snapshot, last_checkpoint, restore_snapshot, save_snapshot
+
+PROGRESS_FILE = "progress.jsonl"
+STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run with everything it needs on this machine.
+
+    Attributes
+    ----------
+    output : Path
+        Folder that the record, the predictions and the adapter are written into.
+    micro_batches : int
+        How many parts each batch is computed in.
+    snapshot : Snapshot or None
+        The epoch that training goes on from; None: from the beginning.
+    """
+
+    run: Run
+    source: ResolvedSource
+    fetched: FetchedSource
+    stamps: Stamps
+    output: Path
+    device: Literal["cpu", "cuda", "mps"]
+    micro_batches: int
+    snapshot: Snapshot | None
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def data_key(self) -> tuple[str, DataConfig]:
+        """What a run's rows and tokens follow from: runs that share it share them."""
+        return self.stamps.data, self.run.data
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """What ``Trainer.train`` goes on from, if anything."""
+        return last_checkpoint(self.output)
+
+    @property
+    def smaller_batch(self) -> SmallerBatch | None:
+        """How each batch is split; None where it is computed whole."""
+        if self.micro_batches == 1:
+            return None
+        return split_batch(self.run.training, self.micro_batches, "micro_batches was set by hand.")
+
+
+def prepare_run(
+    source: str, adapter: str, variant: str, seed: int, output: str, micro_batches: int = 1, root: Path | None = None
+) -> PreparedRun:
+    """Look a run up in the study by its ids, and make this process ready for it, where it was interrupted if it was.
+
+    An empty id stands for the first adapter, or the first variant.
+
+    On a CPU torch computes with one thread, so that the curves depend neither on the number of cores nor on how many
+    runs go side by side.
+
+    Raises
+    ------
+    ConfigError
+        If the study has no such run.
+    """
+    paths = Paths(root or Path.cwd())
+    study, adapters = load_study(paths.study), load_adapters(paths.experiments / "adapters")
+    adapter, variant = adapter or next(iter(adapters)), variant or study.submitted
+    if adapter not in adapters or variant not in study.variants:
+        raise ConfigError(f"The study has no run {adapter}/{variant}: its adapters are {', '.join(adapters)}, its "
+                          f"variants {', '.join(study.variants)}.")  # fmt: skip
+    resolved = resolve_source(source, paths)
+    run = next(
+        run
+        for run in plan_runs(study, adapters, resolved.config.name, [seed])
+        if (run.adapter.id, run.variant) == (adapter, variant)
+    )
+    device = current_device()
+    if device == "cpu":
+        torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
+    datasets.disable_progress_bars()
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    stamps = compute_stamps(run, paths, resolved.data_identity())
+    snapshot = restore_snapshot(folder, stamps, micro_batches)
+    return PreparedRun(run, resolved, fetch_source(resolved), stamps, folder, device, micro_batches, snapshot)
+
+
+def training_kwargs(training: TrainingConfig, micro_batches: int = 1) -> dict[str, Any]:
+    """Return the study's training arguments as keyword arguments of ``transformers.TrainingArguments``."""
+    kwargs = training.model_dump(exclude_none=True)
+    if micro_batches > 1:
+        kwargs |= split_batch(training, micro_batches, "").model_dump(exclude={"message"})
+    return kwargs
+
+
+def current_device() -> Literal["cpu", "cuda", "mps"]:
+    """Return the kind of device that the Trainer will take."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+class Accuracy(evaluate.Metric):  # type: ignore[misc]  # evaluate is untyped
+    """Share of predictions that are right; ``evaluate``'s own is fetched from the Hub, this one is not."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return _metric_info("accuracy", "Share of predictions that equal their reference.")
+
+    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
+        return {"accuracy": float(accuracy_score(references, predictions))}
+
+
+class F1(evaluate.Metric):  # type: ignore[misc]
+    """F1 of the positive class; 0 where it is neither predicted nor there."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return _metric_info("f1", "Harmonic mean of precision and recall of the positive class.")
+
+    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
+        return {"f1": float(f1_score(references, predictions, zero_division=0.0))}
+
+
+def _metric_info(name: str, description: str) -> evaluate.MetricInfo:
+    return evaluate.MetricInfo(
+        description=description,
+        citation="",
+        inputs_description="predictions, references: one int per row, 0 negative or 1 positive",
+        features=datasets.Features({"predictions": datasets.Value("int32"), "references": datasets.Value("int32")}),
+        module_name=name,
+    )
+
+
+def compute_metrics(evaluation: EvalPrediction) -> dict[str, float]:
+    """Return accuracy and F1, for the Trainer.
+
+    Parameters
+    ----------
+    evaluation : EvalPrediction
+        ``predictions``: logits, shape (n, 2), ``label_ids``: shape (n,).
+    """
+    predictions = np.argmax(logits_of(evaluation.predictions), axis=-1)
+    scores: dict[str, float] = {}
+    for metric in (Accuracy(keep_in_memory=True), F1(keep_in_memory=True)):
+        scores |= metric.compute(predictions=predictions, references=evaluation.label_ids)
+    return scores
+
+
+def logits_of(predictions: Any) -> npt.NDArray[np.floating[Any]]:
+    """Return the logits alone: a model may give a tuple of which they are the first."""
+    return np.asarray(predictions[0] if isinstance(predictions, tuple) else predictions)
+
+
+class ClassifierTrainer(Trainer):
+    """The Trainer, whose evaluation loss is the cross-entropy alone.
+
+    Some methods add a term of their own to the loss that they train on, such as AdaLoRA's for orthogonality; losses
+    with and without it could not be compared.
+    """
+
+    def prediction_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor | Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+        """Evaluate one batch: loss, logits of shape (batch, 2), labels."""
+        loss, output, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        if loss is not None and output is not None and labels is not None:
+            loss = cross_entropy(output[0] if isinstance(output, tuple) else output, labels)
+        return loss, output, labels
+
+
+class ProgressFile(TrainerCallback):
+    """Tells the driver how far training is: one JSON line a step in ``progress.jsonl``.
+
+    Stops the run at a loss that is not a number, which the Trainer itself would train on with.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / PROGRESS_FILE
+        self._last: dict[str, float] = {}
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Keep the last losses, and refuse one that is not finite."""
+        logs: dict[str, float] = kwargs.get("logs") or {}
+        for name in ("loss", "eval_loss"):
+            if name in logs:
+                if not math.isfinite(logs[name]):
+                    raise RunError(f"The {name} is {logs[name]} after step {state.global_step}: training diverged.")
+                self._last[name] = logs[name]
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Append one line."""
+        line = {"step": state.global_step, "max_steps": state.max_steps, "epoch": state.epoch, **self._last}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+class KeepEpochs(TrainerCallback):
+    """Saves a checkpoint at the end of each epoch, whatever ``save_strategy`` says, and keeps a snapshot of it.
+
+    These alone hold the optimiser's state: the arguments are to say ``save_only_model=True`` for all others.
+    Put behind every other callback, so that the epoch's losses are in what is saved. Of prompt learning PEFT saves the
+    prompts, not the network that some methods make them with: enough to predict with, not to go on from.
+    """
+
+    def __init__(self, prepared: PreparedRun) -> None:
+        self._run = prepared
+        self._start = 0.0
+        self._at_epoch_end = False
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock."""
+        self._start = time.monotonic()
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Ask for a checkpoint, of the epoch's end and not of its last step: only now its training loss is known."""
+        if not kwargs["model"].active_peft_config.is_prompt_learning:
+            control.should_save = self._at_epoch_end = True
+            args.save_only_model = state.global_step >= state.max_steps  # nobody goes on from the last one
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Keep the checkpoints as they are now."""
+        if not self._at_epoch_end:
+            return
+        self._at_epoch_end, args.save_only_model = False, True
+        before = self._run.snapshot
+        save_snapshot(
+            self._run.output,
+            Snapshot(
+                stamps=self._run.stamps,
+                micro_batches=self._run.micro_batches,
+                epoch=round(state.epoch or 0),
+                train_time_s=time.monotonic() - self._start + (before.train_time_s if before else 0.0),
+                peak_memory_bytes=peak_memory_bytes(self._run),
+                resumed_after=resumed_after(self._run),
+                files={},
+            ),
+        )
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """After the best checkpoint of prompt learning was loaded back, take its prompts as they are."""
+        config = kwargs["model"].active_peft_config
+        if config.is_prompt_learning and state.best_model_checkpoint is not None and args.load_best_model_at_end:
+            config.inference_mode = True
+
+
+def resumed_after(prepared: PreparedRun) -> tuple[float, ...]:
+    """Return the epochs after which training was interrupted."""
+    before = prepared.snapshot
+    return (*before.resumed_after, before.epoch) if before else ()
+
+
+def peak_memory_bytes(prepared: PreparedRun) -> int:
+    """Return the peak allocated on the GPU, or else the peak resident size of the process; of all parts of the run."""
+    before = prepared.snapshot.peak_memory_bytes if prepared.snapshot else 0
+    if prepared.device == "cuda":
+        return max(before, int(torch.cuda.max_memory_allocated()))
+    if STATUS.exists():  # Linux: this counts from where the kernel was last made as good as new
+        peak = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+        return max(before, int(peak.split()[1]) * 1024)
+    return max(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # macOS counts in bytes
+
+
+def epoch_results(log_history: Sequence[dict[str, Any]]) -> tuple[EpochResult, ...]:
+    """Turn the Trainer's log into one row per epoch, or per evaluation where that comes more often.
+
+    Examples
+    --------
+    >>> training = {"epoch": 1.0, "loss": 0.7, "learning_rate": 1e-05}
+    >>> evaluation = {"epoch": 1.0, "eval_loss": 0.6, "eval_accuracy": 0.5}
+    >>> (row,) = epoch_results([training, evaluation])
+    >>> row.train_loss, row.validation_loss, row.validation_accuracy
+    (0.7, 0.6, 0.5)
+    """
+    rows: dict[float, dict[str, float | None]] = {}
+    for entry in log_history:
+        names = {"loss": "train_loss", "learning_rate": "learning_rate", "eval_loss": "validation_loss",
+                 "eval_accuracy": "validation_accuracy"}  # fmt: skip
+        found = {name: entry[key] for key, name in names.items() if key in entry}
+        if found:
+            empty: dict[str, float | None] = dict.fromkeys(names.values())
+            rows.setdefault(entry["epoch"], empty).update(found)
+    return tuple(EpochResult.model_validate({"epoch": epoch, **row}) for epoch, row in sorted(rows.items()))

@@ -1,0 +1,383 @@
+"""The curve explorer in a real browser, opened from its folder: what it draws, says, and hands over."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from adapterbook.analysis.shapes import Report
+from adapterbook.common.formatting import Language, format_number
+from adapterbook.config.paths import Paths
+from adapterbook.figures.style import OTHER_LINES, OTHER_MARKERS, LineStyle, adapter_style, short_names, style_of
+from adapterbook.figures.vega_charts import CHANCE, DASHES, MARKERS, QUANTITIES, chart_spec, line_look
+from adapterbook.pages import explorer
+from adapterbook.pages.script_data import plain, script_block
+from adapterbook.pages.writing.wording import load_wording
+from adapterbook.runs.record import Record, load_record
+from tests.support.browser import open_browser, visit
+from tests.support.factory import PROJECT
+from tests.support.interactive_site import HOSTILE_NAME, make_interactive_site
+
+LANGUAGES: tuple[Language, ...] = ("zh", "en")
+SEEDS = (1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A project, its report and its site."""
+
+    paths: Paths
+    report: Report
+
+    @property
+    def site(self) -> Path:
+        return self.paths.root / "_site"
+
+    def page(self, language: Language, name: str = "explorer") -> Path:
+        return self.site / "report" / language / f"{name}.html"
+
+    def record(self, adapter: str, variant: str, seed: int) -> Record:
+        return load_record(self.paths.results / "embedded" / adapter / variant / f"seed-{seed}")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    root = tmp_path_factory.mktemp("explorer")
+    adapters = ("lora_1", "ia3", "head_only")
+    missing = ["head_only/lr-2e-4/seed-1"]
+    return Built(*make_interactive_site(root, adapters=adapters, seeds=SEEDS, n_test=40, missing=missing))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as opened:
+        yield opened
+
+
+def rows_of(page: Page) -> list[list[str]]:
+    """Return the texts of the table's rows, once the charts of the same choice are there."""
+    page.wait_for_function("document.querySelectorAll('.explorer-chart').length > 0")
+    rows: list[list[str]] = page.eval_on_selector_all(
+        ".explorer-table tbody tr", "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
+    )
+    return rows
+
+
+def wait_for_charts(page: Page) -> None:
+    """Wait until every panel has its chart."""
+    expect(page.locator(".explorer-panel").first).to_be_visible()
+    page.wait_for_function(
+        "[...document.querySelectorAll('.explorer-chart')].every(chart => chart.querySelector('svg .mark-line'))"
+    )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_opens_cleanly(browser: Browser, built: Built, width: int, theme: str) -> None:
+    """Charts are drawn with no console message, no request elsewhere, no sideways scrolling, in both languages."""
+    for language in LANGUAGES:
+        with visit(browser, built.page(language), width=width, theme=theme) as opened:
+            opened.page.locator("select[name=setting]").select_option("rates")
+            wait_for_charts(opened.page)
+            assert opened.page.locator(".explorer-panel").count() == 3
+            assert opened.messages == []
+            assert [url for url in opened.requests if not url.startswith(built.site.resolve().as_uri())] == []
+            assert not opened.scrolls_sideways()
+
+
+def test_needs_no_inline_style(browser: Browser, built: Built) -> None:
+    """It works where the policy allows no style but the site's own files either."""
+    page = built.page("en")
+    strict = page.with_name("strict.html")
+    strict.write_text(page.read_text("utf-8").replace(" &#39;unsafe-inline&#39;", ""), "utf-8")
+    assert "unsafe-inline" not in strict.read_text("utf-8")
+    with visit(browser, strict) as opened:
+        wait_for_charts(opened.page)
+        opened.page.locator(".explorer-chart svg").hover()
+        assert opened.messages == []
+    strict.unlink()
+
+
+def test_only_the_explorer_loads_vega(browser: Browser, built: Built) -> None:
+    """The front pages and all others do without the script that draws charts."""
+    for path in (built.site / "index.html", built.page("zh", "index"), built.page("en", "comparison")):
+        with visit(browser, path) as opened:
+            opened.page.wait_for_load_state("networkidle")
+            assert not [url for url in opened.requests if url.endswith(("vega.js", "explorer.js", "interactive.css"))]
+    pages = [path for path in built.site.rglob("*.html") if "vega.js" in path.read_text("utf-8")]
+    assert sorted(pages) == sorted(built.page(language) for language in LANGUAGES)
+
+
+def test_the_table_shows_the_records_numbers(browser: Browser, built: Built) -> None:
+    """A seed's rows are its record's, each linked to the very line; the means are the analysis's, with their range."""
+    with visit(browser, built.page("en")) as opened:
+        page = opened.page
+        page.locator("select[name=setting]").select_option("submitted")
+        page.locator("select[name=metric]").select_option("losses")
+        page.locator("select[name=seeds]").select_option("2")
+        record = built.record("lora_1", "submitted", 2)
+        shown = [row[3:] for row in rows_of(page) if row[0] == "LoRA 1"]
+        assert shown == [
+            [format_number(point.epoch, "plain", "en"), format_number(point.train_loss, "loss", "en"),
+             format_number(point.validation_loss, "loss", "en")]
+            for point in record.epochs
+        ]  # fmt: skip
+        links = page.eval_on_selector_all(".explorer-table tbody a", "links => links.map(link => link.href)")
+        assert len(links) == len(rows_of(page))
+        for link in links:
+            parts = urlsplit(link)
+            assert f'id="{parts.fragment}"' in Path(unquote(parts.path)).read_text("utf-8")
+        own = [link for link in links if "lora_1" in link]
+        assert own[3].endswith("lora_1-submitted-seed-2.html#r-epochs-3")
+
+        page.locator("select[name=metric]").select_option("validation_accuracy")
+        page.locator("select[name=seeds]").select_option("mean")
+        group = built.report.group("lora_1", "submitted")
+        assert group is not None
+        shown = [row[-1:] for row in rows_of(page) if row[0] == "LoRA 1"]
+        assert shown == [
+            ["{} ({} to {})".format(*(format_number(value, "percent", "en") for value in (it.mean, it.low, it.high)))]
+            for _, it in group.curve.values("validation_accuracy")
+        ]
+        # Two seeds have a mean, but no range: how far seeds differ is not known.
+        page.locator("select[name=setting]").select_option("lr-2e-4")
+        head_only = [row for row in rows_of(page) if row[0] == "Head only"]
+        assert len(head_only) == 10 and all(row[2] == "mean of 2" and "to" not in row[-1] for row in head_only)
+
+
+def test_choices_change_chart_table_and_address(browser: Browser, built: Built) -> None:
+    """An adapter that is taken out leaves chart, table and count; the address brings the same view back."""
+    with visit(browser, built.page("en")) as opened:
+        page = opened.page
+        wait_for_charts(page)
+        assert page.locator(".explorer-chart .mark-line path").count() == 3
+        assert "#" not in page.url
+        page.get_by_role("checkbox", name="LoRA 1").uncheck()
+        wait_for_charts(page)
+        expect(page.locator(".explorer-chart .mark-line path")).to_have_count(2)
+        assert "LoRA 1" not in {row[0] for row in rows_of(page)}
+        expect(page.locator(".explorer-status")).to_have_text("Curves shown: 2; numbers: 20.")
+        page.locator("select[name=seeds]").select_option("each")
+        expect(page.locator(".explorer-status")).to_have_text("Curves shown: 6; numbers: 60.")
+        before = rows_of(page)
+        assert page.url.endswith("#adapter=ia3&adapter=head_only&seeds=each")
+        page.reload()
+        assert rows_of(page) == before
+        page.get_by_role("button", name="None").click()
+        expect(page.locator(".explorer-status")).to_contain_text("Choose an adapter")
+        assert page.get_by_role("button", name="Download").is_disabled()
+        assert page.locator(".explorer-chart").count() == 0
+        page.reload()
+        expect(page.locator(".explorer-status")).to_contain_text("Choose an adapter")
+        page.get_by_role("button", name="All").click()
+        expect(page.locator(".explorer-chart .mark-line path")).to_have_count(9)
+        assert opened.messages == []
+
+
+def test_an_address_that_makes_no_sense_is_passed_over(browser: Browser, built: Built) -> None:
+    """Unknown names in the address give the usual view, and a link to a heading does not change what is chosen."""
+    with visit(browser, built.page("en")) as opened:
+        page = opened.page
+        usual = rows_of(page)
+        page.goto(f"{built.page('en').as_uri()}#adapter=nobody&setting=%3Cb%3E&metric=constructor&seeds=9")
+        page.reload()
+        assert rows_of(page) == usual
+        page.locator("select[name=metric]").select_option("train_loss")
+        page.evaluate("location.hash = 'sec-explorer-figure'")
+        page.wait_for_timeout(100)
+        expect(page.locator("select[name=metric]")).to_have_value("train_loss")
+        assert opened.messages == []
+
+
+def test_both_languages_have_the_same_numbers(browser: Browser, built: Built) -> None:
+    """The same address shows the same numbers in both languages, under each language's words."""
+    shown: dict[str, list[list[str]]] = {}
+    for language in LANGUAGES:
+        with visit(browser, built.page(language)) as opened:
+            opened.page.goto(f"{built.page(language).as_uri()}#setting=rates&metric=losses&seeds=each")
+            opened.page.reload()
+            shown[language] = [row[2:] for row in rows_of(opened.page)]
+            heads = opened.page.locator(".explorer-table th").all_text_contents()
+            assert heads[0] == ("轉接器" if language == "zh" else "Adapter")
+    assert shown["zh"] == shown["en"]
+    assert len(shown["en"]) == 10 * (3 * 3 * 3 - 1)
+
+
+def test_csv_holds_what_is_shown(browser: Browser, built: Built) -> None:
+    """The file is UTF-8 with a mark for Excel, holds the records' values in full, and no cell is a formula."""
+    with visit(browser, built.page("zh")) as opened:
+        page = opened.page
+        page.goto(f"{built.page('zh').as_uri()}#setting=submitted&metric=losses&seeds=3")
+        page.reload()
+        rows = rows_of(page)
+        with page.expect_download() as download:
+            page.get_by_role("button", name="下載").click()
+        assert download.value.suggested_filename == "curves-zh-losses.csv"
+        content = download.value.path().read_bytes()
+    assert content.startswith(b"\xef\xbb\xbf") and content.endswith(b"\r\n")
+    read = list(csv.DictReader(content.decode("utf-8-sig").splitlines()))
+    assert len(read) == len(rows) == 30
+    expected = [
+        [point.epoch, point.train_loss, point.validation_loss]
+        for adapter in built.report.adapters
+        for point in built.record(adapter, "submitted", 3).epochs
+    ]
+    assert [[float(row[name]) for name in ("輪次", "訓練損失", "驗證損失")] for row in read] == expected
+    assert {row["學習率"] for row in read} == {"0.00002"} and {row["種子"] for row in read} == {"3"}
+    assert {row["id"] for row in read} == {"lora_1", "ia3", "head_only"}
+    (name,) = {row["轉接器"] for row in read if row["id"] == "ia3"}
+    assert name == "'" + HOSTILE_NAME
+
+
+def test_csv_of_means_has_their_range(browser: Browser, built: Built) -> None:
+    """Means come with lowest and highest, and with how many seeds they are of."""
+    with visit(browser, built.page("en")) as opened:
+        with opened.page.expect_download() as download:
+            opened.page.get_by_role("button", name="Download").click()
+        read = list(csv.DictReader(download.value.path().read_text("utf-8-sig").splitlines()))
+    adapter = built.report.adapters["lora_1"]
+    assert adapter.best is not None
+    spreads = [spread for _, spread in adapter.best.curve.values("validation_loss")]
+    own = [row for row in read if row["id"] == "lora_1"]
+    for row, spread in zip(own, spreads, strict=True):
+        assert float(row["Validation loss"]) == spread.mean
+        assert [float(row["Validation loss Low"]), float(row["Validation loss High"])] == [spread.low, spread.high]
+        assert row["Seed"] == "" and row["Seeds"] == "3"
+
+
+def test_lines_look_as_in_the_figures(browser: Browser, built: Built) -> None:
+    """Each line has the colour and dashes of the static figures, its marker their shape, its swatch the same."""
+    with visit(browser, built.page("en")) as opened:
+        wait_for_charts(opened.page)
+        lines = opened.page.eval_on_selector_all(
+            ".explorer-chart .mark-line path",
+            "paths => paths.map(path => [path.getAttribute('stroke'), path.getAttribute('stroke-dasharray')])",
+        )
+        swatches = opened.page.eval_on_selector_all(
+            ".explorer fieldset svg",
+            "all => all.map(svg => [...svg.children].flatMap(path => ['stroke', 'stroke-dasharray', 'd'].map("
+            "name => path.getAttribute(name))))",
+        )
+        markers = set(opened.page.eval_on_selector_all(
+            ".explorer-chart .mark-symbol path[opacity='1']", "paths => paths.map(path => path.getAttribute('fill'))"
+        ))  # fmt: skip
+    looks = {name: line_look(style_of(built.report, name)) for name in built.report.adapters}
+    assert {color for color, _ in lines} == markers == {look["color"] for look in looks.values()}
+    for color, dash in lines:
+        (look,) = [look for look in looks.values() if look["color"] == color]
+        assert [float(part) for part in dash.split(",")] == look["dash"]
+    for swatch, look in zip(swatches, looks.values(), strict=True):
+        assert swatch[:2] == [look["color"], " ".join(f"{length:g}" for length in look["dash"])]
+        assert swatch[5] == look["shape"]
+
+
+def test_pointer_reads_a_value(browser: Browser, built: Built) -> None:
+    """Over a marker its adapter, epoch and value are shown as text, and Escape puts them away."""
+    with visit(browser, built.page("en")) as opened:
+        page = opened.page
+        page.get_by_role("button", name="None").click()
+        page.get_by_role("checkbox").nth(1).check()
+        wait_for_charts(page)
+        row = rows_of(page)[0]
+        markers = page.locator(".explorer-chart .mark-symbol path[opacity='0']")
+        markers.first.scroll_into_view_if_needed()
+        place = markers.first.bounding_box()
+        assert place is not None
+        page.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+        tip = page.locator(".explorer-tip")
+        expect(tip).to_be_visible()
+        assert tip.locator("dd").all_text_contents() == row
+        assert tip.locator("img").count() == 0
+        page.keyboard.press("Escape")
+        expect(tip).to_be_hidden()
+
+
+def test_by_keyboard_alone(browser: Browser, built: Built) -> None:
+    """Check boxes, selects, table and download are reached and worked by keys."""
+    with visit(browser, built.page("en")) as opened:
+        page = opened.page
+        page.get_by_role("checkbox").first.focus()
+        page.keyboard.press("Space")
+        expect(page.locator(".explorer-status")).to_contain_text("Curves shown: 2")
+        for _ in range(6):  # two more boxes, two buttons, the first two choices
+            page.keyboard.press("Tab")
+        expect(page.locator("select[name=metric]")).to_be_focused()
+        page.keyboard.press("ArrowDown")
+        expect(page.locator("select[name=metric]")).to_have_value("train_loss")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        expect(page.locator(".explorer-table")).to_be_focused()
+
+
+def test_without_script_the_figure_stays(browser: Browser, built: Built) -> None:
+    """With JavaScript off the page says so, and shows the static figure and its table."""
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(built.page("zh").as_uri())
+    expect(page.locator(".without-script")).to_contain_text("JavaScript")
+    expect(page.locator("figure img")).to_be_visible()
+    page.locator("summary.callout-title").first.click()
+    expect(page.locator(".figure-numbers table")).to_be_visible()
+    context.close()
+
+
+def test_hostile_names_stay_text(browser: Browser, built: Built) -> None:
+    """A name that would end a script, a fence or a cell is shown as typed, in controls, table and chart's text."""
+    for language in LANGUAGES:
+        with visit(browser, built.page(language)) as opened:
+            page = opened.page
+            page.locator("select[name=setting]").select_option("lr-1e-3")
+            wait_for_charts(page)
+            assert plain(HOSTILE_NAME) in page.locator("fieldset label").all_text_contents()
+            assert [plain(HOSTILE_NAME)] * 2 in [row[:2] for row in rows_of(page)]
+            assert plain(HOSTILE_NAME) in (page.locator(".explorer-chart").get_attribute("aria-label") or "")
+            assert page.locator("main img").count() == page.locator("main figure img").count()
+            assert opened.messages == []
+    source = (built.paths.report / "en" / "explorer.qmd").read_text("utf-8")
+    assert "{{<" not in source and "</script><img" not in source
+
+
+def test_script_block_gives_the_data_back() -> None:
+    """Whatever is in a text, no character of the block could act, and the data come out as they went in."""
+    texts = ["</script>", "<!--", "```\n", "{{< x >}}", "{{{{", "a\\", "\u2028", "&amp;", '"', HOSTILE_NAME]
+    block = str(script_block("x", {"texts": texts}, "<b>"))
+    (data,) = re.findall(r'<script type="application/json">(.*)</script>', block)
+    assert json.loads(data) == {"texts": texts}
+    assert not set(data) & set("<>&`\u2028") and "{{" not in data
+    assert block.count("```") == 2 and "<b>" not in block
+
+
+def test_the_explorer_is_of_many_runs_too(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of very many runs the page holds the means alone."""
+    monkeypatch.setattr(explorer, "MAX_SEED_LINES", 5)
+    wording = load_wording(PROJECT.templates / "glossary.yaml")
+    block = explorer.explorer_block(built.report, "en", wording, short_names(built.report, "en"), lambda place: None)
+    (data,) = re.findall(r'<script type="application/json">(.*)</script>', str(block))
+    assert [line["seed"] for line in json.loads(data)["lines"]] == [None] * 9
+
+
+@pytest.mark.parametrize("quantity", QUANTITIES)
+def test_specs_are_valid_and_hold_no_data(quantity: str) -> None:
+    """Altair accepts each chart; its layers await the page's curves, and its only data are the level of guessing."""
+    spec = chart_spec(quantity, "en", {"lora_1": adapter_style("lora_1"), "x": adapter_style("x")})
+    assert [layer["data"]["name"] for layer in spec["layer"][1:]] == ["curves"] * 4
+    assert list(spec["datasets"].values()) == [[{"level": CHANCE[quantity]}]]
+    assert {parameter["name"] for parameter in spec["params"]} == {"first", "last", "low", "high"}
+    assert "$schema" not in spec
+
+
+def test_every_style_can_be_drawn() -> None:
+    """Each line style and marker that an adapter can get has dashes and an outline; none are alike."""
+    assert set(OTHER_LINES) <= set(DASHES)
+    markers = {*OTHER_MARKERS, "o", "s", "^", "D", "h"}
+    assert markers <= set(MARKERS)
+    shapes = [line_look(LineStyle("#000000", "-", marker))["shape"] for marker in sorted(markers)]
+    assert len(set(shapes)) == len(shapes)

@@ -1,0 +1,67 @@
+"""README.md and README.zh-TW.md: what they name is there."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from adapterbook.config.study import load_study
+from tests.support.factory import PROJECT
+
+READMES = [PROJECT.root / name for name in ("README.md", "README.zh-TW.md")]
+PAIRS = [
+    (PROJECT.root / name, PROJECT.root / name.replace(".md", ".zh-TW.md"))
+    for name in ("README.md", "CONTRIBUTING.md", "examples/bert-products/README.md")
+]
+PAGES = [*(page for pair in PAIRS for page in pair), PROJECT.root / "ARCHITECTURE.md"]
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: path.name)
+def test_every_make_target_is_there(readme: Path) -> None:
+    """`make all`, `make test` and the others are targets of the Makefile."""
+    targets = set(re.findall(r"\bmake ([a-z-]+)\b", readme.read_text("utf-8")))
+    listed = subprocess.run(["make", "help"], cwd=PROJECT.root, capture_output=True, text=True, check=True).stdout
+    assert {"all", "test"} <= targets <= set(re.findall(r"make ([a-z-]+)", listed))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(PROJECT.root).as_posix())
+def test_every_link_and_file_is_there(page: Path) -> None:
+    """Links lead to files of the project, and a README shows its picture."""
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", page.read_text("utf-8")) if "://" not in link]
+    assert page not in READMES or any(link.endswith(".png") for link in links)
+    for link in links:
+        assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(PROJECT.root).as_posix())
+def test_every_file_that_is_named_is_there(page: Path) -> None:
+    """Paths in code: of the project, or of the folder that the page is in; what `make` makes is made elsewhere."""
+    own_words = re.sub(r"(?s)<!-- modules -->.*<!-- /modules -->", "", page.read_text("utf-8"))
+    named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*|[\w-]+\.(?:yaml|md|txt|toml))`", own_words)
+    made = r"_site|\.venv|adapter|experiments/results|experiments/adapters/mine|benchmarks/results"
+    on_hub = r"distilbert|stanfordnlp"
+    missing = [name for name in named if not re.match(rf"({made}|{on_hub})\b|.*NAME", name)]
+    missing = [name for name in missing if not any((folder / name).exists() for folder in (PROJECT.root, page.parent))]
+    assert missing == []
+
+
+@pytest.mark.parametrize(("english", "chinese"), PAIRS, ids=lambda path: path.name)
+def test_both_languages_say_the_same_things(english: Path, chinese: Path) -> None:
+    """The same commands, code blocks, tables and numbers of sections, and each leads to the other."""
+    texts = english.read_text("utf-8"), chinese.read_text("utf-8")
+    for pattern in (r"(?m)^## ", r"```", r"`SOURCE=`", r"peft_type: LORA", r"\[Quarto\]", r"(?m)^\|", r"make -C"):
+        assert len({len(re.findall(pattern, text)) for text in texts}) == 1, pattern
+    commands = [sorted(set(re.findall(r"\bmake [a-z-]+\b", text))) for text in texts]
+    assert commands[0] == commands[1]
+    assert f"]({chinese.name})" in texts[0]
+    assert f"]({english.name})" in texts[1]
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: path.name)
+def test_the_number_of_runs_is_the_study_s(readme: Path) -> None:
+    """The cost table speaks of the default study."""
+    study = load_study(PROJECT.study)
+    adapters = len(list((PROJECT.experiments / "adapters").glob("*.yaml")))
+    n_runs = sum(len(variant.adapters or range(adapters)) for variant in study.variants.values()) * len(study.seeds)
+    assert re.search(rf"\b{n_runs}\b", readme.read_text("utf-8"))

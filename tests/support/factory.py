@@ -1,0 +1,519 @@
+"""Made-up records, predictions and whole small projects, so that pages and figures are tested without training.
+
+Owns plausible numbers that are all distinct (a page that mixes two of them up is caught) and hostile texts. The same
+arguments give the same bytes. Imports no torch, and reads of the real project only ``experiments/*.yaml``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pandas as pd
+import yaml
+
+from adapterbook.analysis import analyse
+from adapterbook.analysis.shapes import Report
+from adapterbook.config.adapters import AdapterConfig, load_adapters
+from adapterbook.config.paths import Paths
+from adapterbook.config.published import load_published
+from adapterbook.config.study import StudyConfig, TrainingConfig, load_study
+from adapterbook.runs.plan import Run, RunStatus, plan_runs, status_of
+from adapterbook.runs.record import Record, load_predictions, write_record
+
+PROJECT = Paths(Path(__file__).resolve().parents[2])
+ADAPTERS = ("lora_1", "lora_2", "lora_3", "ia3")
+
+HOSTILE_TEXTS = (
+    "<script>alert(1)</script>",
+    "a `backtick` and ```{=html}\n<b>raw</b>\n```",
+    "::: {.callout-warning} not a box :::",
+    "costs $x$ and $$y^2$$ dollars",
+    "see @fig-x and [@tbl-y] and \\@sec-z",
+    "{{< include x >}} {{< meta title >}}",
+    '[a link](javascript:alert(1)) <a href="javascript:alert(2)">b</a>',
+    "a | b | c",
+    "*a* _b_ **c** ~~d~~ ^e^ ~f~",
+    "a \\ b \\* c \\n d",
+    "fish &amp; chips &lt;b&gt; &#x3c;",
+    "\"double\" 'single' it's",
+    "wait ... what -- no --- really",
+    "good 😀 film 👩‍👩‍👧",
+    "這部電影骨子裡很好看，角色與開場都很有啟發。",
+    "# not a heading",
+    "- not a list\n1. nor this",
+    "![img](https://example.org/x.png) <img src=x onerror=alert(1)>",
+    "<!-- comment --> {#id .class key=val} [^1]",
+    "\u202eright to left\u202c and \u0007 bell",
+)
+
+# The ablations of batch size and evaluation strategy, as study.yaml holds them.
+BATCH_SIZE_VARIANTS: dict[str, Any] = {
+    f"batch-{size}": {
+        "title": {"zh": f"批次大小 {size}", "en": f"Batch size {size}"},
+        "training": {"learning_rate": 2.0e-4, "per_device_train_batch_size": size},
+        "adapters": ["lora_1"],
+    }
+    for size in (4, 64)
+}
+EVAL_STRATEGY_VARIANTS: dict[str, Any] = {
+    "eval-steps": {
+        "title": {"zh": "每 2 步評估", "en": "Evaluated every 2 steps"},
+        "training": {"learning_rate": 1.0e-3, "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps",
+                     "save_steps": 2},
+        "adapters": ["lora_1"],
+    },
+    "eval-no": {
+        "title": {"zh": "從不評估", "en": "Never evaluated"},
+        "training": {"learning_rate": 1.0e-3, "eval_strategy": "no", "save_strategy": "no",
+                     "load_best_model_at_end": False},
+        "adapters": ["lora_1"],
+    },
+}  # fmt: skip
+
+CONFIG_CLASSES = {"LORA": "LoraConfig", "IA3": "IA3Config", "LOKR": "LoKrConfig"}
+N_LAYERS = 6
+WIDTHS = {"hub": 768}  # of the base model, by source; else 384
+N_BASE_PARAMS = {"hub": 65_190_912}  # else 22,565,376
+PLACES = {name: f"attention.{name}" for name in ("q_lin", "k_lin", "v_lin", "out_lin")} | {
+    name: name for name in ("ffn.lin1", "ffn.lin2")
+}
+
+
+def make_record(
+    adapter: str | AdapterConfig = "lora_1",
+    variant: str = "submitted",
+    seed: int = 224,
+    *,
+    source: str = "embedded",
+    study: StudyConfig | None = None,
+    training: TrainingConfig | None = None,
+    predictions: pd.DataFrame | None = None,
+    **changes: Any,
+) -> Record:
+    """Return a completed record whose numbers are plausible and follow from adapter, variant and seed.
+
+    Parameters
+    ----------
+    adapter : str or AdapterConfig
+        An id of the real project's adapters, or a config of one's own.
+    source : str
+        ``hub`` may be compared with the published results, any other name may not.
+    study, training : optional
+        Instead of the real project's ``study.yaml``, and of its arguments for this variant.
+    predictions : DataFrame, optional
+        The test result is computed from these; default ``make_predictions`` of the same run.
+    **changes
+        Fields to set afterwards; two underscores go down one level: ``test__accuracy=0.5``, ``epochs__0__train_loss``.
+    """
+    config = adapter if isinstance(adapter, AdapterConfig) else load_adapters(PROJECT.experiments / "adapters")[adapter]
+    study = study or load_study(PROJECT.study)
+    training = training or study.training_of(variant if variant in study.variants else study.submitted)
+    if predictions is None:
+        predictions = make_predictions(config.id, variant, seed, n=study.data.n_test)
+    run_id = f"{config.id}/{variant}/seed-{seed}"
+    rng = random.Random(run_id)
+    epochs = _make_epochs(config.peft_type, training, study.data.n_train, study.data.n_validation, rng)
+    evaluated = [epoch for epoch in epochs if epoch["validation_loss"] is not None]
+    best = min(evaluated, key=lambda epoch: epoch["validation_loss"]) if evaluated else epochs[-1]
+    right = int((predictions["label"] == predictions["prediction"]).sum())
+    true_positive = int(((predictions["label"] == 1) & (predictions["prediction"] == 1)).sum())
+    errors = len(predictions) - right
+    width = WIDTHS.get(source, 384)
+    n_adapter, n_head = _n_adapter_params(config, width), width * width + width + width * 2 + 2
+    time_s = round(20 + 30 * rng.random() + (9 if config.peft_type == "IA3" else 0), 3)
+    started = datetime(2026, 3, 1, 9, 0, tzinfo=UTC) + timedelta(seconds=rng.randrange(86_400))
+    on_hub = source == "hub"
+    content: dict[str, Any] = {
+        "status": "completed",
+        "adapter": {
+            "id": config.id,
+            "peft_type": config.peft_type,
+            "config_class": CONFIG_CLASSES.get(config.peft_type, f"{config.peft_type}Config"),
+            "settings": config.settings,
+            "config": {"peft_type": config.peft_type, "inference_mode": False, **config.settings},
+        },
+        "variant": variant,
+        "seed": seed,
+        "source": {
+            "name": source,
+            "base_model": "distilbert/distilbert-base-cased" if on_hub else "embedded/all-MiniLM-L6-v2-distilbert",
+            "base_model_revision": "6ea81172465e8b0ad3fddeed32b986cdcdcffcf0" if on_hub else None,
+            "base_model_sha256": _sha256(f"{source} model"),
+            "dataset": "stanfordnlp/imdb" if on_hub else "embedded/movie-review-snippets",
+            "dataset_revision": "e6281661ce1c48d982bc483cf8a173c1bbeb5d31" if on_hub else None,
+            "dataset_sha256": _sha256(f"{source} rows"),
+            "reason": "both names were found on the Hub" if on_hub else "the Hub cannot be reached",
+            "published": "homework" if on_hub else None,
+        },
+        "data": study.data.model_dump(),
+        "training": training.model_dump(),
+        "stamps": {name: _sha256(f"{name} {run_id}") for name in ("config", "code", "notebook", "data", "packages")},
+        "environment": {
+            "device": "cpu",
+            "device_name": "Example CPU @ 2.00GHz",
+            "platform": "Linux-6.1-x86_64",
+            "python": "3.11.2",
+            "packages": {"peft": "0.21.2", "torch": "2.13.0", "transformers": "5.23.0"},
+            "n_threads": 2,
+        },
+        "git": {"commit": _sha256("commit")[:40], "dirty": False},
+        "started_at": started.isoformat(),
+        "finished_at": (started + timedelta(seconds=math.ceil(time_s) + 7)).isoformat(),
+        "splits": {
+            "train": {"n": study.data.n_train, "n_positive": study.data.n_train // 2 - 3},
+            "validation": {"n": study.data.n_validation, "n_positive": study.data.n_validation // 2 + 2},
+            "test": {"n": len(predictions), "n_positive": int(predictions["label"].sum())},
+        },
+        "epochs": [epoch for epoch in epochs if epoch["epoch"].is_integer()],
+        "evaluations": [] if all(epoch["epoch"].is_integer() for epoch in epochs) else epochs,
+        "best": {
+            "epoch": best["epoch"],
+            "metric": "loss",
+            "value": best["validation_loss"],
+        },
+        "test": {
+            "n": len(predictions),
+            "accuracy": right / len(predictions),
+            "f1": 2 * true_positive / (2 * true_positive + errors) if true_positive else 0.0,
+            "loss": round(0.4 + 0.3 * rng.random(), 6),
+        },
+        "n_trainable_params": n_adapter + n_head,
+        "n_adapter_params": n_adapter,
+        "n_head_params": n_head,
+        "n_total_params": N_BASE_PARAMS.get(source, 22_565_376) + n_adapter + n_head,
+        "train_time_s": time_s,
+        "train_samples_per_s": round(study.data.n_train * training.num_train_epochs / time_s, 3),
+        "test_time_s": round(2 + 3 * rng.random(), 3),
+        "peak_memory_bytes": 700_000_000 + rng.randrange(300_000_000),
+        "adapter_file_bytes": 4 * (n_adapter + n_head) + 2_000 + rng.randrange(900),
+        "evaluation_time_s": round(time_s * (0.02 + 0.05 * rng.random()), 3) if evaluated else None,
+        "learned": _make_learned(config, training, width, rng),
+    }  # fmt: skip
+    for path, value in changes.items():
+        _set(content, path.split("__"), value)
+    return Record.model_validate(content)
+
+
+def make_failed_record(
+    adapter: str | AdapterConfig = "lora_1", variant: str = "submitted", seed: int = 224, **options: Any
+) -> Record:
+    """Return the record of a run that failed, with no result but two epochs; ``error`` replaces its failure."""
+    error = options.pop(
+        "error", {"type": "RuntimeError", "message": "loss is nan after step 24 <b>of 80</b>", "cell": 4}
+    )
+    content = make_record(adapter, variant, seed, **options).model_dump()
+    results = ("splits", "best", "test", "n_trainable_params", "n_adapter_params", "n_head_params", "n_total_params",
+               "train_time_s", "train_samples_per_s", "test_time_s", "peak_memory_bytes", "adapter_file_bytes",
+               "evaluation_time_s", "learned")  # fmt: skip
+    content |= dict.fromkeys(results) | {"status": "failed", "error": error, "epochs": content["epochs"][:2]}
+    return Record.model_validate(content)
+
+
+def make_predictions(
+    adapter: str = "lora_1",
+    variant: str = "submitted",
+    seed: int = 224,
+    *,
+    n: int = 512,
+    accuracy: float | None = None,
+    n_positive: int | None = None,
+) -> pd.DataFrame:
+    """Return test predictions; rows, texts and labels are the same for every run, predictions and probabilities not.
+
+    Parameters
+    ----------
+    n : int
+        Test rows.
+    accuracy : float, optional
+        Share of rows predicted right, to the nearest row; default a plausible value of this run's own.
+    n_positive : int, optional
+        Rows with label 1; 0 or ``n`` make a test set of one class. Default a little under half.
+
+    Returns
+    -------
+    DataFrame, n rows
+        The columns that ``records.load_predictions`` asks for.
+    """
+    n_positive = round(0.48 * n) if n_positive is None else n_positive
+    labels = np.array([1] * n_positive + [0] * (n - n_positive))
+    np.random.default_rng(1111).shuffle(labels)
+    rng = np.random.default_rng(int(_sha256(f"{adapter}/{variant}/seed-{seed}")[:8], 16))
+    if accuracy is None:
+        rows = {"ia3": 11, "lora_1": 0, "lora_2": 5, "lora_3": -6}.get(adapter, 17) + seed % 5
+        accuracy = {"submitted": 0.53, "lr-2e-4": 0.66, "lr-1e-3": 0.72}.get(
+            variant, rng.uniform(0.55, 0.8)
+        ) + rows / 512
+    # Some rows are hard for every model: correctness of two runs is correlated, as it is in reality.
+    hardness = np.random.default_rng(2222).normal(size=n) + rng.normal(scale=0.7, size=n)
+    correct = np.zeros(n, dtype=bool)
+    correct[np.argsort(hardness, kind="stable")[: round(accuracy * n)]] = True
+    predictions = np.where(correct, labels, 1 - labels)
+    confidence = np.round(rng.uniform(0.501, 0.985, size=n), 6)
+    return pd.DataFrame(
+        {
+            "row_id": np.arange(n) * 7 + 160,
+            "text": [f"{HOSTILE_TEXTS[i % len(HOSTILE_TEXTS)]} ({i})" for i in range(n)],
+            "label": labels,
+            "prediction": predictions,
+            "probability": np.where(predictions == 1, confidence, np.round(1 - confidence, 6)),
+        }
+    )
+
+
+def write_results(
+    root: Path,
+    *,
+    adapters: Sequence[str] = ADAPTERS,
+    variants: Mapping[str, Any] | None = None,
+    extra_variants: Mapping[str, Any] | None = None,
+    seeds: Sequence[int] = (224,),
+    source: str = "embedded",
+    failed: Collection[str] = (),
+    missing: Collection[str] = (),
+    truncated: Collection[str] = (),
+    n_test: int | None = None,
+    accuracy: Mapping[str, float] | None = None,
+    n_positive: int | None = None,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Paths:
+    """Write a project's ``experiments/``: the real YAML files, cut to what is asked for, and made-up results.
+
+    Parameters
+    ----------
+    root : Path
+        An empty folder that becomes the project's.
+    adapters : sequence of str
+        Ids. One that the real project lacks gets a YAML file of its own: a LoRA with DoRA's switch.
+    variants : mapping, optional
+        ``variants`` of study.yaml in place of the real ones; default those of the real ones that all adapters run in.
+    extra_variants : mapping, optional
+        More variants, such as ``BATCH_SIZE_VARIANTS | EVAL_STRATEGY_VARIANTS``.
+    failed, missing, truncated : collection of str
+        Run ids (``lora_1/submitted/seed-224``): a failed record; no folder; a record cut off in its middle.
+    n_test : int, optional
+        Test rows, in study.yaml too; default the real study's.
+    accuracy : mapping, optional
+        Test accuracy by run id or by ``adapter/variant``.
+    n_positive : int, optional
+        Test rows with label 1, in every run.
+    changes : mapping, optional
+        By run id, changes for ``make_record``.
+    """
+    paths = Paths(root)
+    _write_settings(paths, adapters, variants, extra_variants, seeds, n_test)
+    study = load_study(paths.study)
+    runs = plan_runs(study, load_adapters(paths.experiments / "adapters"), source)
+    for name in {*failed, *missing, *truncated, *(changes or {})} - {run.id for run in runs}:
+        raise ValueError(f"write_results: {name} is no run of this study")
+    for run in runs:
+        if run.id not in missing:
+            _write_run(paths, study, run, accuracy or {}, n_positive, dict((changes or {}).get(run.id, {})),
+                       run.id in failed)  # fmt: skip
+        if run.id in truncated:
+            file = run.folder(paths) / "record.json"
+            file.write_text(file.read_text("utf-8")[:400], "utf-8")
+    return paths
+
+
+def read_statuses(
+    paths: Paths, source: str = "embedded", stale: Mapping[str, Collection[str]] | None = None
+) -> list[RunStatus]:
+    """Return the state of every run of a written project; stale are those given, by run id, with their stamps."""
+    runs = plan_runs(load_study(paths.study), load_adapters(paths.experiments / "adapters"), source)
+    other = _sha256("other")
+    return [status_of(run, paths, dict.fromkeys((stale or {}).get(run.id, ()), other)) for run in runs]
+
+
+def read_report(paths: Paths, source: str = "embedded") -> Report:
+    """Return the report on a written project, with whatever published results lie in it."""
+    published = {file.stem: load_published(file) for file in (paths.experiments / "published").glob("*.yaml")}
+    adapters = load_adapters(paths.experiments / "adapters")
+    return analyse(read_statuses(paths, source), paths, load_study(paths.study), adapters, published)
+
+
+def _write_settings(
+    paths: Paths,
+    adapters: Sequence[str],
+    variants: Mapping[str, Any] | None,
+    extra_variants: Mapping[str, Any] | None,
+    seeds: Sequence[int],
+    n_test: int | None,
+) -> None:
+    for folder in ("adapters", "sources", "published"):
+        (paths.experiments / folder).mkdir(parents=True)
+        for file in sorted((PROJECT.experiments / folder).glob("*.yaml")):
+            if folder != "adapters" or file.stem in adapters:
+                shutil.copy(file, paths.experiments / folder)
+    for adapter in adapters:
+        file = paths.experiments / "adapters" / f"{adapter}.yaml"
+        if not file.exists():
+            content = yaml.safe_load((PROJECT.experiments / "adapters" / "lora_1.yaml").read_text("utf-8"))
+            content |= {"use_dora": True, "title": {"zh": f"新的 {adapter}", "en": f"New {adapter}"}, "r": 8}
+            del content["rationale"]
+            file.write_text(yaml.safe_dump(content, allow_unicode=True), "utf-8")
+    study = yaml.safe_load(PROJECT.study.read_text("utf-8"))
+    study["seeds"] = list(seeds)
+    of_all = {name: variant for name, variant in study["variants"].items() if "adapters" not in variant}
+    study["variants"] = dict(variants or of_all) | dict(extra_variants or {})
+    # An ablation may name an adapter that this small study leaves out.
+    for variant in study["variants"].values():
+        if variant.get("adapters") is not None:
+            variant["adapters"] = [adapter for adapter in variant["adapters"] if adapter in adapters]
+    if n_test is not None:
+        study["data"]["n_test"] = n_test
+    paths.study.write_text(yaml.safe_dump(study, allow_unicode=True, sort_keys=False), "utf-8")
+
+
+def _write_run(
+    paths: Paths,
+    study: StudyConfig,
+    run: Run,
+    accuracy: Mapping[str, float],
+    n_positive: int | None,
+    changes: dict[str, Any],
+    failed: bool,
+) -> None:
+    folder = run.folder(paths)
+    folder.mkdir(parents=True)
+    wanted = accuracy.get(run.id, accuracy.get(f"{run.adapter.id}/{run.variant}"))
+    predictions = make_predictions(
+        run.adapter.id, run.variant, run.seed, n=study.data.n_test, accuracy=wanted, n_positive=n_positive
+    )
+    make = make_failed_record if failed else make_record
+    record = make(run.adapter, run.variant, run.seed, source=run.source, study=study, training=run.training,
+                  predictions=predictions, **changes)  # fmt: skip
+    write_record(record, folder)
+    if not failed:
+        predictions.to_parquet(folder / "predictions.parquet")
+        load_predictions(folder)  # a made-up file that no reader takes helps no test
+        (folder / "adapter").mkdir()
+    notebook = _make_notebook(record, predictions["text"].iloc[0])
+    nbformat.validate(notebook)
+    (folder / "notebook.ipynb").write_text(json.dumps(notebook, indent=1, ensure_ascii=False), "utf-8")
+
+
+def _make_notebook(record: Record, text: str) -> dict[str, Any]:
+    """Return a small executed notebook: prose in both languages, code, a text output and, where it failed, an error."""
+    stdout = {"output_type": "stream", "name": "stdout", "text": _lines(f"{record.adapter.id}\n{text}\n")}
+    cells: list[dict[str, Any]] = [
+        _markdown_cell("# 一次實驗\n\n這一格只有中文。", "zh"),
+        _markdown_cell("# One run\n\nThis cell is English only.", "en"),
+        _code_cell(1, f'adapter = "{record.adapter.id}"\nprint(adapter)', stdout),
+        _code_cell(2, "'''\n```\nnot a fence: {{< include x >}}\n'''"),
+    ]
+    if record.error is not None:
+        traceback = ["\u001b[0;31mTraceback\u001b[0m (most recent call last)", record.error.message]
+        error = {"output_type": "error", "ename": record.error.type, "evalue": record.error.message}
+        cells.append(_code_cell(3, "trainer.train()", error | {"traceback": traceback}))
+    for number, cell in enumerate(cells):
+        cell["id"] = f"cell-{number}"
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel}, "cells": cells}
+
+
+def _markdown_cell(source: str, language: str) -> dict[str, Any]:
+    return {"cell_type": "markdown", "metadata": {"tags": [language]}, "source": _lines(source)}
+
+
+def _code_cell(count: int, source: str, *outputs: dict[str, Any]) -> dict[str, Any]:
+    return {"cell_type": "code", "metadata": {}, "execution_count": count, "source": _lines(source),
+            "outputs": list(outputs)}  # fmt: skip
+
+
+def _lines(text: str) -> list[str]:
+    return text.splitlines(keepends=True)
+
+
+def _make_epochs(
+    peft_type: str, training: TrainingConfig, n_train: int, n_validation: int, rng: random.Random
+) -> list[dict[str, Any]]:
+    """Return curves of the shapes seen in reality: nothing learnt, learnt slowly, or overfitted."""
+    speed = math.log10(training.learning_rate / 2.0e-5) / math.log10(50)  # 0 at 2e-5, 1 at 1e-3
+    overfits = speed > 0.8 and peft_type != "IA3"
+    start = 0.695 + 0.01 * rng.random()
+    steps = math.ceil(n_train / training.per_device_train_batch_size)
+    moments: set[float] = {float(epoch) for epoch in range(1, training.num_train_epochs + 1)}
+    if training.eval_strategy == "steps" and training.eval_steps:
+        moments |= {step / steps for step in range(training.eval_steps, steps * training.num_train_epochs + 1,
+                                                   training.eval_steps)}  # fmt: skip
+    epochs = []
+    for epoch in sorted(moments):
+        noise = 0.003 * rng.random()
+        validation = start - (0.004 + 0.14 * speed) * (1 - math.exp(-epoch / 3)) + noise
+        if overfits:
+            validation += 0.09 * max(0.0, epoch - 3) ** 1.2
+        accuracy = 0.5 + (0.02 + 0.22 * speed) * (1 - math.exp(-epoch / 4)) + 0.06 * (rng.random() - 0.5)
+        whole = epoch == int(epoch)
+        train = start * math.exp(-(0.02 + 0.9 * speed**2) * epoch / 3) + 0.002 * rng.random()
+        evaluated = training.eval_strategy == "steps" or (training.eval_strategy == "epoch" and whole)
+        epochs.append(
+            {
+                "epoch": epoch,
+                "train_loss": round(train, 6) if whole else None,
+                "validation_loss": round(validation, 6) if evaluated else None,
+                "validation_accuracy": round(accuracy * n_validation) / n_validation if evaluated else None,
+                "learning_rate": training.learning_rate * max(0.0, 1 - epoch / training.num_train_epochs),
+            }
+        )
+    return epochs
+
+
+def _touched(config: AdapterConfig, width: int) -> list[tuple[str, int, int]]:
+    """Return the modules of one layer that an adapter touches, with inputs and outputs of each."""
+    targets = config.settings.get("target_modules", [])
+    names = targets if isinstance(targets, list) else list(PLACES)
+    sizes = {"ffn.lin1": (width, 4 * width), "ffn.lin2": (4 * width, width)}
+    return [(name, *sizes.get(name, (width, width))) for name in names]
+
+
+def _n_adapter_params(config: AdapterConfig, width: int) -> int:
+    """Count by formula, for a base model of ``N_LAYERS`` layers."""
+    if not config.train_adapter:
+        return 0
+    modules = _touched(config, width)
+    if config.peft_type == "IA3":
+        scales_input = config.settings.get("feedforward_modules", [])
+        return N_LAYERS * sum(d_in if name in scales_input else d_out for name, d_in, d_out in modules)
+    rank, dora = int(config.settings.get("r", 8)), config.settings.get("use_dora", False)
+    return N_LAYERS * sum(rank * (d_in + d_out) + (d_out if dora else 0) for _, d_in, d_out in modules)
+
+
+def _make_learned(
+    config: AdapterConfig, training: TrainingConfig, width: int, rng: random.Random
+) -> list[dict[str, Any]]:
+    """Return updates that grow with the learning rate and towards the last layer; none at all of a baseline."""
+    learned = []
+    for layer in range(N_LAYERS):
+        for name, d_in, d_out in _touched(config, width):
+            weight = 30 + 10 * rng.random()
+            share = training.learning_rate * (20 + 4 * layer) * (1 + rng.random()) if config.train_adapter else 0.0
+            deviation = share * (0.8 + 0.1 * rng.random()) if config.peft_type == "IA3" else None
+            learned.append(
+                {"module": f"distilbert.transformer.layer.{layer}.{PLACES.get(name, f'attention.{name}')}",
+                 "in_features": d_in, "out_features": d_out, "update_norm": share * weight, "weight_norm": weight,
+                 "scale_deviation": deviation}
+            )  # fmt: skip
+    return learned
+
+
+def _set(content: Any, path: list[str], value: Any) -> None:
+    for part in path[:-1]:
+        content = content[int(part)] if isinstance(content, list) else content[part]
+    if isinstance(content, list):
+        content[int(path[-1])] = value
+    else:
+        content[path[-1]] = value
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

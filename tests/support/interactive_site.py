@@ -1,0 +1,41 @@
+"""A made-up study's site with hostile names, for the tests of the pages that scripts make interactive."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from adapterbook.analysis.shapes import Report
+from adapterbook.config.paths import Paths
+from adapterbook.pages import write_pages
+from adapterbook.site.embedded import EmbeddedRenderer
+from tests.support.factory import PROJECT, write_results
+from tests.support.report_pages import analyse_project, plan_without_drawing, write_blank_figures
+
+# Ends a script, a fence, a string of JSON and a cell; is a shortcode, and a formula to a spreadsheet.
+HOSTILE_NAME = '=1+1 </script><img src=x onerror=alert(1)> ``` {{< meta x >}} {{{ \\" \u202e, 模型'
+
+
+def make_interactive_site(root: Path, **options: Any) -> tuple[Paths, Report]:
+    """Write a project, its pages and its site; IA³ and the highest learning rate have hostile names."""
+    paths = write_results(root, **options)
+    ia3 = paths.experiments / "adapters" / "ia3.yaml"
+    content = yaml.safe_load(ia3.read_text("utf-8"))
+    ia3.write_text(yaml.safe_dump(content | {"title": {"zh": HOSTILE_NAME, "en": HOSTILE_NAME}}), "utf-8")
+    study = yaml.safe_load(paths.study.read_text("utf-8"))
+    study["variants"]["lr-1e-3"]["title"] = {"zh": HOSTILE_NAME, "en": HOSTILE_NAME}
+    paths.study.write_text(yaml.safe_dump(study), "utf-8")
+    shutil.copytree(PROJECT.templates, paths.templates)
+    shutil.copytree(PROJECT.report / "assets", paths.report / "assets")
+    shutil.copy(PROJECT.root / "_quarto.yml", root)
+    shutil.copy(PROJECT.notebook, paths.notebook)
+    shutil.copy(PROJECT.book, paths.book)
+    report = analyse_project(paths)
+    figures = plan_without_drawing(report, paths)
+    write_blank_figures(figures)
+    write_pages(report, figures, paths)
+    EmbeddedRenderer().render_site(root)
+    return paths, report

@@ -1,0 +1,194 @@
+"""Pages of made-up studies, and ways to read them: what several tests of the pages share."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import pypandoc
+import yaml
+
+from adapterbook.analysis import analyse
+from adapterbook.analysis.shapes import Report
+from adapterbook.config.adapters import load_adapters
+from adapterbook.config.paths import Paths
+from adapterbook.config.published import load_published
+from adapterbook.config.study import load_study
+from adapterbook.figures import Figure, Language
+from adapterbook.figures.catalogue import plan_figures
+from adapterbook.pages import write_pages
+from tests.support.factory import PROJECT, read_statuses, write_results
+
+BLANK_SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt" viewBox="0 0 9 9"/>'
+LANGUAGES: tuple[Language, ...] = ("zh", "en")
+NUMBER = re.compile(r"\[([^][]*)\]\{\.n ([^}]*)\}")
+ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number on a page, with where it says it comes from."""
+
+    text: str
+    attributes: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Qmd:
+    """One written page."""
+
+    path: Path
+    text: str
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """Pandoc's tree of the page."""
+        return parse_markdown(self.text)
+
+    @property
+    def front_matter(self) -> dict[str, Any]:
+        """The page's own metadata."""
+        content: dict[str, Any] = yaml.safe_load(self.text.split("---\n")[1])
+        return content
+
+    @property
+    def numbers(self) -> list[Number]:
+        """Every number with an origin, in order."""
+        return [
+            Number(html.unescape(text), {key: html.unescape(value) for key, value in ATTRIBUTE.findall(attributes)})
+            for text, attributes in NUMBER.findall(self.text)
+        ]
+
+    def elements(self, *kinds: str) -> list[dict[str, Any]]:
+        """Return pandoc's elements of some kinds, in order."""
+        return [node for node in each_node(self.tree) if node["t"] in kinds]
+
+    def text_of(self, node: Any) -> str:
+        """Return the plain text of a piece of the tree."""
+        return "".join(text_pieces(node))
+
+
+@dataclass(frozen=True)
+class MadePages:
+    """A study's report and the pages made of it."""
+
+    report: Report
+    figures: dict[str, Figure]
+    paths: Paths
+    files: list[Path]
+
+    def page(self, name: str) -> Qmd:
+        """Return a page by its path below ``report/``, or ``index`` for the cover."""
+        path = self.paths.root / "index.qmd" if name == "index" else self.paths.report / f"{name}.qmd"
+        return Qmd(path, path.read_text("utf-8"))
+
+    @cached_property
+    def pages(self) -> list[Qmd]:
+        """Every page of the site, the cover among them."""
+        return [Qmd(path, path.read_text("utf-8")) for path in self.files
+                if path.suffix == ".qmd" and path.parent.name != "pdf"]  # fmt: skip
+
+
+def make_study_pages(root: Path, *, stale: Mapping[str, Collection[str]] | None = None, **options: Any) -> MadePages:
+    """Write a made-up study and its pages; figures are planned, not drawn. ``stale``: stamps by run id."""
+    paths = write_results(root, **options)
+    shutil.copytree(PROJECT.templates, paths.templates)
+    shutil.copy(PROJECT.book, paths.book)
+    shutil.copy(PROJECT.notebook, paths.notebook)
+    report = analyse_project(paths, options.get("source", "embedded"), stale)
+    figures = plan_without_drawing(report, paths)
+    return MadePages(report, figures, paths, write_pages(report, figures, paths))
+
+
+def analyse_project(
+    paths: Paths, source: str = "embedded", stale: Mapping[str, Collection[str]] | None = None
+) -> Report:
+    """Return the report on a written project."""
+    published = {file.stem: load_published(file) for file in (paths.experiments / "published").glob("*.yaml")}
+    adapters = load_adapters(paths.experiments / "adapters")
+    return analyse(read_statuses(paths, source, stale), paths, load_study(paths.study), adapters, published)
+
+
+def write_blank_figures(figures: Mapping[str, Figure]) -> None:
+    """Put an empty picture where each figure's would be: for pages that are rendered, not looked at."""
+    for figure in figures.values():
+        for path in figure.paths.values():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(BLANK_SVG, "utf-8")
+
+
+def plan_without_drawing(report: Report, paths: Paths) -> dict[str, Figure]:
+    """Return the figures of a report as ``draw_figures`` does, without the seconds that drawing takes."""
+    figures = {}
+    for drawing in plan_figures(report):
+        files: dict[Language, Path] = {}
+        if drawing.paint is not None:
+            files = {language: paths.report / "figures" / language / f"{drawing.id}.svg" for language in LANGUAGES}
+        figures[drawing.id] = Figure(
+            drawing.id, files, drawing.title, drawing.alt, drawing.rows,
+            drawing.adapter, drawing.reason,
+        )  # fmt: skip
+    return figures
+
+
+@cache
+def parse_markdown(text: str) -> dict[str, Any]:
+    """Return pandoc's tree of a text; several tests look at the same pages."""
+    command = [pypandoc.get_pandoc_path(), "--from=markdown", "--to=json"]
+    answer = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+    tree: dict[str, Any] = json.loads(answer.stdout)
+    return tree
+
+
+def each_node(tree: Any) -> Iterator[dict[str, Any]]:
+    """Yield every element of pandoc's tree, parents first."""
+    if isinstance(tree, list):
+        for item in tree:
+            yield from each_node(item)
+    elif isinstance(tree, dict):
+        if "t" in tree:
+            yield tree
+        for item in tree.values():
+            yield from each_node(item)
+
+
+def text_pieces(tree: Any) -> Iterator[str]:
+    """Yield the pieces of a tree's text, code included; a formula counts as a letter."""
+    if isinstance(tree, list):
+        for item in tree:
+            yield from text_pieces(item)
+    elif isinstance(tree, dict):
+        kind = tree.get("t")
+        if kind == "Str":
+            yield tree["c"]
+        elif kind in ("Space", "SoftBreak", "LineBreak"):
+            yield " "
+        elif kind in ("Code", "CodeBlock", "RawBlock"):
+            yield tree["c"][1]
+        elif kind == "Math":
+            yield "x"
+        else:
+            for item in tree.values():
+                yield from text_pieces(item)
+
+
+def parts_of(thing: Any) -> Iterator[Any]:
+    """Yield a report and everything in it that a number may be derived from."""
+    if is_dataclass(thing) and not isinstance(thing, type):
+        yield thing
+        for field in fields(thing):
+            yield from parts_of(getattr(thing, field.name))
+    elif isinstance(thing, dict):
+        for item in thing.values():
+            yield from parts_of(item)
+    elif isinstance(thing, list | tuple):
+        for item in thing:
+            yield from parts_of(item)

@@ -1,0 +1,197 @@
+"""Costs, published results and ablations."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from adapterbook.analysis.ablation import find_family
+from adapterbook.analysis.costs import pareto_front
+from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, PROJECT, read_report, write_results
+
+ABLATIONS = BATCH_SIZE_VARIANTS | EVAL_STRATEGY_VARIANTS
+TITLE = {"title": "x"}
+
+
+def test_pareto_front_by_hand() -> None:
+    """Cheaper and at least as good dominates; equal points do not dominate each other."""
+    points = [(1, 0.5), (2, 0.7), (3, 0.6), (2, 0.7), (2, 0.6), (1, 0.4), (3, 0.7)]
+    assert pareto_front(points) == (True, True, False, True, False, False, False)
+    assert pareto_front([]) == ()
+
+
+def test_costs_are_means_over_seeds(tmp_path: Path) -> None:
+    """A row holds the mean time of its seeds, and counts that all seeds share."""
+    report = read_report(write_results(tmp_path, seeds=(1, 2, 3)))
+    (table,) = report.costs
+    row = next(row for row in table.rows if (row.adapter, row.variant) == ("lora_1", "submitted"))
+    group = report.group("lora_1", "submitted")
+    assert group is not None and group.train_time_s is not None and group.test_accuracy is not None
+    assert (row.train_time_s, row.accuracy, row.n_seeds) == (group.train_time_s.mean, group.test_accuracy.mean, 3)
+    assert (row.n_trainable_params, row.n_adapter_params) == (1_328_258, 1_179_648)
+    best = max(table.rows, key=lambda row: row.accuracy)
+    assert best.pareto == ("params", "time", "size") or len(best.pareto) >= 1
+
+
+def test_two_devices_are_two_tables(tmp_path: Path) -> None:
+    """A run made elsewhere has its own table: times of different devices are never side by side."""
+    changes = {"ia3/submitted/seed-1": {"environment__device_name": "Other GPU", "environment__device": "cuda"}}
+    report = read_report(write_results(tmp_path, seeds=(1, 2), changes=changes))
+    tables = {table.device_name: table for table in report.costs}
+    assert list(tables) == ["Example CPU @ 2.00GHz", "Other GPU"]
+    (only,) = tables["Other GPU"].rows
+    assert (only.adapter, only.n_seeds, tables["Other GPU"].device) == ("ia3", 1, "cuda")
+    other = next(
+        row for row in tables["Example CPU @ 2.00GHz"].rows if (row.adapter, row.variant) == ("ia3", "submitted")
+    )
+    assert other.n_seeds == 1 and report.source.device_names == ("Example CPU @ 2.00GHz", "Other GPU")
+
+
+def test_costs_hold_learning_rates_only(tmp_path: Path) -> None:
+    """Other ablations do not crowd the front."""
+    (table,) = read_report(write_results(tmp_path, extra_variants=ABLATIONS)).costs
+    assert {row.variant for row in table.rows} == {"submitted", "lr-2e-4", "lr-1e-3"}
+    assert read_report(write_results(tmp_path / "b"), "nothing-yet").costs == ()
+
+
+def test_published_curves_beside_the_rerun(tmp_path: Path) -> None:
+    """On the homework's own source every epoch has both values and rerun minus published."""
+    report = read_report(write_results(tmp_path, source="hub"), "hub")
+    assert report.published.comparable and set(report.published.runs) == {"lora_1", "lora_2", "lora_3", "ia3"}
+    run = report.published.runs["lora_1"]
+    record = report.run("lora_1/submitted/seed-224").record
+    assert record is not None
+    assert (run.variant, len(run.points), run.n_validation_rows, run.reason) == ("submitted", 10, 32, None)
+    first = run.points[0]
+    assert (first.epoch, first.published_loss, first.published_accuracy) == (1, 0.703758, 0.4375)
+    assert first.rerun_loss is not None and first.rerun_accuracy is not None
+    assert first.rerun_loss == record.epochs[0].validation_loss
+    assert first.rerun_accuracy == record.epochs[0].validation_accuracy
+    assert first.loss_difference == first.rerun_loss - 0.703758
+    assert first.accuracy_difference == first.rerun_accuracy - 0.4375
+    differences = [point.loss_difference for point in run.points if point.loss_difference is not None]
+    assert run.max_loss_difference == max(abs(difference) for difference in differences)
+    assert run.mean_loss_difference == pytest.approx(sum(differences) / 10)
+    trained = [epoch.train_loss for epoch in record.epochs if epoch.train_loss is not None]
+    assert run.rerun_train_loss == pytest.approx(sum(trained) / 10)
+    assert run.published_train_loss == pytest.approx(0.690779, abs=1e-6)
+
+
+def test_another_source_may_not_be_compared(tmp_path: Path) -> None:
+    """The embedded source names nothing published, and a name without a file is told apart from that."""
+    report = read_report(write_results(tmp_path))
+    assert (report.published.comparable, report.published.reason, dict(report.published.runs)) == (
+        False, "no_published", {},
+    )  # fmt: skip
+    changes: dict[str, Any] = {run.id: {"source__published": "elsewhere"} for run in report.runs}
+    assert read_report(write_results(tmp_path / "b", changes=changes)).published.reason == "published_unknown"
+
+
+def test_published_without_a_rerun_says_why(tmp_path: Path) -> None:
+    """A missing run, an adapter that is not there and another protocol each have their reason."""
+    missing = ["ia3/submitted/seed-224"]
+    runs = read_report(
+        write_results(tmp_path, adapters=("lora_1", "ia3"), source="hub", missing=missing), "hub"
+    ).published.runs
+    assert (runs["ia3"].reason, runs["ia3"].variant, runs["ia3"].max_loss_difference) == ("missing", None, None)
+    assert (runs["lora_2"].reason, runs["lora_2"].points[0].rerun_loss) == ("no_runs", None)
+    assert (runs["ia3"].n_validation_rows, runs["ia3"].rerun_train_loss) == (None, None)
+    other = {"fast": TITLE | {"training": {"learning_rate": 1.0e-3}}}
+    report = read_report(write_results(tmp_path / "b", source="hub", variants=other), "hub")
+    assert report.published.runs["lora_1"].reason == "published_other_protocol"
+
+
+def test_variants_say_what_they_change(tmp_path: Path) -> None:
+    """Every variant lists the arguments in which it differs from the submitted one, and who runs it."""
+    report = read_report(write_results(tmp_path, extra_variants=ABLATIONS))
+    changed = {variant.name: variant.changed for variant in report.variants}
+    assert changed["submitted"] == () and changed["lr-2e-4"] == ("learning_rate",)
+    assert changed["batch-4"] == ("learning_rate", "per_device_train_batch_size")
+    assert "eval_strategy" in changed["eval-no"] and report.variants[-1].adapters == ("lora_1",)
+
+
+def test_the_factory_has_the_studys_own_ablations() -> None:
+    """The variants that tests add are those of the real study, word for word."""
+    variants = yaml.safe_load(PROJECT.study.read_text("utf-8"))["variants"]
+    assert {name: variant for name, variant in variants.items() if "adapters" in variant} == ABLATIONS
+
+
+def test_families_of_variants(tmp_path: Path) -> None:
+    """Each factor finds the variants that differ in it alone, ordered by value."""
+    ablations = read_report(write_results(tmp_path, extra_variants=ABLATIONS)).ablations
+    assert ablations["learning_rate"].variants == ("submitted", "lr-2e-4", "lr-1e-3")
+    assert ablations["learning_rate"].adapters == ("ia3", "lora_1", "lora_2", "lora_3")
+    assert ablations["batch_size"].variants == ("batch-4", "lr-2e-4", "batch-64")
+    assert ablations["batch_size"].values == {"batch-4": 4, "lr-2e-4": 16, "batch-64": 64}
+    assert ablations["batch_size"].adapters == ("lora_1",)
+    assert ablations["eval_strategy"].variants == ("eval-steps", "lr-1e-3", "eval-no")
+    assert list(ablations["eval_strategy"].values.values()) == ["steps:2", "epoch", "no"]
+    assert ablations["epochs"].variants == () and ablations["epochs"].reason == "no_variants"
+
+
+def test_an_ablation_at_another_learning_rate_is_found(tmp_path: Path) -> None:
+    """Batch sizes that all share a higher learning rate belong together, not with the submitted variant."""
+    variants = {"submitted": TITLE, "fast": TITLE | {"training": {"learning_rate": 1.0e-3}}} | {
+        f"fast-{size}": TITLE | {"training": {"learning_rate": 1.0e-3, "per_device_train_batch_size": size}}
+        for size in (64, 4)
+    }
+    report = read_report(write_results(tmp_path, adapters=("lora_1",), variants=variants))
+    assert report.ablations["batch_size"].variants == ("fast-4", "fast", "fast-64")
+    assert find_family((), "batch_size") == ()
+
+
+def test_an_ablation_without_results_keeps_its_variants(tmp_path: Path) -> None:
+    """Before training the family is known, its groups are not."""
+    ablation = read_report(write_results(tmp_path, extra_variants=ABLATIONS), "nothing-yet").ablations["batch_size"]
+    assert len(ablation.variants) == 3 and ablation.adapters == () and ablation.groups == {}
+
+
+def test_what_each_strategy_sees_of_the_finest_curve(tmp_path: Path) -> None:
+    """The curve with the most evaluations shows all strategies, from fine steps to none, and what each loses."""
+    report = read_report(write_results(tmp_path, extra_variants=ABLATIONS))
+    ablation = report.ablations["eval_strategy"]
+    assert ablation.eval_curve == ("lora_1", "eval-steps")
+    fine, epoch, coarse, none = ablation.eval_views
+    assert [(view.strategy, view.every, view.n_evaluations) for view in ablation.eval_views] == [
+        ("steps", 0.25, 40), ("epoch", 1.0, 10), ("steps", 4.0, 2), ("no", 0.0, 0),
+    ]  # fmt: skip
+    assert fine.regret == 0.0 and all(view.regret >= 0 for view in ablation.eval_views)
+    assert [moment for moment, _ in coarse.seen] == [4.0, 8.0] and len(epoch.seen) == 10
+    assert (none.best_epoch, none.seen) == (10.0, ())
+
+
+def test_without_step_evaluations_the_overfitting_curve_is_shown(tmp_path: Path) -> None:
+    """Of curves evaluated equally often the one that ended worst is taken; there the missed minimum costs most."""
+    ablation = read_report(write_results(tmp_path)).ablations["eval_strategy"]
+    assert ablation.eval_curve is not None and ablation.eval_curve[1] == "lr-1e-3" and ablation.eval_curve[0] != "ia3"
+    assert [view.strategy for view in ablation.eval_views] == ["epoch", "steps", "no"]
+    assert ablation.eval_views[-1].regret > 0.5
+
+
+def test_short_trainings_have_no_sparse_view(tmp_path: Path) -> None:
+    """Three epochs hold no fourth one to evaluate at; nothing evaluated holds no view at all."""
+    short = {"submitted": TITLE | {"training": {"num_train_epochs": 3}}}
+    ablation = read_report(write_results(tmp_path, variants=short)).ablations["eval_strategy"]
+    assert [view.strategy for view in ablation.eval_views] == ["epoch", "no"]
+    empty = read_report(write_results(tmp_path / "b"), "nothing-yet").ablations["eval_strategy"]
+    assert (empty.eval_curve, empty.eval_views) == (None, ())
+
+
+def test_epochs_count_what_overfits(tmp_path: Path) -> None:
+    """Three LoRA at 1e-3 overfit, IA³ does not; the group that ended farthest above its minimum is named."""
+    report = read_report(write_results(tmp_path))
+    epochs = report.ablations["epochs"].epochs
+    assert epochs is not None and (epochs.n_groups, epochs.n_overfitting) == (12, 3)
+    assert epochs.most is not None and epochs.most[1] == "lr-1e-3"
+    best_at_end = [run for run in report.runs if run.overfitting and run.overfitting.best_epoch == 10.0]
+    assert epochs.n_still_improving == len(best_at_end) > 0
+    none = read_report(write_results(tmp_path / "b"), "nothing-yet").ablations["epochs"].epochs
+    assert none is not None and (none.n_groups, none.most) == (0, None)
+
+
+def test_variants_with_other_epochs_are_a_family(tmp_path: Path) -> None:
+    """Where the study varies the number of epochs, the ablation lists it."""
+    extra = {"short": TITLE | {"training": {"num_train_epochs": 3}}}
+    ablation = read_report(write_results(tmp_path, extra_variants=extra)).ablations["epochs"]
+    assert (ablation.variants, ablation.reason) == (("short", "submitted"), None)

@@ -1,0 +1,275 @@
+"""Every accuracy, interval and p-value of the pages, worked out again from ``predictions.parquet`` alone.
+
+A second opinion: it uses pandas, scipy and statsmodels and nothing of the project's analysis or statistics, reads the
+predictions and the pages' text, and compares to the digits shown. What it meets on a page and cannot work out fails.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import combinations
+from math import sqrt
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from scipy import optimize, stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+from tests.support.factory import ADAPTERS, BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS
+from tests.support.report_pages import LANGUAGES, MadePages, Qmd, make_study_pages
+
+SEED = 224
+# Origins of what predictions decide: a number of such an origin must be among those worked out here.
+DECIDED = re.compile(
+    r"Verdict\.|Comparison\.|Planning\.|Baseline\.|Group\.test_(accuracy|interval|f1)|CostRow\.accuracy|"
+    r"RunReport\.(confusion|test_interval)|test\.(accuracy|f1|n)$"
+)
+Truth = dict[tuple[str, str], float]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> MadePages:
+    """The pages of a study with the baseline and every ablation; two of its adapters differ clearly."""
+    return make_study_pages(
+        tmp_path_factory.mktemp("study"),
+        adapters=(*ADAPTERS, "head_only"),
+        extra_variants=BATCH_SIZE_VARIANTS | EVAL_STRATEGY_VARIANTS,
+        accuracy={"ia3/lr-1e-3": 0.88, "head_only/lr-1e-3": 0.61, "lora_2/submitted": 0.47},
+    )
+
+
+@pytest.fixture(scope="module")
+def tables(pages: MadePages) -> dict[str, pd.DataFrame]:
+    """Every run's predictions by ``adapter/variant``, read without the project's own reader."""
+    root = pages.paths.results / "embedded"
+    files = sorted(root.glob(f"*/*/seed-{SEED}/predictions.parquet"))
+    return {"/".join(file.parts[-4:-2]): pd.read_parquet(file).sort_values("row_id") for file in files}
+
+
+@pytest.fixture(scope="module")
+def truth(pages: MadePages, tables: dict[str, pd.DataFrame]) -> Truth:
+    """What each number must be, by whose it is and what it is called."""
+    best = {tuple(of.split()) for of in shown_pairs(pages) if "/submitted" not in of}
+    best_of = dict(name.split("/") for pair in best for name in pair)
+    submitted = [name for name in tables if name.endswith("/submitted")]
+    numbers = dict(of_runs(tables)) | dict(of_baselines(tables, best_of["head_only"]))
+    numbers |= dict(of_family(tables, submitted)) | dict(of_family(tables, [f"{a}/{v}" for a, v in best_of.items()]))
+    n_rows = len(next(iter(tables.values())))
+    shares = [value for (of, name), value in numbers.items()
+              if name == "Verdict.discordant_share" and "/submitted" not in of]  # fmt: skip
+    share = float(np.median([shares[i] for i in range(0, len(shares), 2)]))  # each pair is there from both sides
+    return numbers | {
+        ("", "Planning.n_rows"): n_rows,
+        ("", "Planning.discordant_share"): share,
+        ("", "Planning.smallest_detectable"): smallest_detectable(n_rows, share),
+    }
+
+
+def shown_pairs(pages: MadePages) -> set[str]:
+    """Return which pairs the pages compare, as ``a/variant b/variant``."""
+    return {number.attributes["data-of"] for page in pages.pages for number in page.numbers
+            if number.attributes.get("data-from", "").startswith("Verdict.")}  # fmt: skip
+
+
+def right_rows(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which rows were predicted right, shape (n_rows,)."""
+    right: NDArray[np.bool_] = np.asarray(table["label"]) == np.asarray(table["prediction"])
+    return right
+
+
+def wilson(n_right: int, n: int) -> tuple[float, float]:
+    """Return the Wilson interval by statsmodels."""
+    low, high = proportion_confint(n_right, n, method="wilson")
+    return float(low), float(high)
+
+
+def of_runs(tables: dict[str, pd.DataFrame]) -> Iterator[tuple[tuple[str, str], float]]:
+    """Yield each run's accuracy, interval, F1 and confusion matrix under every name that pages may give it."""
+    for of, table in tables.items():
+        right, run = right_rows(table), f"{of}/seed-{SEED}"
+        low, high = wilson(int(right.sum()), len(right))
+        positive, predicted = np.asarray(table["label"]) == 1, np.asarray(table["prediction"]) == 1
+        n = {
+            "tn": int((~positive & ~predicted).sum()),
+            "fp": int((~positive & predicted).sum()),
+            "fn": int((positive & ~predicted).sum()),
+            "tp": int((positive & predicted).sum()),
+        }
+        f1 = 2 * n["tp"] / (2 * n["tp"] + n["fp"] + n["fn"])
+        yield (run, "test.accuracy"), right.mean()
+        yield (run, "test.f1"), f1
+        yield (run, "test.n"), len(right)
+        for name, whose in (("Group.test_interval", of), ("RunReport.test_interval", run)):
+            yield (whose, f"{name}.low"), low
+            yield (whose, f"{name}.high"), high
+        yield (of, "Group.test_accuracy.mean"), right.mean()
+        yield (of, "Group.test_f1.mean"), f1
+        yield (of, "CostRow.accuracy"), right.mean()
+        for name, count in n.items():
+            yield (run, f"RunReport.confusion.{name}"), count
+
+
+def of_baselines(tables: dict[str, pd.DataFrame], head_only: str) -> Iterator[tuple[tuple[str, str], float]]:
+    """Yield the baselines; a page names their origin alike, so that they are told apart by their value."""
+    labels = next(iter(tables.values()))["label"]
+    n_majority = max(int(labels.sum()), int((1 - labels).sum()))
+    yield ("chance", "Baseline.accuracy"), 0.5
+    candidates = {"majority": (n_majority, len(labels))}
+    for of, table in tables.items():
+        if of.startswith("head_only/"):
+            candidates[of] = (int(right_rows(table).sum()), len(labels))
+    for name, (n_right, n) in candidates.items():
+        low, high = wilson(n_right, n)
+        yield (name, "Baseline.accuracy"), n_right / n
+        yield (name, "Baseline.interval.low"), low
+        yield (name, "Baseline.interval.high"), high
+
+
+def of_family(tables: dict[str, pd.DataFrame], members: list[str]) -> Iterator[tuple[tuple[str, str], float]]:
+    """Yield all pairs of one family, Holm-corrected together, from either side of each pair."""
+    pairs = list(combinations(members, 2))
+    right = {name: right_rows(tables[name]) for name in members}
+    p_values = []
+    for a, b in pairs:
+        table = [[int((x & y).sum()) for y in (right[b], ~right[b])] for x in (right[a], ~right[a])]
+        p_values.append(float(mcnemar(table, exact=True).pvalue) if table[0][1] + table[1][0] else 1.0)
+    corrected = multipletests(p_values, method="holm")[1]
+    for (a, b), p, p_holm in zip(pairs, p_values, corrected, strict=True):
+        for one, other in ((a, b), (b, a)):
+            difference = right[one].astype(float) - right[other].astype(float)
+            low, high = bootstrap_quantiles(difference)
+            share = float((difference != 0).mean())
+            numbers = {
+                "accuracy_a": right[one].mean(), "accuracy_b": right[other].mean(), "difference": difference.mean(),
+                "interval.low": low, "interval.high": high,
+                "p": p, "p_holm": p_holm, "n_rows": len(difference), "n_seeds": 1,
+                "n_only_a": int((difference > 0).sum()), "n_only_b": int((difference < 0).sum()),
+                "discordant_share": share, "smallest_detectable": smallest_detectable(len(difference), share),
+            }  # fmt: skip
+            for name, value in numbers.items():
+                yield (f"{one} {other}", f"Verdict.{name}"), value
+
+
+def bootstrap_quantiles(difference: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the 2.5 % and 97.5 % quantiles of the resampled mean, from its exact distribution: nothing is drawn.
+
+    A resampled row adds -1, 0 or 1 with the shares observed, so that the sum is an n-fold convolution.
+    """
+    n = len(difference)
+    shares = np.array([(difference == value).mean() for value in (-1, 0, 1)])
+    distribution = np.ones(1)
+    for _ in range(n):
+        distribution = np.convolve(distribution, shares)
+    reached = distribution.cumsum()
+    low, high = (int(np.searchsorted(reached, level)) - n for level in (0.025, 0.975))
+    return low / n, high / n
+
+
+def smallest_detectable(n: int, share: float) -> float:
+    """Return the difference d that solves Connor's equation 3 for power 0.8 at alpha 0.05, share >= d."""
+    alpha, power = stats.norm.ppf(0.975), stats.norm.ppf(0.8)
+
+    def surplus(d: float, s: float) -> float:
+        return float(sqrt(n) * d - alpha * sqrt(s) - power * sqrt(max(0.0, s - d * d)))
+
+    floor = float(optimize.brentq(lambda d: surplus(d, d), 1e-9, 1.0))
+    return floor if share <= floor else float(optimize.brentq(lambda d: surplus(d, share), 0.0, share))
+
+
+def as_shown(value: float, kind: str) -> str:
+    """Return a number as the pages' kinds of numbers are documented, whatever the language."""
+    if kind in ("percent", "percent_bare", "points_unsigned"):
+        return f"{100 * value:.1f}"
+    if kind == "points":
+        return f"{100 * value:+.1f}".replace("+0.0", "0.0").replace("-0.0", "0.0")
+    if kind in ("p", "p_relation"):
+        return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    if kind == "proportion":
+        return f"{value:.3f}"
+    assert kind in ("count", "plain"), kind
+    return f"{int(value):,}"
+
+
+def bare(text: str) -> str:
+    """Return a shown number without its sign for per cent, its relation, and typographic characters."""
+    return text.replace("−", "-").replace("\u00a0", " ").removeprefix("= ").removesuffix("%").strip()
+
+
+def numbers_of(page: Qmd) -> Iterator[tuple[str, str, str, str]]:
+    """Yield whose a number is, what it is called, its kind and its text, of those that predictions decide."""
+    for number in page.numbers:
+        attributes = number.attributes
+        name = attributes.get("data-from") or attributes["data-field"]
+        of = attributes.get("data-of") or attributes.get("data-run", "")
+        if DECIDED.match(name):
+            yield of, name, attributes["data-format"], number.text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_number_follows_from_the_predictions(pages: MadePages, truth: Truth, language: str) -> None:
+    """Each accuracy, interval, difference and p-value is what an independent computation gives, to the digits shown."""
+    seen: dict[str, int] = defaultdict(int)
+    by_name: dict[str, list[float]] = defaultdict(list)
+    for (_, name), value in truth.items():
+        by_name[name].append(value)
+    of_language = [page for page in pages.pages if page.path.is_relative_to(pages.paths.report / language)]
+    for page in of_language:
+        for of, name, kind, text in numbers_of(page):
+            place = f"{page.path.name}: {of} {name} is shown as {text}"
+            seen[name] += 1
+            if name.startswith("Verdict.interval."):
+                expected = truth[of, name]
+                # The pages' bootstrap draws 10,000 times: within one row, and half of the last digit shown.
+                assert abs(float(bare(text)) - 100 * expected) <= 100 / 512 + 0.05, f"{place}, expected {expected}"
+                continue
+            expected_values = by_name[name] if name.startswith("Baseline.") else [truth[of, name]]
+            expected_texts = {as_shown(value, kind) for value in expected_values}
+            assert bare(text) in expected_texts, f"{place}, expected {expected_texts}"
+    assert {"test.accuracy", "Group.test_interval.low", "Group.test_interval.high", "Verdict.difference",
+            "Verdict.interval.low", "Verdict.interval.high", "Verdict.p_holm", "Baseline.accuracy",
+            "CostRow.accuracy"} <= set(seen)  # fmt: skip
+    assert seen["Verdict.p_holm"] >= 20  # ten pairs of five adapters, as submitted and at the best rate
+
+
+def test_every_pair_is_shown(pages: MadePages) -> None:
+    """All ten pairs of both comparisons are on the pages, so that the correction has nothing hidden in it."""
+    families: dict[bool, set[frozenset[str]]] = {True: set(), False: set()}
+    for of in shown_pairs(pages):
+        families["/submitted" in of].add(frozenset(of.split()))
+    assert len(families[True]) == len(families[False]) == 10
+
+
+def test_some_pairs_differ_and_some_do_not(truth: Truth) -> None:
+    """The made-up study has clear differences and none, so that either kind of p-value was compared."""
+    p_values = [value for (_, name), value in truth.items() if name == "Verdict.p_holm"]
+    assert min(p_values) < 0.001 and max(p_values) > 0.5
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_table_of_the_accuracy_figure_follows_from_the_predictions(
+    pages: MadePages, tables: dict[str, pd.DataFrame], language: str
+) -> None:
+    """The numbers behind the figure of test accuracies are the same accuracies and intervals again."""
+    text = next(
+        part for page in pages.pages if page.path == pages.paths.report / language / "comparison.qmd"
+        for part in re.findall(r"::: \{\.figure-numbers data-from=\"Figure\.test-accuracy\"\}(.*?):::", page.text, re.S)
+    )  # fmt: skip
+    shown = sorted(float(value) for value in re.findall(r"(\d+\.\d)\s?(?:&#160;|&nbsp;|\u00a0)?(?:%|&#37;)", text))
+    expected = []
+    for of, table in tables.items():
+        if of.split("/")[1] in ("submitted", "lr-2e-4", "lr-1e-3"):
+            right = right_rows(table)
+            expected += [right.mean(), *wilson(int(right.sum()), len(right))]
+    assert shown == sorted(float(f"{100 * value:.1f}") for value in expected) and len(shown) == 45
+
+
+def test_a_number_that_is_wrong_is_found(pages: MadePages, truth: Truth) -> None:
+    """One p-value changed in its last digit no longer is what the predictions say."""
+    page = pages.page("en/comparison")
+    of, name, kind, text = next(found for found in numbers_of(page) if found[1] == "Verdict.p_holm")
+    changed = bare(text)[:-1] + str((int(bare(text)[-1]) + 1) % 10)
+    assert bare(text) == as_shown(truth[of, name], kind) != changed

@@ -1,0 +1,136 @@
+"""The commands and cli.py: which results a report is about, which seeds, and what the command line says."""
+
+import io
+import os
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import typer
+from rich.console import Console
+
+from adapterbook.cli import EPILOG, app
+from adapterbook.commands import report
+from adapterbook.common.errors import RecordError
+from adapterbook.common.gpu import has_gpu
+from adapterbook.config.paths import Paths
+from adapterbook.config.study import load_study
+from adapterbook.runs import select as selection
+from tests.support.factory import PROJECT, write_results
+from tests.support.small_project import run_adapterbook
+
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # it is a group
+SUBMITTED = {"submitted": {"title": "As submitted"}}
+
+
+def _project(root: Path, seeds: tuple[int, ...] = (224,)) -> Paths:
+    """Write a project of made-up results that pages can be made of."""
+    paths = write_results(root, adapters=["lora_1", "ia3"], variants=SUBMITTED, seeds=seeds)
+    shutil.copytree(PROJECT.templates, root / "templates")
+    shutil.copy(PROJECT.book, root / "book.yaml")
+    shutil.copy(PROJECT.notebook, paths.notebook)
+    return paths
+
+
+def test_a_report_is_about_the_source_that_was_trained_last(tmp_path: Path) -> None:
+    """SOURCE=auto follows the records; a name or a YAML file says it."""
+    paths = _project(tmp_path)
+    assert selection.choose_results(paths, "auto") == "embedded"
+    other = write_results(tmp_path / "other", adapters=["lora_1"], variants=SUBMITTED, source="hub")
+    shutil.copytree(other.results / "hub", paths.results / "hub")
+    for path in (paths.results / "embedded").rglob("record.json"):
+        os.utime(path, (1, 1))
+    assert selection.choose_results(paths, "auto") == "hub"
+    assert selection.choose_results(paths, "embedded") == "embedded"
+    assert selection.choose_results(paths, str(paths.experiments / "sources" / "hub.yaml")) == "hub"
+
+
+def test_no_record_at_all_says_what_to_do(tmp_path: Path) -> None:
+    """Pages before training."""
+    paths = Paths(tmp_path)
+    for source in ("auto", "hub"):
+        with pytest.raises(RecordError, match=r"There is no record under experiments/results.*make train"):
+            selection.choose_results(paths, source)
+
+
+def test_pages_show_every_seed_that_was_run(tmp_path: Path) -> None:
+    """SEEDS="1 2 3" once, and `make pages` without it later."""
+    paths = _project(tmp_path, seeds=(3, 1, 2))
+    assert selection.recorded_seeds(paths, "embedded") == [1, 2, 3]
+    output = io.StringIO()
+    report.update_pages(tmp_path, "auto", None, Console(file=output, width=200))
+    assert "from 6 runs of embedded" in output.getvalue()
+    assert (tmp_path / "report/en/index.qmd").exists()
+
+
+def test_a_gpu_gives_three_seeds_and_a_cpu_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless the study names none for a GPU."""
+    study = load_study(PROJECT.study)
+    monkeypatch.setattr(selection, "has_gpu", lambda: False)
+    assert selection.default_seeds(study) == (224,)
+    monkeypatch.setattr(selection, "has_gpu", lambda: True)
+    assert len(selection.default_seeds(study)) == 3
+    assert selection.default_seeds(study.model_copy(update={"seeds_on_gpu": None})) == (224,)
+
+
+def test_a_hidden_gpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA_VISIBLE_DEVICES= hides it, as for torch."""
+    monkeypatch.setattr("adapterbook.common.gpu.version", lambda name: "2.13.0")
+    monkeypatch.setattr("ctypes.CDLL", lambda name: None)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert has_gpu()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert not has_gpu()
+
+
+def test_help_lists_every_command(tmp_path: Path) -> None:
+    """…with a whole line each, and no traceback; then examples, and what the exit status means."""
+    done = run_adapterbook(_project(tmp_path), "--help", COLUMNS="80")
+    assert done.returncode == 0
+    listed = done.stdout.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    shown = {name for name, command in COMMANDS.items() if not command.hidden}
+    assert {line.split()[0] for line in listed} == shown
+    assert not [line for line in listed if not line.endswith(".") or line.endswith("...")]
+    for part in ("Examples:", "Exit status:", "  0 ", "  1 ", "  2 ", "  130 "):
+        assert part in done.stdout
+
+
+@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if not command.hidden])
+def test_every_setting_is_explained_and_make_hands_it_on(name: str) -> None:
+    """Each option has words and an environment variable of its own, which the Makefile exports."""
+    lines = re.findall(r"(?m)^export (.*)$", (PROJECT.root / "Makefile").read_text("utf-8"))
+    exported = {variable for line in lines for variable in line.split()}
+    command = COMMANDS[name]
+    assert command.help
+    for parameter in command.params:
+        if parameter.name != "help":
+            assert getattr(parameter, "help", None), parameter.name
+            assert parameter.envvar in exported, parameter.name
+
+
+def test_every_command_of_the_help_can_be_run() -> None:
+    """The examples name commands and options that there are."""
+    for line in re.findall(r"python -m adapterbook ([^\n]*?)(?:   |$)", EPILOG):
+        words = shlex.split(line)
+        options = {option for parameter in COMMANDS[words[0]].params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= options
+
+
+def test_outside_a_project_one_is_told_so(tmp_path: Path) -> None:
+    """Exit 2 and one sentence."""
+    done = run_adapterbook(Paths(tmp_path), "status")
+    assert done.returncode == 2
+    assert "is not inside an AdapterBook project" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_status_names_each_run_and_why_it_is_not_up_to_date(tmp_path: Path) -> None:
+    """Made-up stamps agree with nothing: every run is stale, exit 1."""
+    paths = _project(tmp_path)
+    shutil.copy(PROJECT.root / "_quarto.yml", tmp_path)
+    done = run_adapterbook(paths, "status", COLUMNS="200")
+    assert done.returncode == 1
+    for part in ("ia3/submitted/seed-224", "lora_1/submitted/seed-224", "stale", "config, code"):
+        assert part in done.stdout

@@ -1,0 +1,143 @@
+"""The store of what was made before: never a wrong answer, never half an entry, no growth."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from adapterbook.common.cache import ROOMS, Cache, Part, Step, fingerprint
+from tests.support.factory import PROJECT
+
+
+def never() -> bytes:
+    """Stand for work that must not be done again."""
+    raise AssertionError("made although it was there")
+
+
+def test_a_value_is_made_once(tmp_path: Path) -> None:
+    """A second build finds what the first one made."""
+    assert Cache(tmp_path / "memo").get("page", ["text"], lambda: b"html") == b"html"
+    assert Cache(tmp_path / "memo").get("page", ["text"], never) == b"html"
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts", "stamp"),
+    [
+        ("page", ["text", "other"], ""),
+        ("page", ["other"], ""),
+        ("page", [b"text"], ""),
+        ("page", ["te", "xt"], ""),
+        ("page", ["text", ""], ""),
+        ("title", ["text"], ""),
+        ("page", ["text"], "version 2"),
+    ],
+)
+def test_anything_else_is_made_anew(kind: str, parts: list[Part], stamp: str, tmp_path: Path) -> None:
+    """Another kind, other parts, parts divided otherwise, bytes for text, another version: never the same entry."""
+    Cache(tmp_path).keep("page", ["text"], b"html")
+    assert Cache(tmp_path, stamp).get(kind, parts, lambda: b"another") == b"another"
+    assert Cache(tmp_path).get("page", ["text"], never) == b"html"
+
+
+def flip(data: bytes) -> bytes:
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+@pytest.mark.parametrize("damage", [flip, lambda data: data[:-1], lambda data: b"", lambda data: data + b"x"])
+def test_a_damaged_entry_is_made_anew(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    """A bit that flipped, an end that is missing, an empty file: the value is made again and put right."""
+    memo = Cache(tmp_path)
+    memo.keep("page", ["text"], b"html")
+    (entry,) = tmp_path.iterdir()
+    entry.write_bytes(damage(entry.read_bytes()))
+    assert memo.get("page", ["text"], lambda: b"made anew") == b"made anew"
+    assert memo.get("page", ["text"], never) == b"made anew"
+
+
+def test_an_entry_under_another_name_is_none(tmp_path: Path) -> None:
+    """Whoever swaps two entries gets neither."""
+    memo = Cache(tmp_path)
+    memo.keep("page", ["a"], b"A")
+    (entry,) = tmp_path.iterdir()
+    memo.keep("page", ["b"], b"B")
+    other = next(path for path in tmp_path.iterdir() if path != entry)
+    other.write_bytes(entry.read_bytes())
+    assert memo.find("page", ["b"]) is None
+
+
+def test_what_fails_is_not_kept(tmp_path: Path) -> None:
+    """An error passes through, and the next build tries again."""
+
+    def fail() -> bytes:
+        raise ValueError("a page is wrong")
+
+    memo = Cache(tmp_path)
+    with pytest.raises(ValueError, match="a page is wrong"):
+        memo.get("page", ["text"], fail)
+    assert memo.find("page", ["text"]) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_build_did_not_use_is_forgotten(tmp_path: Path) -> None:
+    """After a complete build there are its own entries and no others, nor leftovers of a killed one."""
+    first = Cache(tmp_path)
+    for name in "abc":
+        first.keep("page", [name], name.encode())
+    (tmp_path / ".partial-1").write_bytes(b"half")
+    second = Cache(tmp_path)
+    assert second.find("page", ["a"]) == b"a"
+    second.use("page", ["b"])
+    second.keep("page", ["d"], b"d")
+    assert second.forget_unused() == 2
+    third = Cache(tmp_path)
+    assert [third.find("page", [name]) for name in "abcd"] == [b"a", b"b", None, b"d"]
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from adapterbook.memo import Cache
+Path.replace = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
+Cache(Path(sys.argv[1])).keep("page", ["text"], b"html" * 1000)
+"""
+
+
+def test_a_killed_process_leaves_no_entry(tmp_path: Path) -> None:
+    """Killed before an entry is in place, it has left a file that no look-up finds and the next build removes."""
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 1
+    memo = Cache(tmp_path)
+    assert memo.find("page", ["text"]) is None
+    assert memo.forget_unused() == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fingerprint_sees_names_and_contents(tmp_path: Path) -> None:
+    """A changed letter, a new name, one file more: another fingerprint; the order of asking does not matter."""
+    a, b = tmp_path / "a.lua", tmp_path / "b.lua"
+    a.write_text("one")
+    b.write_text("two")
+    before = fingerprint([a, b])
+    assert fingerprint([b, a]) == before
+    assert fingerprint([a]) != before
+    a.write_text("onE")
+    assert fingerprint([a, b]) != before
+    a.write_text("one")
+    assert fingerprint([a, b.rename(tmp_path / "c.lua")]) != before
+
+
+@pytest.mark.parametrize("step", ["analysis", "figures", "pages", "site"])
+def test_the_code_behind_an_entry_is_in_its_stamp(step: Step) -> None:
+    """A step's stamp covers every room that the step loads."""
+    script = f"import sys, adapterbook.{step}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT.root, capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[1] for name in done.stdout.split() if name.startswith("adapterbook.")}
+    assert step in loaded
+    assert loaded <= set(ROOMS[step])

@@ -1,0 +1,51 @@
+"""privacy.py: what an error or a notebook says holds no folder, user or host of the machine."""
+
+import getpass
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from adapterbook.common.privacy import hide_folders, hide_machine
+
+ROOT = Path.home() / "book"
+
+
+def test_the_longest_folder_first() -> None:
+    """A project inside the home folder is not left as ``~/book``."""
+    assert hide_folders(f"{ROOT}/a.py {Path.home()}/b.py {ROOT}", ROOT) == "a.py ~/b.py ."
+
+
+def test_python_and_temporary_files_have_other_names() -> None:
+    """Tracebacks name them."""
+    text = hide_folders(f"{sys.prefix}/lib/x.py {tempfile.gettempdir()}/y", ROOT)
+    assert text == "<python>/lib/x.py <tmp>/y"
+
+
+def test_of_a_folder_elsewhere_the_last_part_is_left(tmp_path: Path) -> None:
+    """A cache or a data set may lie anywhere; a path that is none of this machine's stays."""
+    assert hide_machine("open('/usr/lib/secret/x.bin'): /usr/lib/", ROOT) == "open('…/x.bin'): …/lib"
+    for text in ("https://example.org/usr/lib", "3/4", "and/or", "/nowhere-at-all/x/y", "a /usr b", "…/x/y", "~/x/y"):
+        assert hide_machine(text, ROOT) == text
+
+
+def test_the_user_and_the_host_are_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """…as whole words; a name that everybody has says nothing."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "quaggahost")
+    monkeypatch.setattr(getpass, "getuser", lambda: "zebra.fish")
+    assert hide_machine("zebra.fish@quaggahost: quaggahosts", ROOT) == "<user>@<host>: quaggahosts"
+    monkeypatch.setattr(socket, "gethostname", lambda: "localhost")
+    monkeypatch.setattr(getpass, "getuser", lambda: "root")
+    assert hide_machine("root at localhost", ROOT) == "root at localhost"
+
+
+def test_a_user_without_a_name_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers run as numbers that no password file knows."""
+
+    def refuse() -> str:
+        raise OSError("No username set in the environment")
+
+    monkeypatch.setattr(getpass, "getuser", refuse)
+    assert hide_machine("text", ROOT) == "text"

@@ -1,0 +1,177 @@
+"""config.py and yamlfile.py: every shipped YAML file is valid, and every mistake gets a message that helps."""
+
+from pathlib import Path
+
+import pytest
+
+from adapterbook.common.errors import ConfigError
+from adapterbook.common.yaml_files import load_yaml
+from adapterbook.config.adapters import load_adapters
+from adapterbook.config.paths import Paths
+from adapterbook.config.published import load_published
+from adapterbook.config.source import load_source
+from adapterbook.config.study import load_study
+
+ROOT = Path(__file__).parents[3]
+PATHS = Paths(ROOT)
+
+
+def test_study_is_the_protocol_of_the_homework() -> None:
+    """The shipped study.yaml says what experiments/published/homework.yaml says was done."""
+    study = load_study(PATHS.study)
+    protocol = load_published(PATHS.experiments / "published" / "homework.yaml").protocol
+    submitted = study.training_of(study.submitted)
+    for name in ("shuffle_seed", "n_train", "n_validation", "max_words", "tokenise_batch_size"):
+        assert protocol[name] == getattr(study.data, name), name
+    for name in ("learning_rate", "per_device_train_batch_size", "per_device_eval_batch_size", "num_train_epochs",
+                 "eval_strategy", "save_strategy", "load_best_model_at_end"):  # fmt: skip
+        assert protocol[name] == getattr(submitted, name), name
+    assert protocol["seed"] == study.seeds[0]
+
+
+@pytest.mark.parametrize("file", sorted((PATHS.experiments / "sources").glob("*.yaml")), ids=lambda file: file.stem)
+def test_each_shipped_source_is_valid_and_named_as_its_file(file: Path) -> None:
+    """A source's name is its file's name, so that SOURCE=<name> finds it."""
+    assert load_source(file).name == file.stem
+
+
+def test_the_four_adapters_are_those_of_the_homework() -> None:
+    """The shipped adapters are exactly the four that were published, and a baseline that trains none."""
+    published = load_published(PATHS.experiments / "published" / "homework.yaml")
+    trained = {name: adapter.train_adapter for name, adapter in load_adapters(PATHS.experiments / "adapters").items()}
+    assert trained == {**dict.fromkeys(published.adapters, True), "head_only": False}
+
+
+def test_variants_lie_over_the_protocol() -> None:
+    """A variant changes what it names and nothing else."""
+    study = load_study(PATHS.study)
+    submitted, fast = study.training_of("submitted"), study.training_of("lr-1e-3")
+    assert fast.learning_rate == 1.0e-3
+    assert fast.model_copy(update={"learning_rate": submitted.learning_rate}) == submitted
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("learning_rate: 2.0e-5", "learning_rate: 2e-5", "training.learning_rate: '2e-5' is text to YAML"),
+        ("learning_rate: 2.0e-5", "learning_rat: 2.0e-5", "unknown key (did you mean learning_rate?)"),
+        ("num_train_epochs: 10", "num_train_epochs: ten", "training.num_train_epochs: input should be a valid integer"),
+        ("num_train_epochs: 10", "num_train_epochs: 0", "training.num_train_epochs: input should be greater than 0"),
+        ("n_train: 128 ", "n_train: 1.5 ", "data.n_train: input should be a valid integer"),
+        ("eval_strategy: epoch ", "eval_strategy: daily ", "training.eval_strategy: input should be 'no', 'steps' or"),
+        ("save_strategy: epoch", "save_strategy: 'no'", "load_best_model_at_end needs save_strategy"),
+        ("seeds: [224]", "seeds: []", "seeds: "),
+        ("seeds: [224]", "seeds: [1, 1]", "each seed once"),
+        ("{learning_rate: 2.0e-4}", "{lr: 2.0e-4}", "variants.lr-2e-4.training.lr: unknown key"),
+        ("  lr-2e-4:", "  ../up:", "variants.../up: a name is letters"),
+        ("seeds: [224]", "seeds: [224]\nseeds: [1]", "the key 'seeds' is there twice"),
+        ("data:\n", "data: [\n", "is not valid YAML"),
+    ],
+)
+def test_a_mistake_in_the_study_is_named(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    """Each mistake gives a ConfigError that names the file, the key, and what to do."""
+    text = PATHS.study.read_text("utf-8")
+    assert old in text
+    file = tmp_path / "study.yaml"
+    file.write_text(text.replace(old, new), "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_study(file)
+    assert "study.yaml" in str(caught.value)
+    assert problem in str(caught.value)
+
+
+def test_all_mistakes_of_a_file_are_named_at_once(tmp_path: Path) -> None:
+    """Two mistakes, two lines."""
+    file = tmp_path / "study.yaml"
+    file.write_text(PATHS.study.read_text("utf-8").replace("n_train: 128", "n_train: x").replace("seeds: [224]", ""))
+    with pytest.raises(ConfigError) as caught:
+        load_study(file)
+    assert sorted(problem.partition(":")[0] for problem in caught.value.problems) == ["data.n_train", "seeds"]
+
+
+def test_an_adapter_keeps_its_settings_verbatim(tmp_path: Path) -> None:
+    """What PEFT will get is what stands in the file; title and rationale are ours."""
+    (tmp_path / "mine.yaml").write_text("peft_type: lokr\nr: 4\ntarget_modules: [q_lin]\ntitle: Mine\n", "utf-8")
+    adapter = load_adapters(tmp_path)["mine"]
+    assert adapter.peft_type == "LOKR"
+    assert adapter.settings == {"r": 4, "target_modules": ["q_lin"]}
+    assert (adapter.title.zh, adapter.title.en, adapter.rationale) == ("Mine", "Mine", None)
+
+
+def test_an_adapter_without_a_title_is_called_by_its_id(tmp_path: Path) -> None:
+    """A title is optional."""
+    (tmp_path / "plain.yaml").write_text("peft_type: LORA\n", "utf-8")
+    assert load_adapters(tmp_path)["plain"].title.en == "plain"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("r: 8\n", "peft_type: missing"),
+        ("peft_type: LORA\nlora_dropout: 1e-1\n", "lora_dropout: '1e-1' is text to YAML"),
+        ("peft_type: LORA\ntrain_adapter: maybe\n", "train_adapter: input should be a valid boolean"),
+        ("peft_type: [LORA]\n", "peft_type: input should be a valid string"),
+        ("peft_type: LORA\ntitle: {zh: 標題}\n", "title.en: missing"),
+        ("- LORA\n", "expected keys and values, got list"),
+        ("1: x\n", "1: a key must be text"),
+        ("", "expected keys and values, got nothing"),
+        ("peft_type: \x00", "is not valid YAML"),
+    ],
+)
+def test_a_mistake_in_an_adapter_is_named(tmp_path: Path, text: str, problem: str) -> None:
+    """Each mistake names the file and the key."""
+    (tmp_path / "mine.yaml").write_text(text, "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_adapters(tmp_path)
+    assert "mine.yaml" in str(caught.value)
+    assert problem in str(caught.value)
+
+
+def test_problems_of_several_adapters_come_together(tmp_path: Path) -> None:
+    """Nobody wants to meet the second mistake after mending the first."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.yaml").write_text("r: 1\n", "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_adapters(tmp_path)
+    assert "a.yaml" in str(caught.value)
+    assert "b.yaml" in str(caught.value)
+
+
+def test_a_folder_without_adapters_is_an_error(tmp_path: Path) -> None:
+    """An empty comparison is no comparison."""
+    with pytest.raises(ConfigError, match="holds no adapter"):
+        load_adapters(tmp_path)
+
+
+def test_a_source_name_cannot_leave_the_results_folder(tmp_path: Path) -> None:
+    """The name becomes a folder, so it may not be a path."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: ../../etc\nbase_model: a/b\ndataset: c/d\n", "utf-8")
+    with pytest.raises(ConfigError, match="names a folder"):
+        load_source(file)
+
+
+def test_yaml_that_builds_objects_is_refused(tmp_path: Path) -> None:
+    """The loader is a safe one."""
+    file = tmp_path / "evil.yaml"
+    file.write_text("a: !!python/object/apply:os.system ['true']\n", "utf-8")
+    with pytest.raises(ConfigError, match="is not valid YAML"):
+        load_yaml(file)
+
+
+def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
+    """Missing, and not UTF-8."""
+    with pytest.raises(ConfigError, match=r"gone\.yaml is missing"):
+        load_yaml(tmp_path / "gone.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"binary\.yaml cannot be read"):
+        load_yaml(tmp_path / "binary.yaml")
+
+
+def test_published_curves_of_unequal_length_are_refused(tmp_path: Path) -> None:
+    """Ten losses and nine accuracies are a slip of the pen."""
+    text = (PATHS.experiments / "published" / "homework.yaml").read_text("utf-8")
+    file = tmp_path / "homework.yaml"
+    file.write_text(text.replace("0.53125, 0.5625, 0.59375]", "0.53125, 0.5625]", 1), "utf-8")
+    with pytest.raises(ConfigError, match="validation_loss has 10 epochs, validation_accuracy 9"):
+        load_published(file)

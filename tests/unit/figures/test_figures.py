@@ -1,0 +1,512 @@
+"""Every figure, drawn from made-up records: what it shows, says and tabulates, and when it is not drawn."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import yaml
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure as Canvas
+from matplotlib.text import Text
+
+from adapterbook.analysis.shapes import Curve, CurvePoint, Report, Spread
+from adapterbook.config.paths import Paths
+from adapterbook.figures import Figure, draw_figures
+from adapterbook.figures.block import find_touched
+from adapterbook.figures.catalogue import _slugs, plan_figures
+from adapterbook.figures.curves import _columns, _paired_grid
+from adapterbook.figures.headline import describe_loss
+from adapterbook.figures.learned import plan_learned
+from adapterbook.figures.style import (
+    WIDTH,
+    Drawing,
+    LineStyle,
+    _columns_that_fit,
+    adapter_style,
+    draw_band,
+    settings_of,
+    short_names,
+    style_of,
+    variant_style,
+)
+from adapterbook.figures.svg import draw_svg
+from tests.support.factory import ADAPTERS, BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, read_report, write_results
+
+ABLATIONS = BATCH_SIZE_VARIANTS | EVAL_STRATEGY_VARIANTS
+OF_REPORT = {"headline", "headline-best", "learning-rate", "batch-size", "eval-strategy", "epochs", "test-accuracy",
+             "costs", "block", "learned"}  # fmt: skip
+OF_ADAPTER = {"curves", "accuracy", "confusion", "published"}
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """Return the report of a small study on the homework's own source, with every ablation and one failed run."""
+    folder = tmp_path_factory.mktemp("project")
+    paths = write_results(folder, adapters=(*ADAPTERS, "head_only"), extra_variants=ABLATIONS, source="hub",
+                          failed=["lora_2/submitted/seed-224"])  # fmt: skip
+    return read_report(paths, "hub")
+
+
+@pytest.fixture(scope="module")
+def figures(report: Report, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Figure]:
+    """Return that report's figures, drawn in both languages."""
+    return draw_figures(report, tmp_path_factory.mktemp("figures"))
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """Return the report of a study with nine adapters, four learning rates, three seeds and a hostile title."""
+    adapters = (*ADAPTERS, "dora", "x_4", "x-4", "X.5", "head_only")
+    extra = {"lr-5e-3": {"title": "x", "training": {"learning_rate": 5.0e-3}}}
+    paths = write_results(tmp_path_factory.mktemp("crowded"), adapters=adapters, seeds=(1, 2, 3), extra_variants=extra)
+    rewrite_adapter(paths, "dora", title={"zh": "骨角關啟 $x$ <b>&：長", "en": "$x_1^2$ <b> & \\frac: long"})
+    return read_report(paths)
+
+
+def rewrite_adapter(paths: Paths, adapter: str, **changes: Any) -> None:
+    """Change keys of an adapter's YAML file."""
+    file = paths.experiments / "adapters" / f"{adapter}.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text("utf-8")) | changes, allow_unicode=True), "utf-8")
+
+
+def paint(drawing: Drawing, language: Any) -> Canvas:
+    """Return a figure painted in memory and laid out."""
+    assert drawing.paint is not None
+    canvas = Canvas(figsize=(WIDTH, drawing.height), layout="constrained")
+    FigureCanvasAgg(canvas)
+    drawing.paint(canvas, language)
+    canvas.draw_without_rendering()
+    return canvas
+
+
+def texts_of(canvas: Canvas) -> list[str]:
+    """Return every text that is to be seen in a figure."""
+    texts = [text for text in canvas.findobj(Text) if isinstance(text, Text) and text.get_visible()]
+    return [text.get_text() for text in texts if text.get_text()]
+
+
+def sheet_of(root: ElementTree.Element) -> dict[str, str]:
+    """Return the classes of an SVG's own style sheet."""
+    sheet = next(root.iter("{http://www.w3.org/2000/svg}style")).text or ""
+    return dict(re.findall(r"\.(\w+)\{([^}]*)\}", sheet))
+
+
+def painted(report: Report) -> Iterator[tuple[str, str, Canvas]]:
+    """Yield every figure that can be drawn, in both languages."""
+    for drawing in plan_figures(report):
+        # One adapter's own figures are drawn like any other's.
+        adapter_is_drawn = drawing.adapter in (None, "lora_1", "dora")
+        for language in ("zh", "en") if drawing.paint and adapter_is_drawn else ():
+            with mpl.rc_context(settings_of(drawing.id)):
+                yield drawing.id, language, paint(drawing, language)
+
+
+def test_every_figure_is_there_in_both_languages(figures: dict[str, Figure]) -> None:
+    """The ids are those documented, and each drawn figure has a file a language."""
+    slugs = ("lora-1", "lora-2", "lora-3", "ia3", "head-only")
+    assert set(figures) == OF_REPORT | {f"{kind}-{slug}" for kind in OF_ADAPTER for slug in slugs}
+    for id, figure in figures.items():
+        assert figure.id == id
+        if id in ("published-lora-2", "published-head-only"):
+            assert (figure.drawn, figure.reason) == (False, "failed" if "lora" in id else "not_published")
+            continue
+        assert figure.drawn and figure.reason is None
+        assert [path.parent.name for path in figure.paths.values()] == ["zh", "en"] == list(figure.paths)
+        assert all(path.name == f"{id}.svg" and path.is_file() for path in figure.paths.values())
+
+
+def test_files_are_svg_without_text_date_or_background(figures: dict[str, Figure]) -> None:
+    """Text is drawn as paths, so that no font is needed; there is no date, and the background is transparent."""
+    for figure in figures.values():
+        for path in figure.paths.values():
+            content = path.read_text("utf-8")
+            root = ElementTree.fromstring(content)
+            assert root.tag == "{http://www.w3.org/2000/svg}svg" and root.attrib["viewBox"].startswith("0 0 460.8 ")
+            assert not list(root.iter("{http://www.w3.org/2000/svg}text"))
+            assert "dc:date" not in content and "Matplotlib v" not in content.split("<g ", 1)[0]
+            background = root.find("{http://www.w3.org/2000/svg}path")  # Matplotlib paints it first
+            assert background is not None
+            style = background.attrib.get("style") or sheet_of(root)[background.attrib["class"]]
+            assert "fill:none" in style or "opacity:0" in style
+
+
+def test_the_same_report_gives_the_same_bytes(report: Report, figures: dict[str, Figure]) -> None:
+    """Nothing in a file depends on when, where or how often it was drawn."""
+    for drawing in plan_figures(report):
+        if drawing.adapter in (None, "ia3"):
+            if drawing.paint is None:
+                continue
+            svg = draw_svg(drawing.id, drawing.height, partial(drawing.paint, language="zh"))
+            assert svg == figures[drawing.id].paths["zh"].read_text("utf-8"), drawing.id
+
+
+def test_nothing_is_cut_off_or_too_small(report: Report, crowded: Report) -> None:
+    """All ink is on the page, with four adapters as with eight; no text is below 8 pt or in the other language."""
+    for study in (report, crowded):
+        for id, language, canvas in painted(study):
+            box = canvas.get_tightbbox()
+            width, height = canvas.get_size_inches()
+            assert box.x0 >= -0.02 and box.y0 >= -0.02, (id, language, box.extents)
+            assert box.x1 <= width + 0.02 and box.y1 <= height + 0.02, (id, language, box.extents)
+            texts = [text for text in canvas.findobj(Text) if isinstance(text, Text) and text.get_text()]
+            assert min(float(text.get_fontsize()) for text in texts) >= 8, (id, language)
+            chinese = [text.get_text() for text in texts if re.search("[\u4e00-\u9fff]", text.get_text())]
+            assert bool(chinese) == (language == "zh"), (id, language, chinese)
+
+
+def test_titles_are_text(crowded: Report) -> None:
+    """A title with dollars, markup and a backslash is drawn as written, up to its colon."""
+    assert short_names(crowded, "zh")["dora"] == "骨角關啟 $x$ <b>&"
+    headline = next(drawing for drawing in plan_figures(crowded) if drawing.id == "headline")
+    with mpl.rc_context(settings_of("headline")):
+        canvas = paint(headline, "en")
+    assert "$x_1^2$ <b> & \\frac" in texts_of(canvas)
+    assert not any(text.get_parse_math() for text in canvas.findobj(Text) if isinstance(text, Text))
+
+
+def test_adapters_that_share_a_name_are_called_by_their_ids(tmp_path: Path) -> None:
+    """Two titles with the same beginning, or an empty one, are no names."""
+    paths = write_results(tmp_path, adapters=("lora_1", "lora_2", "ia3"))
+    rewrite_adapter(paths, "lora_2", title="LoRA 1: again")
+    rewrite_adapter(paths, "ia3", title=":")
+    assert short_names(read_report(paths), "en") == {"lora_1": "lora_1", "lora_2": "lora_2", "ia3": "ia3"}
+
+
+def test_ids_of_figures_never_collide(crowded: Report) -> None:
+    """Ids that differ only in their punctuation get a number; every figure's id is a valid one."""
+    assert _slugs(["x_4", "x-4", "x.4", "X.5"]) == {"x_4": "x-4", "x-4": "x-4-2", "x.4": "x-4-3", "X.5": "x-5"}
+    ids = [drawing.id for drawing in plan_figures(crowded)]
+    assert len(ids) == len(set(ids)) and all(re.fullmatch("[a-z0-9-]+", id) for id in ids)
+
+
+def test_a_style_follows_from_the_id_alone() -> None:
+    """The homework's four differ in colour, dashes and marker; any other id has its own, always the same."""
+    styles = [adapter_style(name) for name in ADAPTERS]
+    for attribute in ("color", "linestyle", "marker"):
+        assert len({getattr(style, attribute) for style in styles}) == 4
+    assert adapter_style("dora") == adapter_style("dora") != adapter_style("vera")
+    assert adapter_style("dora").color not in {style.color for style in styles}
+    assert variant_style(0) != variant_style(1) and variant_style(0) == variant_style(6)
+
+
+@pytest.mark.parametrize(("known", "n_bands"), [(True, 1), (False, 0)])
+def test_a_band_needs_three_seeds(known: bool, n_bands: int) -> None:
+    """With the spread known there is a band from lowest to highest, without it only the line."""
+    value = Spread(3, 0.6, 0.5, 0.7, 0.1, known)
+    curve = Curve((CurvePoint(1.0, None, value, None), CurvePoint(2.0, None, value, None)))
+    axes = Canvas().subplots()
+    draw_band(axes, curve, "validation_loss", LineStyle("red", "-", "o"), "x")
+    draw_band(axes, curve, "train_loss", LineStyle("red", "-", "o"), "nothing to draw")
+    assert len(axes.lines) == 1
+    assert sum(isinstance(item, PolyCollection) for item in axes.collections) == n_bands
+
+
+def test_legends_take_the_columns_that_fit() -> None:
+    """Short labels stand in four columns, wide Chinese ones in fewer, endless ones below each other."""
+    assert _columns_that_fit(["a", "b", "c", "d", "e"]) == 4
+    assert _columns_that_fit(["批次大小 16（每輪 8 步）"] * 3) == 2
+    assert _columns_that_fit(["x" * 90, "y" * 90]) == 1
+    assert _columns_that_fit(["one"]) == 1
+
+
+def test_alternative_texts_say_the_numbers(report: Report, figures: dict[str, Figure]) -> None:
+    """Both languages name the adapters, the numbers of the records, and who is not shown."""
+    group = report.group("lora_1", "submitted")
+    assert group is not None and group.overfitting is not None and group.overfitting.best_validation_loss is not None
+    headline, lowest = figures["headline"], f"{group.overfitting.best_validation_loss:.4f}"
+    for text in (headline.alt.zh, headline.alt.en):
+        assert lowest in text and "LoRA 1" in text and "LoRA 2" in text
+    assert headline.alt.en.endswith("Not shown, for want of results: LoRA 2.")
+    assert "圖中沒有 LoRA 2" in headline.alt.zh
+    confusion = report.run("ia3/lr-1e-3/seed-224").confusion
+    assert confusion is not None and f"{confusion.tp} of" in figures["confusion-ia3"].alt.en
+    for figure in figures.values():
+        assert figure.alt.zh.startswith(figure.title.zh) and figure.alt.en.startswith(figure.title.en)
+        assert "None" not in figure.alt.zh + figure.alt.en and "nan" not in figure.alt.zh + figure.alt.en
+
+
+def test_tables_hold_the_records_numbers(report: Report, figures: dict[str, Figure]) -> None:
+    """The table behind a figure is the record, number by number."""
+    record = report.run("lora_1/submitted/seed-224").record
+    assert record is not None and record.test is not None
+    table = figures["headline"].table
+    mine = table[table["adapter"] == "lora_1"]
+    assert list(mine["validation_loss"]) == [epoch.validation_loss for epoch in record.epochs]
+    assert list(mine["validation_accuracy"]) == [epoch.validation_accuracy for epoch in record.epochs]
+    accuracies = figures["test-accuracy"].table
+    row = accuracies[(accuracies["adapter"] == "lora_1") & (accuracies["learning_rate"] == 2e-5)].iloc[0]
+    assert row["test_accuracy"] == record.test.accuracy and row["interval_low"] < row["test_accuracy"]
+    costs = figures["costs"].table
+    assert set(costs[costs["adapter"] == "lora_1"]["n_trainable_params"]) == {record.n_trainable_params}
+    assert record.train_time_s in list(costs["train_time_s"])
+    block = figures["block"].table.set_index("module")
+    assert block.loc["ffn.lin1"].to_dict() == {"ia3": True, "lora_1": False, "lora_2": True, "lora_3": False}
+    published = figures["published-lora-1"].table
+    assert published["published_loss"].iloc[0] == 0.703758
+    epochs = figures["epochs"].table
+    assert list(epochs[epochs["adapter"] == "lora_3"]["best_epoch"]) == [3.0]
+
+
+def test_a_curve_is_told_as_it_went(report: Report) -> None:
+    """Falling to the end, rising again, and best at the start are three sentences."""
+    groups = [group for adapter in report.adapters.values() for group in adapter.groups.values() if group.n_completed]
+    group = groups[0]
+
+    def told(*losses: float) -> tuple[str, str]:
+        points = [
+            CurvePoint(float(i), None, Spread(1, loss, loss, loss, None, False), None)
+            for i, loss in enumerate(losses, 1)
+        ]
+        changed = type(group)(**{**vars(group), "curve": Curve(tuple(points))})
+        return describe_loss(changed, "LoRA", "en"), describe_loss(changed, "損失", "zh")
+
+    assert told(0.7, 0.6) == ("LoRA falls from 0.7000 to 0.6000 in epoch 2", "損失從 0.7000 降到第 2 輪的 0.6000")
+    assert told(0.7, 0.6, 0.9)[0] == "LoRA falls from 0.7000 to 0.6000 in epoch 2 and rises to 0.9000 by epoch 3"
+    assert told(0.7, 0.6, 0.9)[1] == "損失從 0.7000 降到第 2 輪的 0.6000，到第 3 輪回升至 0.9000"
+    assert told(0.6, 0.8) == ("LoRA is lowest in epoch 1 (0.6000) and 0.8000 in epoch 2",
+                              "損失在第 1 輪最低（0.6000），到第 2 輪為 0.8000")  # fmt: skip
+
+
+def test_training_loss_stands_above_validation_loss_on_shared_axes(report: Report) -> None:
+    """Two rows, a column a rate; one scale a row, so that flat is flat; epochs below the lower row alone."""
+    canvas = paint(next(drawing for drawing in plan_figures(report) if drawing.id == "learning-rate"), "en")
+    panels = canvas.axes
+    assert len(panels) == 6 and [panel.get_ylabel() for panel in panels if panel.get_ylabel()] == [
+        "Training loss", "Validation loss",
+    ]  # fmt: skip
+    upper, lower = panels[:3], panels[3:]
+    assert len({panel.get_ylim() for panel in upper}) == len({panel.get_ylim() for panel in lower}) == 1
+    assert upper[0].get_ylim() != lower[0].get_ylim()
+    assert upper[2].get_title(loc="left") == "Learning rate 1e-3"
+    record = report.run("ia3/lr-1e-3/seed-224").record
+    assert record is not None
+    losses = [epoch.train_loss for epoch in record.epochs]
+    drawn = [np.asarray(line.get_ydata(), dtype=float) for line in upper[2].get_lines()]
+    assert any(np.array_equal(line, np.asarray(losses, dtype=float)) for line in drawn)
+
+
+def test_four_rates_stand_in_two_rows_of_pairs(crowded: Report) -> None:
+    """More rates than fit beside each other make a second row of pairs, of the same scale."""
+    with mpl.rc_context(settings_of("learning-rate")):
+        canvas = paint(next(drawing for drawing in plan_figures(crowded) if drawing.id == "learning-rate"), "zh")
+    assert len(canvas.axes) == 8
+    rates = [panel.get_title(loc="left") for panel in canvas.axes if panel.get_title(loc="left")]
+    assert rates == ["學習率 2e-5", "學習率 2e-4", "學習率 1e-3", "學習率 5e-3"]
+    numbered = [panel.xaxis.get_tick_params()["labelbottom"] for panel in canvas.axes]
+    assert numbered == [False] * 6 + [True] * 2  # Matplotlib lists panels row by row
+
+
+def test_five_rates_leave_no_empty_panels() -> None:
+    """Three beside each other and two below: the column that ends early has its epochs there."""
+    canvas = Canvas()
+    pairs = _paired_grid(canvas, 5, _columns(5), "en")
+    assert len(pairs) == 5 and len(canvas.axes) == 10
+    numbered = [pair[1].xaxis.get_tick_params()["labelbottom"] for pair in pairs]
+    assert numbered == [False, False, True, True, True]
+
+
+def test_the_baseline_is_grey_and_last(report: Report) -> None:
+    """In figures of all adapters the baseline has its own quiet style, under the others, and ends the legend."""
+    assert style_of(report, "head_only") not in [style_of(report, name) for name in ADAPTERS]
+    red, green, blue = to_rgb(style_of(report, "head_only").color)
+    assert red == green == blue
+    drawings = {drawing.id: drawing for drawing in plan_figures(report)}
+    for id in ("headline", "headline-best", "learning-rate", "costs", "epochs"):
+        canvas = paint(drawings[id], "en")
+        labels = [text.get_text() for text in canvas.legends[0].get_texts()]
+        named = [label for label in labels if label.split(" (")[0] in short_names(report, "en").values()]
+        assert named[-1].startswith("Head only"), (id, labels)
+        lines = [line for panel in canvas.axes for line in panel.get_lines()]
+        grey = [line for line in lines if line.get_color() == style_of(report, "head_only").color]
+        assert grey and (id == "costs" or all(line.get_zorder() < 2 for line in grey[:1])), id
+    assert "head_only" not in drawings["block"].rows[0]
+    assert "只訓練分類頭" in drawings["test-accuracy"].alt.zh and "Head only" in drawings["test-accuracy"].alt.en
+
+
+def test_what_was_learnt_is_drawn_by_kind_and_layer(report: Report, figures: dict[str, Figure]) -> None:
+    """A panel a kind of module, a line an adapter at its best rate, and the records' own norms in the table."""
+    figure = figures["learned"]
+    record = report.run("ia3/lr-1e-3/seed-224").record
+    assert record is not None and record.learned is not None
+    mine = figure.table[figure.table["adapter"] == "ia3"]
+    assert list(mine["relative_update"]) == [update.update_norm / update.weight_norm for update in record.learned]
+    assert list(mine["scale_deviation"]) == [update.scale_deviation for update in record.learned]
+    assert set(mine["learning_rate"]) == {1e-3} and set(mine["layer"]) == set(range(6))
+    assert "head_only" not in set(figure.table["adapter"])
+    canvas = paint(next(drawing for drawing in plan_figures(report) if drawing.id == "learned"), "en")
+    assert [panel.get_title(loc="left") for panel in canvas.axes] == list(dict.fromkeys(figure.table["module_kind"]))
+    learned = report.adapters["ia3"].learned
+    assert learned is not None
+    share = f"{100 * learned.largest.relative_update:.3g}%"
+    most = f"most in {learned.largest.kind} of layer {learned.largest.layer} ({share})"
+    assert most in figure.alt.en and f"第 {learned.largest.layer} 層的 {learned.largest.kind}" in figure.alt.zh
+
+
+def test_what_was_learnt_where_little_is_known(tmp_path: Path) -> None:
+    """Records that do not say it, or learned nothing, are not drawn; of some that do, only these are."""
+    variants = ("submitted", "lr-2e-4", "lr-1e-3")
+    runs = [f"{name}/{variant}/seed-224" for name in ("lora_1", "ia3") for variant in variants]
+    silent: dict[str, Any] = {run: {"learned": None} for run in runs}
+    report = read_report(write_results(tmp_path, adapters=("lora_1", "ia3", "head_only"), changes=silent))
+    assert plan_learned(report).reason == "not_measured"
+    silent |= {run: {} for run in runs if run.startswith("lora_1")}
+    some = plan_learned(read_report(write_results(tmp_path / "b", adapters=("lora_1", "ia3"), changes=silent)))
+    assert {row["adapter"] for row in some.rows} == {"lora_1"} and "scale_deviation" not in some.rows[0]
+    assert plan_learned(read_report(write_results(tmp_path / "c", adapters=("head_only",)))).reason == "no_runs"
+
+
+def test_modules_outside_the_layers_are_told_but_not_drawn(tmp_path: Path) -> None:
+    """A module without a layer's number, or without any update, has no point; the sentence names it all the same."""
+    change = {"learned__0__module": "distilbert.projection", "learned__0__update_norm": 900.0,
+              "learned__1__update_norm": 0.0}  # fmt: skip
+    changes = {f"ia3/{variant}/seed-224": change for variant in ("submitted", "lr-2e-4", "lr-1e-3")}
+    drawing = plan_learned(read_report(write_results(tmp_path, adapters=("ia3", "lora_1"), changes=changes)))
+    assert "most in projection (" in drawing.alt.en and "最大在 projection （" in drawing.alt.zh
+    titles = [panel.get_title(loc="left") for panel in paint(drawing, "en").axes]
+    assert "projection" in titles  # its panel is there, without a line of it
+
+
+def test_alternative_texts_have_no_doubled_separator(report: Report, crowded: Report, tmp_path: Path) -> None:
+    """No two marks in a row, also where validation accuracies or train losses are missing."""
+    blank = {f"{name}/submitted/seed-224": dict.fromkeys(
+        [f"epochs__{i}__{field}" for i in range(10) for field in ("validation_accuracy", "train_loss")]
+    ) for name in ("lora_1", "ia3")}  # fmt: skip
+    gaps = read_report(write_results(tmp_path, adapters=("lora_1", "ia3"), changes=blank))
+    for study in (report, crowded, gaps):
+        for drawing in plan_figures(study):
+            assert not re.search("[，。；：、（]{2}|[，。；：、]）", drawing.alt.zh), (drawing.id, drawing.alt.zh)
+            assert not re.search(r"[.;:,]\s*[.;:,]|\(\)|\s[.;:,]", drawing.alt.en), (drawing.id, drawing.alt.en)
+    assert "準確率：" not in next(d for d in plan_figures(gaps) if d.id == "headline").alt.zh
+
+
+def test_a_study_without_results_draws_the_block_alone(tmp_path: Path) -> None:
+    """Before any training every figure has its reason; only the block needs no result. Old files go, others stay."""
+    paths = write_results(tmp_path / "p")
+    (tmp_path / "figures" / "zh").mkdir(parents=True)
+    (tmp_path / "figures" / "zh" / "curves-gone.svg").write_text("<svg/>")
+    (tmp_path / "figures" / "zh" / "note.txt").write_text("kept")
+    figures = draw_figures(read_report(paths, "nothing-yet"), tmp_path / "figures")
+    assert [id for id, figure in figures.items() if figure.drawn] == ["block"]
+    assert sorted(path.name for path in (tmp_path / "figures" / "zh").iterdir()) == ["block.svg", "note.txt"]
+    reasons = {id: figure.reason for id, figure in figures.items() if not figure.drawn}
+    assert None not in reasons.values()
+    assert (reasons["costs"], reasons["test-accuracy"], reasons["curves-ia3"]) == ("missing", "missing", "missing")
+    assert {reasons[id] for id in ("headline", "headline-best", "epochs", "eval-strategy", "learned")} == {"missing"}
+    assert (reasons["batch-size"], reasons["learning-rate"]) == ("no_variants", "missing")
+    assert (reasons["confusion-ia3"], reasons["published-ia3"]) == ("missing", "no_published")
+
+
+def test_a_study_of_no_run_at_all(tmp_path: Path) -> None:
+    """No planned run is a reason of its own."""
+    paths = write_results(tmp_path / "p", adapters=("ia3",), variants={"submitted": {"title": "x", "adapters": []}})
+    figures = draw_figures(read_report(paths), tmp_path / "figures", languages=["en"])
+    ids = ("headline", "epochs", "costs", "test-accuracy", "confusion-ia3", "learned")
+    assert {figures[id].reason for id in ids} == {"no_runs"}
+
+
+def test_what_was_never_evaluated_is_still_shown_where_it_can_be(tmp_path: Path) -> None:
+    """Without evaluation there is a train loss, a test accuracy and a confusion matrix, but no validation curve."""
+    never = {"submitted": {"title": "x", "training": {
+        "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}}}  # fmt: skip
+    paths = write_results(tmp_path / "p", adapters=("lora_1", "ia3"), variants=never)
+    figures = draw_figures(read_report(paths), tmp_path / "figures")
+    assert figures["curves-lora-1"].alt.en.endswith("Nothing was evaluated.")
+    assert figures["confusion-ia3"].drawn and figures["test-accuracy"].drawn and figures["costs"].drawn
+    for id in ("headline", "accuracy-ia3", "eval-strategy", "epochs"):
+        assert figures[id].reason == "not_evaluated"
+    assert figures["learning-rate"].reason == "no_variants"
+
+
+def test_runs_without_predictions_have_no_confusion_matrix(tmp_path: Path) -> None:
+    """The figure says that the predictions are missing, not the run."""
+    paths = write_results(tmp_path / "p", adapters=("lora_1", "ia3"))
+    for file in paths.results.glob("embedded/ia3/*/*/predictions.parquet"):
+        file.unlink()
+    figures = {drawing.id: drawing for drawing in plan_figures(read_report(paths))}
+    assert figures["confusion-ia3"].reason == "no_predictions" and figures["confusion-lora-1"].paint is not None
+    # The majority class is counted from what predictions there are; without any there is no line.
+    for file in paths.results.glob("embedded/*/*/*/predictions.parquet"):
+        file.unlink()
+    drawing = next(drawing for drawing in plan_figures(read_report(paths)) if drawing.id == "test-accuracy")
+    assert "Majority class" not in texts_of(paint(drawing, "en"))
+
+
+def test_each_device_has_its_own_costs(tmp_path: Path) -> None:
+    """Two devices, two figures, each naming its device."""
+    paths = write_results(tmp_path, changes={"ia3/submitted/seed-224": {"environment__device_name": "Other GPU"}})
+    figures = {drawing.id: drawing for drawing in plan_figures(read_report(paths))}
+    assert "Example CPU" in figures["costs"].alt.en and "Other GPU" in figures["costs-2"].alt.zh
+    assert len(figures["costs-2"].rows) == 1
+
+
+def test_published_figures_need_a_curve_to_compare(tmp_path: Path) -> None:
+    """An adapter that was not published, another protocol, and a rerun without any evaluation are told apart."""
+    steps = {"eval_strategy": "steps", "eval_steps": 8, "save_strategy": "steps", "save_steps": 8}
+    never = {"submitted": {"title": "x", "training": steps}}
+    paths = write_results(tmp_path, adapters=("lora_1", "dora"), variants=never, source="hub")
+    figures = {drawing.id: drawing for drawing in plan_figures(read_report(paths, "hub"))}
+    assert figures["published-dora"].reason == "not_published"
+    assert figures["published-lora-1"].reason == "published_other_protocol"
+    fields = [f"epochs__{i}__validation_{name}" for i in range(10) for name in ("loss", "accuracy")]
+    changes = {"lora_1/submitted/seed-224": dict.fromkeys(fields)}
+    paths = write_results(tmp_path / "b", adapters=("lora_1", "ia3"), source="hub", changes=changes)
+    blind = {drawing.id: drawing for drawing in plan_figures(read_report(paths, "hub"))}["published-lora-1"]
+    assert "no evaluated epoch" in blind.alt.en and "沒有可比的輪數" in blind.alt.zh
+
+
+def test_one_existing_curve_shows_a_missed_minimum(report: Report, figures: dict[str, Figure]) -> None:
+    """The strategies are named as code writes them, with how often each looks."""
+    table = figures["eval-strategy"].table
+    assert list(table["eval_strategy"]) == ["steps", "epoch", "steps", "no"]
+    assert list(table["eval_steps"]) == [2, None, 32, None] and list(table["n_evaluations"]) == [40, 10, 2, 0]
+    assert 'eval_strategy="steps", eval_steps=2' in figures["eval-strategy"].alt.zh
+
+
+@pytest.mark.parametrize(
+    ("target_modules", "touched"),
+    [
+        (["q_lin", "ffn.lin1"], {"q_lin", "ffn.lin1"}),
+        (["lin2"], {"ffn.lin2"}),
+        (r".*\.attention\.(q|v)_lin", {"q_lin", "v_lin"}),
+        ("all-linear", {"q_lin", "k_lin", "v_lin", "out_lin", "ffn.lin1", "ffn.lin2"}),
+        ("[", set()),
+        (["lin"], set()),
+        (None, set()),
+    ],
+)
+def test_target_modules_are_read_as_peft_reads_them(target_modules: Any, touched: set[str]) -> None:
+    """A list holds endings of whole parts of the name, a text is a regular expression for all of it."""
+    assert find_touched(target_modules) == touched
+
+
+def test_the_block_is_the_one_that_the_adapters_are_written_for(tmp_path: Path) -> None:
+    """Modules named as in BERT draw BERT's block, others none at all; a method without a rank shows its name."""
+    paths = write_results(tmp_path, adapters=("lora_1", "dora"), missing=["dora/submitted/seed-224"])
+    rewrite_adapter(paths, "lora_1", target_modules=["query", "value"])
+    for adapter in ("lora_1", "dora"):
+        for folder in (paths.results / "embedded" / adapter).rglob("record.json"):
+            folder.unlink()
+    rewrite_adapter(paths, "dora", target_modules=["key", "output.dense"])
+    block = {d.id: d for d in plan_figures(read_report(paths))}["block"]
+    assert [row["module"] for row in block.rows or () if row["dora"]] == [
+        "key",
+        "attention.output.dense",
+        "output.dense",
+    ]
+    assert [row["module"] for row in block.rows or () if row["lora_1"]] == ["query", "value"]
+    assert "intermediate.dense" in texts_of(paint(block, "en"))
+    for adapter in ("lora_1", "dora"):
+        rewrite_adapter(paths, adapter, target_modules=["q_proj", "v_proj"])
+    assert {d.id: d for d in plan_figures(read_report(paths))}["block"].reason == "other_layout"
+    file = paths.experiments / "adapters" / "dora.yaml"
+    file.write_text("peft_type: LOHA\ntarget_modules: [q_lin]\n", "utf-8")
+    block = {d.id: d for d in plan_figures(read_report(paths))}["block"]
+    assert "LOHA" in texts_of(paint(block, "en")) and "none of them" in block.alt.en and "都不更新" in block.alt.zh

@@ -1,0 +1,72 @@
+"""The templates as they are written: both languages, Taiwan's Chinese, no typed results."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import jinja2
+import pytest
+from jinja2 import nodes
+
+from adapterbook.pages.writing.wording import load_wording
+from tests.support.factory import PROJECT
+
+TEMPLATES = PROJECT.templates
+FILES = sorted(TEMPLATES.rglob("*.j2"))
+IDEOGRAPH = re.compile(r"[\u3400-\u9fff]")
+# Mainland terms, and what is said in Taiwan.
+MAINLAND_TERMS = ("批量大小", "學習速率", "適配器", "低秩適應", "信息", "數據", "默認", "程序", "代碼", "視頻", "軟件",
+                  "硬件", "網絡", "內存", "文件夾", "質量", "優化器", "文檔")  # fmt: skip
+
+
+def sources(language: str) -> str:
+    """Return all that is written in one language."""
+    return "\n".join(path.read_text("utf-8") for path in FILES if language in path.parts)
+
+
+def test_both_languages_have_the_same_templates() -> None:
+    """What there is in one language there is in the other, with the same macros."""
+    zh, en = ({path.relative_to(TEMPLATES / code) for path in FILES if code in path.parts} for code in ("zh", "en"))
+    assert zh == en
+    macros = [
+        re.findall(r"{% macro (\w+)\(", (TEMPLATES / code / "sentences.j2").read_text("utf-8")) for code in ("zh", "en")
+    ]
+    assert macros[0] == macros[1]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(TEMPLATES).as_posix())
+def test_templates_hold_no_typed_result(path: Path) -> None:
+    """A number with a decimal point in a template's own text is a constant of the method, never a result."""
+    environment = jinja2.Environment(extensions=["jinja2.ext.do"])
+    template = environment.parse(path.read_text("utf-8"))
+    text = " ".join(data.data for data in template.find_all(nodes.TemplateData))
+    allowed = {"0.05", "3.11"}  # the level of the tests; the Python that the project needs
+    assert set(re.findall(r"\d+\.\d+", text)) <= allowed
+    constants = [constant.value for constant in template.find_all(nodes.Const)]
+    assert not [value for value in constants if isinstance(value, float)]
+
+
+def test_chinese_is_traditional() -> None:
+    """Every character is one of Big5, which has no simplified ones, and the terms are Taiwan's."""
+    text = sources("zh") + (TEMPLATES / "glossary.yaml").read_text("utf-8")
+    assert not [char for char in set(IDEOGRAPH.findall(text)) if not char.encode("big5", errors="ignore")]
+    assert not [term for term in MAINLAND_TERMS if term in text]
+    for term in ("批次大小", "學習率", "評估策略", "訓練輪數", "過擬合", "驗證集", "低秩分解", "凍結", "基礎模型"):
+        assert term in text
+
+
+def test_every_label_is_used() -> None:
+    """A label that no template, figure or menu uses is gone from the glossary."""
+    text = "\n".join(path.read_text("utf-8") for path in [*FILES, *Path("adapterbook").rglob("*.py")])
+    unused = []
+    for key in load_wording(TEMPLATES / "glossary.yaml").labels:
+        family = key.partition("_")[0]
+        if f'"{key}"' not in text and f"'{key}'" not in text and f'["{family}", ' not in text and family != "menu":
+            unused.append(key)
+    assert not unused
+
+
+def test_no_template_writes_a_link_to_elsewhere() -> None:
+    """The pages ask nothing of another host."""
+    assert not re.findall(r"https?://", sources("zh") + sources("en"))

@@ -1,0 +1,143 @@
+"""model_card.py: what the Hub and a reader learn of an adapter, from its record and nothing else."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard, ModelCardData
+
+from adapterbook.common.formatting import format_number
+from adapterbook.runs.model_card import CARD, render_model_card, write_model_card
+from tests.support.factory import make_record
+
+NUMBER = re.compile(r"\d(?:[\d.,]*\d)?(?:e-\d+)?%?")
+
+
+def metadata_of(card: str) -> ModelCardData:
+    """Return the metadata as the Hub's client reads them."""
+    data = ModelCard(card).data
+    assert isinstance(data, ModelCardData)
+    return data
+
+
+def halves(card: str) -> tuple[str, str]:
+    """Return the English and the Chinese part."""
+    english, chinese = card.split("\n## 繁體中文\n")
+    return english.partition("\n## English\n")[2], chinese
+
+
+def tables(text: str) -> list[list[str]]:
+    """Return the numbers of each row of each table."""
+    return [NUMBER.findall(line) for line in text.splitlines() if line.startswith("|") and "---" not in line]
+
+
+def test_the_metadata_are_the_hub_s_own() -> None:
+    """The Hub's client reads the card back: base model, task, library, and the record's results in every bit."""
+    record = make_record("lora_1", "lr-1e-3", source="hub")
+    data = metadata_of(render_model_card(record))
+    assert (data.base_model, data.library_name, data.pipeline_tag) == (
+        "distilbert/distilbert-base-cased",
+        "peft",
+        "text-classification",
+    )
+    assert (data.license, data.language, data.datasets) == ("apache-2.0", "en", ["stanfordnlp/imdb"])
+    assert data.metrics == ["accuracy", "f1"]
+    assert data["base_model_relation"] == "adapter"
+    assert record.test is not None
+    assert {result.metric_type: result.metric_value for result in data.eval_results or ()} == {
+        "accuracy": record.test.accuracy,
+        "f1": record.test.f1,
+        "loss": record.test.loss,
+    }
+    assert {result.dataset_revision for result in data.eval_results or ()} == {record.source.dataset_revision}
+
+
+def test_a_package_s_model_is_named_as_the_hub_names_it() -> None:
+    """An embedded base model has a name on the Hub, an embedded data set has none."""
+    data = metadata_of(render_model_card(make_record()))
+    assert data.base_model == "sentence-transformers/all-MiniLM-L6-v2"
+    assert data.datasets is None
+
+
+def test_what_the_record_does_not_know_is_not_made_up() -> None:
+    """A folder has no name on the Hub, no licence and no language that anybody here knows of."""
+    record = make_record(source="mine", source__base_model="my-bert", source__dataset="my-rows")
+    card = render_model_card(record)
+    data = metadata_of(card)
+    assert (data.base_model, data.datasets, data.language, data.license) == (None, None, None, "unknown")
+    assert "`my-bert` is a folder of whoever trained this adapter" in card
+    assert "是訓練者自己的資料夾" in card
+
+
+@pytest.mark.parametrize("adapter", ["lora_1", "ia3"])
+@pytest.mark.parametrize("source", ["embedded", "hub"])
+def test_both_languages_say_the_same_numbers(adapter: str, source: str) -> None:
+    """Each row of each table has the same numbers in both, and they are the record's as the pages show them."""
+    record = make_record(adapter, "lr-2e-4", source=source)
+    english, chinese = halves(render_model_card(record))
+    assert tables(english) == tables(chinese)
+    assert english.count("\n### ") == chinese.count("\n### ") == 3
+    assert record.test is not None
+    for value, kind in (
+        (record.test.accuracy, "percent"),
+        (record.test.loss, "loss"),
+        (record.n_adapter_params, "count"),
+        (record.training.learning_rate, "rate"),
+    ):
+        assert format_number(value, kind, "en") in english
+
+
+def test_another_training_of_the_same_run_has_the_same_card() -> None:
+    """Times, memory and the day are not on it, so that a run trained again has the same files, bit for bit."""
+    record = make_record()
+    later = record.model_copy(
+        update={
+            "started_at": record.started_at + timedelta(days=3),
+            "finished_at": record.finished_at + timedelta(days=3),
+            "train_time_s": 1.5,
+            "peak_memory_bytes": 1,
+            "git": None,
+        }
+    )
+    assert render_model_card(later) == render_model_card(record)
+
+
+def test_the_baseline_is_no_adapter() -> None:
+    """A head that was trained alone says so in both languages."""
+    english, chinese = halves(render_model_card(make_record("ia3", n_adapter_params=0)))
+    assert "the adapter beside it was not" in english
+    assert "沒有訓練過" in chinese
+
+
+HOSTILE = "x`|\n---\n# <script>alert(1)</script> {{ 7 * 191 }}"
+
+
+@pytest.mark.parametrize("changes", [{"source__base_model": HOSTILE, "source__dataset": HOSTILE}])
+def test_hostile_names_stay_names(changes: dict[str, Any]) -> None:
+    """A folder's name cannot end the metadata, begin a heading or leave its code; nor can a setting end its fence."""
+    record = make_record(source="mine", **changes)
+    record = record.model_copy(
+        update={"adapter": record.adapter.model_copy(update={"settings": {"bias": "```\n# no heading\n```"}})}
+    )
+    card = render_model_card(record)
+    assert [result.dataset_name for result in metadata_of(card).eval_results or ()] == [HOSTILE] * 3
+    body = card.split("\n---\n", 1)[1]
+    code = re.sub(r"(?ms)^```\w+\n.*?^```$|`[^`\n]*`", "", body)
+    assert "<script>" not in code
+    assert "1337" not in card
+    assert not re.search(r"(?m)^# (?!LoRA)", code)
+    assert card.count("\n```") == 6
+
+
+def test_the_card_is_yaml_that_any_reader_takes(tmp_path: Path) -> None:
+    """The block between the dashes is YAML, and the file is written whole."""
+    write_model_card(make_record(), tmp_path)
+    text = (tmp_path / CARD).read_text("utf-8")
+    assert [path.name for path in tmp_path.iterdir()] == [CARD]
+    metadata = yaml.safe_load(text.split("\n---\n")[0].removeprefix("---\n"))
+    assert metadata["model-index"][0]["name"] == "lora_1/submitted/seed-224"

@@ -1,0 +1,163 @@
+"""runs.py: which runs there are, and what makes one stale."""
+
+import ast
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from adapterbook.common.errors import ConfigError
+from adapterbook.config.adapters import load_adapters
+from adapterbook.config.paths import Paths
+from adapterbook.config.study import load_study
+from adapterbook.runs.plan import TRAINING_CODE, Run, compute_stamps, plan_runs, status_of
+from adapterbook.runs.record import write_record
+from tests.support.factory import PROJECT, make_failed_record, make_record
+
+IDENTITY = {"base_model": "package:1", "dataset": "package:2"}
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    """A project whose experiments/ is a copy of the real one, without results."""
+    shutil.copytree(PROJECT.experiments, tmp_path / "experiments", ignore=shutil.ignore_patterns("results"))
+    return Paths(tmp_path)
+
+
+def _plan(paths: Paths) -> dict[str, Run]:
+    runs = plan_runs(load_study(paths.study), load_adapters(paths.experiments / "adapters"), "embedded")
+    return {run.id: run for run in runs}
+
+
+def _stamps(paths: Paths) -> dict[str, dict[str, str]]:
+    return {name: compute_stamps(run, paths, IDENTITY).model_dump() for name, run in _plan(paths).items()}
+
+
+def _replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), "utf-8")
+
+
+def _changed(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]]) -> dict[str, list[str]]:
+    """Return the names of the stamps that changed, by run id."""
+    changed = {name: [key for key in stamps if stamps[key] != after[name][key]] for name, stamps in before.items()}
+    return {name: keys for name, keys in changed.items() if keys}
+
+
+def test_the_study_has_the_four_adapters_at_three_learning_rates() -> None:
+    """The runs of the homework's protocol and of two more learning rates, named by adapter, variant and seed."""
+    expected = {
+        f"{adapter}/{variant}/seed-224"
+        for adapter in ("lora_1", "lora_2", "lora_3", "ia3")
+        for variant in ("submitted", "lr-2e-4", "lr-1e-3")
+    }
+    assert expected <= set(_plan(PROJECT))
+
+
+def test_seeds_replace_those_of_the_study() -> None:
+    """SEEDS="1 2" gives two runs for each of one seed."""
+    study, adapters = load_study(PROJECT.study), load_adapters(PROJECT.experiments / "adapters")
+    assert len(plan_runs(study, adapters, "embedded", [1, 2])) == 2 * len(plan_runs(study, adapters, "embedded"))
+
+
+def test_one_value_of_one_adapter_changes_that_adapter_s_runs_only(paths: Paths) -> None:
+    """…and by the configuration stamp alone."""
+    before = _stamps(paths)
+    _replace(paths.experiments / "adapters" / "lora_3.yaml", "lora_dropout: 0.2", "lora_dropout: 0.3")
+    assert _changed(before, _stamps(paths)) == {name: ["config"] for name in before if name.startswith("lora_3/")}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("adapters/lora_1.yaml", "  zh: LoRA 1", "  zh: 第一種 LoRA"),
+        ("adapters/lora_1.yaml", "# rank of BA", "# the rank"),
+        ("study.yaml", "en: As submitted", "en: As handed in"),
+    ],
+)
+def test_words_for_people_make_no_run_stale(paths: Paths, file: str, old: str, new: str) -> None:
+    """Titles, rationales and comments train nothing again."""
+    before = _stamps(paths)
+    _replace(paths.experiments / file, old, new)
+    assert _changed(before, _stamps(paths)) == {}
+
+
+def test_prose_in_the_notebook_makes_no_run_stale_and_code_does(paths: Paths) -> None:
+    """Only the code cells count."""
+    before = _stamps(paths)
+    notebook = json.loads(paths.notebook.read_text("utf-8"))
+    next(cell for cell in notebook["cells"] if cell["cell_type"] == "markdown")["source"] = ["# Other words\n"]
+    paths.notebook.write_text(json.dumps(notebook), "utf-8")
+    assert _changed(before, _stamps(paths)) == {}
+    next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")["source"].append("\nx = 1")
+    paths.notebook.write_text(json.dumps(notebook), "utf-8")
+    assert _changed(before, _stamps(paths)) == {name: ["notebook"] for name in before}
+
+
+def test_other_data_is_another_data_stamp() -> None:
+    """The same names with another commit or content are other data."""
+    run = next(iter(_plan(PROJECT).values()))
+    one, other = (compute_stamps(run, PROJECT, IDENTITY | {"dataset": data}) for data in ("hub:a", "hub:b"))
+    assert one.data != other.data
+    assert one.model_copy(update={"data": other.data}) == other
+
+
+def test_a_notebook_that_cannot_be_read_is_named(paths: Paths) -> None:
+    """A broken notebook is the user's to mend."""
+    paths.notebook.write_text("{", "utf-8")
+    with pytest.raises(ConfigError, match=r"experiment\.ipynb is not a readable notebook"):
+        _stamps(paths)
+
+
+def test_a_variant_of_an_adapter_that_is_not_there_is_named(paths: Paths) -> None:
+    """`adapters:` under a variant names files."""
+    _replace(paths.study, "  lr-2e-4:\n", "  lr-2e-4:\n    adapters: [lora_9]\n")
+    with pytest.raises(
+        ConfigError, match=r"variants\.lr-2e-4\.adapters: there is no experiments/adapters/lora_9\.yaml"
+    ):
+        _plan(paths)
+
+
+def test_states_of_a_run(paths: Paths) -> None:
+    """Missing, completed, stale, failed, broken, and a record that lies in another run's folder."""
+    run = _plan(paths)["lora_1/submitted/seed-224"]
+    folder = run.folder(paths)
+    assert status_of(run, paths, {}).state == "missing"
+    folder.mkdir(parents=True)
+    record = make_record()
+    write_record(record, folder)
+    assert status_of(run, paths, record.stamps.model_dump()).up_to_date
+    stale = status_of(run, paths, record.stamps.model_dump() | {"code": "0" * 64})
+    assert (stale.state, stale.stale, stale.up_to_date) == ("completed", ("code",), False)
+    write_record(make_failed_record(), folder)
+    failed = status_of(run, paths, {})
+    assert failed.state == "failed"
+    assert "loss is nan" in (failed.problem or "")
+    write_record(make_record("ia3"), folder)
+    assert "lies in the folder of" in (status_of(run, paths, {}).problem or "")
+    (folder / "record.json").write_text("{", "utf-8")
+    assert status_of(run, paths, {}).state == "broken"
+
+
+def test_the_code_stamp_covers_every_module_that_the_notebook_goes_through() -> None:
+    """What the notebook imports of this package is stamped as code, or its result is stamped."""
+    cells = json.loads(PROJECT.notebook.read_text("utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    imports = [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("adapterbook.")
+    ]
+    assert len(imports) > 3
+    script = "\n".join([*imports, "import sys", "print(*[m for m in sys.modules if m.startswith('adapterbook.')])"])
+    run = subprocess.run([sys.executable, "-c", script], cwd=PROJECT.root, capture_output=True, text=True, check=True)
+    rooms = {name.split(".")[1] for name in run.stdout.split()}
+    assert "training" in rooms
+    # The settings are stamped by `config`, the base model and the data set, packages' conversion included, by `data`.
+    # A record only holds what training puts in.
+    assert rooms - {"training"} <= {"common", "config", "sources", "runs"}
+    assert TRAINING_CODE.name == "training"

@@ -1,0 +1,130 @@
+"""records.py: what is written is read again, and nothing else is taken for a record."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pandas as pd
+import pytest
+
+from adapterbook.common.errors import RecordError
+from adapterbook.common.files import write_text_atomically
+from adapterbook.runs.record import load_predictions, load_record, record_schema, write_record
+from tests.support.factory import PROJECT, make_failed_record, make_predictions, make_record
+
+
+def _change(folder: Path, change: Any) -> None:
+    """Write a completed record whose JSON `change` has altered."""
+    write_record(make_record(), folder)
+    path = folder / "record.json"
+    content = json.loads(path.read_text("utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), "utf-8")
+
+
+def test_a_record_survives_writing_and_reading(tmp_path: Path) -> None:
+    """Completed or failed, a record comes back equal."""
+    for record in (make_record(), make_failed_record()):
+        write_record(record, tmp_path)
+        assert record == load_record(tmp_path)
+
+
+def test_published_schema_is_today_s() -> None:
+    """experiments/record.schema.json is what the code reads; `python -m adapterbook schema` writes it anew."""
+    published = json.loads((PROJECT.experiments / "record.schema.json").read_text("utf-8"))
+    assert record_schema() == published
+
+
+def test_published_schema_accepts_a_record_and_refuses_another(tmp_path: Path) -> None:
+    """A reader without this program can check a record with the schema alone."""
+    write_record(make_record(), tmp_path)
+    content = json.loads((tmp_path / "record.json").read_text("utf-8"))
+    jsonschema.validate(content, record_schema())
+    content["test"]["accuracy"] = 1.2
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(content, record_schema())
+
+
+def test_every_field_of_the_schema_is_explained() -> None:
+    """A name alone or a description: no field whose meaning or unit a reader must guess."""
+    schema = record_schema()
+    bare = {
+        f"{name}.{key}"
+        for name, part in {**schema["$defs"], "Record": schema}.items()
+        for key, field in part.get("properties", {}).items()
+        if name in ("Record", "SourceInfo", "BestCheckpoint", "EpochResult", "Stamps")
+        and not {"description", "$ref", "const"} & set(field)
+    }
+    # Transformers' and the protocol's own names, dates, and parts that are described where they are defined.
+    assert bare <= {
+        "Record.status", "Record.seed", "Record.started_at", "Record.finished_at", "Record.splits",
+        "Record.test", "Record.n_trainable_params", "Record.train_samples_per_s", "Record.best",
+        "BestCheckpoint.epoch", "SourceInfo.x",
+    }, bare  # fmt: skip
+
+
+@pytest.mark.parametrize("length", [0, 1, 200, -2])
+def test_a_truncated_record_is_no_record(tmp_path: Path, length: int) -> None:
+    """Cut anywhere, it is refused with the way to mend it."""
+    write_record(make_record(), tmp_path)
+    path = tmp_path / "record.json"
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(RecordError, match=r"truncated or not JSON.*make train"):
+        load_record(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda c: c["test"].update(accuracy=1.01), "test.accuracy"),
+        (lambda c: c["test"].update(loss=float("nan")), "NaN is no number"),
+        (lambda c: c.update(note="x"), "note"),
+        (lambda c: c.update(test=None), "no test"),
+        (lambda c: c.update(epochs=[]), "no epochs"),
+        (lambda c: c.update(status="done"), "status"),
+        (lambda c: c.update(status="failed"), "error is null"),
+        (lambda c: c["stamps"].update(code="123"), "stamps.code"),
+        (lambda c: c.pop("seed"), "seed"),
+    ],
+)
+def test_a_record_that_contradicts_itself_is_refused(tmp_path: Path, change: Any, problem: str) -> None:
+    """Out of range, unknown, missing, or completed without results."""
+    _change(tmp_path, change)
+    with pytest.raises(RecordError) as caught:
+        load_record(tmp_path)
+    assert problem in str(caught.value)
+
+
+def test_a_missing_record_says_what_to_do(tmp_path: Path) -> None:
+    """No record: train."""
+    with pytest.raises(RecordError, match="make train"):
+        load_record(tmp_path)
+
+
+def test_predictions_survive_and_are_checked(tmp_path: Path) -> None:
+    """Right columns and ranges come back equal; all else is refused."""
+    path = tmp_path / "predictions.parquet"
+    table = make_predictions(n=8)
+    table.to_parquet(path, index=False)
+    pd.testing.assert_frame_equal(table, load_predictions(tmp_path))
+    for wrong in (table.drop(columns="text"), table.assign(label=2), table.assign(probability=1.5)):
+        wrong.to_parquet(path, index=False)
+        with pytest.raises(RecordError):
+            load_predictions(tmp_path)
+    path.write_bytes(b"PAR1 cut off")
+    with pytest.raises(RecordError, match="truncated or not Parquet"):
+        load_predictions(tmp_path)
+    path.unlink()
+    with pytest.raises(RecordError, match="is missing"):
+        load_predictions(tmp_path)
+
+
+def test_writing_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    """A text that cannot be encoded fails in the middle of writing."""
+    path = tmp_path / "file.txt"
+    write_text_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_text_atomically(path, "new \ud800")
+    assert [path] == list(tmp_path.iterdir())
+    assert path.read_text("utf-8") == "old"

@@ -1,0 +1,22 @@
+"""load_training: what training needs is loaded, and the garbage collector works as before."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import gc, sys
+from adapterbook.training.kernel_state import load_training
+assert "torch" not in sys.modules
+load_training()
+assert {"torch", "transformers", "peft", "datasets", "adapterbook.training.recording"} <= set(sys.modules)
+assert gc.isenabled()
+assert gc.get_freeze_count() > 100_000
+"""
+
+
+def test_everything_is_loaded_and_garbage_is_collected_again() -> None:
+    """In a new process: all of it is there, passed over by a collector that is at work."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,130 @@
+"""recording.py: what a trained model leaves behind, against values worked out by hand."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from peft import IA3Config, LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
+from transformers import DistilBertConfig, DistilBertForSequenceClassification
+
+from adapterbook.common.errors import ConfigError
+from adapterbook.config.adapters import load_adapters
+from adapterbook.config.study import load_study
+from adapterbook.runs.plan import plan_runs
+from adapterbook.training.model import count_parameters, freeze_adapter
+from adapterbook.training.recording import (
+    check_arguments,
+    describe_environment,
+    git_state,
+    make_predictions,
+    measure_updates,
+)
+from tests.support.factory import PROJECT
+
+
+@pytest.fixture
+def base_model() -> DistilBertForSequenceClassification:
+    """A DistilBERT of one layer, 16 wide, with random weights."""
+    torch.manual_seed(1)
+    return DistilBertForSequenceClassification(
+        DistilBertConfig(vocab_size=30, n_layers=1, dim=16, hidden_dim=32, n_heads=2)
+    )
+
+
+def _module(model: PeftModel, name: str) -> Any:
+    """Return a layer of the first block's attention."""
+    return model.get_submodule(f"base_model.model.distilbert.transformer.layer.0.attention.{name}")
+
+
+def test_an_update_is_the_norm_of_the_scaled_product(base_model: DistilBertForSequenceClassification) -> None:
+    """LoRA: ‖W' − W‖ = ‖(lora_alpha / r) B A‖ (Hu et al. 2021, section 4.1)."""
+    config = LoraConfig(task_type="SEQ_CLS", r=4, lora_alpha=12, target_modules=["q_lin"], init_lora_weights=False)
+    model = get_peft_model(base_model, config)
+    layer = _module(model, "q_lin")
+    weight = layer.base_layer.weight.detach().clone()
+    expected = torch.linalg.norm(12 / 4 * layer.lora_B["default"].weight @ layer.lora_A["default"].weight)
+    updates = measure_updates(model)
+    assert updates is not None
+    assert [update.module for update in updates] == ["distilbert.transformer.layer.0.attention.q_lin"]
+    assert (updates[0].in_features, updates[0].out_features) == (16, 16)
+    assert updates[0].update_norm == pytest.approx(expected.item(), rel=1e-5)
+    assert updates[0].weight_norm == pytest.approx(torch.linalg.norm(weight).item())
+    assert updates[0].scale_deviation is None
+
+
+def test_ia3_s_vectors_are_measured_from_one(base_model: DistilBertForSequenceClassification) -> None:
+    """Half of the entries at 1.2, half at 1: the mean distance from 1 is 0.1 (Liu et al. 2022, section 3.3)."""
+    config = IA3Config(task_type="SEQ_CLS", target_modules=["k_lin"], feedforward_modules=[])
+    model = get_peft_model(base_model, config)
+    vector = _module(model, "k_lin").ia3_l["default"]
+    vector.data[:8] = 1.2
+    updates = measure_updates(model)
+    assert updates is not None
+    assert updates[0].scale_deviation == pytest.approx(0.1)
+
+
+def test_a_method_that_cannot_be_merged_has_no_updates(base_model: DistilBertForSequenceClassification) -> None:
+    """Prompt tuning changes no weight."""
+    model = get_peft_model(
+        base_model,
+        PromptTuningConfig(
+            task_type="SEQ_CLS", num_virtual_tokens=2, token_dim=16, num_layers=1, num_attention_heads=2
+        ),
+    )
+    assert measure_updates(model) is None
+
+
+def test_a_frozen_adapter_leaves_the_head_alone_to_train(base_model: DistilBertForSequenceClassification) -> None:
+    """The baseline: no trainable parameter outside the head, and an output equal to the base model's."""
+    ids = torch.tensor([[1, 2, 3]])
+    base_model.train(False)
+    before = base_model(ids).logits
+    model = get_peft_model(base_model, IA3Config(task_type="SEQ_CLS", target_modules=["q_lin"], feedforward_modules=[],
+                                                 modules_to_save=["pre_classifier", "classifier"]))  # fmt: skip
+    freeze_adapter(model)
+    counts = count_parameters(model)
+    assert (counts.n_adapter, counts.n_head) == (0, 16 * 16 + 16 + 16 * 2 + 2)
+    model.train(False)
+    torch.testing.assert_close(before, model(ids).logits)
+    assert isinstance(model, PeftModel)
+
+
+def test_predictions_by_hand() -> None:
+    """Logits 0 and ln 3: probabilities 1/4 and 3/4."""
+    rows = Dataset.from_dict({"row_id": [7, 9], "text": ["good", "bad"], "label": [1, 0]})
+    table = make_predictions(rows, np.array([[0.0, np.log(3)], [np.log(3), 0.0]], dtype=np.float32))
+    assert list(table["row_id"]) == [7, 9]
+    assert list(table["prediction"]) == [1, 0]
+    np.testing.assert_allclose(table["probability"], [0.75, 0.25], atol=1e-6)
+
+
+def test_the_environment_names_no_machine_and_no_user() -> None:
+    """Device, packages and Python; the host's name is nobody's business."""
+    environment = describe_environment("cpu", n_threads=1)
+    assert environment.n_threads == 1
+    assert environment.packages["torch"]
+    assert "+" not in environment.packages["torch"]
+    text = environment.model_dump_json()
+    assert Path.home().as_posix() not in text
+
+
+def test_git_state_outside_a_checkout_is_none(tmp_path: Path) -> None:
+    """A project need not be a checkout; this one is."""
+    assert git_state(tmp_path) is None
+    state = git_state(PROJECT.root)
+    assert state is not None
+    assert len(state.commit) == 40
+
+
+def test_arguments_that_transformers_refuses_are_named(tmp_path: Path) -> None:
+    """A typing mistake in `optim` costs no training."""
+    study, adapters = load_study(PROJECT.study), load_adapters(PROJECT.experiments / "adapters")
+    runs = plan_runs(study, adapters, "embedded")
+    check_arguments(runs)
+    wrong = [replace(run, training=run.training.model_copy(update={"optim": "adamx"})) for run in runs[:1]]
+    with pytest.raises(ConfigError, match=r"variants\.submitted: .*adamx"):
+        check_arguments(wrong)

@@ -1,0 +1,140 @@
+"""training.py: metrics, the log's rows, and the progress that the driver reads."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftType, get_peft_model
+from transformers import (
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    Trainer,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_utils import EvalPrediction
+
+from adapterbook.common.errors import ConfigError, RunError
+from adapterbook.config.study import load_study
+from adapterbook.training.trainer import (
+    ClassifierTrainer,
+    ProgressFile,
+    compute_metrics,
+    epoch_results,
+    prepare_run,
+    training_kwargs,
+)
+from tests.support.factory import PROJECT
+
+LOGITS = np.array([[2.0, 1.0], [0.0, 1.0], [0.0, 3.0], [1.0, 0.0], [0.0, 0.1]])
+LABELS = np.array([0, 1, 0, 1, 1])
+
+
+def test_metrics_by_hand() -> None:
+    """Predictions 0 1 1 0 1 of labels 0 1 0 1 1: three right of five; precision 2/3, recall 2/3, F1 2/3."""
+    assert compute_metrics(EvalPrediction(LOGITS, LABELS)) == {"accuracy": 3 / 5, "f1": pytest.approx(2 / 3)}
+
+
+def test_logits_may_come_in_a_tuple() -> None:
+    """Some models return more than logits; the logits come first."""
+    alone, tupled = (
+        compute_metrics(EvalPrediction(logits, LABELS))  # type: ignore[arg-type]
+        for logits in (LOGITS, (LOGITS, LOGITS * 0))
+    )
+    assert alone == tupled
+
+
+def test_f1_is_0_where_the_positive_class_is_neither_predicted_nor_there() -> None:
+    """A test set of one class gives a number and no warning."""
+    metrics = compute_metrics(EvalPrediction(np.array([[1.0, 0.0]] * 3), np.zeros(3, dtype=int)))
+    assert metrics == {"accuracy": 1.0, "f1": 0.0}
+
+
+def test_rows_of_a_log_with_more_evaluations_than_epochs() -> None:
+    """eval_strategy "steps": one row per evaluation, in order, the training loss where an epoch ended."""
+    log = [
+        {"epoch": 0.5, "eval_loss": 0.69, "eval_accuracy": 0.5, "step": 4},
+        {"epoch": 1.0, "loss": 0.7, "learning_rate": 1e-5, "step": 8},
+        {"epoch": 1.0, "eval_loss": 0.68, "eval_accuracy": 0.6, "step": 8},
+        {"epoch": 1.0, "train_runtime": 3.0, "train_loss": 0.7, "step": 8},
+    ]
+    rows = epoch_results(log)
+    assert [(row.epoch, row.train_loss, row.validation_loss) for row in rows] == [(0.5, None, 0.69), (1.0, 0.7, 0.68)]
+
+
+def test_the_study_s_arguments_are_taken_by_transformers(tmp_path: Path) -> None:
+    """Every variant of study.yaml gives TrainingArguments that hold just those values."""
+    study = load_study(PROJECT.study)
+    for variant in study.variants:
+        kwargs = training_kwargs(study.training_of(variant))
+        arguments = TrainingArguments(output_dir=str(tmp_path), **kwargs).to_dict()  # type: ignore[no-untyped-call]
+        assert {key: arguments[key] for key in kwargs} == kwargs
+
+
+def test_progress_is_one_line_a_step_with_the_last_losses(tmp_path: Path) -> None:
+    """The driver reads whole lines."""
+    callback, arguments, control = ProgressFile(tmp_path), SimpleNamespace(), TrainerControl()
+    state = TrainerState(global_step=1, max_steps=4, epoch=0.5)
+    callback.on_step_end(arguments, state, control)  # type: ignore[arg-type]
+    callback.on_log(arguments, state, control, logs={"loss": 0.6, "epoch": 0.5})  # type: ignore[arg-type]
+    callback.on_step_end(arguments, state, control)  # type: ignore[arg-type]
+    lines = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text("utf-8").splitlines()]
+    first = {"step": 1, "max_steps": 4, "epoch": 0.5}
+    assert lines == [first, {**first, "loss": 0.6}]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["loss", "eval_loss"])
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, name: str, value: float) -> None:
+    """The Trainer would go on with it; the run fails, and its record says why."""
+    state = TrainerState(global_step=3)
+    with pytest.raises(RunError, match=rf"The {name} is (nan|inf) after step 3"):
+        ProgressFile(tmp_path).on_log(SimpleNamespace(), state, TrainerControl(), logs={name: value})  # type: ignore[arg-type]
+
+
+def test_a_run_that_the_study_has_not_is_named(tmp_path: Path) -> None:
+    """Opened by hand with a wrong id, the notebook says which ids there are."""
+    with pytest.raises(ConfigError, match="no run lora_9/submitted: its adapters are head_only, ia3"):
+        prepare_run("embedded", "lora_9", "submitted", 1, str(tmp_path), root=PROJECT.root)
+
+
+@pytest.mark.parametrize("method", ["LORA", "ADALORA"])
+def test_losses_of_evaluation_are_the_cross_entropy_alone(tmp_path: Path, method: str) -> None:
+    """Of LoRA bit for bit what the Trainer says; of AdaLoRA without the term that it adds to what it trains on."""
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {
+        "num_labels": 2,
+        "dim": 16,
+        "hidden_dim": 16,
+        "n_heads": 2,
+        "n_layers": 1,
+        "vocab_size": 30,
+    }
+    base = DistilBertForSequenceClassification(DistilBertConfig(**sizes))
+    settings: dict[str, Any] = {"total_step": 4, "tinit": 1, "tfinal": 1} if method == "ADALORA" else {}
+    kind: Any = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType[method]]
+    model = get_peft_model(base, kind(task_type="SEQ_CLS", target_modules=["q_lin"], **settings))
+    rows = [{"input_ids": [i, i + 1, i + 2], "attention_mask": [1, 1, 1], "labels": i % 2} for i in range(12)]
+    arguments = TrainingArguments(
+        str(tmp_path),
+        per_device_eval_batch_size=5,
+        report_to="none",
+        disable_tqdm=True,
+        label_names=["labels"],
+        use_cpu=True,
+    )
+    losses = {}
+    for trainer_class in (Trainer, ClassifierTrainer):
+        trainer = trainer_class(model=model, args=arguments, eval_dataset=rows, compute_metrics=compute_metrics)
+        prediction = trainer.predict(rows)  # type: ignore[arg-type]
+        assert prediction.metrics is not None
+        losses[trainer_class] = prediction.metrics["test_loss"]
+    logits = torch.from_numpy(prediction.predictions).double()
+    expected = torch.nn.functional.cross_entropy(logits, torch.tensor([row["labels"] for row in rows]))
+    assert losses[ClassifierTrainer] == pytest.approx(expected.item(), abs=1e-6)
+    assert (losses[Trainer] == losses[ClassifierTrainer]) is (method == "LORA")

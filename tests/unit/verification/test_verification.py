@@ -1,0 +1,456 @@
+"""verification.py and what belongs to `make verify`: whatever is changed in a run by hand is found and named."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from datasets import Dataset
+from rich.console import Console
+from safetensors.numpy import load_file, save_file
+
+from adapterbook.common.errors import SourceError
+from adapterbook.config.adapters import load_adapters
+from adapterbook.config.paths import Paths
+from adapterbook.config.study import load_study
+from adapterbook.runs.plan import Run, compute_stamps, package_versions, plan_runs
+from adapterbook.runs.record import Record, load_predictions, load_record, seal_record, write_record
+from adapterbook.sources.resolve import resolve_source
+from adapterbook.verification.agreement import Evaluation, find_other_results, find_other_rows, find_other_source
+from adapterbook.verification.audit import audit_run, audit_runs, repeat_run
+from adapterbook.verification.findings import Finding
+from adapterbook.verification.recomputation import compute_loss_bounds
+from adapterbook.verification.retraining import choose_run, compare_runs, is_same_environment, other_results
+from tests.support.factory import PROJECT, make_predictions, make_record, write_results
+
+SUBMITTED = {"submitted": {"title": "As submitted"}}
+WEIGHTS = "adapter/adapter_model.safetensors"
+Change = Callable[[dict[str, Any]], object]
+
+
+def change_record(folder: Path, change: Change, *, seal: bool = True) -> None:
+    """Edit a stored record as somebody would who knows how to seal it again, or does not."""
+    record = load_record(folder)
+    content = record.model_dump(mode="json")
+    change(content)
+    edited = Record.model_validate(content)
+    write_record(seal_record(edited, folder) if seal else edited, folder)
+
+
+def make_whole(run: Run, paths: Paths) -> None:
+    """Make a made-up run of the factory one that contradicts nothing: loss, packages, weights, stamps."""
+    folder = run.folder(paths)
+    save_file({"a": np.arange(6, dtype=np.float32)}, folder / WEIGHTS)
+    table = load_predictions(folder)
+    loss, _ = compute_loss_bounds(table["label"].to_numpy(), table["probability"].to_numpy())
+
+    def complete(content: dict[str, Any]) -> None:
+        content["test"]["loss"] = loss
+        content["environment"]["packages"] = package_versions()
+        content["adapter_file_bytes"] = (folder / WEIGHTS).stat().st_size
+        content["stamps"] = compute_stamps(run, paths, {}).model_dump()
+
+    change_record(folder, complete)
+
+
+class Book:
+    """A project with two made-up runs that nothing is wrong with."""
+
+    def __init__(self, root: Path) -> None:
+        self.paths = write_results(root, adapters=["lora_1", "ia3"], variants=SUBMITTED, n_test=64)
+        shutil.copy(PROJECT.notebook, self.paths.notebook)
+        adapters = load_adapters(self.paths.experiments / "adapters")
+        self.ia3, self.lora = plan_runs(load_study(self.paths.study), adapters, "embedded")
+        for run in (self.ia3, self.lora):
+            make_whole(run, self.paths)
+        self.folder = self.lora.folder(self.paths)
+
+    def audit(self, run: Run | None = None) -> list[Finding]:
+        """Check one run, lora_1 by default, without its source."""
+        run = run or self.lora
+        return audit_run(run, self.paths, compute_stamps(run, self.paths, {}).model_dump(), None)
+
+    def subjects(self, run: Run | None = None) -> set[str]:
+        """Return what the findings are about."""
+        return {finding.subject for finding in self.audit(run)}
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Book:
+    """Two sound runs."""
+    return Book(tmp_path)
+
+
+def with_value(path: str, value: Any) -> Change:
+    """Return the edit that sets a field, such as ``epochs.2.train_loss``."""
+
+    def change(content: dict[str, Any]) -> None:
+        *parts, last = path.split(".")
+        part: Any = content
+        for name in parts:
+            part = part[int(name)] if name.isdigit() else part[name]
+        part[last] = value
+
+    return change
+
+
+def test_nothing_is_found_about_a_sound_run(book: Book) -> None:
+    """Neither of the two."""
+    assert book.audit(book.ia3) == book.audit(book.lora) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "subjects"),
+    [
+        (with_value("test.accuracy", 0.9), {"test.accuracy"}),
+        (with_value("test.f1", 0.9), {"test.f1"}),
+        (with_value("test.loss", 0.1), {"test.loss"}),
+        (with_value("test.n", 65), {"test.n", "splits.test.n"}),
+        (with_value("splits.test.n_positive", 1), {"splits.test.n_positive"}),
+        (with_value("splits.validation.n", 31), {"splits.validation.n"}),
+        (with_value("epochs.2.validation_accuracy", 0.987), {"epochs.2.validation_accuracy"}),
+        (with_value("epochs.2.validation_loss", 0.001), {"best.epoch", "best.value"}),
+        (with_value("best.value", 0.001), {"best.value"}),
+        (with_value("best.epoch", 1.0), {"best.epoch"}),
+        (with_value("best.metric", "accuracy"), {"best.metric", "best.epoch", "best.value"}),
+        (lambda content: content["epochs"].pop(0), {"epochs"}),
+        (
+            lambda content: content["evaluations"].append(content["epochs"][0]),
+            {"evaluations", "best.epoch", "best.value"},
+        ),
+        (with_value("n_adapter_params", 1), {"n_trainable_params"}),
+        (with_value("adapter_file_bytes", 1), {"adapter_file_bytes"}),
+        (with_value("train_time_s", 1.0), {"train_samples_per_s"}),
+        (with_value("finished_at", "2001-01-01T00:00:00Z"), {"finished_at"}),
+        (with_value("training.learning_rate", 0.5), {"training.learning_rate"}),
+        (with_value("training.eval_steps", 3), {"training.eval_steps"}),
+        (with_value("data.max_words", 7), {"data.max_words"}),
+        (with_value("adapter.settings", {"r": 4}), {"adapter.settings"}),
+        (with_value("adapter.peft_type", "LOKR"), {"adapter.peft_type"}),
+        (with_value("environment.packages.torch", "9.9"), {"environment.packages.torch"}),
+        (with_value("stamps.code", "0" * 64), {"stamps.code"}),
+        (with_value("seed", 3), {"record.json"}),
+        (with_value("source.name", "hub"), {"record.json"}),
+    ],
+)
+def test_an_edited_field_is_found_and_named(book: Book, change: Change, subjects: set[str]) -> None:
+    """Even where the record was sealed anew; and where it was not, the seal is found broken besides."""
+    change_record(book.folder, change)
+    assert book.subjects() == subjects
+    change_record(book.folder, lambda content: None, seal=True)
+    assert book.subjects() == subjects
+    content = load_record(book.folder).model_copy(update={"seal": "0" * 64})
+    write_record(content, book.folder)
+    assert book.subjects() - {"seal"} == subjects
+    assert "record.json" in subjects or "seal" in book.subjects()
+
+
+def test_an_accuracy_edited_as_text_is_told_with_both_values(book: Book) -> None:
+    """The run, the field, what the record says and what the predictions give."""
+    record = load_record(book.folder)
+    assert record.test is not None
+    path = book.folder / "record.json"
+    path.write_text(path.read_text("utf-8").replace(f'"accuracy": {record.test.accuracy}', '"accuracy": 0.9'), "utf-8")
+    told = [str(finding) for finding in book.audit()]
+    expected = f"test.accuracy is 0.9 in the record, {record.test.accuracy:.10g} from predictions.parquet"
+    assert f"lora_1/submitted/seed-224: {expected}" in told
+    assert "lora_1/submitted/seed-224: seal does not fit record.json: it was edited after the run ended" in told
+
+
+def test_an_epoch_s_value_that_nothing_else_tells_breaks_the_seal(book: Book) -> None:
+    """No file holds what training loss was measured; only the seal knows."""
+    change_record(book.folder, with_value("epochs.3.train_loss", 0.123), seal=False)
+    assert book.subjects() == {"seal"}
+
+
+def test_edited_predictions_are_found_three_times(book: Book) -> None:
+    """By the file's hash, by the metrics, and by the probability that says otherwise."""
+    table = load_predictions(book.folder)
+    table = _edit_cell(table, 0, "prediction", 1 - int(table["prediction"].iloc[0]))
+    table.to_parquet(book.folder / "predictions.parquet")
+    found = book.audit()
+    assert {finding.subject for finding in found} >= {"predictions.parquet", "test.accuracy"}
+    messages = [finding.message for finding in found if finding.subject == "predictions.parquet"]
+    assert any("was changed after the run ended" in message for message in messages)
+    assert any(
+        f"in 1 rows, such as row_id {int(table['row_id'].iloc[0])}: prediction" in message for message in messages
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1 no parquet at all PAR1"])
+def test_predictions_that_cannot_be_read_are_a_finding(book: Book, content: bytes) -> None:
+    """Truncated, or something else; the other checks go on."""
+    (book.folder / "predictions.parquet").write_bytes(content)
+    change_record(book.folder, with_value("n_adapter_params", 1))
+    assert book.subjects() == {"predictions.parquet", "n_trainable_params"}
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("probability", "high"), ("probability", None), ("label", "x"), ("prediction", 2.5)]
+)
+def test_predictions_of_other_types_are_a_finding(book: Book, column: str, value: Any) -> None:
+    """…and no traceback."""
+    table = load_predictions(book.folder)
+    table[column] = value
+    table.to_parquet(book.folder / "predictions.parquet")
+    change_record(book.folder, lambda content: None)
+    assert book.subjects() == {"predictions.parquet"}
+
+
+def test_no_prediction_at_all_is_a_finding(book: Book) -> None:
+    """An empty table has no accuracy."""
+    load_predictions(book.folder).iloc[:0].to_parquet(book.folder / "predictions.parquet")
+    change_record(book.folder, lambda content: None)
+    assert book.subjects() == {"predictions.parquet"}
+
+
+def test_missing_and_added_files_are_named(book: Book) -> None:
+    """The adapter deleted; a file that the run did not leave."""
+    shutil.rmtree(book.folder / "adapter")
+    (book.folder / "note.txt").write_text("hello", "utf-8")
+    assert book.subjects() == {WEIGHTS, "note.txt"}
+
+
+def test_a_record_without_a_seal_is_a_finding(book: Book) -> None:
+    """An older version made it, or a hand."""
+    write_record(load_record(book.folder).model_copy(update={"seal": None}), book.folder)
+    (finding,) = book.audit()
+    assert (finding.subject, "was not sealed" in finding.message) == ("seal", True)
+
+
+def test_runs_that_changed_places_are_found(book: Book) -> None:
+    """Each record lies in the other's folder."""
+    other, aside = book.ia3.folder(book.paths), book.paths.root / "aside"
+    other.rename(aside)
+    book.folder.rename(other)
+    aside.rename(book.folder)
+    for run in (book.ia3, book.lora):
+        (finding,) = book.audit(run)
+        assert finding.subject == "record.json"
+        assert "lies in the folder of" in finding.message
+
+
+@pytest.mark.parametrize("name", ["record.json", WEIGHTS, "adapter", "note.txt", ""])
+def test_a_symbolic_link_is_a_finding_and_is_not_followed(book: Book, name: str) -> None:
+    """A file, a folder, one too many, or the run's folder itself: nothing behind it is read."""
+    target = book.folder / name
+    aside = book.paths.root / "aside"
+    if target.exists():
+        target.rename(aside)
+    target.symlink_to(aside)
+    (finding,) = book.audit()
+    assert finding.subject == (name or "the run's folder")
+    assert "is a symbolic link" in finding.message
+
+
+def test_a_link_above_the_run_s_folder_is_found_too(book: Book) -> None:
+    """The adapter's folder may lie anywhere then."""
+    folder = book.paths.results / "embedded" / "lora_1"
+    folder.rename(book.paths.root / "aside")
+    folder.symlink_to(book.paths.root / "aside")
+    assert book.subjects() == {"embedded/lora_1"}
+
+
+def test_a_pipe_is_not_waited_for(book: Book) -> None:
+    """A record.json that would never end is not opened."""
+    (book.folder / "record.json").unlink()
+    os.mkfifo(book.folder / "record.json")
+    (finding,) = book.audit()
+    assert (finding.subject, "neither a file nor a folder" in finding.message) == ("record.json", True)
+
+
+def test_missing_broken_and_failed_runs_are_findings(book: Book) -> None:
+    """A report that leaves them out is not whole."""
+    shutil.rmtree(book.folder)
+    assert [str(finding) for finding in book.audit()] == [
+        "lora_1/submitted/seed-224: record.json is missing: run `make train`"
+    ]
+    folder = book.ia3.folder(book.paths)
+    (folder / "record.json").write_text('{"status": ', "utf-8")
+    assert book.subjects(book.ia3) == {"record.json"}
+    content = make_record("ia3").model_dump(mode="json") | {"status": "failed", "test": None}
+    content |= {"error": {"type": "E", "message": "no \x1b[31mluck\nat all", "cell": 3}}
+    content["stamps"] = compute_stamps(book.ia3, book.paths, {}).model_dump()
+    write_record(seal_record(Record.model_validate(content), folder), folder)
+    told = [str(finding) for finding in book.audit(book.ia3) if finding.subject == "status"]
+    assert told == [r"ia3/submitted/seed-224: status is failed: no \x1b[31mluck at all"]
+
+
+def test_a_changed_setting_makes_a_stale_stamp_and_no_more(book: Book) -> None:
+    """The record's settings are then those of its own time."""
+    text = book.paths.study.read_text("utf-8")
+    book.paths.study.write_text(text.replace("learning_rate: 2.0e-05", "learning_rate: 3.0e-05"), "utf-8")
+    study, adapters = load_study(book.paths.study), load_adapters(book.paths.experiments / "adapters")
+    run = plan_runs(study, adapters, "embedded")[1]
+    assert run.training != book.lora.training
+    assert book.subjects(run) == {"stamps.config"}
+
+
+def test_certain_predictions_bound_their_loss() -> None:
+    """Next to 0 and 1 a probability does not tell its loss; only what it rules out is a finding."""
+    labels, probabilities = np.array([0, 1]), np.array([1.0, 1e-300])
+    low, high = compute_loss_bounds(labels, probabilities)
+    assert low == pytest.approx((36.74 + 690.78) / 2, abs=0.01)
+    assert high == np.inf
+    low, high = compute_loss_bounds(np.array([0, 1]), np.array([0.3, 0.6]))
+    assert low == pytest.approx(high, abs=1e-12)
+    assert low == pytest.approx(-(np.log(0.7) + np.log(0.6)) / 2)
+
+
+# ---- with the source's rows, and with what the adapter gives today
+
+
+def _edit_cell(table: pd.DataFrame, row: int, column: str, value: Any) -> pd.DataFrame:
+    values = table[column].tolist()
+    values[row] = value
+    return table.assign(**{column: values})
+
+
+def _rows(table: pd.DataFrame) -> Dataset:
+    return Dataset.from_dict({name: table[name].tolist() for name in ("row_id", "text", "label")})
+
+
+def test_rows_that_are_not_the_source_s_are_found() -> None:
+    """Another text, another label, another row, one row less."""
+    table = make_predictions(n=20)
+    record, rows = make_record(predictions=table), _rows(table)
+    assert find_other_rows(record, table, rows) == []
+    for column, value in (("row_id", -1), ("text", "another"), ("label", 1 - int(table["label"].iloc[3]))):
+        (finding,) = find_other_rows(record, _edit_cell(table, 3, column, value), rows)
+        assert f"another {column} than the source in 1 rows, the first is row 3" in finding.message
+    (finding,) = find_other_rows(record, table.iloc[1:], rows)
+    assert "holds 19 rows, the source 20" in finding.message
+
+
+def test_a_source_that_is_not_today_s_is_named() -> None:
+    """Why it was taken may differ."""
+    table = make_predictions(n=20)
+    record = make_record(predictions=table)
+    today = record.source.model_copy(update={"reason": "asked for"})
+    assert find_other_source(record, today, {"test": _rows(table)}) == []
+    moved = today.model_copy(update={"dataset_revision": "abc"})
+    found = find_other_source(record, moved, {"test": _rows(table.iloc[1:])})
+    assert {"source.dataset_revision", "splits.test.n"} <= {finding.subject for finding in found}
+
+
+def test_an_adapter_that_gives_other_results_is_found() -> None:
+    """Test probabilities, test accuracy and loss; and the validation of the epoch that was kept."""
+    table, validation = make_predictions(n=64), make_predictions("x", n=32)
+    loss, _ = compute_loss_bounds(table["label"].to_numpy(), table["probability"].to_numpy())
+    validation_loss, _ = compute_loss_bounds(validation["label"].to_numpy(), validation["probability"].to_numpy())
+    best = make_record(predictions=table).best
+    assert best is not None
+    kept = int(best.epoch) - 1
+    changes: dict[str, Any] = {
+        "test__loss": loss,
+        f"epochs__{kept}__validation_loss": validation_loss,
+        f"epochs__{kept}__validation_accuracy": float((validation["label"] == validation["prediction"]).mean()),
+    }
+    record = make_record(predictions=table, **changes)
+    splits = {"test": _rows(table), "validation": _rows(validation)}
+    same = Evaluation(validation["probability"].to_numpy(), table["probability"].to_numpy())
+    assert find_other_results(record, table, same, splits, same_device=True) == []
+    shifted = Evaluation(same.validation + 1e-3, same.test - 1e-3)
+    assert find_other_results(record, table, shifted, splits, same_device=False) == []
+    subjects = {finding.subject for finding in find_other_results(record, table, shifted, splits, same_device=True)}
+    assert "predictions.parquet" in subjects
+    flipped = Evaluation(1 - same.validation, 1 - same.test)
+    subjects = {finding.subject for finding in find_other_results(record, table, flipped, splits, same_device=True)}
+    assert subjects == {"predictions.parquet", "test.accuracy", "test.loss", f"epochs.{kept}.validation_accuracy",
+                        f"epochs.{kept}.validation_loss"}  # fmt: skip
+
+
+def test_a_source_that_cannot_be_had_is_a_finding_and_the_rest_is_checked(book: Book) -> None:
+    """…without the stamp of the data, which nobody can compute then."""
+    change_record(book.folder, with_value("test.accuracy", 0.9))
+    console = Console(file=io.StringIO(), width=200)
+    audit = audit_runs([book.ia3, book.lora], book.paths, SourceError("it is gone"), "", "embedded", None, console)
+    assert [finding.subject for finding in audit.findings] == ["the source", "test.accuracy"]
+    assert "it is gone" in str(audit.findings[0])
+    assert audit.summary.startswith("1 of 2 runs verified: stamps, seals, files, metrics; none trained again")
+
+
+# ---- trained again
+
+
+def test_the_shortest_run_is_trained_again() -> None:
+    """One whose batch was split only where there is no other."""
+    whole, long = make_record(train_time_s=20.0), make_record("ia3", train_time_s=30.0)
+    part = {"per_device_train_batch_size": 8, "per_device_eval_batch_size": 8, "gradient_accumulation_steps": 2,
+            "message": "out of memory"}  # fmt: skip
+    split = make_record("lora_2", train_time_s=10.0, smaller_batch=part)
+    assert choose_run([long, split, whole]) == whole
+    assert choose_run([split]) == split
+    assert choose_run([]) is None
+
+
+def test_bits_are_compared_where_the_machine_is_the_same() -> None:
+    """Another processor, another package, a GPU: tolerances."""
+    record = make_record()
+    assert is_same_environment(record, make_record())
+    for change in ({"environment__device_name": "Another CPU"}, {"environment__packages": {"torch": "9"}},
+                   {"environment__n_threads": 1}):  # fmt: skip
+        assert not is_same_environment(record, make_record(**change))
+    gpu = make_record(environment__device="cuda")
+    assert not is_same_environment(gpu, gpu)
+
+
+def test_a_repetition_is_compared_in_every_number(book: Book) -> None:
+    """Bit for bit, or within tolerances, by field."""
+    folder, again = book.folder, book.paths.root / "again"
+    shutil.copytree(folder, again)
+    record = load_record(folder)
+
+    def subjects(exact: bool) -> set[str]:
+        return {finding.subject for finding in compare_runs(record, folder, load_record(again), again, exact=exact)}
+
+    assert subjects(True) == subjects(False) == set()
+    change_record(again, with_value("epochs.4.train_loss", record.epochs[4].train_loss or 0.0 + 1e-12))
+    assert subjects(True) == set()
+    change_record(again, with_value("epochs.4.train_loss", (record.epochs[4].train_loss or 0.0) + 1e-3))
+    assert (subjects(True), subjects(False)) == ({"epochs.4.train_loss"}, set())
+    change_record(again, with_value("test.loss", 2.0))
+    assert subjects(False) == {"test.loss"}
+    table = load_predictions(again)
+    table["probability"] = (table["probability"] * 0.99).round(6)
+    table.to_parquet(again / "predictions.parquet")
+    assert subjects(True) >= {"predictions.parquet"}
+    assert subjects(False) == {"test.loss"}
+    weights = load_file(again / WEIGHTS)
+    save_file({"a": weights["a"] + 1e-3}, again / WEIGHTS)
+    assert (WEIGHTS in subjects(True), WEIGHTS in subjects(False)) == (True, False)
+    save_file({"a": -weights["a"]}, again / WEIGHTS)
+    assert WEIGHTS in subjects(False)
+    save_file({"b": weights["a"]}, again / WEIGHTS)
+    assert WEIGHTS in subjects(False)
+    change_record(again, lambda content: content["epochs"].pop())
+    assert "epochs" in subjects(False)
+
+
+def test_the_folder_of_a_repetition_is_gone_afterwards(tmp_path: Path) -> None:
+    """After Ctrl-C too; and what a killed process left is removed before."""
+    paths = Paths(tmp_path)
+    (tmp_path / ".cache" / "verify" / "old").mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt), other_results(paths) as other:
+        assert not (other.results / "old").exists()
+        other.results.mkdir()
+        assert not other.results.is_relative_to(paths.results)
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_cannot_be_repeated_is_a_finding(book: Book) -> None:
+    """A run without a completed record has nothing to be compared with."""
+    shutil.rmtree(book.folder)
+    console = Console(file=io.StringIO())
+    found, outcome = repeat_run(
+        book.lora, book.paths, resolve_source("embedded", book.paths), "embedded", None, console
+    )
+    assert (len(found), outcome) == (1, "not possible")

@@ -1,0 +1,436 @@
+"""cluster.py and cluster_worker.py: a real scheduler and workers on loopback, which share no folder with the driver."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+from rich.console import Console
+
+from adapterbook.cli import _scheduler
+from adapterbook.commands import train
+from adapterbook.common.errors import AdapterBookError, RecordError, RunError
+from adapterbook.config.paths import Paths
+from adapterbook.execution.papermill_runs import train_runs
+from adapterbook.execution.progress import TrainingDisplay
+from adapterbook.runs.record import Record, hash_files, load_record, seal_record, write_record
+from adapterbook.sources.resolve import resolve_source
+from tests.support.factory import PROJECT
+from tests.support.small_project import make_small_project, run_adapterbook
+from tests.unit.execution.test_papermill_runs import COMPLETE, Study
+
+distributed = pytest.importorskip("distributed", reason="Dask is optional: requirements-dask.txt")
+from adapterbook.execution.cluster import driver as cluster  # noqa: E402  they import Dask
+from adapterbook.execution.cluster import worker as cluster_worker  # noqa: E402
+
+# What differs between any two runs of the same configuration.
+OWN = {"started_at", "finished_at", "train_time_s", "train_samples_per_s", "test_time_s", "evaluation_time_s",
+       "peak_memory_bytes", "git", "seal", "files"}  # fmt: skip
+
+PROGRESS = """
+import json, pathlib, time
+line = json.dumps({"step": 24, "max_steps": 80, "epoch": 3.0, "loss": 0.6543})
+(pathlib.Path(output) / "progress.jsonl").write_text(line + "\\n")
+time.sleep(2)
+"""
+
+
+class Loopback:
+    """A scheduler and its workers: processes of their own, with working folders of their own."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder, self.workers = folder, dict[str, subprocess.Popen[bytes]]()
+        folder.mkdir(parents=True, exist_ok=True)
+        note = folder / "scheduler.json"
+        # Not the project's folder: a scheduler does not have this package.
+        self.scheduler = self._start("scheduler", "--port", "0", "--scheduler-file", str(note),
+                                     environment={"PYTHONPATH": ""} | settings)  # fmt: skip
+        _wait_until(note.exists)
+        self.address: str = json.loads(note.read_text("utf-8"))["address"]
+
+    def add_worker(self, name: str, *options: str, python_path: Path | None = PROJECT.root, **settings: str) -> None:
+        """Start a worker without a nanny: one that is killed does not come back."""
+        path = str(python_path) if python_path else ""
+        self.workers[name] = self._start(
+            "worker", self.address, "--no-nanny", "--name", name, "--local-directory", str(self.folder / name),
+            *(options or ("--nthreads", "1")), environment={"PYTHONPATH": path} | settings,
+        )  # fmt: skip
+
+    def _start(self, what: str, *options: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "distributed.cli.dask_" + what, "--host", "127.0.0.1", "--no-dashboard"]
+        with (self.folder / f"{what}.log").open("ab") as log:
+            return subprocess.Popen([*command, *options], cwd=self.folder, env=os.environ | environment, stderr=log)
+
+    def kernels(self) -> list[psutil.Process]:
+        """Return the kernels of the workers that live."""
+        children = [child for worker in self.workers.values() if worker.poll() is None
+                    for child in psutil.Process(worker.pid).children(recursive=True)]  # fmt: skip
+        return [child for child in children if _is_kernel(child)]
+
+    def sites(self) -> list[Path]:
+        """Return what drivers left on the workers."""
+        return list(self.folder.glob("*/dask-scratch-space/*/adapterbook-*"))
+
+    def close(self) -> None:
+        """Kill all of it."""
+        for process in (*self.workers.values(), self.scheduler):
+            process.kill()
+            process.wait()
+
+
+def _is_kernel(process: psutil.Process) -> bool:
+    try:
+        return "ipykernel" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def _wait_until(condition: Callable[[], Any], within_s: float = 60) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def loopback(tmp_path: Path) -> Iterator[Loopback]:
+    """A scheduler that gives a run up with the first worker that dies over it, and two workers."""
+    loopback = Loopback(tmp_path / "loopback", DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0")
+    try:
+        for name in ("first", "second"):
+            loopback.add_worker(name)
+        yield loopback
+    finally:
+        loopback.close()
+
+
+def _train(study: Study, address: str, output: io.StringIO | None = None) -> dict[str, Record]:
+    """Train on a cluster, and return what lies in the folders afterwards."""
+    display = TrainingDisplay(len(study.runs), Console(file=output or io.StringIO(), width=150, force_terminal=True))
+    with cluster.connect(address) as client:
+        project = cluster.make_project(study.paths, resolve_source("embedded", study.paths))
+        executor = cluster.Cluster(client, project)
+        executor.check_workers()
+        ended = train_runs(study.runs, lambda: study.skeletons, study.paths, "embedded", executor, cell_timeout_s=60,
+                           display=display)  # fmt: skip
+    records = {run.adapter.id: load_record(run.folder(study.paths)) for run in study.runs}
+    assert {record.run_id: record for record in ended} == {record.run_id: record for record in records.values()}
+    assert not (study.paths.results / ".staging").exists()
+    return records
+
+
+# ---- the same runs, the same records
+
+
+def _results(paths: Paths) -> dict[str, Any]:
+    """Return all that a run's result is, for every run: its record, and its predictions and adapter, bit for bit."""
+    found = {}
+    for path in sorted(paths.results.rglob("record.json")):
+        record = load_record(path.parent)
+        assert record.files == hash_files(path.parent)
+        assert record.seal == record.compute_seal()
+        files = {name: digest for name, digest in record.files.items() if name != "notebook.ipynb"}
+        found[record.run_id] = (json.loads(record.model_dump_json(exclude=OWN)), files)
+    return found
+
+
+def test_a_cluster_of_which_a_worker_is_killed_leaves_what_this_machine_leaves(tmp_path: Path) -> None:
+    """The real study, cut down; one worker gets SIGKILL while it has a run, and another one takes that run over."""
+    here = make_small_project(tmp_path / "here")
+    for adapter in ("dora", "head_only", "lora_1"):
+        (here.experiments / "adapters" / f"{adapter}.yaml").unlink()
+    there = Paths(Path(shutil.copytree(here.root, tmp_path / "there")))
+    loopback = Loopback(tmp_path / "loopback")  # with Dask's own settings
+    try:
+        for name in ("first", "second"):
+            loopback.add_worker(name)
+        driver = _start_training(there, EXECUTOR="dask", SCHEDULER=loopback.address)
+        local = _start_training(here, JOBS="1")  # meanwhile, for the time's sake
+        killed = loopback.workers["first"]
+        _wait_until(lambda: any(_is_kernel(child) for child in psutil.Process(killed.pid).children()))
+        time.sleep(1)
+        killed.kill()
+        said, _ = driver.communicate(timeout=180)
+        assert driver.returncode == 0, said
+        assert "2 at a time, on the cluster at" in said
+        assert "2 runs completed, 0 failed" in said
+        _wait_until(lambda: not loopback.kernels(), within_s=10)
+        assert [site for site in loopback.sites() if "second" in str(site)] == []
+    finally:
+        loopback.close()
+    said, _ = local.communicate(timeout=180)
+    assert local.returncode == 0, said
+    expected = _results(here)
+    assert len(expected) == 2
+    assert expected == _results(there)
+    done = run_adapterbook(there, "train", EXECUTOR="dask", SCHEDULER="tcp://127.0.0.1:1")
+    assert "nothing to train" in done.stdout  # and no cluster is asked
+
+
+def _start_training(paths: Paths, **settings: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"SOURCE": "embedded", "PYTHONPATH": str(PROJECT.root)} | settings
+    return subprocess.Popen([sys.executable, "-m", "adapterbook", "train"], cwd=paths.root, env=environment, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+
+
+# ---- what goes wrong with a run
+
+
+def test_whatever_happens_to_a_run_is_a_visible_row(loopback: Loopback, tmp_path: Path) -> None:
+    """A cell that fails; its message, its notebook, where it was, and the reason that only the driver knows.
+
+    Meanwhile the driver's terminal shows how far the run on the worker is.
+    """
+    study = Study(tmp_path / "study")
+    study.write_notebook(PROGRESS, "if adapter == 'ia3': raise ValueError('no luck')", COMPLETE)
+    output = io.StringIO()
+    records = _train(study, loopback.address, output)
+    assert records["lora_1"].status == "completed"
+    assert records["lora_1"].source.reason == "the driver knows"
+    assert records["lora_1"].seal == records["lora_1"].compute_seal()
+    error = records["ia3"].error
+    assert error is not None
+    assert (error.type, error.message) == ("ValueError", "no luck")
+    assert records["ia3"].environment != study.skeletons[records["ia3"].run_id].environment
+    assert set(records["ia3"].files) == {"notebook.ipynb"}
+    for part in ("ia3/submitted/seed-224  FAILED", "epoch 3.0, loss 0.6543"):
+        assert part in output.getvalue()
+    assert loopback.sites() == []
+
+
+def test_a_run_that_kills_its_workers_is_a_failed_run_and_the_others_go_on(loopback: Loopback, tmp_path: Path) -> None:
+    """Its kernel takes the worker with it; the scheduler gives up after as many workers as it is told to."""
+    study = Study(tmp_path / "study")
+    kill = "import os, signal\nif adapter == 'ia3': os.kill(os.getppid(), signal.SIGKILL)"
+    study.write_notebook(kill, COMPLETE)
+    records = _train(study, loopback.address)
+    error = records["ia3"].error
+    assert error is not None
+    assert (error.type, error.message.partition(" over")[0]) == ("DeadWorker", "1 workers died")
+    assert "127.0.0.1" not in error.message
+    assert records["lora_1"].status == "completed"
+
+
+def test_each_run_has_a_gpu_of_its_own(tmp_path: Path) -> None:
+    """A worker with two of them and four threads: two runs at a time, each with another CUDA_VISIBLE_DEVICES."""
+    loopback = Loopback(tmp_path / "loopback")
+    try:
+        loopback.add_worker("gpus", "--nthreads", "4", "--resources", "GPU=2", CUDA_VISIBLE_DEVICES="3,5")
+        loopback.add_worker("none", "--nthreads", "4")
+        study = Study(tmp_path / "study")
+        study.write_notebook(
+            f"import os, pathlib, time; time.sleep(2)\nseen = pathlib.Path({str(tmp_path)!r}) / adapter\n"
+            "seen.write_text(os.environ['CUDA_VISIBLE_DEVICES'])",
+            COMPLETE,
+        )
+        with cluster.connect(loopback.address) as client:
+            client.wait_for_workers(2)
+            project = cluster.make_project(study.paths, resolve_source("embedded", study.paths))
+            assert len(cluster.Cluster(client, project)) == 2
+        _train(study, loopback.address)
+        assert {(tmp_path / adapter).read_text("utf-8") for adapter in ("ia3", "lora_1")} == {"3", "5"}
+    finally:
+        loopback.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
+def test_a_driver_that_stops_leaves_no_kernel_on_the_workers(
+    loopback: Loopback, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Ctrl-C, or a driver that is killed: nothing goes on or stays on the workers, and no result was replaced."""
+    study = Study(tmp_path / "study")
+    study.write_notebook("import time; time.sleep(60)")
+    before = {run.id: load_record(run.folder(study.paths)) for run in study.runs}
+    script = (
+        "import pathlib, sys; from tests.whole.test_cluster import Study, _train\n"
+        f"_train(Study(pathlib.Path({str(study.paths.root)!r})), {loopback.address!r})"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT.root, stderr=subprocess.PIPE)
+    _wait_until(lambda: len(loopback.kernels()) == 2)
+    time.sleep(1)
+    driver.send_signal(number)
+    _, said = driver.communicate(timeout=30)
+    assert number == signal.SIGKILL or said.strip().endswith(b"KeyboardInterrupt")
+    _wait_until(lambda: not loopback.kernels() and not loopback.sites(), within_s=20)
+    assert before == {run.id: load_record(run.folder(study.paths)) for run in study.runs}
+
+
+def test_a_scheduler_that_goes_is_one_message(loopback: Loopback, tmp_path: Path) -> None:
+    """…and not as many failed records as there are runs."""
+    study = Study(tmp_path / "study")
+    study.write_notebook("import time; time.sleep(60)")
+    before = {run.id: load_record(run.folder(study.paths)) for run in study.runs}
+
+    class Killing(TrainingDisplay):
+        def started(self, run: Any, staging: Path) -> None:
+            super().started(run, staging)
+            loopback.scheduler.kill()
+
+    with (
+        pytest.raises(RunError, match="The scheduler is gone"),
+        cluster.connect(loopback.address) as client,
+    ):
+        project = cluster.make_project(study.paths, resolve_source("embedded", study.paths))
+        display, executor = Killing(2, Console(file=io.StringIO())), cluster.Cluster(client, project)
+        train_runs(study.runs, lambda: study.skeletons, study.paths, "embedded", executor, display=display)
+    assert before == {run.id: load_record(run.folder(study.paths)) for run in study.runs}
+
+
+def test_what_is_not_the_run_that_was_asked_for_is_not_taken(tmp_path: Path) -> None:
+    """A record of another run, with other stamps, or whose files were changed on the way."""
+    study = Study(tmp_path)
+    run, other = study.runs
+    folder = run.folder(study.paths)
+    good = seal_record(load_record(folder), folder)
+    write_record(good, folder)
+    with pytest.raises(RecordError, match=rf"expected embedded/{other.id}, got embedded/{run.id}"):
+        cluster._accept(folder, study.skeletons[other.id])
+    with pytest.raises(RecordError, match="stamps"):
+        stamps = good.stamps.model_copy(update={"data": "0" * 64})
+        cluster._accept(folder, good.model_copy(update={"stamps": stamps}))
+    assert cluster._accept(folder, good) == good
+    (folder / "notebook.ipynb").write_text("{}", "utf-8")
+    with pytest.raises(RecordError, match="the files are not those"):
+        cluster._accept(folder, good)
+
+
+def test_a_site_serves_run_after_run_and_closes_when_none_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One folder and its kernels for all runs of a driver; a new one after a run was stopped; none after a while."""
+    monkeypatch.setattr(cluster_worker, "IDLE_S", 0.3)
+    study = Study(tmp_path / "study")
+    study.write_notebook(COMPLETE)
+    project = cluster.make_project(study.paths, resolve_source("embedded", study.paths))
+    state = SimpleNamespace(total_resources={}, nthreads=1)
+    worker: Any = SimpleNamespace(address="tcp://worker", local_directory=str(tmp_path), state=state)
+    with cluster_worker._site(project, worker) as first:
+        assert first.paths.notebook.read_bytes() == study.paths.notebook.read_bytes()
+    with cluster_worker._site(project, worker) as second:
+        assert second is first
+        time.sleep(0.5)  # a run that takes longer than that
+        second.stop()
+    assert not first.paths.root.exists()
+    with cluster_worker._site(project, worker) as third:
+        assert third is not first
+    _wait_until(lambda: not third.paths.root.exists(), within_s=10)
+    assert (project.topic, worker.address) not in cluster_worker._sites
+
+
+# ---- what is refused before the first run
+
+
+def test_workers_that_are_set_up_otherwise_are_refused_by_name(loopback: Loopback, tmp_path: Path) -> None:
+    """Another version of a package, other code, no code at all: each is named, and the good ones are not."""
+    other = tmp_path / "other"
+    shutil.copytree(PROJECT.root / "adapterbook", other / "adapterbook", ignore=shutil.ignore_patterns("__pycache__"))
+    with (other / "adapterbook" / "training" / "trainer.py").open("a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    information = other / "peft-0.0.1.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: peft\nVersion: 0.0.1\n", "utf-8")
+    loopback.add_worker("other", python_path=other)
+    loopback.add_worker("none", python_path=None)
+    paths = make_small_project(tmp_path / "project")
+    with cluster.connect(loopback.address) as client:
+        client.wait_for_workers(4)
+        addresses = {worker["name"]: address for address, worker in client.scheduler_info()["workers"].items()}
+    done = run_adapterbook(paths, "train", EXECUTOR="dask", SCHEDULER=loopback.address)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    for part in (
+        f"{addresses['other']}:", "peft: expected 0.21.2, got 0.0.1", "another training.py",
+        f"{addresses['none']}: ModuleNotFoundError(\"No module named 'adapterbook'\"): start it in a checkout",
+    ):  # fmt: skip
+        assert part in done.stderr
+    assert addresses["first"] not in done.stderr
+    assert list(paths.results.rglob("record.json")) == []
+    # One that joins later is refused by its own look at the first task.
+    for name in ("first", "second", "none"):
+        loopback.workers[name].kill()
+    study = Study(tmp_path / "study")
+    study.write_notebook(COMPLETE)
+    with cluster.connect(loopback.address) as client, pytest.raises(RunError, match=r"cannot be used:[^$]*peft"):
+        project = cluster.make_project(study.paths, resolve_source("embedded", study.paths))
+        train_runs(study.runs, lambda: study.skeletons, study.paths, "embedded", cluster.Cluster(client, project),
+                   display=TrainingDisplay(2, Console(file=io.StringIO())))  # fmt: skip
+
+
+def test_a_source_that_a_worker_cannot_have_is_refused(loopback: Loopback, tmp_path: Path) -> None:
+    """A folder that is not on the worker, or holds something else: the driver's content is not sent."""
+    study = Study(tmp_path / "study")
+    study.write_notebook(COMPLETE)
+    resolved = resolve_source("embedded", study.paths)
+    with cluster.connect(loopback.address) as client:
+        project = cluster.make_project(study.paths, resolved)
+        project = replace(project, data_identity={**project.data_identity, "dataset": "files:0"})
+        with pytest.raises(RunError, match=r"dataset: expected files:0, got package:5d7c06e0"):
+            cluster.Cluster(client, project).check_workers()
+
+
+def test_a_scheduler_that_does_not_answer_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing listens there; the message names the address and what to do."""
+    monkeypatch.setattr(cluster, "CONNECT_S", 1.0)
+    with (
+        pytest.raises(RunError, match=r"SCHEDULER=tcp://127\.0\.0\.1:1: no scheduler answers within 1 s"),
+        cluster.connect("tcp://127.0.0.1:1"),
+    ):
+        pass
+
+
+def test_a_scheduler_without_a_worker_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """…after a time in which a batch system may have started one."""
+    monkeypatch.setattr(cluster, "WORKERS_S", 1.0)
+    loopback = Loopback(tmp_path)
+    try:
+        with pytest.raises(RunError, match="has no worker"), cluster.connect(loopback.address):
+            pass
+    finally:
+        loopback.close()
+
+
+@pytest.mark.parametrize(
+    ("executor", "address", "jobs", "message"),
+    [
+        ("other", "", "", "EXECUTOR=other: expected local or dask"),
+        ("dask", "", "", "such as SCHEDULER=tcp://host:8786 .*, got nothing"),
+        ("dask", "host:8786", "", "got SCHEDULER=host:8786"),
+        ("dask", "http://host:8786", "", "got SCHEDULER=http://host:8786"),
+        ("dask", "tcp://host", "", "got SCHEDULER=tcp://host"),
+        ("dask", "tcp://host:99999", "", "got SCHEDULER=tcp://host:99999"),
+        ("dask", "tcp://host:8786; rm", "", "got SCHEDULER=tcp://host:8786; rm"),
+        ("dask", "tcp://host:8786", "4", "JOBS=4 is for this machine"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused(executor: str, address: str, jobs: str, message: str) -> None:
+    """Each by one message that says what was expected and what came."""
+    with pytest.raises(AdapterBookError, match=message):
+        _scheduler(executor, address, jobs)
+
+
+def test_where_runs_go() -> None:
+    """To a cluster only when asked: an address alone, such as one set for other days, changes nothing."""
+    assert _scheduler("dask", "tcp://[::1]:8786", "") == "tcp://[::1]:8786"
+    assert _scheduler("dask", " tls://node-1.example.org:8786 ", "") == "tls://node-1.example.org:8786"
+    assert _scheduler("local", "tcp://host:8786", "2") is None
+    assert _scheduler("", "", "") is None
+
+
+def test_without_dask_one_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is optional."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(RunError, match="`make setup EXECUTOR=dask` installs it"):
+        train._connect("tcp://host:8786", Console(file=io.StringIO()))

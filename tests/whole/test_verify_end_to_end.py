@@ -1,0 +1,171 @@
+"""`make verify` on runs that were trained for real: all is as recorded, and what is changed by hand is named."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from adapterbook.config.adapters import load_adapters
+from adapterbook.config.paths import Paths
+from adapterbook.config.study import load_study
+from adapterbook.runs.plan import compute_stamps, plan_runs
+from adapterbook.runs.record import load_record
+from adapterbook.sources.resolve import resolve_source
+from adapterbook.verification.audit import audit_run
+from adapterbook.verification.findings import Finding
+from adapterbook.verification.re_evaluation import Material, load_material
+from tests.support.small_project import make_small_project, run_adapterbook
+from tests.unit.verification.test_verification import WEIGHTS, change_record, with_value
+
+PROMPT = """
+peft_type: PROMPT_TUNING
+num_virtual_tokens: 4
+token_dim: 384
+num_layers: 6
+num_attention_heads: 12
+num_transformer_submodules: 1
+"""
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Paths:
+    """Three runs, trained for real: LoRA, the baseline, and prompt tuning, which leaves a part of the head as it is."""
+    paths = make_small_project(tmp_path_factory.mktemp("verify") / "project")
+    adapters = paths.experiments / "adapters"
+    for name in ("ia3", "dora"):
+        (adapters / f"{name}.yaml").unlink()
+    (adapters / "prompt.yaml").write_text(PROMPT, "utf-8")
+    lines = paths.study.read_text("utf-8").replace("  lr-1e-3:", "  removed:")
+    paths.study.write_text(lines[: lines.index("  removed:")], "utf-8")
+    done = run_adapterbook(paths, "train")
+    assert "3 runs completed, 0 failed" in done.stdout, done.stdout + done.stderr
+    return paths
+
+
+@pytest.fixture
+def copied(trained: Paths, tmp_path: Path) -> Paths:
+    """A copy to change."""
+    shutil.copytree(trained.root, tmp_path / "project")
+    return Paths(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def material(trained: Paths) -> Material:
+    """The base model and the rows of the trained project."""
+    return load_material(resolve_source("embedded", trained), load_study(trained.study).data)
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_real_report_is_verified(trained: Paths) -> None:
+    """Exit 0; one run trained again, identical bit for bit; nothing changed, nothing left."""
+    before, beside = _files(trained.results), sorted(trained.root.iterdir())
+    done = run_adapterbook(trained, "verify")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 runs verified: stamps, seals, files, metrics, data, adapters; " in done.stdout
+    assert "trained again: identical bit for bit." in done.stdout
+    assert done.stderr == ""
+    assert (_files(trained.results), sorted(trained.root.iterdir())) == (before, beside)
+
+
+def test_a_hand_edited_accuracy_is_named(copied: Paths) -> None:
+    """Exit 1, the run, the field, both values; the other two runs are verified."""
+    path = copied.results / "embedded" / "lora_1" / "submitted" / "seed-224" / "record.json"
+    record = load_record(path.parent)
+    assert record.test is not None
+    text = path.read_text("utf-8")
+    path.write_text(text.replace(f'"accuracy": {record.test.accuracy}', '"accuracy": 0.987'), "utf-8")
+    done = run_adapterbook(copied, "verify", RETRAIN="none")
+    assert done.returncode == 1, done.stdout + done.stderr
+    shown = f"{record.test.accuracy:.10g}"
+    assert f"lora_1/submitted/seed-224: test.accuracy is 0.987 in the record, {shown} from" in done.stdout
+    assert "2 of 3 runs verified" in done.stdout
+    assert "none trained again" in done.stdout
+
+
+def test_an_unknown_run_to_retrain_is_told(trained: Paths) -> None:
+    """Exit 2, and what could be said instead."""
+    done = run_adapterbook(trained, "verify", RETRAIN="lora_9")
+    assert done.returncode == 2
+    assert "RETRAIN=lora_9: expected none or a run of embedded, such as " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _audit(paths: Paths, adapter: str, material: Material) -> list[Finding]:
+    study, adapters = load_study(paths.study), load_adapters(paths.experiments / "adapters")
+    run = next(run for run in plan_runs(study, adapters, "embedded") if run.adapter.id == adapter)
+    identity = resolve_source("embedded", paths).data_identity()
+    return audit_run(run, paths, compute_stamps(run, paths, identity).model_dump(), material)
+
+
+def test_other_weights_are_found_by_what_they_predict(copied: Paths, material: Material) -> None:
+    """Hashes and seal made to fit: the head of the adapter turned round."""
+    folder = copied.results / "embedded" / "lora_1" / "submitted" / "seed-224"
+    weights = {
+        name: -array if "classifier.weight" in name else array for name, array in load_file(folder / WEIGHTS).items()
+    }
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    change_record(folder, with_value("adapter_file_bytes", (folder / WEIGHTS).stat().st_size))
+    found = _audit(copied, "lora_1", material)
+    assert {"predictions.parquet", "test.loss"} <= {finding.subject for finding in found}
+    assert any("than the adapter gives" in finding.message for finding in found)
+
+
+def test_weights_that_do_not_fit_are_found(copied: Paths, material: Material) -> None:
+    """A tensor too few, which PEFT only warns of; and a file that holds none."""
+    folder = copied.results / "embedded" / "lora_1" / "submitted" / "seed-224"
+    weights = load_file(folder / WEIGHTS)
+    removed = next(name for name in sorted(weights) if "lora_A" in name)
+    del weights[removed]
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    change_record(folder, with_value("adapter_file_bytes", (folder / WEIGHTS).stat().st_size))
+    assert any(f"does not fit the model in 1 tensors, such as {removed}" in finding.message
+               for finding in _audit(copied, "lora_1", material))  # fmt: skip
+    (folder / WEIGHTS).write_bytes(b"nothing")
+    change_record(folder, with_value("adapter_file_bytes", 7))
+    (finding,) = _audit(copied, "lora_1", material)
+    assert "cannot be loaded over the base model" in finding.message
+    (folder / WEIGHTS).rename(folder / "adapter" / "adapter_model.bin")
+    change_record(folder, lambda content: None)
+    (finding,) = _audit(copied, "lora_1", material)
+    assert finding.message == "is missing: it cannot be evaluated again"
+
+
+@pytest.mark.parametrize(
+    "replacement", ['"lora_alpha": 640', '"lora_alpha": 16, "peft_type": "XLORA", "adapters": {"a": "/etc"}']
+)
+def test_an_adapter_s_own_config_is_not_believed(copied: Paths, material: Material, replacement: str) -> None:
+    """It must be what the YAML file makes it, before PEFT may read it."""
+    folder = copied.results / "embedded" / "lora_1" / "submitted" / "seed-224"
+    path = folder / "adapter" / "adapter_config.json"
+    text = path.read_text("utf-8")
+    assert '"lora_alpha": 16' in text
+    text = text.replace('  "peft_type": "LORA",\n', "") if "XLORA" in replacement else text
+    path.write_text(text.replace('"lora_alpha": 16', replacement), "utf-8")
+    change_record(folder, lambda content: None)
+    found = _audit(copied, "lora_1", material)
+    assert {finding.subject for finding in found} == {"adapter/adapter_config.json"}
+    assert all("it was not loaded" in finding.message for finding in found)
+
+
+def test_counts_and_hashes_are_counted_again(copied: Paths, material: Material) -> None:
+    """All parameters, the base model's hash; with another base model the adapter is not evaluated."""
+    folder = copied.results / "embedded" / "head_only" / "submitted" / "seed-224"
+
+    def move_parameters(content: dict[str, Any]) -> None:
+        content["n_adapter_params"] += 5
+        content["n_head_params"] -= 5
+
+    change_record(folder, move_parameters)
+    assert {finding.subject for finding in _audit(copied, "head_only", material)} == {
+        "n_adapter_params",
+        "n_head_params",
+    }
+    change_record(folder, with_value("source.base_model_sha256", "0" * 64))
+    assert {finding.subject for finding in _audit(copied, "head_only", material)} == {"source.base_model_sha256"}
