@@ -142,7 +142,7 @@ class _Builder:
 
     def _parts(self, language: Language, pages: Sequence[PageSpec]) -> list[str]:
         """Return what a text follows from that is made of some pages' templates, in one language."""
-        templates = [f"{language}/{page.template}" for page in pages]
+        templates = [f"pages/{page.template}" for page in pages]
         for name in templates:
             if name not in self.templates:
                 self.templates[name] = hash_templates(self.paths.templates, name)
@@ -206,7 +206,7 @@ class _Builder:
 
     def _body(self, page: PageSpec, language: Language, target: Target) -> str:
         names = self._tools(page, language, target).names() | dict(page.names)
-        return render_template(self.environments[language], f"{language}/{page.template}", **names)
+        return render_template(self.environments[language], f"pages/{page.template}", **names)
 
     def _page(self, page: PageSpec, language: Language) -> str:
         other = _other(language)

@@ -81,6 +81,7 @@ def make_environment(folder: Path, language: Language, names: Mapping[str, Any])
     }
     environment.globals = {
         "language": language,
+        "zh": language == "zh",
         "namespace": jinja2.utils.Namespace,
         **names,
     }
