@@ -28,8 +28,10 @@ from adapterbook.pages.cache_key import hash_inputs, hash_templates
 from adapterbook.pages.head import cover_head, page_head
 from adapterbook.pages.imprint import LANGUAGE_TAGS, both, commit_link, document_fields, page_footer, signature
 from adapterbook.pages.notebook import hide_folders, notebook_body, prose_of
+from adapterbook.pages.numbers.number import look_up
 from adapterbook.pages.numbers.provenance import format_date, format_moment, provenance_of
 from adapterbook.pages.numbers.record_view import record_block
+from adapterbook.pages.numbers.view import Number, plain
 from adapterbook.pages.outline import PageSpec, by_method, index_outline, make_outline
 from adapterbook.pages.put_in_place import put_in_place
 from adapterbook.pages.scripts import VEGA, head_of, vega_script
@@ -54,6 +56,15 @@ LANGUAGE_NAMES: Final[Mapping[Language, str]] = {"zh": "中文", "en": "English"
 ENGINE: Final = {"engine": "markdown"}
 MAX_QUOTED: Final = 600  # characters
 MAX_RUNS_IN_MENU: Final = 60  # every page of the site carries the menu
+# Numbers of the study that a template writes by one word.
+SHORT_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "n_train": ("study", "data", "n_train"),
+    "n_validation": ("study", "data", "n_validation"),
+    "n_test": ("study", "data", "n_test"),
+    "n_epochs": ("study", "training", "num_train_epochs"),
+    "n_seeds": ("n_seeds",),
+    "submitted_rate": ("study", "training", "learning_rate"),
+}
 MENU_SECTIONS: Final = ("", "how", "adapters", "results", "notebooks", "reference")
 
 
@@ -168,6 +179,8 @@ class _Builder:
 
         names = {
             "report": self.report,
+            **{name: Number(look_up(self.report, path), self.report, path) for name, path in SHORT_NAMES.items()},
+            "names": lambda adapters: [self._name(adapter, language) for adapter in adapters],
             "label": words("labels"),
             "state": words("states"),
             "stamp": words("stamps"),
@@ -178,7 +191,7 @@ class _Builder:
             "n_trained": sum(map(len, methods.values())),
             "failure": lambda kind: wording.failure(kind, language),
             "source_reason": lambda reason: wording.source_reason(reason, language),
-            "literal": lambda value: inline_code(python_literal(value)),
+            "literal": lambda value: inline_code(python_literal(plain(value))),
             "quoted": lambda text: _quoted(hide_folders(text, self.hidden)),
             "text": lambda text: text.in_language(language),
             "name": lambda adapter: self._name(adapter, language),

@@ -1,8 +1,8 @@
-"""What a template can ask for on one page: numbers, figures, references, links, files.
+"""Give a template the functions that depend on its page: numbers, figures, references, links, files.
 
-Owns everything that depends on where a page lies: a link to another page is a relative path on the site; in the
-combined document it is the chapter's identifier, or the address of what only the site has, where the site's own is
-known. Identifiers begin with the page's own slug, so that the combined document of all pages has none twice.
+A link to another page is a relative path on the site. In the combined document (the PDF) it is the chapter's
+identifier, or, for what only the site has, an address of the site if that is known. Identifiers begin with the page's
+slug, so no two in the combined document are the same.
 """
 
 from __future__ import annotations
@@ -50,8 +50,45 @@ def page_path(paths: Paths, language: Language, stem: str) -> Path:
 
 
 @dataclass(frozen=True)
+class Faults:
+    """The runs that failed, are missing or are stale.
+
+    Attributes
+    ----------
+    runs, named : list of RunReport
+        All of them, and those that a box has room for.
+    only_stale : bool
+        Whether each has results that can be relied on.
+    some_stale, some_fresh : bool
+        Whether there are stale results, and results that are up to date.
+    split : list of RunReport
+        Runs whose batches were split, because memory ran out; they may be without fault.
+    """
+
+    runs: list[RunReport]
+    named: list[RunReport]
+    only_stale: bool
+    some_stale: bool
+    some_fresh: bool
+    split: list[RunReport]
+
+
+def find_faults(runs: Sequence[RunReport]) -> Faults:
+    """Return which of some runs have faults."""
+    faulty = [run for run in runs if run.faulty]
+    return Faults(
+        runs=faulty,
+        named=_worst(runs, MAX_FAULTS_NAMED),
+        only_stale=all(run.reason is None for run in faulty),
+        some_stale=any(run.completed and run.stale for run in faulty),
+        some_fresh=any(run.completed and not run.stale for run in runs),
+        split=[run for run in runs if run.record is not None and run.record.smaller_batch is not None],
+    )
+
+
+@dataclass(frozen=True)
 class PageTools:
-    """The tools of one page in one language, for the site or for the combined document."""
+    """Answer what the template of one page asks for, in one language, for the site or for the combined document."""
 
     page: PageSpec
     language: Language
@@ -75,8 +112,7 @@ class PageTools:
             "figure_of": self.figure_of,
             "figure_ids": self.figure_ids,
             "listed": self.listed,
-            "faulty": lambda runs: [run for run in runs if run.faulty],
-            "worst": lambda runs: _worst(runs, MAX_FAULTS_NAMED),
+            "faults": find_faults,
             "fig": self.figure_reference,
             "tbl": self.table_reference,
             "sec": lambda name: self._identifier("sec", name),

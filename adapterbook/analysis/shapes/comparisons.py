@@ -80,6 +80,19 @@ class Verdict:
             return False
         return self.discordant_share <= self.smallest_detectable
 
+    @property
+    def limit_known(self) -> bool:
+        """Whether an undecided verdict says how small a difference this test would have found."""
+        undecided = self.kind == "not_distinguishable"
+        return undecided and self.smallest_detectable is not None and self.discordant_share is not None
+
+    @property
+    def only_uncorrected(self) -> bool:
+        """Whether the verdict is undecided although the interval, which no correction widens, leaves zero out."""
+        interval = self.interval
+        undecided = self.kind == "not_distinguishable" and interval is not None
+        return undecided and interval is not None and (interval.low > 0 or interval.high < 0)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -123,6 +136,21 @@ class Comparison:
     def added(self) -> tuple[Verdict, ...]:
         """Each adapter against the baseline: what training the adapter adds to training the head alone."""
         return tuple(pair for pair in self.pairs if pair.b == self.baseline)
+
+    def added_with(self, kind: VerdictKind) -> tuple[Verdict, ...]:
+        """Return the pairs of ``added`` with one kind of verdict."""
+        return tuple(pair for pair in self.added if pair.kind == kind)
+
+    @property
+    def told_apart(self) -> tuple[Verdict, ...]:
+        """The pairs that differ after correction."""
+        return tuple(pair for pair in self.pairs if pair.kind in ("better", "worse"))
+
+    @property
+    def agreeing(self) -> tuple[Verdict, ...]:
+        """The pairs that disagree on very few rows, the one that disagrees most first."""
+        few = [pair for pair in self.pairs if pair.few_disagreements]
+        return tuple(sorted(few, key=lambda pair: -(pair.discordant_share or 0)))  # sorted is stable
 
     def pair(self, a: str, b: str) -> Verdict | None:
         """Return the verdict of two adapters, in the order in which it was computed."""

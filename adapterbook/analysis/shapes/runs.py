@@ -64,6 +64,9 @@ class Curve:
         return [(epoch, spread) for epoch, spread in pairs if spread is not None]
 
 
+Course = Literal["overfit", "improving", "level", "not_evaluated"]
+
+
 @dataclass(frozen=True)
 class Overfitting:
     """Where one curve was best and where overfitting began.
@@ -91,6 +94,15 @@ class Overfitting:
     onset_epoch: float | None
     saved_share: float | None
     reason: Reason | None = None
+
+    @property
+    def course(self) -> Course:
+        """How the validation loss went: it rose, it was still falling at the end, or it levelled off."""
+        if self.best_epoch is None:
+            return "not_evaluated"
+        if self.onset_epoch is not None:
+            return "overfit"
+        return "improving" if self.best_epoch == self.n_epochs else "level"
 
 
 @dataclass(frozen=True)
@@ -223,6 +235,11 @@ class Group:
     test_interval: Interval | None
     learned: Learned | None
     reason: Reason | None
+
+    @property
+    def course(self) -> Course:
+        """How the validation loss went."""
+        return "not_evaluated" if self.overfitting is None else self.overfitting.course
 
     @property
     def representative(self) -> RunReport | None:

@@ -152,7 +152,7 @@ def test_an_error_outside_a_template_is_laid_at_its_door(tmp_path: Path) -> None
     """A template that cannot be found is named; a joined list reads as the language's lists do."""
     environment = make_environment(tmp_path, "en", {})
     with pytest.raises(RenderError, match=r"templates/pages/none\.j2: "):
-        render_template(environment, "en/none.j2")
+        render_template(environment, "pages/none.j2")
     (tmp_path / "a.j2").write_text("{{ ['a', 'b*', 'c'] | joined }}", "utf-8")
     assert render_template(environment, "a.j2") == "a, b&#42; and c"
     assert render_template(make_environment(tmp_path, "zh", {}), "a.j2") == "a、b&#42; 與 c"
@@ -225,6 +225,6 @@ def test_a_baseline_without_a_trained_adapter_is_called_one(tmp_path: Path) -> N
         row = next(line for line in overview.text.splitlines() if line.startswith(f"| [{word}](adapters/head_only"))
         assert "| – |" in row, "the baseline has no method"
         comparison = pages.page(f"{language}/comparison")
-        said = {"zh": "不是轉接器，而是基準", "en": "is no adapter but a baseline"}[language]
+        said = {"zh": "不是轉接器，而是基準", "en": "is not an adapter but a baseline"}[language]
         for shown in (overview, comparison, pages.page(f"{language}/adapters/head_only")):
             assert said in shown.text_of(shown.tree["blocks"])

@@ -90,11 +90,11 @@ def change_loss(paths: Paths) -> None:
 
 
 def change_word(paths: Paths) -> None:
-    replace_in(paths.templates / "zh" / "overview.qmd.j2", "adapter", "ADAPTER")
+    replace_in(paths.templates / "pages" / "overview.qmd.j2", "讀過大量文字", "看過大量文字")
 
 
 def change_sentence(paths: Paths) -> None:
-    replace_in(paths.templates / "en" / "sentences.j2", "Every adapter was trained", "Each adapter was trained")
+    replace_in(paths.templates / "sentences.j2", "Every adapter was trained", "Each adapter was trained")
 
 
 def change_label(paths: Paths) -> None:
