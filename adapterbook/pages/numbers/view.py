@@ -17,7 +17,9 @@ from adapterbook.analysis.shapes import (
     Ablation,
     AdapterReport,
     Baseline,
+    Comparison,
     CostRow,
+    CostTable,
     EpochsReport,
     EvalView,
     Group,
@@ -25,6 +27,7 @@ from adapterbook.analysis.shapes import (
     ParameterFormula,
     Planning,
     PublishedPoint,
+    PublishedReport,
     PublishedRun,
     Report,
     RunReport,
@@ -35,8 +38,9 @@ from adapterbook.analysis.shapes import (
 
 # Where the way to a number begins: its origin names one of these, and the way from there.
 ORIGINS: Final = (
-    Ablation, AdapterReport, Baseline, CostRow, EpochsReport, EvalView, Group, Learned, ParameterFormula, Planning,
-    PublishedPoint, PublishedRun, Report, RunReport, SentenceTable, VariantReport, Verdict,
+    Ablation, AdapterReport, Baseline, Comparison, CostRow, CostTable, EpochsReport, EvalView, Group, Learned,
+    ParameterFormula, Planning, PublishedPoint, PublishedReport, PublishedRun, Report, RunReport, SentenceTable,
+    VariantReport, Verdict,
 )  # fmt: skip
 
 # The format of a number by its name; of several names on the way the last that stands here counts.

@@ -378,7 +378,7 @@ def test_hostile_titles_show_as_typed(tmp_path: Path) -> None:
          "LoRA 1 classifies the test sentences worse than IA³"),
         ({"accuracy": {"lora_1": 0.7, "ia3": 0.7}},
          "LoRA 1 與 IA³ 在 512 句測試資料上的差異未達顯著",
-         "On 512 test sentences, LoRA 1 and IA³ do not differ significantly"),
+         "LoRA 1 and IA³ do not differ significantly on 512 test sentences"),
         ({"failed": ["ia3/submitted/seed-224"]},
          "LoRA 1 與 IA³ 無法比較：執行失敗了。",
          "LoRA 1 and IA³ cannot be compared. The run failed."),

@@ -204,8 +204,8 @@ def test_what_was_learned_and_what_evaluation_cost_are_the_records(tmp_path: Pat
         ("zh", "平均是原權重的 4.8%，最大的是第 1 層的 q_lin（7.1%），最小的是第 0 層的 q_lin（2.5%）。"),
         (
             "en",
-            "on average an update has 4.8% of its weight’s norm, most in q_lin of layer 1 (7.1%), "
-            "least in q_lin of layer 0 (2.5%).",
+            "on average, the norm of an update is 4.8% of its weight’s. It is largest in q_lin of layer 1 (7.1%) "
+            "and smallest in q_lin of layer 0 (2.5%).",
         ),
     ):
         page = pages.page(f"{language}/mechanism-ia3")

@@ -90,7 +90,7 @@ def change_loss(paths: Paths) -> None:
 
 
 def change_word(paths: Paths) -> None:
-    replace_in(paths.templates / "pages" / "overview.qmd.j2", "讀過大量文字", "看過大量文字")
+    replace_in(paths.templates / "pages" / "overview.qmd.j2", "預訓練過的", "已經預訓練過的")
 
 
 def change_sentence(paths: Paths) -> None:
