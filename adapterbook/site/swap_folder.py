@@ -1,4 +1,4 @@
-"""Puts a folder in place as a whole: readers see the old one or the new one, never half of either."""
+"""Replace a folder as a whole: readers see the old one or the new one, never a mixture."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from adapterbook.common.workdir import workplace_of
 
 
 def leave_as_it_is(folder: Path) -> None:
-    """Do nothing more to a new folder before it is put in place."""
+    """Do nothing to a new folder before it is put in place."""
 
 
 @contextmanager
 def fresh_folder(final: Path) -> Iterator[Path]:
-    """Give a new, empty folder, and put it at ``final`` when the block ends without an error.
+    """Yield a new, empty folder, and move it to ``final`` when the block ends without an error.
 
-    On an error the folder is removed and ``final`` stays as it was.
+    On an error the new folder is removed and ``final`` stays as it was.
     """
-    workplace = workplace_of(final.parent)  # on the same file system: a rename suffices
+    workplace = workplace_of(final.parent)  # on the same file system, so that a rename is enough
     workplace.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f"{final.name}-", dir=workplace))
     try:
