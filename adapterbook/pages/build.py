@@ -103,9 +103,7 @@ class _Builder:
         self.paths = paths
         self.memo = memo
         self.book = load_book(paths.book)
-        self.wording = load_wording(
-            next(f / "glossary.yaml" for f in paths.template_folders if (f / "glossary.yaml").exists())
-        )
+        self.wording = load_wording(paths.find_template("glossary.yaml"))
         self.outline = make_outline(report, self.wording)
         self.index = index_outline(self.outline)
         self.short_names = {language: short_names(report, language) for language in LANGUAGES}
