@@ -41,15 +41,15 @@ def update_pages(root: Path, source: str, seeds: Sequence[int] | None, console: 
         with hold_workplace(root, lambda text: say(console, text)):
             numbers, pictures, texts = open_cache(root, "analysis"), open_figures_cache(root), open_cache(root, "pages")
             report = analyse(statuses, paths, study, adapters, published, numbers)
-            figures = draw_figures(report, paths.report / "figures", memo=pictures)
+            figures = draw_figures(report, paths.report / "figures", cache=pictures)
             if book.site_url is None:  # a card needs an address to be asked for at
                 remove_cards(paths.report / "figures")
                 cards = {}
             else:
                 cards = draw_cards(report, book.title, book.subtitle, paths.report / "figures", pictures)
             written = write_pages(report, figures, paths, texts, has_cards=bool(cards))
-            for memo in (numbers, pictures, texts):
-                memo.forget_unused()
+            for cache in (numbers, pictures, texts):
+                cache.forget_unused()
         took = format_duration(time.monotonic() - start)
         say(console, f"{len(written)} files under report/ from {len(statuses)} runs of {name}, {took}.")
 

@@ -45,8 +45,8 @@ class Cache:
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     memo = Cache(Path(folder), "version 1")
-    ...     [memo.get("shout", ["a"], lambda: b"A!"), memo.get("shout", ["a"], lambda: b"never made")]
+    ...     cache = Cache(Path(folder), "version 1")
+    ...     [cache.get("shout", ["a"], lambda: b"A!"), cache.get("shout", ["a"], lambda: b"never made")]
     [b'A!', b'A!']
     """
 
@@ -70,7 +70,7 @@ class Cache:
         found = self.find(kind, parts)
         if found is None:
             found = make()
-            self.keep(kind, parts, found)
+            self.store(kind, parts, found)
         return found
 
     def find(self, kind: str, parts: Sequence[Part]) -> bytes | None:
@@ -88,7 +88,7 @@ class Cache:
         self._used.add(name)
         return value
 
-    def keep(self, kind: str, parts: Sequence[Part], value: bytes) -> None:
+    def store(self, kind: str, parts: Sequence[Part], value: bytes) -> None:
         """Keep the value of `parts`: whole, or, where the process is killed, not at all."""
         if self.folder is None:
             return

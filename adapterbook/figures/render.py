@@ -59,7 +59,7 @@ def open_figures_cache(root: Path) -> Cache:
     return open_cache(root, "figures", ["no font" if font is None else hashlib.sha256(font.read_bytes()).hexdigest()])
 
 
-def render_pictures(pictures: Sequence[Picture], memo: Cache = NO_CACHE) -> list[str]:
+def render_pictures(pictures: Sequence[Picture], cache: Cache = NO_CACHE) -> list[str]:
     """Return the SVG of each picture, the same bytes whether it was kept, drawn here or drawn beside others.
 
     Raises
@@ -68,11 +68,11 @@ def render_pictures(pictures: Sequence[Picture], memo: Cache = NO_CACHE) -> list
         If a process that draws was killed.
     """
     identities = [picture.identity() for picture in pictures]
-    found = [memo.find("svg", [identity]) for identity in identities]
+    found = [cache.find("svg", [identity]) for identity in identities]
     missing = [index for index, svg in enumerate(found) if svg is None]
     for index, svg in zip(missing, _draw_all([pictures[index] for index in missing]), strict=True):
         found[index] = svg.encode()
-        memo.keep("svg", [identities[index]], svg.encode())
+        cache.store("svg", [identities[index]], svg.encode())
     return [svg.decode() for svg in found if svg is not None]
 
 

@@ -49,7 +49,7 @@ def select_cjk(text: str) -> str:
     return "".join(sorted(sign for sign in set(text) if ord(sign) >= 0x2E80 and sign.isprintable()))
 
 
-def write_web_fonts(slices: Mapping[str, str], folder: Path, memo: Cache = NO_CACHE) -> list[str]:
+def write_web_fonts(slices: Mapping[str, str], folder: Path, cache: Cache = NO_CACHE) -> list[str]:
     """Write the Chinese text font, weights 400 to 700, in slices: ``<name>.woff2`` with the characters of each name.
 
     Returns
@@ -62,7 +62,7 @@ def write_web_fonts(slices: Mapping[str, str], folder: Path, memo: Cache = NO_CA
     if source is None or not wanted:
         return []
     for name, characters in wanted.items():
-        font = memo.get("web-font", [fingerprint([source]), characters], partial(_cut_slice, source, characters))
+        font = cache.get("web-font", [fingerprint([source]), characters], partial(_cut_slice, source, characters))
         (folder / f"{name}.woff2").write_bytes(font)
     return list(wanted)
 
@@ -71,14 +71,14 @@ def _cut_slice(source: Path, characters: str) -> bytes:
     return _compressed(_cut(source, map(ord, characters), TEXT_FEATURES, (400, 700)))
 
 
-def write_math_font(text: str, path: Path, memo: Cache = NO_CACHE) -> bool:
+def write_math_font(text: str, path: Path, cache: Cache = NO_CACHE) -> bool:
     """Write a woff2 of STIX Two Math with the characters of ``text``, the text of all formulas, if there are any."""
     source = _find_or_warn(MATH, "formulas use the reader's own math font")
     if source is None or not text:
         return False
     wanted = sorted({*MATH_LETTERS, *MATH_SIGNS, *map(ord, text)})
     path.write_bytes(
-        memo.get(
+        cache.get(
             "math-font",
             [fingerprint([source]), json.dumps(wanted)],
             lambda: _compressed(_cut(source, wanted)),
@@ -87,7 +87,7 @@ def write_math_font(text: str, path: Path, memo: Cache = NO_CACHE) -> bool:
     return True
 
 
-def write_pdf_fonts(text: str, folder: Path, memo: Cache = NO_CACHE) -> None:
+def write_pdf_fonts(text: str, folder: Path, cache: Cache = NO_CACHE) -> None:
     """Write static Regular and Bold instances of Noto Sans TC with the characters of ``text`` into ``folder``.
 
     Typst draws a variable font at its default weight, which is Thin for this one: the strokes come out as hairlines.
@@ -99,7 +99,7 @@ def write_pdf_fonts(text: str, folder: Path, memo: Cache = NO_CACHE) -> None:
     wanted = sorted(set(map(ord, ALWAYS + text + select_cjk(text_of_files(SOURCES_OF_WORDS)))))
     depends = [fingerprint([source]), json.dumps(wanted)]
     for style, weight in WEIGHTS.items():
-        font = memo.get("pdf-font", [style, *depends], partial(_cut_style, source, wanted, style, weight))
+        font = cache.get("pdf-font", [style, *depends], partial(_cut_style, source, wanted, style, weight))
         path = folder / f"NotoSansTC-{style}.ttf"
         unfinished = path.with_suffix(".partial")
         unfinished.write_bytes(font)

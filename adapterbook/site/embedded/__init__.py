@@ -24,8 +24,8 @@ class EmbeddedRenderer:
 
     name = "embedded"
 
-    def __init__(self, memo: Cache = NO_CACHE) -> None:
-        self._memo = memo
+    def __init__(self, cache: Cache = NO_CACHE) -> None:
+        self._cache = cache
 
     @property
     def version(self) -> str:
@@ -33,19 +33,19 @@ class EmbeddedRenderer:
 
     def read_ahead(self, project: Path) -> None:
         """Let pandoc do at once all that it will be asked for, so that it reads no page twice."""
-        pages = read_project(project, self._memo).pages.values()
-        documents = [read_document(path, self._memo) for path in sorted(project.glob(PDF_SOURCES))]
+        pages = read_project(project, self._cache).pages.values()
+        documents = [read_document(path, self._cache) for path in sorted(project.glob(PDF_SOURCES))]
         jobs = [job for page in pages for job in (inventory_job(page, "html"), body_job(page))]
         jobs += [job for page in documents for job in (inventory_job(page, "typst"), typst_job(page))]
-        convert_ahead(jobs, self._memo)
+        convert_ahead(jobs, self._cache)
 
     def render_site(self, project: Path, finish: Callable[[Path], None] = leave_as_it_is) -> None:
         """Render the website project into its output folder, complete or not at all; `finish` sees it before."""
-        read = read_project(project, self._memo)
+        read = read_project(project, self._cache)
         with fresh_folder(read.output_dir) as folder:
             write_site(read, folder)
             finish(folder)
 
     def render_pdf(self, document: Path, output: Path) -> None:
         """Set one combined document as a PDF."""
-        render_pdf(document, output, self._memo)
+        render_pdf(document, output, self._cache)

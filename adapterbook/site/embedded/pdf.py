@@ -28,11 +28,11 @@ PROGRAM: Final = HERE / "set_pdf.py"
 ONE_AT_A_TIME: Final = threading.Lock()
 
 
-def render_pdf(document: Path, output: Path, memo: Cache = NO_CACHE) -> None:
+def render_pdf(document: Path, output: Path, cache: Cache = NO_CACHE) -> None:
     """Set ``document`` (a ``.qmd`` file) as a PDF at ``output``, complete or not at all.
 
     Typst works in a folder of its own, which holds the document, its pictures and its fonts: a PDF depends on them
-    alone, so one that was set before is taken from the memo where they are the same.
+    alone, so one that was set before is taken from the cache where they are the same.
 
     Raises
     ------
@@ -45,8 +45,8 @@ def render_pdf(document: Path, output: Path, memo: Cache = NO_CACHE) -> None:
         If it cannot be PDF/UA-1, for want of a picture's alternative text or by a level of headings that is left out:
         the PDF is made all the same.
     """
-    page = read_document(document, memo)
-    source = convert_all([typst_job(page)], memo)[0]
+    page = read_document(document, cache)
+    source = convert_all([typst_job(page)], cache)[0]
     with tempfile.TemporaryDirectory(prefix=temporary_prefix(find_project(document), "pdf")) as folder:
         stage = Path(folder)
         copy = stage_document(page, stage)
@@ -54,13 +54,13 @@ def render_pdf(document: Path, output: Path, memo: Cache = NO_CACHE) -> None:
         staged.write_text(source, "utf-8")
         copy.unlink()  # Typst does not read it
         parts = _contents(stage)
-        pdf = memo.find("pdf", parts)
+        pdf = cache.find("pdf", parts)
         if pdf is None:
             pdf, lacks = _compile(document, staged, stage)
             if lacks:  # said again each time, so not kept
                 warnings.warn(f"{document}: set, but not as PDF/UA-1: {lacks}", stacklevel=2)
             else:
-                memo.keep("pdf", parts, pdf)
+                cache.store("pdf", parts, pdf)
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(output.name + ".partial")
     partial.write_bytes(pdf)

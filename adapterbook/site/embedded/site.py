@@ -32,7 +32,7 @@ def write_site(project: Project, folder: Path) -> None:
         With the problems of all pages.
     """
     frame = Frame(project, read_navbar(project), read_sidebars(project))
-    bodies = render_bodies(project.pages, project.memo)
+    bodies = render_bodies(project.pages, project.cache)
     pages = {source: render_page(page, bodies[source], frame) for source, page in project.pages.items()}
     for source, page in project.pages.items():
         _write(folder / page.href, pages[source])
@@ -45,11 +45,11 @@ def write_site(project: Project, folder: Path) -> None:
             entry
             for source, page in project.pages.items()
             if page.language == language
-            for entry in index_page(page.href, page.title, bodies[source].body, project.memo)
+            for entry in index_page(page.href, page.title, bodies[source].body, project.cache)
         ]
         _write(assets / f"search-{language}.js", render_index(entries))
     written = "".join(word for language in ("zh-TW", "en") for word in words_of(language).values())
-    write_fonts(pages, project.pages, written, assets, project.memo)
+    write_fonts(pages, project.pages, written, assets, project.cache)
     _copy_files(project, folder)
 
 
@@ -67,7 +67,7 @@ def _copy_files(project: Project, folder: Path) -> None:
     }
     if favicon := project.website.get("favicon"):
         wanted.add(project.root / str(favicon))
-    for name, inventory in read_inventories(project.pages.values(), "html", project.memo).items():
+    for name, inventory in read_inventories(project.pages.values(), "html", project.cache).items():
         wanted.update(_linked_files(project.pages[name], inventory))
     root = project.root.resolve()
     for path in sorted(wanted):

@@ -26,7 +26,7 @@ WEIGHTS: Final = "400 700"
 
 
 def write_fonts(
-    rendered: Mapping[str, str], pages: Mapping[str, Page], words: str, folder: Path, memo: Cache = NO_CACHE
+    rendered: Mapping[str, str], pages: Mapping[str, Page], words: str, folder: Path, cache: Cache = NO_CACHE
 ) -> None:
     """Write the fonts for rendered pages and ``fonts.css`` into ``folder``.
 
@@ -40,7 +40,7 @@ def write_fonts(
         Text that scripts put on the pages.
     folder : Path
         Where the style sheet and the fonts go.
-    memo : Cache
+    cache : Cache
         Where the fonts for the same characters are from.
     """
     everything = "".join(rendered.values())
@@ -52,10 +52,10 @@ def write_fonts(
     slices = {"text-front": front, "text-others": others, "text-common": common}
     rules = [
         _face(FAMILIES[name], f"{name}.woff2", WEIGHTS, _unicode_range(slices[name]))
-        for name in write_web_fonts(slices, folder, memo)
+        for name in write_web_fonts(slices, folder, cache)
     ]
     formulas = "".join(TAG.sub("", formula) for formula in FORMULA.findall(everything))
-    if formulas and write_math_font(formulas, folder / "math.woff2", memo):
+    if formulas and write_math_font(formulas, folder / "math.woff2", cache):
         rules.append(_face("Report Math", "math.woff2", "400"))
     (folder / "fonts.css").write_text("\n".join(rules) + "\n", "utf-8")
 

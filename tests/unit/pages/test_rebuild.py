@@ -48,9 +48,9 @@ def build_pages(paths: Paths) -> set[str]:
     """Make the pages with what was kept, and return which files are not the very files that were there before."""
     before = {path: path.stat().st_mtime_ns for path in _files(paths)}
     report = analyse_project(paths)
-    memo = open_cache(paths.root, "pages")
-    write_pages(report, plan_without_drawing(report, paths), paths, memo)
-    memo.forget_unused()
+    cache = open_cache(paths.root, "pages")
+    write_pages(report, plan_without_drawing(report, paths), paths, cache)
+    cache.forget_unused()
     return {_name(path, paths) for path in _files(paths) if before.get(path) != path.stat().st_mtime_ns}
 
 
