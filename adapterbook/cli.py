@@ -313,11 +313,11 @@ def schema() -> None:
     """Write the JSON schema of record.json to experiments/record.schema.json."""
     import json
 
-    from adapterbook.common.files import write_text_atomically
+    from adapterbook.common.files import write_atomically
     from adapterbook.runs.record import record_schema
 
     text = json.dumps(record_schema(), indent=2, ensure_ascii=False) + "\n"
-    write_text_atomically(_root() / "experiments" / "record.schema.json", text)
+    write_atomically(_root() / "experiments" / "record.schema.json", text)
 
 
 def main() -> None:

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Final, Literal
 
+from adapterbook.common.files import write_atomically
+
 # What a value may depend on: text or bytes.
 Part = str | bytes
 
 PACKAGE: Final = Path(__file__).parents[1]
-PARTIAL: Final = ".partial-"
 N_DIGEST_BYTES: Final = hashlib.sha256().digest_size
 
 
@@ -95,15 +95,7 @@ class Cache:
         name = self._name(kind, parts)
         self.folder.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256(name.encode() + value).digest()
-        with tempfile.NamedTemporaryFile(prefix=PARTIAL, dir=self.folder, delete=False) as file:
-            partial = Path(file.name)
-            try:
-                file.write(digest + value)
-                file.close()
-                partial.replace(self.folder / name)
-            except BaseException:
-                partial.unlink(missing_ok=True)
-                raise
+        write_atomically(self.folder / name, digest + value, sync=False)  # a damaged entry counts as missing
         self._used.add(name)
 
     def use(self, kind: str, parts: Sequence[Part]) -> None:

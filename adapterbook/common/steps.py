@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from adapterbook.common.files import write_text_atomically
+from adapterbook.common.files import write_atomically
 
 
 def run_step(name: str, root: Path, inputs: str, outputs: Iterable[Path], make: Callable[[], None]) -> bool:
@@ -41,7 +41,7 @@ def run_step(name: str, root: Path, inputs: str, outputs: Iterable[Path], make: 
     memory.unlink(missing_ok=True)  # whoever is killed from here on leaves something to be made again
     make()
     memory.parent.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(memory, json.dumps({"inputs": inputs, "outputs": hash_inputs(root, places)}) + "\n")
+    write_atomically(memory, json.dumps({"inputs": inputs, "outputs": hash_inputs(root, places)}) + "\n")
     return True
 
 

@@ -16,6 +16,8 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
+from adapterbook.common.files import replace_folder
+
 Purpose = Literal["kernel", "pdf"]
 
 
@@ -43,6 +45,23 @@ def hold_workplace(root: Path, say: Callable[[str], None]) -> Iterator[None]:
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
         lock.release()
+
+
+@contextmanager
+def fresh_folder(final: Path) -> Iterator[Path]:
+    """Give a new, empty folder, and put it at `final` when the block ends without an error.
+
+    On an error the new folder is removed and `final` stays as it was.
+    """
+    workplace = workplace_of(final.parent)  # on the same file system: a rename suffices
+    workplace.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f"{final.name}-", dir=workplace))
+    try:
+        made.chmod(0o755)
+        yield made
+        replace_folder(made, final, made.with_name(f"{made.name}-old"))
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def temporary_prefix(root: Path, purpose: Purpose) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adapterbook.analysis.shapes import Report
 from adapterbook.common.cache import NO_CACHE, Cache
-from adapterbook.common.files import write_text_atomically
+from adapterbook.common.files import write_atomically
 from adapterbook.figures.block import plan_block
 from adapterbook.figures.confusion import plan_confusion
 from adapterbook.figures.curves import plan_accuracy, plan_batch_size, plan_curves, plan_learning_rate
@@ -53,7 +53,7 @@ def draw_figures(
         (folder / language).mkdir(parents=True, exist_ok=True)
     for file, svg in zip(files, render_pictures(pictures, cache), strict=True):
         if not _holds(file, svg):
-            write_text_atomically(file, svg)
+            write_atomically(file, svg)
     paths: dict[str, dict[Language, Path]] = {drawing.id: {} for drawing in drawings}
     for picture, file in zip(pictures, files, strict=True):
         paths[picture.id][picture.language] = file

@@ -17,7 +17,7 @@ from typing import Final
 import jinja2
 from huggingface_hub import EvalResult, ModelCardData
 
-from adapterbook.common.files import write_text_atomically
+from adapterbook.common.files import write_atomically
 from adapterbook.common.formatting import format_number
 from adapterbook.common.stats import wilson_interval
 from adapterbook.runs.record import Record, SourceInfo
@@ -53,7 +53,7 @@ ENGLISH: Final = frozenset(
 
 def write_model_card(record: Record, folder: Path) -> None:
     """Write the card into an adapter's folder."""
-    write_text_atomically(folder / CARD, render_model_card(record))
+    write_atomically(folder / CARD, render_model_card(record))
 
 
 def render_model_card(record: Record) -> str:

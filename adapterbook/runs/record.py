@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from adapterbook.common.errors import RecordError
-from adapterbook.common.files import hash_file, write_text_atomically
+from adapterbook.common.files import hash_file, write_atomically
 from adapterbook.common.strict_json import load_json
 from adapterbook.common.strict_table import ColumnType, is_float, is_integer, is_text, load_table
 from adapterbook.config.study import DataConfig, TrainingConfig
@@ -320,7 +320,7 @@ def load_predictions(folder: Path) -> pd.DataFrame:
 
 def write_record(record: Record, folder: Path) -> None:
     """Write ``record.json`` into a folder, all of it or nothing."""
-    write_text_atomically(folder / "record.json", record.model_dump_json(indent=2) + "\n")
+    write_atomically(folder / "record.json", record.model_dump_json(indent=2) + "\n")
 
 
 def seal_record(record: Record, folder: Path) -> Record:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adapterbook.common.errors import RecordError, SourceError
-from adapterbook.common.gpu import has_gpu
+from adapterbook.common.machine import has_gpu
 from adapterbook.config.adapters import AdapterConfig, load_adapters
 from adapterbook.config.paths import Paths
 from adapterbook.config.source import load_source

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from adapterbook.common.cache import NO_CACHE, Cache, fingerprint
 from adapterbook.common.errors import RenderError
+from adapterbook.common.files import write_atomically
 from adapterbook.common.fonts import MATH, TEXT, FontPlace, find_font
 
 if TYPE_CHECKING:
@@ -100,10 +101,7 @@ def write_pdf_fonts(text: str, folder: Path, cache: Cache = NO_CACHE) -> None:
     depends = [fingerprint([source]), json.dumps(wanted)]
     for style, weight in WEIGHTS.items():
         font = cache.get("pdf-font", [style, *depends], partial(_cut_style, source, wanted, style, weight))
-        path = folder / f"NotoSansTC-{style}.ttf"
-        unfinished = path.with_suffix(".partial")
-        unfinished.write_bytes(font)
-        unfinished.replace(path)
+        write_atomically(folder / f"NotoSansTC-{style}.ttf", font, sync=False)
 
 
 def _cut_style(source: Path, codepoints: Iterable[int], style: str, weight: int) -> bytes:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from adapterbook.common.files import write_atomically
 
 RepoType = Literal["model", "dataset"]
 
@@ -77,9 +78,7 @@ def note_branch(folder: Path, branch: str) -> None:
     if not note.resolve().is_relative_to(notes.resolve()):
         raise ValueError(f"{branch!r} is no name of a branch")
     note.parent.mkdir(parents=True, exist_ok=True)
-    draft = note.with_name(f".{note.name}.{os.getpid()}")
-    draft.write_text(folder.name, "utf-8")
-    draft.replace(note)  # whole: a reader in another process must not find half of it
+    write_atomically(note, folder.name, sync=False)
 
 
 def find_damage(folder: Path, patterns: list[str]) -> list[Damage]:

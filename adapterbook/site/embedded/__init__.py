@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from adapterbook.common.cache import NO_CACHE, Cache
+from adapterbook.common.workdir import fresh_folder
 from adapterbook.site.check import PDF_SOURCES
 from adapterbook.site.document import read_document
 from adapterbook.site.embedded.html import body_job
@@ -14,7 +15,6 @@ from adapterbook.site.embedded.site import write_site
 from adapterbook.site.inventory import inventory_job
 from adapterbook.site.pandoc import convert_ahead, pandoc_version
 from adapterbook.site.project import read_project
-from adapterbook.site.swap_folder import fresh_folder, leave_as_it_is
 
 __all__ = ["EmbeddedRenderer"]
 
@@ -39,7 +39,7 @@ class EmbeddedRenderer:
         jobs += [job for page in documents for job in (inventory_job(page, "typst"), typst_job(page))]
         convert_ahead(jobs, self._cache)
 
-    def render_site(self, project: Path, finish: Callable[[Path], None] = leave_as_it_is) -> None:
+    def render_site(self, project: Path, finish: Callable[[Path], None] = lambda folder: None) -> None:
         """Render the website project into its output folder, complete or not at all; `finish` sees it before."""
         read = read_project(project, self._cache)
         with fresh_folder(read.output_dir) as folder:

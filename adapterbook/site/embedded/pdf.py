@@ -15,6 +15,7 @@ from typing import Final
 
 from adapterbook.common.cache import NO_CACHE, Cache, Part
 from adapterbook.common.errors import RenderError
+from adapterbook.common.files import write_atomically
 from adapterbook.common.workdir import temporary_prefix
 from adapterbook.site.document import find_project, read_document, stage_document, typst_options
 from adapterbook.site.pandoc import Job, convert_all
@@ -62,9 +63,7 @@ def render_pdf(document: Path, output: Path, cache: Cache = NO_CACHE) -> None:
             else:
                 cache.store("pdf", parts, pdf)
     output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(output.name + ".partial")
-    partial.write_bytes(pdf)
-    partial.replace(output)
+    write_atomically(output, pdf, sync=False)
 
 
 def _contents(stage: Path) -> list[Part]:
