@@ -145,41 +145,6 @@ def wilson_interval(n_correct: int, n: int, *, confidence: float = 0.95) -> Inte
     return Interval(center - half if n_correct else 0.0, center + half if n_correct < n else 1.0)
 
 
-def mcnemar_test(n_only_a: int, n_only_b: int) -> float:
-    """Return the two-sided p-value of McNemar's exact test.
-
-    Parameters
-    ----------
-    n_only_a, n_only_b : int
-        Rows that only ``a``, only ``b`` predicted right. Rows that both or none got right say nothing.
-
-    Returns
-    -------
-    float
-        In (0, 1]; 1 where there is no discordant row.
-
-    Raises
-    ------
-    ValueError
-        If a count is negative.
-
-    Notes
-    -----
-    Source: McNemar 1947, Psychometrika 12(2); exact form: a sign test on the discordant rows.
-
-    Examples
-    --------
-    >>> mcnemar_test(1, 9)
-    0.021484375
-    """
-    from scipy import stats
-
-    if min(n_only_a, n_only_b) < 0:
-        raise ValueError(f"n_only_a={n_only_a}, n_only_b={n_only_b}: expected counts of at least 0")
-    n = n_only_a + n_only_b
-    return 1.0 if n == 0 else float(stats.binomtest(n_only_a, n).pvalue)
-
-
 def sign_flip_test(differences: ArrayLike) -> float:
     """Return the exact two-sided p-value of the sum of paired integer differences under random signs.
 
