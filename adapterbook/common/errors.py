@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+MAX_LINE = 500
+
 
 class AdapterBookError(Exception):
     """Something the user can mend.
@@ -63,3 +65,9 @@ class RenderError(AdapterBookError):
 
 class PublishError(AdapterBookError):
     """The site should not, or cannot, be put where readers find it. Remedy: what the message says."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of another library's error, printable and cut; the class's name where it has no text."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return "".join(char if char.isprintable() else " " for char in line[:MAX_LINE]).rstrip(".")

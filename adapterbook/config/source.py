@@ -14,14 +14,14 @@ from adapterbook.config.study import IDENTIFIER, NAMING_RULE, Settings
 MAX_NAME, MAX_NAME_PART = 1000, 200  # characters of a Hub name or a folder; no file system takes a longer part
 
 
-def _is_a_place(name: str) -> str:
+def _check_source_name(name: str) -> str:
     too_long = len(name) > MAX_NAME or any(len(part) > MAX_NAME_PART for part in name.split("/"))
     if too_long or not name.isprintable() or (name.startswith("~") and not name.startswith("~/")):
         raise ValueError(f"expected a name on the Hub, an embedded/ name or a folder, got {shown_text(name)}")
     return name
 
 
-Place = Annotated[str, AfterValidator(_is_a_place)]
+SourceName = Annotated[str, AfterValidator(_check_source_name)]
 
 
 class SourceConfig(Settings):
@@ -32,8 +32,8 @@ class SourceConfig(Settings):
     """
 
     name: str
-    base_model: Place
-    dataset: Place
+    base_model: SourceName
+    dataset: SourceName
     base_model_revision: str | None = None
     dataset_revision: str | None = None
     text_column: str = "text"

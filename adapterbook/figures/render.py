@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +22,7 @@ from typing import Any
 from adapterbook.common.cache import NO_CACHE, Cache, open_cache
 from adapterbook.common.errors import RenderError
 from adapterbook.common.fonts import PLOT, find_font
+from adapterbook.common.machine import count_cores
 from adapterbook.figures.figure import Language
 from adapterbook.figures.svg import draw_svg
 
@@ -77,7 +77,7 @@ def render_pictures(pictures: Sequence[Picture], cache: Cache = NO_CACHE) -> lis
 
 
 def _draw_all(pictures: Sequence[Picture]) -> list[str]:
-    n_processes = min(_count_cores(), len(pictures) // PICTURES_PER_PROCESS, MAX_PROCESSES)
+    n_processes = min(count_cores(), len(pictures) // PICTURES_PER_PROCESS, MAX_PROCESSES)
     if n_processes < 2:
         return [_draw(picture) for picture in pictures]
     # Not forked: what other threads of this process hold would be held for ever in its copy.
@@ -114,10 +114,6 @@ def _deaf_processes() -> Iterator[None]:
 
 def _draw(picture: Picture) -> str:
     return draw_svg(picture.id, picture.height, lambda canvas: picture.paint(canvas, picture.language))
-
-
-def _count_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _fields_of(value: object) -> dict[str, Any]:

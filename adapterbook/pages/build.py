@@ -19,15 +19,16 @@ from markupsafe import Markup
 from adapterbook.analysis.shapes import AdapterReport, Report, RunReport
 from adapterbook.common.cache import NO_CACHE, Cache
 from adapterbook.common.formatting import Language
+from adapterbook.common.privacy import rename_folders
 from adapterbook.common.safe_paths import is_plain_file
 from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
 from adapterbook.figures import Figure
 from adapterbook.figures.style import short_names
-from adapterbook.pages.cache_key import hash_inputs, hash_templates
+from adapterbook.pages.cache_key import hash_page_inputs, hash_templates
 from adapterbook.pages.head import cover_head, page_head
 from adapterbook.pages.imprint import LANGUAGE_TAGS, both, commit_link, document_fields, page_footer, signature
-from adapterbook.pages.notebook import hide_folders, notebook_body, prose_of
+from adapterbook.pages.notebook import notebook_body, prose_of
 from adapterbook.pages.numbers.provenance import format_date, format_moment, provenance_of
 from adapterbook.pages.numbers.record_view import record_block
 from adapterbook.pages.outline import PageSpec, by_method, index_outline, make_outline
@@ -112,7 +113,7 @@ class _Builder:
         self.hidden = {str(paths.root.resolve()): ".", str(paths.root): ".", str(Path.home()): "~"}
         self.templates: dict[str, str] = {}  # hashes by name
         self.card = figures["headline" if figures["headline"].drawn else "headline-best"].alt if has_cards else None
-        self.inputs = hash_inputs(report, figures, paths, self.hidden)
+        self.inputs = hash_page_inputs(report, figures, paths, self.hidden)
 
     def build(self) -> dict[Path, str]:
         """Return every file's content by its path."""
@@ -179,7 +180,7 @@ class _Builder:
             "failure": lambda kind: wording.failure(kind, language),
             "source_reason": lambda reason: wording.source_reason(reason, language),
             "literal": lambda value: inline_code(python_literal(value)),
-            "quoted": lambda text: _quoted(hide_folders(text, self.hidden)),
+            "quoted": lambda text: _quoted(rename_folders(text, self.hidden)),
             "text": lambda text: text.in_language(language),
             "name": lambda adapter: self._name(adapter, language),
             "variant_title": lambda name: self.report.study.variants[name].title.in_language(language),

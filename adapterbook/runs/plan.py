@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adapterbook.common.errors import ConfigError, RecordError, RunError
-from adapterbook.common.safe_paths import find_intruder
+from adapterbook.common.safe_paths import find_intruders
 from adapterbook.common.yaml_files import shown_key, shown_text
 from adapterbook.config.adapters import AdapterConfig
 from adapterbook.config.paths import Paths
@@ -192,7 +192,7 @@ def status_of(run: Run, paths: Paths, stamps: Mapping[str, str]) -> RunStatus:
         Today's stamps of the run; only those given are compared.
     """
     folder = run.folder(paths)
-    intruder = find_intruder(folder, paths.results)
+    intruder = next(find_intruders(folder, paths.results), None)
     if intruder is not None:
         return RunStatus(run, "broken", problem=f"{paths.shown(intruder)} {NOT_PLAIN}")
     if not (folder / "record.json").exists():

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
-from adapterbook.common.errors import SourceError
+from adapterbook.common.errors import SourceError, first_line
 
 Role = Literal["base_model", "dataset"]
 
@@ -132,7 +132,7 @@ def _tokenizer_problem(file: Path) -> str | None:
     try:
         Tokenizer.from_file(str(file))
     except Exception as error:  # noqa: BLE001  the library raises no other class
-        return f"expected a tokenizer of the tokenizers library, got something else ({_first_line(error)})"
+        return f"expected a tokenizer of the tokenizers library, got something else ({first_line(error)})"
     return None
 
 
@@ -144,7 +144,7 @@ def _safetensors_problem(file: Path) -> str | None:
         with safe_open(file, framework="numpy") as weights:
             return None if list(weights.keys()) else "it holds no tensor"
     except (SafetensorError, OSError, ValueError) as error:
-        return _first_line(error).replace(str(file), file.name)
+        return first_line(error).replace(str(file), file.name)
 
 
 def _dataset_problems(folder: Path) -> Iterator[str]:
@@ -208,7 +208,3 @@ def _stays_inside(name: str) -> bool:
     posix, windows = PurePosixPath(name), PureWindowsPath(name)
     anchored = posix.is_absolute() or bool(windows.drive or windows.root)
     return not anchored and ".." not in windows.parts and "://" not in name and not name.startswith("~")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

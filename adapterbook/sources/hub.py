@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from adapterbook.common.errors import first_line
 from adapterbook.sources.hub_cache import COMMIT, RepoType, note_branch, remove_leftovers
 
 Answer = TypeVar("Answer")
@@ -147,7 +148,7 @@ def explain_error(error: BaseException, timeout_s: float | None = None) -> str:
             return _explain_refusal(cause)
     for cause in chain:
         if isinstance(cause, errors.HFValidationError):
-            return f"no folder, and no name that the Hub takes ({_first_line(cause)})"
+            return f"no folder, and no name that the Hub takes ({first_line(cause)})"
         if isinstance(cause, errors.FileMetadataError):
             return "what answered is no Hub: it does not say what a file is (see HF_ENDPOINT and the proxy settings)"
         if isinstance(cause, (TimeoutError, httpx2.TimeoutException)):
@@ -249,7 +250,3 @@ def without_xet() -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_DISABLE_XET = was
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -53,7 +53,7 @@ def paths(tmp_path: Path) -> Paths:
 
 @pytest.fixture
 def one_core(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(render, "_count_cores", lambda: 1)
+    monkeypatch.setattr(render, "count_cores", lambda: 1)
     yield
 
 
@@ -184,7 +184,7 @@ def test_pictures_are_the_same_drawn_beside_each_other(paths: Paths, monkeypatch
     one = render_pictures(pictures)
     with mpl.rc_context({"lines.linewidth": 9.0, "axes.facecolor": "red"}):
         assert render_pictures(pictures) == one
-    monkeypatch.setattr(render, "_count_cores", lambda: 2)
+    monkeypatch.setattr(render, "count_cores", lambda: 2)
     monkeypatch.setattr(render, "PICTURES_PER_PROCESS", 2)
     assert render_pictures(pictures) == one
 
