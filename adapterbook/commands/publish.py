@@ -8,7 +8,6 @@ there is to do in git.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -44,7 +43,6 @@ def publish_site(
     seeds: Sequence[int] | None,
     retrain: str,
     allow: Collection[str],
-    renderer: str,
     cell_timeout_s: float,
     console: Console,
 ) -> None:
@@ -56,8 +54,6 @@ def publish_site(
         Id of the run to train again, or ``none``: what `make verify` does in addition, and takes minutes.
     allow : collection of str
         Which of :data:`ALLOWED` are published all the same.
-    renderer : str
-        ``embedded``: Quarto does not publish, either. Else it does where it is there, and rendered the site.
 
     Raises
     ------
@@ -79,19 +75,12 @@ def publish_site(
         if "unverified" not in allow:
             _verify(root, source, seeds, retrain, site, allow, cell_timeout_s, console)
         say(console, f"Publishing {site.name}/ on {BRANCH} of {checkout.remote} …")
-        done = publish_folder(root, site, _message(checkout, allow), _quarto_of(site, renderer))
+        done = publish_folder(root, site, _message(checkout, allow))
     if done.is_new:
         say(console, f"Published {done.n_files} files as commit {done.commit[:12]}.")
     else:
         say(console, f"Nothing to publish: {BRANCH} holds these {done.n_files} files already ({done.commit[:12]}).")
     say(console, _where(paths, checkout))
-
-
-def _quarto_of(site: Path, renderer: str) -> str | None:
-    """Return the command ``quarto`` where it is there, and made the site."""
-    if renderer == "embedded" or b'content="quarto-' not in (site / "index.html").read_bytes():
-        return None
-    return shutil.which("quarto")
 
 
 def _run_problems(statuses: Sequence[RunStatus]) -> list[tuple[str, str]]:

@@ -1,16 +1,13 @@
-"""A folder → a branch of the remote ``origin``: exactly the folder's files, one commit, and that only after a change.
+"""Publish a folder on a branch of the remote ``origin``: exactly its files, in one commit, only after a change.
 
-Owns what is asked of git. It goes on from the remote's branch, never from a local one, and leaves the working tree, the
-index, the local branches and the settings of the repository as they are. The commit is made by ghp-import, which reads
-the folder's bytes past all of git's filters, or by Quarto.
+The commit follows the remote's branch, never a local one. The working tree, the index, local branches and settings stay
+as they are. ghp-import makes the commit: it reads the folder's bytes past git's filters.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -98,7 +95,7 @@ def inspect_checkout(root: Path) -> Checkout:
     return Checkout(commit, branch, bool(changed), hide_credentials(address.stdout.strip()))
 
 
-def publish_folder(root: Path, folder: Path, message: str, quarto: str | None = None) -> Publication:
+def publish_folder(root: Path, folder: Path, message: str) -> Publication:
     """Make the remote's branch hold exactly the files of a folder.
 
     Parameters
@@ -109,8 +106,6 @@ def publish_folder(root: Path, folder: Path, message: str, quarto: str | None = 
         What is published: every file in it, hidden and ignored ones too.
     message : str
         Of the commit.
-    quarto : str, optional
-        The command ``quarto``, to publish with where it can go on from a branch that is there already.
 
     Returns
     -------
@@ -134,11 +129,6 @@ def publish_folder(root: Path, folder: Path, message: str, quarto: str | None = 
                 "site would lose its domain. Put the file CNAME into the project's folder and name it in _quarto.yml "
                 'under project.resources as "/CNAME", then `make site`.'
             )
-    if quarto is not None and before is not None:
-        commit = _push_with_quarto(root, quarto, message)
-        if commit == before or _list_files(root, commit) != files:
-            raise PublishError(f"Quarto published something else than {folder.name}/: publish with RENDERER=embedded.")
-        return Publication(commit, True, len(files))
     commit = _commit(root, folder, before, message)
     if _list_files(root, commit) != files:
         raise PublishError(f"The commit does not hold what {folder.name}/ holds: did its files change? Publish again.")
@@ -187,35 +177,6 @@ def _commit(root: Path, folder: Path, before: str | None, message: str) -> str:
     if done.returncode or not commit or commit == before:
         raise PublishError("ghp-import could not make the commit, and nothing was published. It said:", tail(done))
     return commit
-
-
-def _push_with_quarto(root: Path, quarto: str, message: str) -> str:
-    """Have Quarto commit the site that it rendered, and push it; return the branch's new commit.
-
-    Quarto writes a number of its own into ``.nojekyll``, so that no two commits are the same, and has one message for
-    all: hooks of this one commit put both right. It also moves the local branch of that name and adds to the settings
-    of the repository: both are put back.
-    """
-    settings_file = root / ask(root, "rev-parse", "--git-path", "config").stdout.strip()
-    settings, local = settings_file.read_bytes(), f"refs/heads/{BRANCH}"
-    commit = ask(root, "rev-parse", "--verify", "--quiet", local).stdout.strip()
-    with tempfile.TemporaryDirectory() as name:
-        hooks = Path(name)
-        (hooks / "message").write_text(message, "utf-8")
-        for hook, lines in (("pre-commit", ": >.nojekyll && git add --force .nojekyll"),
-                            ("commit-msg", f'cat "{hooks}/message" >"$1"')):  # fmt: skip
-            (hooks / hook).write_text(f"#!/bin/sh\n{lines}\n", "utf-8")
-            (hooks / hook).chmod(0o755)
-        own = {"core.hooksPath": str(hooks), "core.autocrlf": "false", "core.attributesFile": os.devnull}
-        try:
-            command = [quarto, "publish", BRANCH, "--no-render", "--no-prompt", "--no-browser"]
-            done = run(command, root, settings=own)
-        finally:
-            settings_file.write_bytes(settings)
-            ask(root, "update-ref", *([local, commit] if commit else ["-d", local]))
-    if done.returncode:
-        raise PublishError("quarto publish failed; RENDERER=embedded goes on without Quarto. It said:", tail(done))
-    return _fetch(root) or ""
 
 
 def _hash_files(root: Path, folder: Path) -> dict[str, str]:

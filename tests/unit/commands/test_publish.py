@@ -47,7 +47,7 @@ class Book:
         """Publish and return what is said."""
         output = io.StringIO()
         console = Console(file=output, width=300)
-        publish.publish_site(self.repository.root, "embedded", None, retrain, allow, "auto", 60.0, console)
+        publish.publish_site(self.repository.root, "embedded", None, retrain, allow, 60.0, console)
         return output.getvalue()
 
 
