@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-# Git sets these for its hooks; here they would lead to another repository or index than the folder's.
+# Git sets these for its hooks; here they would lead to another repository or index.
 NOT_INHERITED: Final = {"GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX",
                         "GIT_OBJECT_DIRECTORY"}  # fmt: skip
 CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]+@")
@@ -18,7 +18,7 @@ N_TAIL_LINES: Final = 12
 
 
 def ask(root: Path, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Return what git answers in a folder."""
+    """Return git's answer in a folder."""
     return run(["git", *arguments], root, stdin)
 
 
@@ -26,7 +26,7 @@ def run(command: Sequence[str], root: Path, stdin: str | None = None) -> subproc
     """Return what a program that calls git says, in a folder's own repository."""
     environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
     if not sys.stdin.isatty():
-        environment.setdefault("GIT_TERMINAL_PROMPT", "0")  # nobody is there to type a password
+        environment.setdefault("GIT_TERMINAL_PROMPT", "0")  # nobody can type a password
     return subprocess.run(
         command,
         cwd=root,
@@ -41,7 +41,7 @@ def run(command: Sequence[str], root: Path, stdin: str | None = None) -> subproc
 
 
 def hide_credentials(text: str) -> str:
-    """Return a text without the users and passwords of its addresses.
+    """Return a text without the users and passwords in its addresses.
 
     Examples
     --------
@@ -52,7 +52,7 @@ def hide_credentials(text: str) -> str:
 
 
 def tail(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """Return the last lines of what a program said, fit to be shown."""
+    """Return the last lines of a program's output, safe to show."""
     said = done.stderr.strip() or done.stdout.strip() or f"nothing, and ended with {done.returncode}"
     lines = hide_credentials(said).splitlines()[-N_TAIL_LINES:]
     return ["".join(letter for letter in line if letter.isprintable()) for line in lines]

@@ -34,7 +34,7 @@ def find_intruders(folder: Path, top: Path) -> Iterator[Path]:
 
 
 def is_plain_file(path: Path, top: Path) -> bool:
-    """Return whether a path is a plain file, with no link between it and ``top``."""
+    """Return whether a path is a plain file without a link between it and ``top``."""
     return not passes_a_link(path, top) and _is_plain(path) and path.is_file()
 
 

@@ -1,7 +1,7 @@
-"""Where unfinished things lie while they are made, so that what a killed process left can be found and cleared away.
+"""Give unfinished work its place, so that what a killed process leaves behind can be found and removed.
 
-Owns the names of those places: one folder in the project's cache, and folders among the system's temporary files for
-what cannot lie in a project. One process at a time makes pages or a site of a project.
+The places are one folder in the project's cache, and folders among the system's temporary files for what cannot lie in
+a project. One process at a time makes the pages or the site of a project.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Purpose = Literal["kernel", "pdf"]
 
 
 def workplace_of(root: Path) -> Path:
-    """Return the folder in a project's cache for what is put in place when it is whole, on the same file system."""
+    """Return the folder for unfinished work, in the project's cache and so on the same file system."""
     return root / ".cache" / "making"
 
 
 @contextmanager
 def hold_workplace(root: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Make pages or a site alone, with an empty workplace; wait for whoever is at it, and say so."""
+    """Hold the lock for making pages or a site, with an empty workplace; say so when waiting for another process."""
     workplace = workplace_of(root)
     workplace.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(workplace.with_name("build.lock"))
@@ -65,7 +65,7 @@ def fresh_folder(final: Path) -> Iterator[Path]:
 
 
 def temporary_prefix(root: Path, purpose: Purpose) -> str:
-    """Return how the names of a project's folders among the system's temporary files begin."""
+    """Return the prefix of the names of a project's folders among the system's temporary files."""
     return f"adapterbook-{purpose}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}-"
 
 

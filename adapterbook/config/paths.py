@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Paths:
-    """Where things lie in a project.
+    """Name the folders and files of a project.
 
     Parameters
     ----------
@@ -20,39 +20,39 @@ class Paths:
 
     @property
     def experiments(self) -> Path:
-        """What is run and what came out."""
+        """Return the folder of settings and results."""
         return self.root / "experiments"
 
     @property
     def book(self) -> Path:
-        """Whose report it is."""
+        """Return the file with the report's title and author."""
         return self.root / "book.yaml"
 
     @property
     def study(self) -> Path:
-        """The protocol."""
+        """Return the file with the protocol."""
         return self.experiments / "study.yaml"
 
     @property
     def notebook(self) -> Path:
-        """The one notebook."""
+        """Return the notebook that every run executes."""
         return self.experiments / "experiment.ipynb"
 
     @property
     def results(self) -> Path:
-        """One folder a source, in it one folder a run."""
+        """Return the folder that holds a folder for each source, with one for each run."""
         return self.experiments / "results"
 
     @property
     def templates(self) -> Path:
-        """What is written."""
+        """Return the folder of the templates."""
         return self.root / "templates"
 
     @property
     def report(self) -> Path:
-        """What is rendered."""
+        """Return the folder of the rendered pages."""
         return self.root / "report"
 
     def shown(self, path: Path) -> str:
-        """Return a path as a message shows it: relative to the project where it lies inside."""
+        """Return a path for a message, relative to the project if it lies inside."""
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.as_posix()

@@ -25,7 +25,7 @@ SourceName = Annotated[str, AfterValidator(_check_source_name)]
 
 
 class SourceConfig(Settings):
-    """One file of ``sources/``: a base model and a data set.
+    """Hold one file of ``sources/``: a base model and a data set.
 
     ``base_model`` and ``dataset`` are names on the Hub, local folders (relative ones are looked up beside the YAML
     file, then in the working folder), or names under ``embedded/`` that ``adapterbook.sources.packages`` provides.
@@ -40,11 +40,11 @@ class SourceConfig(Settings):
     label_column: str = "label"
     train_split: str = "train"
     test_split: str | None = None  # None: the test rows follow the validation rows of the train split
-    published: str | None = None  # the file of published/ whose results this source may be compared with
+    published: str | None = None  # the file of published/ that this source may be compared with
 
 
 def load_source(path: Path) -> SourceConfig:
-    """Read one file of ``sources/``, or a source of one's own."""
+    """Read the YAML file of a source."""
     source = validate(SourceConfig, load_yaml(path), path)
     if not IDENTIFIER.fullmatch(source.name):
         problem = f"name: {shown_text(source.name)} names a folder: {NAMING_RULE}"

@@ -137,7 +137,7 @@ def test_a_remote_that_refuses_is_quoted(repository: Repository) -> None:
     hook.write_text("#!/bin/sh\necho 'only teachers publish here' >&2\nexit 1\n")
     hook.chmod(0o755)
     before = repository.state()
-    with pytest.raises(PublishError, match=r"(?s)origin did not take the site.*only teachers publish here"):
+    with pytest.raises(PublishError, match=r"(?s)origin did not accept the site.*only teachers publish here"):
         publish(repository)
     assert repository.n_commits() == 0
     assert repository.state() == before
@@ -150,7 +150,7 @@ def test_a_remote_whose_working_tree_shows_the_branch_refuses(repository: Reposi
     other = make_repository(tmp_path / "theirs", tmp_path / "unused.git")
     other.git("checkout", "-q", "-b", "gh-pages")
     repository.git("remote", "set-url", "origin", str(other.root))
-    with pytest.raises(PublishError, match=r"origin did not take the site"):
+    with pytest.raises(PublishError, match=r"origin did not accept the site"):
         publish(repository)
 
 
@@ -199,7 +199,7 @@ def test_a_domain_of_its_own_is_not_lost(repository: Repository) -> None:
     ("state", "message"),
     [
         ("no git", r"git is not installed"),
-        ("no repository", r"(?s)in no git repository.*git init"),
+        ("no repository", r"(?s)not in a git repository.*git init"),
         ("no commit", r"has no commit yet"),
         ("no origin", r"There is no remote called origin.*git remote add origin"),
         ("no name", r'Git knows no user\.name.*git config user\.name "Your Name"'),

@@ -77,7 +77,7 @@ def test_a_truncated_record_is_no_record(tmp_path: Path, length: int) -> None:
     ("change", "problem"),
     [
         (lambda c: c["test"].update(accuracy=1.01), "test.accuracy"),
-        (lambda c: c["test"].update(loss=float("nan")), "NaN is no number"),
+        (lambda c: c["test"].update(loss=float("nan")), "NaN is not a number"),
         (lambda c: c.update(note="x"), "note"),
         (lambda c: c.update(test=None), "no test"),
         (lambda c: c.update(epochs=[]), "no epochs"),
