@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adapterbook.common.errors import AdapterBookError
-from adapterbook.common.files import write_text_atomically
+from adapterbook.common.files import write_atomically
 from adapterbook.config.paths import Paths
 from adapterbook.runs.select import load_statuses
 from benchmarks.first_page import measure_first_page
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if output is None:
         console.print("A part only: no file was written; --output names one.")
     else:
-        write_text_atomically(output, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+        write_atomically(output, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     return 0
 
 

@@ -22,6 +22,7 @@ import psutil
 import yaml
 
 from adapterbook.common.errors import RunError
+from adapterbook.common.machine import count_cores
 from adapterbook.config.adapters import load_adapters
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import load_study
@@ -159,6 +160,6 @@ def describe_machine(source_of_code: Path = CODE) -> dict[str, Any]:
     done = subprocess.run([sys.executable, "-c", DESCRIBE], cwd=source_of_code, capture_output=True, text=True,
                           check=True)  # fmt: skip
     environment, git = (json.loads(line) for line in done.stdout.strip().splitlines()[-2:])
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    n_cores = count_cores()
     described: dict[str, Any] = environment
     return described | {"n_cores": n_cores, "memory_bytes": psutil.virtual_memory().total, "git": git}

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from adapterbook.common.files import write_text_atomically
+from adapterbook.common.files import write_atomically
 from benchmarks.quantities import format_value, load_quantities
 
 READMES: Mapping[Literal["en", "zh"], str] = {"en": "README.md", "zh": "README.zh-TW.md"}
@@ -75,4 +75,4 @@ def quote_results(root: Path, results: Mapping[str, Any]) -> None:
         begin, after = (root / name).read_text("utf-8").split(MARKERS[0])
         end = after.split(MARKERS[1])[1]
         text = begin + MARKERS[0] + "\n" + render_quotation(results, language) + MARKERS[1] + end
-        write_text_atomically(root / name, text)
+        write_atomically(root / name, text)

@@ -26,7 +26,7 @@ PDF_SOURCES: Final = "report/pdf/report-*.qmd"
 SHORTCODE: Final = re.compile(r"\{\{<")
 
 
-def check_project(project: Path, memo: Cache = NO_CACHE) -> None:
+def check_project(project: Path, cache: Cache = NO_CACHE) -> None:
     """Check a website project and its combined documents.
 
     Raises
@@ -36,8 +36,8 @@ def check_project(project: Path, memo: Cache = NO_CACHE) -> None:
         cross-references, an id used twice on a page, shortcodes, pages without title or counterpart,
         menus that name no page.
     """
-    read = read_project(project, memo)
-    inventories = read_inventories(read.pages.values(), "html", memo)
+    read = read_project(project, cache)
+    inventories = read_inventories(read.pages.values(), "html", cache)
     problems = [problem for source in read.pages for problem in _page_problems(read, source, inventories)]
     problems += _counterpart_problems(read)
     try:
@@ -45,8 +45,8 @@ def check_project(project: Path, memo: Cache = NO_CACHE) -> None:
         read_sidebars(read)
     except RenderError as error:
         problems.append(str(error))
-    documents = {path.name: read_document(path, memo) for path in sorted(project.glob(PDF_SOURCES))}
-    for name, inventory in read_inventories(documents.values(), "typst", memo).items():
+    documents = {path.name: read_document(path, cache) for path in sorted(project.glob(PDF_SOURCES))}
+    for name, inventory in read_inventories(documents.values(), "typst", cache).items():
         problems += _document_problems(documents[name], inventory)
     if problems:
         raise RenderError(f"{project}: the pages are not ready to render:", problems)

@@ -17,7 +17,7 @@ from adapterbook.site.inventory import read_inventories
 from adapterbook.site.project import Page, read_front_matter
 
 
-def read_document(path: Path, memo: Cache = NO_CACHE) -> Page:
+def read_document(path: Path, cache: Cache = NO_CACHE) -> Page:
     """Read a document that is not a page of the website.
 
     Raises
@@ -29,7 +29,7 @@ def read_document(path: Path, memo: Cache = NO_CACHE) -> Page:
         text = path.read_text("utf-8")
     except OSError as error:
         raise RenderError(f"{path}: cannot be read ({error.strerror}); run `make pages`") from error
-    return Page(source=path.name, path=path, metadata=read_front_matter(text, str(path)), text=text, memo=memo)
+    return Page(source=path.name, path=path, metadata=read_front_matter(text, str(path)), text=text, cache=cache)
 
 
 def typst_options(document: Page) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def font_folders(document: Page) -> list[Path]:
 
 def find_images(document: Page) -> list[Path]:
     """Return the files of the document's pictures."""
-    targets = read_inventories([document], "typst", document.memo)[document.source].every_image
+    targets = read_inventories([document], "typst", document.cache)[document.source].every_image
     return [document.path.parent / unquote(urlsplit(target).path) for target in targets]
 
 

@@ -20,7 +20,7 @@ from adapterbook.site.start_tags import read_start_tags
 LOST: Final = "404.html"
 
 
-def write_extras(folder: Path, website: Mapping[str, Any], memo: Cache = NO_CACHE) -> None:
+def write_extras(folder: Path, website: Mapping[str, Any], cache: Cache = NO_CACHE) -> None:
     """Write the extra files of a site.
 
     Parameters
@@ -37,19 +37,19 @@ def write_extras(folder: Path, website: Mapping[str, Any], memo: Cache = NO_CACH
         home = html.escape(f"{base}/" if base else "./")
         (folder / LOST).write_text(NOT_FOUND.format(title=title, home=home, style=STYLE, policy=POLICY), "utf-8")
     if base:
-        (folder / "sitemap.xml").write_text(_render_map(folder, base, memo), "utf-8")
+        (folder / "sitemap.xml").write_text(_render_map(folder, base, cache), "utf-8")
         if not (folder / "robots.txt").exists():
             (folder / "robots.txt").write_text(f"User-agent: *\nAllow: /\n\nSitemap: {base}/sitemap.xml\n", "utf-8")
 
 
-def _render_map(folder: Path, base: str, memo: Cache) -> str:
+def _render_map(folder: Path, base: str, cache: Cache) -> str:
     entries = []
     for path in sorted(folder.rglob("*.html")):
         name = path.relative_to(folder).as_posix()
         if name == LOST:
             continue
         page = path.read_bytes()
-        canonical, alternates = json.loads(memo.get("head", [page], partial(_read_head, page)))
+        canonical, alternates = json.loads(cache.get("head", [page], partial(_read_head, page)))
         address = canonical if canonical.startswith(f"{base}/") else f"{base}/{name}"
         links = "".join(
             f'<xhtml:link rel="alternate" hreflang="{html.escape(tag)}" href="{html.escape(link)}"/>\n'

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from adapterbook.common.cache import NO_CACHE, Cache, fingerprint
 from adapterbook.common.errors import RenderError
+from adapterbook.common.files import write_atomically
 from adapterbook.common.fonts import MATH, TEXT, FontPlace, find_font
 from adapterbook.site.project import Page
 
@@ -61,7 +62,7 @@ def select_cjk(text: str) -> str:
 
 
 def write_site_fonts(
-    rendered: Mapping[str, str], pages: Mapping[str, Page], words: str, folder: Path, memo: Cache = NO_CACHE
+    rendered: Mapping[str, str], pages: Mapping[str, Page], words: str, folder: Path, cache: Cache = NO_CACHE
 ) -> None:
     """Write the fonts of a site, and ``fonts.css``, which names them, into ``folder``.
 
@@ -85,10 +86,10 @@ def write_site_fonts(
     slices = {"text-front": front, "text-others": others, "text-common": common}
     rules = [
         _face(FAMILIES[name], f"{name}.woff2", "400 700", _unicode_range(slices[name]))
-        for name in write_web_fonts(slices, folder, memo)
+        for name in write_web_fonts(slices, folder, cache)
     ]
     formulas = "".join(TAG.sub("", formula) for formula in FORMULA.findall(everything))
-    if formulas and write_math_font(formulas, folder / "math.woff2", memo):
+    if formulas and write_math_font(formulas, folder / "math.woff2", cache):
         rules.append(_face("Report Math", "math.woff2", "400"))
     (folder / "fonts.css").write_text("\n".join(rules) + "\n", "utf-8")
 
@@ -108,7 +109,7 @@ def _unicode_range(characters: str) -> str:
     return ",".join(f"U+{ord(character):X}" for character in characters)
 
 
-def write_web_fonts(slices: Mapping[str, str], folder: Path, memo: Cache = NO_CACHE) -> list[str]:
+def write_web_fonts(slices: Mapping[str, str], folder: Path, cache: Cache = NO_CACHE) -> list[str]:
     """Write the Chinese text font, weights 400 to 700, in slices: ``<name>.woff2`` with each name's characters.
 
     Returns
@@ -121,7 +122,7 @@ def write_web_fonts(slices: Mapping[str, str], folder: Path, memo: Cache = NO_CA
     if source is None or not wanted:
         return []
     for name, characters in wanted.items():
-        font = memo.get("web-font", [fingerprint([source]), characters], partial(_cut_slice, source, characters))
+        font = cache.get("web-font", [fingerprint([source]), characters], partial(_cut_slice, source, characters))
         (folder / f"{name}.woff2").write_bytes(font)
     return list(wanted)
 
@@ -130,14 +131,14 @@ def _cut_slice(source: Path, characters: str) -> bytes:
     return _compressed(_cut(source, map(ord, characters), TEXT_FEATURES, (400, 700)))
 
 
-def write_math_font(text: str, path: Path, memo: Cache = NO_CACHE) -> bool:
+def write_math_font(text: str, path: Path, cache: Cache = NO_CACHE) -> bool:
     """Write a woff2 of STIX Two Math with the characters of ``text``, all formulas; return whether it was written."""
     source = _find_or_warn(MATH, "formulas use the reader's own math font")
     if source is None or not text:
         return False
     wanted = sorted({*MATH_LETTERS, *MATH_SIGNS, *map(ord, text)})
     path.write_bytes(
-        memo.get(
+        cache.get(
             "math-font",
             [fingerprint([source]), json.dumps(wanted)],
             lambda: _compressed(_cut(source, wanted)),
@@ -146,7 +147,7 @@ def write_math_font(text: str, path: Path, memo: Cache = NO_CACHE) -> bool:
     return True
 
 
-def write_pdf_fonts(text: str, folder: Path, memo: Cache = NO_CACHE) -> None:
+def write_pdf_fonts(text: str, folder: Path, cache: Cache = NO_CACHE) -> None:
     """Write static Regular and Bold instances of Noto Sans TC with the characters of ``text`` into ``folder``.
 
     Typst draws a variable font at its default weight, which is Thin for this one.
@@ -158,11 +159,8 @@ def write_pdf_fonts(text: str, folder: Path, memo: Cache = NO_CACHE) -> None:
     wanted = sorted(set(map(ord, ALWAYS + text + select_cjk(text_of_files(SOURCES_OF_WORDS)))))
     depends = [fingerprint([source]), json.dumps(wanted)]
     for style, weight in WEIGHTS.items():
-        font = memo.get("pdf-font", [style, *depends], partial(_cut_style, source, wanted, style, weight))
-        path = folder / f"NotoSansTC-{style}.ttf"
-        unfinished = path.with_suffix(".partial")
-        unfinished.write_bytes(font)
-        unfinished.replace(path)
+        font = cache.get("pdf-font", [style, *depends], partial(_cut_style, source, wanted, style, weight))
+        write_atomically(folder / f"NotoSansTC-{style}.ttf", font, sync=False)
 
 
 def _cut_style(source: Path, codepoints: Iterable[int], style: str, weight: int) -> bytes:

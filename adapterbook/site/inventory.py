@@ -38,7 +38,7 @@ class Inventory:
     every_image: list[str] = field(default_factory=list)
 
 
-def read_inventories(pages: Iterable[Page], target: Target, memo: Cache = NO_CACHE) -> dict[str, Inventory]:
+def read_inventories(pages: Iterable[Page], target: Target, cache: Cache = NO_CACHE) -> dict[str, Inventory]:
     """Return the inventories of pages, as rendered in ``html`` or ``typst``, by source path.
 
     Raises
@@ -47,7 +47,7 @@ def read_inventories(pages: Iterable[Page], target: Target, memo: Cache = NO_CAC
         If pandoc cannot read a page.
     """
     jobs = [inventory_job(page, target) for page in pages]
-    answers = convert_all(jobs, memo)
+    answers = convert_all(jobs, cache)
     return {job.name: Inventory(**json.loads(answer)) for job, answer in zip(jobs, answers, strict=True)}
 
 

@@ -32,11 +32,11 @@ class _Page:
     fetched: tuple[str, ...]
 
 
-def find_site_problems(folder: Path, memo: Cache = NO_CACHE) -> list[str]:
+def find_site_problems(folder: Path, cache: Cache = NO_CACHE) -> list[str]:
     """Return the problems of the site in ``folder``, a line each; an empty list if there are none."""
     pages = {}
     for path in sorted(folder.rglob("*.html")):
-        pages[path.relative_to(folder).as_posix()] = _read_page(path.read_bytes(), memo)
+        pages[path.relative_to(folder).as_posix()] = _read_page(path.read_bytes(), cache)
     problems = [problem for name in pages for problem in _page_problems(folder, name, pages)]
     for style in sorted(folder.rglob("*.css")):
         for url in STYLE_URL.findall(style.read_text("utf-8")):
@@ -44,8 +44,8 @@ def find_site_problems(folder: Path, memo: Cache = NO_CACHE) -> list[str]:
     return problems
 
 
-def _read_page(html: bytes, memo: Cache) -> _Page:
-    ids, links, fetched = json.loads(memo.get("links", [html], lambda: _collect(html)))
+def _read_page(html: bytes, cache: Cache) -> _Page:
+    ids, links, fetched = json.loads(cache.get("links", [html], lambda: _collect(html)))
     return _Page(frozenset(ids), tuple(links), tuple(fetched))
 
 

@@ -5,6 +5,7 @@ The Markdown is pandoc's own, as Quarto reads it. Answers are cached; where all 
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 import os
@@ -14,7 +15,6 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -97,7 +97,7 @@ class _Answer:
     complaints: Sequence[str] = ()
 
 
-@cache
+@functools.cache
 def find_pandoc() -> str:
     """Return the path of pandoc: the one in ``pypandoc-binary``, else the one on the PATH."""
     import pypandoc  # knows where its wheel put the program
@@ -110,14 +110,14 @@ def find_pandoc() -> str:
         raise RenderError("pandoc was not found: pip install pypandoc-binary, or put pandoc 3.9 on the PATH") from error
 
 
-@cache
+@functools.cache
 def pandoc_version() -> str:
     """Return pandoc's version, such as ``"3.9"``."""
     answer = subprocess.run([find_pandoc(), "--version"], capture_output=True, text=True, encoding="utf-8", check=True)
     return answer.stdout.split()[1]
 
 
-def convert_all(jobs: Sequence[Job], memo: Cache = NO_CACHE) -> list[str]:
+def convert_all(jobs: Sequence[Job], cache: Cache = NO_CACHE) -> list[str]:
     """Return pandoc's answer to each job, after its ``distil``.
 
     Raises
@@ -126,7 +126,7 @@ def convert_all(jobs: Sequence[Job], memo: Cache = NO_CACHE) -> list[str]:
         With the problems of all documents. A warning of pandoc or a filter counts: TeX that pandoc cannot convert,
         for example, would show as source code on the page.
     """
-    answers = _answer_all(jobs, memo)
+    answers = _answer_all(jobs, cache)
     problems = [
         "\n    ".join([f"{job.name}: pandoc could not convert it:", *answer.complaints])
         for job, answer in zip(jobs, answers, strict=True)
@@ -137,26 +137,26 @@ def convert_all(jobs: Sequence[Job], memo: Cache = NO_CACHE) -> list[str]:
     return [answer.text for answer in answers]
 
 
-def convert_ahead(jobs: Sequence[Job], memo: Cache) -> None:
+def convert_ahead(jobs: Sequence[Job], cache: Cache) -> None:
     """Fill the cache with answers that are needed later; pandoc reads a text once for all its jobs.
 
     Failures are ignored here: :func:`convert_all` meets and reports them.
     """
-    if memo.folder is not None:
-        _answer_all(jobs, memo)
+    if cache.folder is not None:
+        _answer_all(jobs, cache)
 
 
-def _answer_all(jobs: Sequence[Job], memo: Cache) -> list[_Answer]:
+def _answer_all(jobs: Sequence[Job], cache: Cache) -> list[_Answer]:
     answers: dict[int, _Answer] = {}
     for number, job in enumerate(jobs):
-        if (kept := memo.find("pandoc", job.parts())) is not None:
+        if (kept := cache.find("pandoc", job.parts())) is not None:
             answers[number] = _Answer(kept.decode("utf-8"))
 
     def convert(numbers: Sequence[int]) -> None:
         for number, answer in zip(numbers, _convert([jobs[number] for number in numbers]), strict=True):
             answers[number] = answer
             if not answer.complaints:
-                memo.keep("pandoc", jobs[number].parts(), answer.text.encode("utf-8"))
+                cache.store("pandoc", jobs[number].parts(), answer.text.encode("utf-8"))
 
     missing = [number for number in range(len(jobs)) if number not in answers]
     if missing:
@@ -218,8 +218,8 @@ def _run(command: Sequence[str], text: str, *, name: str) -> subprocess.Complete
         raise RenderError(f"{name}: pandoc was not done after {TIME_LIMIT_S} s and was stopped") from error
 
 
-@lru_cache(maxsize=1024)
-def plain_title(text: str, *, page: str, memo: Cache = NO_CACHE) -> str:
+@functools.lru_cache(maxsize=1024)
+def plain_title(text: str, *, page: str, cache: Cache = NO_CACHE) -> str:
     """Return a title as plain text; its Markdown is interpreted, HTML in it is text.
 
     Examples
@@ -230,7 +230,7 @@ def plain_title(text: str, *, page: str, memo: Cache = NO_CACHE) -> str:
     if not set(NUMERIC_ENTITY.sub("", text)) & set("<\\*_`[&$^~@\"'"):
         return html.unescape(text)  # most titles hold no Markdown
     job = Job(page, text, reader="markdown-raw_html-native_spans", distil=_flatten_tree)
-    return convert_all([job], memo)[0]
+    return convert_all([job], cache)[0]
 
 
 def _flatten_tree(answer: str) -> str:

@@ -31,20 +31,20 @@ class Page:
     """One ``.qmd`` file.
 
     ``source`` is its path from the project's root, with slashes; ``path`` its path on disk; ``metadata`` the front
-    matter over ``_metadata.yml`` and ``_quarto.yml``; ``text`` the whole file; ``memo`` the build cache.
+    matter over ``_metadata.yml`` and ``_quarto.yml``; ``text`` the whole file; ``cache`` the build cache.
     """
 
     source: str
     path: Path
     metadata: Mapping[str, Any]
     text: str
-    memo: Cache = NO_CACHE
+    cache: Cache = NO_CACHE
 
     @cached_property
     def title(self) -> str:
         """The title as plain text, for menus and the browser's tab."""
         title = str(self.metadata.get("title", ""))
-        return plain_title(title, page=self.source, memo=self.memo) or Path(self.source).stem
+        return plain_title(title, page=self.source, cache=self.cache) or Path(self.source).stem
 
     @property
     def language(self) -> str:
@@ -68,7 +68,7 @@ class Project:
     root: Path
     config: Mapping[str, Any]
     pages: Mapping[str, Page]
-    memo: Cache = NO_CACHE
+    cache: Cache = NO_CACHE
 
     @property
     def output_dir(self) -> Path:
@@ -81,14 +81,14 @@ class Project:
     @property
     def title(self) -> str:
         """The site's title as plain text."""
-        return plain_title(str(self.website.get("title") or ""), page="_quarto.yml: title", memo=self.memo)
+        return plain_title(str(self.website.get("title") or ""), page="_quarto.yml: title", cache=self.cache)
 
     def page_at(self, page: Page, target: str) -> Page | None:
         """Return the page that a relative link ``target`` of ``page`` leads to, or ``None``."""
         return self.pages.get(posixpath.normpath(posixpath.join(posixpath.dirname(page.source), target)))
 
 
-def read_project(root: Path, memo: Cache = NO_CACHE) -> Project:
+def read_project(root: Path, cache: Cache = NO_CACHE) -> Project:
     """Read the website project in ``root``.
 
     Raises
@@ -99,10 +99,10 @@ def read_project(root: Path, memo: Cache = NO_CACHE) -> Project:
     config = read_config(root)
     inherited = {key: value for key, value in config.items() if key not in ("project", "website", "metadata-files")}
     paths = _find_sources(root, config["project"])
-    pages = {page.source: page for page in (_read_page(root, path, inherited, memo) for path in paths)}
+    pages = {page.source: page for page in (_read_page(root, path, inherited, cache) for path in paths)}
     if not pages:
         raise RenderError(f"{root / '_quarto.yml'}: no page matches project.render; run `make pages`")
-    return Project(root=root, config=config, pages=pages, memo=memo)
+    return Project(root=root, config=config, pages=pages, cache=cache)
 
 
 def read_config(root: Path) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _is_hidden(path: Path) -> bool:
     return any(part.startswith(("_", ".")) for part in path.parts)
 
 
-def _read_page(root: Path, path: Path, inherited: Mapping[str, Any], memo: Cache) -> Page:
+def _read_page(root: Path, path: Path, inherited: Mapping[str, Any], cache: Cache) -> Page:
     source = path.relative_to(root)
     metadata = dict(inherited)
     for folder in reversed(source.parents[:-1]):
@@ -186,7 +186,7 @@ def _read_page(root: Path, path: Path, inherited: Mapping[str, Any], memo: Cache
             metadata = merge_metadata(metadata, _read_yaml(shared))
     text = path.read_text("utf-8")
     metadata = merge_metadata(metadata, read_front_matter(text, source.as_posix()))
-    return Page(source=source.as_posix(), path=path, metadata=metadata, text=text, memo=memo)
+    return Page(source=source.as_posix(), path=path, metadata=metadata, text=text, cache=cache)
 
 
 def read_front_matter(text: str, name: str) -> dict[str, Any]:

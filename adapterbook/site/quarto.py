@@ -17,11 +17,11 @@ from typing import Any, Final
 import yaml
 
 from adapterbook.common.errors import RenderError
-from adapterbook.common.workdir import temporary_prefix
+from adapterbook.common.files import write_atomically
+from adapterbook.common.workdir import fresh_folder, temporary_prefix
 from adapterbook.site.document import copy_document, find_project, read_document
 from adapterbook.site.embedded.pdf import render_pdf as render_with_package
 from adapterbook.site.project import linked_resources, merge_metadata, output_dir, read_config
-from adapterbook.site.swap_folder import fresh_folder, leave_as_it_is
 
 OLDEST: Final = (1, 4)  # the first whose layout the pages fit
 TRIED: Final = (1, 9)  # the oldest that the pages were tried with
@@ -58,7 +58,7 @@ class QuartoRenderer:
         self._command = command
         self.version = self._run(["--version"], Path.cwd()).strip()
 
-    def render_site(self, project: Path, finish: Callable[[Path], None] = leave_as_it_is) -> None:
+    def render_site(self, project: Path, finish: Callable[[Path], None] = lambda folder: None) -> None:
         """Render the website project into its output folder, completely or not at all; `finish` gets the new folder."""
         root = project.resolve()
         config = read_config(root)
@@ -89,9 +89,7 @@ class QuartoRenderer:
             if not made.is_file():
                 raise RenderError(f"{document}: quarto render ended well but made no {made.name}; see its output")
             output.parent.mkdir(parents=True, exist_ok=True)
-            partial = output.with_name(output.name + ".partial")
-            shutil.copyfile(made, partial)
-            partial.replace(output)
+            write_atomically(output, made.read_bytes(), sync=False)
 
     def _run(self, arguments: Sequence[str], folder: Path) -> str:
         try:

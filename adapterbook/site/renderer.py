@@ -48,7 +48,7 @@ class Renderer(Protocol):
         """Render one document as a PDF, completely or not at all; raise RenderError."""
 
 
-def choose_renderer(name: str = "auto", memo: Cache = NO_CACHE) -> Renderer:
+def choose_renderer(name: str = "auto", cache: Cache = NO_CACHE) -> Renderer:
     """Return the renderer of that name.
 
     Parameters
@@ -56,7 +56,7 @@ def choose_renderer(name: str = "auto", memo: Cache = NO_CACHE) -> Renderer:
     name : str
         ``"quarto"``, ``"embedded"``, or ``"auto"``: Quarto where it is on the PATH and new enough (with a warning if it
         is older than those tried), else the embedded one.
-    memo : Cache
+    cache : Cache
         The build cache of the embedded renderer. Quarto always renders everything.
 
     Raises
@@ -65,20 +65,20 @@ def choose_renderer(name: str = "auto", memo: Cache = NO_CACHE) -> Renderer:
         If no renderer has that name, or if Quarto is asked for and is missing or too old.
     """
     if name == "embedded":
-        return EmbeddedRenderer(memo)
+        return EmbeddedRenderer(cache)
     if name not in ("auto", "quarto"):
         raise RenderError(f"RENDERER={name}: expected auto, quarto or embedded")
     command = find_quarto()
     if command is None:
         if name == "auto":
-            return EmbeddedRenderer(memo)
+            return EmbeddedRenderer(cache)
         raise RenderError("RENDERER=quarto: no quarto on the PATH; install it, or use RENDERER=embedded")
     quarto = QuartoRenderer(command)
     version = parse_version(quarto.version)
     wanted = ".".join(map(str, OLDEST))
     if version < OLDEST:
         if name == "auto":
-            return EmbeddedRenderer(memo)
+            return EmbeddedRenderer(cache)
         raise RenderError(
             f"RENDERER=quarto: expected Quarto {wanted} or newer, found {quarto.version}; update it, or use "
             "RENDERER=embedded"
@@ -107,24 +107,24 @@ def build_site(project: Path, renderer: str = "auto", *, say: Callable[[str], No
         If anything is wrong with the pages or their rendering. The previous site stays as it was.
     """
     started = time.monotonic()
-    memo = open_site_cache(project)
-    chosen = choose_renderer(renderer, memo)
+    cache = open_site_cache(project)
+    chosen = choose_renderer(renderer, cache)
     config = read_config(project)
     site, website = output_dir(project, config), config.get("website") or {}
     with hold_workplace(project, say), ThreadPoolExecutor() as pool:
         documents = sorted(project.glob(PDF_SOURCES))
         # Cutting fonts and running pandoc need a core each, so they go side by side.
-        fonts = pool.submit(_cut_fonts, documents, memo)
+        fonts = pool.submit(_cut_fonts, documents, cache)
         if isinstance(chosen, EmbeddedRenderer):
             chosen.read_ahead(project)
-        check_project(project, memo)
+        check_project(project, cache)
         say(f"rendering with {chosen.name} ({chosen.version})")
         fonts.result()
         pdfs = _submit_pdfs(pool, chosen, documents, workplace_of(project) / "pdf")
         if chosen.name == "quarto":  # Quarto alone fills the machine
             wait(pdfs.values())
-        chosen.render_site(project, lambda folder: _finish(folder, chosen, website, pdfs, memo, say))
-        memo.forget_unused()
+        chosen.render_site(project, lambda folder: _finish(folder, chosen, website, pdfs, cache, say))
+        cache.forget_unused()
     n_pages = sum(1 for _ in site.rglob("*.html"))
     say(f"{site}: {n_pages} pages in {time.monotonic() - started:.1f} s")
     return site
@@ -135,9 +135,9 @@ def open_site_cache(project: Path) -> Cache:
     return open_cache(project, "site", [f"pandoc {pandoc_version()}"])
 
 
-def _cut_fonts(documents: Sequence[Path], memo: Cache) -> None:
+def _cut_fonts(documents: Sequence[Path], cache: Cache) -> None:
     for document in documents:
-        write_pdf_fonts(text_of_files([document]), own_fonts(document), memo)
+        write_pdf_fonts(text_of_files([document]), own_fonts(document), cache)
 
 
 def _submit_pdfs(
@@ -154,7 +154,7 @@ def _finish(
     renderer: Renderer,
     website: Mapping[str, Any],
     pdfs: Mapping[Path, Future[None]],
-    memo: Cache,
+    cache: Cache,
     say: Callable[[str], None],
 ) -> None:
     """Add the PDFs and the extra files to a new site, and check it before it is put in place."""
@@ -162,8 +162,8 @@ def _finish(
         done.result()
         say(f"{pdf.name}: {pdf.stat().st_size / 1024:.0f} KiB")
         shutil.copyfile(pdf, folder / pdf.name)
-    write_extras(folder, website, memo)
-    problems = find_site_problems(folder, memo)
+    write_extras(folder, website, cache)
+    problems = find_site_problems(folder, cache)
     if problems and renderer.name == "embedded":
         raise RenderError("The rendered site is not sound:", problems)
     for problem in problems:

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,7 +59,7 @@ class Frame:
     sidebars: Mapping[str, Sidebar]
 
 
-def render_bodies(pages: Mapping[str, Page], memo: Cache) -> dict[str, Body]:
+def render_bodies(pages: Mapping[str, Page], cache: Cache) -> dict[str, Body]:
     """Return the pages' contents as HTML, by source path.
 
     Raises
@@ -67,7 +67,7 @@ def render_bodies(pages: Mapping[str, Page], memo: Cache) -> dict[str, Body]:
     RenderError
         With the problems of all pages: what pandoc refuses, and cross-references that lead nowhere.
     """
-    answers = convert_all([body_job(page) for page in pages.values()], memo)
+    answers = convert_all([body_job(page) for page in pages.values()], cache)
     return {source: _read_body(page, answer) for (source, page), answer in zip(pages.items(), answers, strict=True)}
 
 
@@ -160,13 +160,13 @@ def belongs(item: Item, page: Page, sidebar: Sidebar | None) -> bool:
     return ending is None or ending[1] == page.language.split("-")[0]
 
 
-@cache
+@functools.cache
 def _labels() -> dict[str, dict[str, str]]:
     labels: dict[str, dict[str, str]] = yaml.safe_load((HERE / "labels.yml").read_text("utf-8"))
     return labels
 
 
-@cache
+@functools.cache
 def _layout() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, lstrip_blocks=True
@@ -196,13 +196,13 @@ def _header_texts(page: Page) -> list[str]:
 
 def _description(page: Page, project: Project) -> str:
     text = str(page.metadata.get("description") or project.website.get("description") or "")
-    return plain_title(" ".join(text.split()), page=page.source, memo=project.memo)
+    return plain_title(" ".join(text.split()), page=page.source, cache=project.cache)
 
 
 def _book_title(page: Page, project: Project) -> str:
     """Return the title of the whole site: in the page's language where its metadata give one."""
     own = page.metadata.get("book-title")
-    return plain_title(str(own), page=page.source, memo=project.memo) if own else project.title
+    return plain_title(str(own), page=page.source, cache=project.cache) if own else project.title
 
 
 def _other_language(page: Page, project: Project) -> dict[str, str] | None:
@@ -215,9 +215,9 @@ def _other_language(page: Page, project: Project) -> dict[str, str] | None:
     return {"link": link, "language": other.language, "name": words_of(other.language)["name"]}
 
 
-@lru_cache(maxsize=16)
-def _footer_html(markdown: str, memo: Cache) -> str:
-    return convert_all([Job("_quarto.yml: page-footer", markdown, writer="html5", filter=FILTER)], memo)[0]
+@functools.lru_cache(maxsize=16)
+def _footer_html(markdown: str, cache: Cache) -> str:
+    return convert_all([Job("_quarto.yml: page-footer", markdown, writer="html5", filter=FILTER)], cache)[0]
 
 
 def _render_footer(project: Project, root: str, language: str) -> str:
@@ -225,7 +225,7 @@ def _render_footer(project: Project, root: str, language: str) -> str:
     footer = project.website.get("page-footer") or ""
     parts = [footer] if isinstance(footer, str) else [footer.get(side) for side in ("left", "center", "right")]
     texts = [part for part in parts if isinstance(part, str)]
-    html = "\n".join(f"<div>{_footer_html(text, project.memo).strip()}</div>" for text in texts if text)
+    html = "\n".join(f"<div>{_footer_html(text, project.cache).strip()}</div>" for text in texts if text)
     return re.sub(r'href="(?!\w+:|#)/?', f'href="{root}', html)
 
 

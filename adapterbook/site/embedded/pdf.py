@@ -15,6 +15,7 @@ from typing import Final
 
 from adapterbook.common.cache import NO_CACHE, Cache, Part
 from adapterbook.common.errors import RenderError
+from adapterbook.common.files import write_atomically
 from adapterbook.common.workdir import temporary_prefix
 from adapterbook.site.document import copy_document, find_project, read_document, typst_options
 from adapterbook.site.pandoc import Job, convert_all
@@ -28,7 +29,7 @@ PROGRAM: Final = HERE / "set_pdf.py"
 ONE_AT_A_TIME: Final = threading.Lock()
 
 
-def render_pdf(document: Path, output: Path, memo: Cache = NO_CACHE) -> None:
+def render_pdf(document: Path, output: Path, cache: Cache = NO_CACHE) -> None:
     """Set ``document`` (a ``.qmd`` file) as a PDF at ``output``, completely or not at all.
 
     Typst works in a temporary folder with copies of the document, its pictures and its fonts. A PDF depends only on
@@ -45,8 +46,8 @@ def render_pdf(document: Path, output: Path, memo: Cache = NO_CACHE) -> None:
         If it cannot be PDF/UA-1, because a picture lacks its alternative text or a level of headings is skipped. The
         PDF is made all the same.
     """
-    page = read_document(document, memo)
-    source = convert_all([typst_job(page)], memo)[0]
+    page = read_document(document, cache)
+    source = convert_all([typst_job(page)], cache)[0]
     with tempfile.TemporaryDirectory(prefix=temporary_prefix(find_project(document), "pdf")) as temporary:
         folder = Path(temporary)
         copy = copy_document(page, folder)
@@ -54,17 +55,15 @@ def render_pdf(document: Path, output: Path, memo: Cache = NO_CACHE) -> None:
         typst_file.write_text(source, "utf-8")
         copy.unlink()  # Typst does not read it
         parts = _contents(folder)
-        pdf = memo.find("pdf", parts)
+        pdf = cache.find("pdf", parts)
         if pdf is None:
             pdf, lacks = _compile(document, typst_file, folder)
             if lacks:  # not cached, so that the warning appears each time
                 warnings.warn(f"{document}: set, but not as PDF/UA-1: {lacks}", stacklevel=2)
             else:
-                memo.keep("pdf", parts, pdf)
+                cache.store("pdf", parts, pdf)
     output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(output.name + ".partial")
-    partial.write_bytes(pdf)
-    partial.replace(output)
+    write_atomically(output, pdf, sync=False)
 
 
 def _contents(folder: Path) -> list[Part]:

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from adapterbook.common.cache import NO_CACHE, Cache
 from adapterbook.common.errors import RenderError
 from adapterbook.common.safe_paths import passes_a_link
+from adapterbook.common.workdir import fresh_folder
 from adapterbook.site.check import PDF_SOURCES
 from adapterbook.site.document import read_document
 from adapterbook.site.embedded.html import Frame, body_job, render_bodies, render_page, words_of
@@ -24,7 +25,6 @@ from adapterbook.site.inventory import Inventory, inventory_job, read_inventorie
 from adapterbook.site.navigation import read_navbar, read_sidebars
 from adapterbook.site.pandoc import convert_ahead, pandoc_version
 from adapterbook.site.project import Page, Project, find_files, read_project
-from adapterbook.site.swap_folder import fresh_folder, leave_as_it_is
 
 HERE: Final = Path(__file__).parent
 ASSETS: Final = ("site.css", "site.js", "theme.js")
@@ -35,8 +35,8 @@ class EmbeddedRenderer:
 
     name = "embedded"
 
-    def __init__(self, memo: Cache = NO_CACHE) -> None:
-        self._memo = memo
+    def __init__(self, cache: Cache = NO_CACHE) -> None:
+        self._cache = cache
 
     @property
     def version(self) -> str:
@@ -44,22 +44,22 @@ class EmbeddedRenderer:
 
     def read_ahead(self, project: Path) -> None:
         """Fill the cache with all that pandoc will be asked for, so that it reads each page once."""
-        pages = read_project(project, self._memo).pages.values()
-        documents = [read_document(path, self._memo) for path in sorted(project.glob(PDF_SOURCES))]
+        pages = read_project(project, self._cache).pages.values()
+        documents = [read_document(path, self._cache) for path in sorted(project.glob(PDF_SOURCES))]
         jobs = [job for page in pages for job in (inventory_job(page, "html"), body_job(page))]
         jobs += [job for page in documents for job in (inventory_job(page, "typst"), typst_job(page))]
-        convert_ahead(jobs, self._memo)
+        convert_ahead(jobs, self._cache)
 
-    def render_site(self, project: Path, finish: Callable[[Path], None] = leave_as_it_is) -> None:
+    def render_site(self, project: Path, finish: Callable[[Path], None] = lambda folder: None) -> None:
         """Render the website project into its output folder, completely or not at all; `finish` gets the new folder."""
-        read = read_project(project, self._memo)
+        read = read_project(project, self._cache)
         with fresh_folder(read.output_dir) as folder:
             _write_site(read, folder)
             finish(folder)
 
     def render_pdf(self, document: Path, output: Path) -> None:
         """Set one combined document as a PDF."""
-        render_pdf(document, output, self._memo)
+        render_pdf(document, output, self._cache)
 
 
 def _write_site(project: Project, folder: Path) -> None:
@@ -71,7 +71,7 @@ def _write_site(project: Project, folder: Path) -> None:
         With the problems of all pages.
     """
     frame = Frame(project, read_navbar(project), read_sidebars(project))
-    bodies = render_bodies(project.pages, project.memo)
+    bodies = render_bodies(project.pages, project.cache)
     pages = {source: render_page(page, bodies[source], frame) for source, page in project.pages.items()}
     for source, page in project.pages.items():
         _write(folder / page.href, pages[source])
@@ -84,11 +84,11 @@ def _write_site(project: Project, folder: Path) -> None:
             entry
             for source, page in project.pages.items()
             if page.language == language
-            for entry in index_page(page.href, page.title, bodies[source].body, project.memo)
+            for entry in index_page(page.href, page.title, bodies[source].body, project.cache)
         ]
         _write(assets / f"search-{language}.js", render_index(entries))
     written = "".join(word for language in ("zh-TW", "en") for word in words_of(language).values())
-    write_site_fonts(pages, project.pages, written, assets, project.memo)
+    write_site_fonts(pages, project.pages, written, assets, project.cache)
     _copy_files(project, folder)
 
 
@@ -106,7 +106,7 @@ def _copy_files(project: Project, folder: Path) -> None:
     }
     if favicon := project.website.get("favicon"):
         wanted.add(project.root / str(favicon))
-    for name, inventory in read_inventories(project.pages.values(), "html", project.memo).items():
+    for name, inventory in read_inventories(project.pages.values(), "html", project.cache).items():
         wanted.update(_linked_files(project.pages[name], inventory))
     root = project.root.resolve()
     for path in sorted(wanted):

@@ -63,7 +63,7 @@ class _Sections(HTMLParser):
             (heading if self._in_heading else body).append(text)
 
 
-def index_page(href: str, title: str, body: str, memo: Cache = NO_CACHE) -> list[SearchEntry]:
+def index_page(href: str, title: str, body: str, cache: Cache = NO_CACHE) -> list[SearchEntry]:
     """Return the sections of one page; ``body`` is its rendered HTML.
 
     Examples
@@ -76,7 +76,7 @@ def index_page(href: str, title: str, body: str, memo: Cache = NO_CACHE) -> list
     >>> index_page("a.html", "A", '<p>one</p><pre class="record">{"seed": 1}</pre><pre>two</pre>')
     [('a.html', 'A', '', 'one two')]
     """
-    sections = json.loads(memo.get("search", [body], lambda: json.dumps(_read_sections(body)).encode("utf-8")))
+    sections = json.loads(cache.get("search", [body], lambda: json.dumps(_read_sections(body)).encode("utf-8")))
     return [(f"{href}#{anchor}" if anchor else href, title, heading, text) for anchor, heading, text in sections]
 
 
