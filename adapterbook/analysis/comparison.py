@@ -1,7 +1,7 @@
-"""Pairs of adapters on the same test rows: the verdicts, and the one headline among them.
+"""Compare pairs of adapters on the same test rows, and choose the pair of the headline.
 
-Owns the rule by which one adapter is called better than another (see ``Verdict``). It never ranks without an interval
-and a p-value, and calls two adapters not comparable rather than compare different rows.
+``Verdict`` has the rule by which one adapter is called better than another. Adapters that were tested on different rows
+are not comparable.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What accuracy costs: tables by device with their Pareto fronts, and the baselines that any adapter has to beat."""
+"""Compute what accuracy costs, by device, with Pareto fronts, and the baselines that an adapter has to beat."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The parameter count worked out by formula from the shapes, to hold against the count that was measured.
+"""Compute an adapter's number of parameters by formula, to compare it with the number that was counted.
 
-Covers LoRA (with DoRA's magnitudes) and IA³, and DistilBERT's head. Settings that train something else besides are
-refused by giving no formula at all rather than a wrong one.
+Covers LoRA (with DoRA's magnitudes) and IA³, and DistilBERT's head. There is no formula for settings that train
+anything else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs → groups over seeds → adapters: curves with bands, what differs from the reference, the best learning rate."""
+"""Group runs over seeds and by adapter: mean curves, differences from the reference, the best learning rate."""
 
 from __future__ import annotations
 

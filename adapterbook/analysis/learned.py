@@ -1,4 +1,4 @@
-"""What training changed, layer by layer, as the records measured it at the checkpoints that were kept."""
+"""Compute what training changed in each layer, from the norms in the records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published results beside this study's, epoch by epoch, or the reason why the two may not be compared."""
+"""Compare published results with this study's, epoch by epoch, or say why they are not comparable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run: its confusion matrix, examples, intervals, and where its curve was best and began to overfit."""
+"""Describe one run: confusion matrix, examples, intervals, best epoch and onset of overfitting."""
 
 from __future__ import annotations
 

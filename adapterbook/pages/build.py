@@ -1,8 +1,7 @@
-"""Report and templates → the ``.qmd`` pages of the project.
+"""Render the templates with the report, and write the ``.qmd`` pages, menus and combined documents.
 
-Owns which files are written: every text is rendered before the first file is touched. A text that was rendered before
-from the very same things is taken from there. Writes no time of its own: the same records and templates give the same
-bytes.
+All texts are rendered before the first file is written. A text whose inputs have not changed is taken from the cache.
+The same records and templates give the same bytes.
 """
 
 from __future__ import annotations

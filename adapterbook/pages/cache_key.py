@@ -1,9 +1,7 @@
-"""What the text of a page follows from, as hashes: by them a text that was rendered before is known again.
+"""Hash everything that the text of a page depends on, so that an unchanged text is taken from the cache.
 
-Owns the list of those things. A template can see the whole report, so that all of it is in every page's identity, and
-besides: the templates that the page's own template leads to, the words, whose book it is, the figures, and the files in
-runs' folders. Which template leads to which is read off their texts: every quoted name of a template counts, needed or
-not.
+A template can see the whole report, so all of it is in every page's hash. So are the page's templates and all templates
+that they name, the words, the book, the figures, and the files in runs' folders.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The report's curves → the block of a page that report/assets/explorer.js makes the curve explorer of.
+"""Write the data of the curve explorer, from which report/assets/explorer.js draws its charts.
 
-Owns what the script gets: every number with the text that the pages show for it, where its record is, how its line
-looks, and all words. Refuses to let a text be anything else: in the block no character of it can end a script, a fence
-or a shortcode, and the script writes texts as texts.
+The script gets every number with the text that the pages show for it, the link to its record, the look of its line, and
+all words. No text in the block can end a script, a fence or a shortcode, and the script inserts texts as texts.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Which pages there are: one list, from which the pages, the menus and the combined documents are made.
-
-Owns the order of pages, their places below ``report/<language>/`` and their identifiers. Both languages have the same
-list, so they have the same set of pages.
-"""
+"""List the pages, in the order of the menus and the combined documents, for both languages alike."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Rendered texts → files, put in place together.
+"""Put all files of a build in place together, or none of them.
 
-Owns that all files of a build come to be or none, that pages which are gone lose their files, and that a file whose
-text is what it was stays the very same file, with its time.
+Files of pages that no longer exist are removed. A file whose text has not changed is not touched and keeps its time.
 """
 
 from __future__ import annotations

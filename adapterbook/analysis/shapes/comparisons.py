@@ -1,4 +1,4 @@
-"""Adapters against one another and against what any of them has to beat. Shapes only: nothing is computed here."""
+"""Define verdicts, comparisons and baselines: shapes only, nothing is computed here."""
 
 from __future__ import annotations
 

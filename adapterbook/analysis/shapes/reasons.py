@@ -1,4 +1,4 @@
-"""Codes of the report: why something is missing, what a verdict says, what a comparison is based on."""
+"""Define the codes of the report: why something is missing, what a verdict says, what a comparison is based on."""
 
 from __future__ import annotations
 

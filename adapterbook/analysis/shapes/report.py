@@ -1,7 +1,7 @@
-"""What the pages and the figures know: the report, as frozen dataclasses.
+"""Define the report, from which the pages and the figures are made, as frozen dataclasses.
 
-Owns the shape of the analysis and the reason codes. Holds numbers and codes only: a sentence, in either language, is
-the pages' business. A value that is not there is ``None``, and a ``reason`` beside it says why.
+The report holds numbers and codes; the sentences are in the templates. A missing value is ``None``, and a ``reason``
+beside it says why.
 
 Report
 ├── source: SourceReport         which source, what is mixed, what may be compared

@@ -1,4 +1,4 @@
-"""What the report knows of runs, of their groups over seeds, and of adapters. Shapes only: nothing is computed here."""
+"""Define what the report knows of runs, of their groups over seeds, and of adapters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same few test sentences, as every adapter reads them: shapes only, nothing is computed here."""
+"""Define the table of test sentences that every adapter predicts."""
 
 from __future__ import annotations
 

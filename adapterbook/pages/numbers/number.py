@@ -1,7 +1,7 @@
-"""A number with its origin: which record's field, or which field of the analysis.
+"""Write a number with its origin: a field of a record, or a field of the report.
 
-Owns the only two ways by which a number gets onto a page. The value is looked up here, from the same name that is
-written beside it, so a page cannot show one number and name another. Where its link leads is for :mod:`.origin_place`.
+The value is looked up by the same name that is written beside it, so a page cannot show one number and name another.
+:mod:`.record_link` says where its link leads.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Where the numbers of a page come from: commits, and the days of its runs.
-
-Owns the facts of a page's last line. Takes them from records only, so that unchanged records make unchanged pages.
-"""
+"""Find where the numbers of a page come from: commits, and the days of its runs, as the records say."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A run's record → the block of a page that shows it whole, with an anchor at every value.
+"""Show a whole record on its run's page, with an anchor at every value.
 
-Owns the anchors: a number on any page leads to the very line of the record that it was taken from. Shows the record as
-JSON in the record's own order, long texts cut; a record is not trusted, so each of its texts and keys is escaped.
+Every number on a page links to its line of the record. The record is shown as JSON in its own order, with long texts
+cut. It is not trusted, so each of its texts and keys is escaped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Settings → the Python code that the notebook ran with them."""
+"""Write settings as the Python code that the notebook ran with them."""
 
 from __future__ import annotations
 

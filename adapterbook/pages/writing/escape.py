@@ -1,9 +1,8 @@
-"""Text → Pandoc Markdown that shows it as typed, and can be nothing else.
+"""Escape texts for Pandoc Markdown, so that they show as typed and cannot act as markup.
 
-Owns escaping for prose, attributes, code, raw HTML and front matter. Text from a data set or a record is hostile until
-it went through here. Two readers have to be satisfied: pandoc, for which an entity is never markup, and Quarto, which
-looks for shortcodes again in the *decoded* attributes, link targets and code of a page (its ``shortcodes.lua``), so
-that an entity does not protect those.
+Covers prose, attributes, code, raw HTML and front matter. Text from a data set or a record is hostile until it is
+escaped. For pandoc, an entity is never markup. Quarto, however, looks for shortcodes again in the *decoded* attributes,
+link targets and code of a page (its ``shortcodes.lua``), so entities alone do not protect those.
 """
 
 from __future__ import annotations

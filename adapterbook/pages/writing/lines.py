@@ -1,8 +1,7 @@
-"""Markdown source → the same page without the line breaks and blank lines that nobody means.
+"""Join wrapped lines and remove needless blank lines of Markdown, without changing code, raw blocks or formulas.
 
-Owns two mendings. A line break inside a Chinese paragraph is a visible space on the page, so wrapped lines are joined:
-with nothing between Chinese characters, with one space elsewhere. And conditions in a template leave blank lines, of
-which one is enough. Refuses to touch code, raw blocks and formulas; joining leaves tables and the marks of Divs too.
+A line break inside a Chinese paragraph would be a visible space, so lines are joined: with nothing between Chinese
+characters, with one space elsewhere. Tables and the fences of Divs are not joined.
 """
 
 from __future__ import annotations
