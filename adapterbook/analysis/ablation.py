@@ -50,7 +50,7 @@ def describe_variants(study: StudyConfig, groups: Mapping[tuple[str, str], Group
 def find_family(variants: Sequence[VariantReport], factor: Factor) -> tuple[str, ...]:
     """Return the largest set of at least two variants that differ in one factor alone, in order of its value.
 
-    Of sets of the same size the one that comes first in the study is taken; variants of the same value count once.
+    Among sets of the same size the first in the study is taken; variants with the same value count once.
     """
     families: dict[str, dict[Any, VariantReport]] = {}
     for variant in variants:
@@ -225,10 +225,10 @@ def compute_epochs(groups: Sequence[Group]) -> EpochsReport:
 def compute_eval_views(groups: Mapping[tuple[str, str], Group]) -> tuple[tuple[str, str] | None, tuple[EvalView, ...]]:
     """Return what each strategy would have seen of one curve, from the finest to none, and whose curve it is.
 
-    The curve is the one with the most evaluations; of equals the one whose validation loss ended farthest above its
-    lowest, since there the strategy matters most. A strategy that would have looked more often than the curve was
-    evaluated is left out: what it would have seen is not known. ``steps`` stands there also with few evaluations, one
-    every fourth epoch, to show what is missed in between.
+    The curve is the one with the most evaluations; among equals, the one whose validation loss ended farthest above its
+    lowest, because there the strategy matters most. A strategy with more evaluations than the curve has is left out,
+    because what it would have seen is not known. ``steps`` is also shown with one evaluation every fourth epoch, to
+    show what is missed in between.
     """
 
     def interest(key: tuple[str, str]) -> tuple[int, float]:
@@ -256,7 +256,7 @@ def compute_eval_views(groups: Mapping[tuple[str, str], Group]) -> tuple[tuple[s
 def _view(
     strategy: EvalStrategy, every: float, seen: tuple[tuple[float, float], ...], curve: tuple[tuple[float, float], ...]
 ) -> EvalView:
-    """Return the view of one strategy; without an evaluation the last weights are kept."""
+    """Return what one strategy would have seen; without an evaluation the last weights are kept."""
     epoch, loss = min(seen, key=lambda point: point[1]) if seen else curve[-1]
     return EvalView(strategy, every, seen, len(seen), epoch, loss, loss - min(loss for _, loss in curve))
 

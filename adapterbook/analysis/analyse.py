@@ -59,8 +59,7 @@ def analyse(
     published : mapping
         Published results by the name that ``source.published`` of a record gives (``homework``); may be empty.
     cache : Cache, optional
-        What took long before: what a run's predictions come down to, and the tests of each pair. The report is the
-        same with and without it.
+        Holds summaries of predictions and the tests of pairs. The report is the same with and without it.
     """
     runs = tuple(describe_run(status, status.run.folder(paths), cache) for status in statuses)
     groups = group_runs(runs)

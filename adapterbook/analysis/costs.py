@@ -104,7 +104,7 @@ def _rows(members: Sequence[tuple[Group, list[Record]]]) -> tuple[CostRow, ...]:
 
 
 def _means(records: Sequence[Record]) -> dict[str, float]:
-    """Return the means over seeds; the record's schema promises that a completed record has them all."""
+    """Return the means over seeds; a completed record has all of them, by its schema."""
     fields = {
         "params": "n_trainable_params",
         "adapter_params": "n_adapter_params",

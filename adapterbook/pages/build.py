@@ -52,7 +52,7 @@ LANGUAGES: Final[tuple[Language, ...]] = ("zh", "en")
 # Quarto would set an ASCII colon after the number of a Chinese caption.
 CAPTIONS: Final[Mapping[Language, Mapping[str, Any]]] = {"zh": {"crossref": {"title-delim": "："}}, "en": {}}
 LANGUAGE_NAMES: Final[Mapping[Language, str]] = {"zh": "中文", "en": "English"}
-# Without it a page that shows a line ```{python} in a longer fence would start Jupyter.
+# Without this, a page that shows a line ```{python} inside a longer fence would start Jupyter.
 ENGINE: Final = {"engine": "markdown"}
 MAX_QUOTED: Final = 600  # characters
 MAX_RUNS_IN_MENU: Final = 60  # every page of the site carries the menu
@@ -84,12 +84,12 @@ def write_pages(
     cache : Cache, optional
         Texts that were rendered before.
     has_cards : bool
-        Whether ``figures.draw_cards`` drew what a link to the site is shown with.
+        Whether ``figures.draw_cards`` drew the pictures for previews of links.
 
     Returns
     -------
     list of Path
-        The files of the report, sorted; those that are as they were have not been touched.
+        The files of the report, sorted; unchanged ones have not been touched.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def write_pages(
 
 
 class _Builder:
-    """Renders all texts of one report."""
+    """Render all texts of one report."""
 
     def __init__(
         self, report: Report, figures: Mapping[str, Figure], paths: Paths, cache: Cache, *, has_cards: bool
@@ -119,7 +119,7 @@ class _Builder:
         self.index = index_outline(self.outline)
         self.short_names = {language: short_names(report, language) for language in LANGUAGES}
         self.prose = prose_of(paths.notebook) if paths.notebook.exists() else frozenset()
-        # Folders of this machine are nobody's business; the longest first, as the home holds the others.
+        # Pages show no folder of this machine. The longest comes first, because the home folder holds the others.
         self.hidden = {str(paths.root.resolve()): ".", str(paths.root): ".", str(Path.home()): "~"}
         self.templates: dict[str, str] = {}  # hashes by name
         self.card = figures["headline" if figures["headline"].drawn else "headline-best"].alt if has_cards else None
@@ -148,11 +148,11 @@ class _Builder:
         return texts
 
     def _kept(self, kind: str, language: Language, pages: Sequence[PageSpec], make: Callable[[], str]) -> str:
-        """Return a text that is made of some pages' templates, in one language."""
+        """Return a text made from some pages' templates, from the cache if nothing that it depends on has changed."""
         return self.cache.get(kind, self._parts(language, pages), lambda: make().encode()).decode()
 
     def _parts(self, language: Language, pages: Sequence[PageSpec]) -> list[str]:
-        """Return what a text follows from that is made of some pages' templates, in one language."""
+        """Return what a text made from some pages' templates depends on: the key of the cache."""
         templates = [f"pages/{page.template}" for page in pages]
         for name in templates:
             if name not in self.templates:
@@ -167,7 +167,7 @@ class _Builder:
 
     @cached_property
     def environments(self) -> dict[Language, jinja2.Environment]:
-        """The environments of both languages: not there before a template is rendered."""
+        """Make the environments of both languages when the first template is rendered."""
         return {language: self._environment(language) for language in LANGUAGES}
 
     def _environment(self, language: Language) -> jinja2.Environment:
@@ -207,7 +207,7 @@ class _Builder:
         return make_environment(self.paths.template_folders, language, names)
 
     def _name(self, adapter: AdapterReport | str, language: Language) -> str:
-        """Return an adapter's short name; in a Chinese sentence it may need spaces around it, or none."""
+        """Return an adapter's short name, marked for Chinese, where a Latin name needs spaces around it."""
         name = self.short_names[language][_id_of(adapter)]
         return mark_edges(name) if language == "zh" else name
 
@@ -243,7 +243,7 @@ class _Builder:
     def _document(self, language: Language) -> str:
         """Return the combined document: each page of the report that is a chapter, its title as heading."""
         chapters = [page for page in self.outline if page.in_pdf]
-        for page in chapters:  # also where the whole is known: the next one may differ in one chapter alone
+        for page in chapters:  # keep the chapters in the cache, also if the whole document is there
             self.cache.use("chapter", self._parts(language, [page]))
         return self._kept("document", language, chapters, partial(self._whole_document, chapters, language))
 
@@ -265,7 +265,7 @@ class _Builder:
         return front_matter(fields) + "\n" + guard_from_typst(_finish("\n".join(parts), language))
 
     def _cover(self) -> str:
-        """Return the page that both languages share."""
+        """Return the cover, which has both languages."""
         page = PageSpec("cover", "cover.md.j2", self.book.title, self.book.subtitle)
         parts = []
         for language in LANGUAGES:
@@ -305,7 +305,7 @@ class _Builder:
                             "page-footer": page_footer(self.book, self.wording)}}  # fmt: skip
 
     def _in_menu(self, section: str) -> list[PageSpec]:
-        """Return the pages of a section of the menu: of very many runs their list alone."""
+        """Return the pages of a section of the menu; with very many runs, only their list."""
         pages = [page for page in self.outline if page.section == section]
         of_runs = [page for page in pages if "run" in page.names]
         return pages if len(of_runs) <= MAX_RUNS_IN_MENU else [page for page in pages if page not in of_runs]
@@ -325,7 +325,7 @@ def _id_of(adapter: AdapterReport | str) -> str:
 
 
 def _quoted(text: str) -> Markup:
-    """Return a sentence of the data set; one without end is cut, as a table cell is no place for it."""
+    """Return a sentence of the data set, cut if it is too long for a table cell."""
     shown = text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]} …"
     return Markup('[{}]{{.sentence lang="en"}}').format(escape_text(shown))
 

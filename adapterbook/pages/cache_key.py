@@ -27,7 +27,7 @@ NAME_OF_TEMPLATE: Final = re.compile(r"""["']([^"'\s]+\.j2)["']""")
 
 
 def hash_page_inputs(report: Report, figures: Mapping[str, Figure], paths: Paths, hidden: Mapping[str, str]) -> str:
-    """Return the SHA-256 of all that a page may show beside its templates.
+    """Return the SHA-256 of everything that a page can show besides its templates.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def _content_of(file: Path, paths: Paths, *, whole: bool) -> bytes:
 
 
 class _Writer:
-    """Writes parts of a report as JSON, each run and each group once: later it is a number."""
+    """Write parts of a report as JSON; a run or group that occurs again is written as its number."""
 
     def __init__(self) -> None:
         self._numbers: dict[int, int] = {}
@@ -92,7 +92,7 @@ class _Writer:
         return json.dumps(self._as_data(value), default=self._as_data).encode()
 
     def _as_data(self, value: object) -> Any:
-        """Return one level of what JSON does not know."""
+        """Return one level of a value that JSON cannot write."""
         match value:
             case RunReport() | Group() if id(value) in self._numbers:
                 return {"number": self._numbers[id(value)]}

@@ -21,7 +21,7 @@ from adapterbook.pages.script_data import plain, script_block
 from adapterbook.pages.writing.wording import Wording
 from adapterbook.runs.record import Record
 
-# Of more runs than this only the means over seeds are handed over: a page that every reader has to load.
+# With more runs than this, only means over seeds are in the page, because every reader has to load it.
 MAX_SEED_LINES: Final = 400
 WORDS: Final = ("adapters", "all", "none", "setting", "metric", "seeds", "mean", "mean_of", "each", "best", "rates",
                 "variants", "losses", "range", "comma", "download", "file", "status", "missing", "nothing", "failed",
@@ -36,14 +36,14 @@ VIEWS: Final[Mapping[str, Sequence[str]]] = {
     "validation_accuracy": ["validation_accuracy"],
 }
 
-# A line's address: of the page that shows where its numbers are from, None where there is no such page.
+# A line's address: the page that shows where its numbers are from, None if there is no such page.
 Address = Callable[[RecordLink], str | None]
 
 
 def explorer_block(
     report: Report, language: Language, wording: Wording, short_names: Mapping[str, str], address: Address
 ) -> Markup | None:
-    """Return a raw HTML block with all that the explorer shows, ``None`` where there is no curve.
+    """Return a raw HTML block with the explorer's data, ``None`` if there is no curve.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from adapterbook.config.study import BilingualText
 from adapterbook.pages.scripts import VEGA
 from adapterbook.pages.writing.wording import Wording
 
-# Of more runs than this not each gets a page of its own: nobody reads them, and each reader would wait for all.
+# With more runs than this, not each gets a page: the site would take too long to make and to load.
 MAX_RUN_PAGES = 200
 # Of more adapters than this the combined document has no chapters: it would be a book, which takes minutes to set.
 MAX_ADAPTER_CHAPTERS = 12
@@ -138,7 +138,7 @@ def by_method(report: Report) -> dict[str, list[AdapterReport]]:
 
 
 def choose_run_pages(report: Report, most: int) -> list[RunReport]:
-    """Return the runs that get a page of their own, in the study's order.
+    """Return the runs that get a page, in the study's order.
 
     Of more than `most` these are, until `most` are reached: runs that are not as they should be, then the one of each
     adapter and variant whose numbers other pages show, then the others, each time in the study's order.

@@ -34,12 +34,12 @@ from adapterbook.pages.writing.escape import escape_attribute, escape_text, pyth
 from adapterbook.pages.writing.tables import keep_one_link, make_table
 from adapterbook.pages.writing.wording import Wording
 
-# The cover is of the site too, but lies beside the report's folder.
+# The cover belongs to the site too, but lies beside the report's folder.
 Target = Literal["site", "cover", "pdf"]
 Name = str | Sequence[str | int]
-# The section of the study's settings, which on its own page would only lead to where they stand.
+# The section with the study's settings; on its page, a setting does not link to itself.
 SETTINGS = "protocol"
-# Rows of a list of runs that the combined document has room for, and faults that a box names.
+# The most runs that a list of the PDF shows, and the most faults that a box names.
 MAX_RUNS_IN_PDF = 60
 MAX_FAULTS_NAMED = 40
 
@@ -102,7 +102,7 @@ class PageTools:
     site_url: str | None = None
 
     def names(self) -> dict[str, Any]:
-        """Return what the template sees of this object."""
+        """Return the functions and values that the template sees, by name."""
         return {
             "page": self.page,
             "number": self.number,
@@ -135,7 +135,7 @@ class PageTools:
 
     @property
     def folder(self) -> Path:
-        """Folder that the page, or the combined document, lies in."""
+        """Return the folder that the page, or the combined document, lies in."""
         if self.target == "pdf":
             return self.paths.report / "pdf"
         if self.target == "cover":
@@ -143,15 +143,15 @@ class PageTools:
         return page_path(self.paths, self.language, self.page.stem).parent
 
     def number(self, run: RunReport, field: FieldPath, kind: str) -> Markup:
-        """Return a number of a run's record, a link to the line that holds it."""
+        """Return a number of a run's record as a link to its line in the record."""
         return self._linked(number_span(run, field, kind, self.language), link_of_number(run, field))
 
     def derived(self, thing: Any, field: FieldPath, kind: str) -> Markup:
-        """Return a number that the analysis computed, a link to what it was computed from."""
+        """Return a number of the analysis as a link to what it was computed from."""
         return self._linked(derived_span(thing, field, kind, self.language), link_of_derived(thing, field, self.report))
 
     def figure(self, id: str, caption: str | None = None) -> Markup:
-        """Return a figure with its caption, its alternative text and, folded, the numbers drawn."""
+        """Return a figure with its caption, its alternative text and a folded table of its numbers."""
         figure = self.figures[id]
         title = figure.title.in_language(self.language)
         if not figure.drawn:
@@ -180,11 +180,11 @@ class PageTools:
         return self.figure(self._id_of(kind, adapter), caption)
 
     def figure_ids(self, kind: str) -> list[str]:
-        """Return the figures of one kind, of which there may be several: ``costs``, ``costs-2``, … by device."""
+        """Return the ids of the figures of one kind, such as ``costs``, ``costs-2``, … (one a device)."""
         return [id for id in self.figures if id == kind or id.removeprefix(f"{kind}-").isdecimal()]
 
     def listed(self, runs: Sequence[RunReport]) -> list[RunReport]:
-        """Return the runs that a list shows: all, but of very many in the PDF the worst of those with faults."""
+        """Return the runs that a list shows: all, or in the PDF, if there are too many, those with faults."""
         if self.target != "pdf" or len(runs) <= MAX_RUNS_IN_PDF:
             return list(runs)
         return _worst(runs, MAX_RUNS_IN_PDF)
@@ -205,7 +205,7 @@ class PageTools:
         return self.table(columns, rows, align=align, caption=caption, id=f"tbl-{self.page.slug}-{_joined(name)}")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], **more: Any) -> Markup:
-        """Return a table; in the PDF, which would grow to twice its size, with one number a row as a link."""
+        """Return a table; in the PDF only one number a row is a link, which halves the file."""
         return make_table(columns, [keep_one_link(row) for row in rows] if self.target == "pdf" else rows, **more)
 
     def link(self, target: str | AdapterReport | RunReport, text: str | None = None, section: str = "") -> Markup:
@@ -223,12 +223,12 @@ class PageTools:
         return self._led(escaped, page_path(self.paths, self.language, page.stem), anchor)
 
     def on_site(self, text: str, section: str = "") -> Markup:
-        """Return a link from the combined document to the same page of the site; without an address the text alone."""
+        """Return a link from the PDF to the same page of the site, or the text alone if the site has no address."""
         anchor = f"#sec-{self.page.slug}-{section}" if section else ""
         return self._led(escape_text(text), page_path(self.paths, self.language, self.page.stem), anchor)
 
     def record_link(self, run: RunReport, text: str, name: str = "record.json") -> Markup:
-        """Return a link to a file of a run's folder; where there is nothing to follow, the text alone."""
+        """Return a link to a file of a run's folder, or the text alone if there is no such file."""
         path, shown = run.run.folder(self.paths) / name, text if isinstance(text, Markup) else escape_text(text)
         return self._led(shown, path) if is_plain_file(path, self.paths.results) else shown
 
@@ -248,11 +248,11 @@ class PageTools:
         return explorer_block(self.report, self.language, self.wording, self.short_names, self.address)
 
     def cell_link(self, run: RunReport, text: str) -> Markup:
-        """Return a link to the place of a failed run's notebook where it failed."""
+        """Return a link to the cell of a failed run's notebook in which it failed."""
         return self._linked(escape_text(text), RecordLink(run, FAILED_CELL))
 
     def config_code(self, adapter: AdapterReport) -> Markup:
-        """Return the code that made an adapter, from its first record; without one, the settings of its YAML file."""
+        """Return the code that made an adapter, from its first record, or without one the settings of its YAML file."""
         records = [run.record for group in adapter.groups.values() for run in group.runs if run.record is not None]
         if not records:
             return python_block(call_code("dict", {"peft_type": adapter.config.peft_type, **adapter.config.settings}))
@@ -260,7 +260,7 @@ class PageTools:
         return python_block(adapter_code(made.config_class, made.settings, train_adapter=adapter.config.train_adapter))
 
     def _linked(self, shown: Markup, place: RecordLink | None) -> Markup:
-        """Return something as a link, but where a setting already stands in its place."""
+        """Return something as a link, except a setting on the page that it would link to."""
         if place is None:
             return shown
         page = self._find(place.of)
@@ -274,7 +274,7 @@ class PageTools:
         return self._led(shown, page_path(self.paths, self.language, page.stem), f"#{anchor}")
 
     def _led(self, shown: str, path: Path, anchor: str = "") -> Markup:
-        """Return a link to a file of the site; from the PDF by its address, or the text alone if that is not known."""
+        """Return a link to a file of the site; from the PDF by its address, or the text alone if there is none."""
         if self.target != "pdf":
             return Markup(f"[{shown}]({_relative(path, self.folder)}{anchor})")
         if self.site_url is None:
@@ -289,7 +289,7 @@ class PageTools:
         return f"sec-{page.slug}-{place.section}"
 
     def _find(self, target: str | AdapterReport | RunReport) -> PageSpec | RunReport:
-        """Return a page; of very many runs not each has one: then the run, whose record is the next best place."""
+        """Return a page, or a run that has no page, so that its record is linked instead."""
         page = self.outline.get(target if isinstance(target, str) else (type(target), target.id))
         if page is not None:
             return page
@@ -311,7 +311,7 @@ class PageTools:
 
 
 def _worst(runs: Sequence[RunReport], most: int) -> list[RunReport]:
-    """Return up to so many runs with faults, those without a result first."""
+    """Return at most this many runs with faults, those without a result first."""
     faulty = [run for run in runs if run.faulty]
     return sorted(faulty, key=lambda run: run.reason is None)[:most]  # sorted is stable
 
@@ -321,7 +321,7 @@ def _joined(name: Name) -> str:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    """Return a path as a link says it, from a folder."""
+    """Return the relative path of a link from a folder."""
     return quote(Path(os.path.relpath(path, folder)).as_posix(), safe="/.~-_")
 
 

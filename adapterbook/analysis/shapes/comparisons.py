@@ -39,8 +39,8 @@ class Verdict:
         Share of rows that exactly one of the two predicted right; mean over the seeds.
     smallest_detectable : float or None
         The smallest accuracy difference that this many paired rows detect with power 0.8 at alpha 0.05, *given how
-        rarely these two disagree*: two that agree on nearly every row need only a small one. It says nothing of what
-        the test rows can tell of two models that disagree more often; for that there is ``Report.planning``.
+        rarely these two disagree*: for two that agree on nearly every row it is small. It does not apply to two models
+        that disagree more often; see ``Report.planning``.
     """
 
     kind: VerdictKind
@@ -71,10 +71,10 @@ class Verdict:
 
     @property
     def few_disagreements(self) -> bool:
-        """Whether the two disagree on so few rows that even all of these on one side would not reliably be found.
+        """Whether the two disagree on so few rows that no difference between them could be found reliably.
 
-        ``smallest_detectable`` is then the share of rows that they would have to disagree on, all on one side: a page
-        must not show it as what the test could have seen.
+        ``smallest_detectable`` is then the share of rows that they would have to disagree on, all on one side. A page
+        must not show it as a difference that the test could have found.
         """
         if self.discordant_share is None or self.smallest_detectable is None:
             return False
@@ -159,7 +159,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What an adapter has to beat.
+    """A result that an adapter has to beat.
 
     Attributes
     ----------
@@ -184,7 +184,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Planning:
-    """What the test rows can tell apart where two models disagree as often as is typical in this study.
+    """How small a difference the test rows can find between two models with this study's typical disagreement.
 
     Attributes
     ----------

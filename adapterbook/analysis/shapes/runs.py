@@ -153,7 +153,7 @@ class PredictedRows:
 
 @dataclass(frozen=True)
 class RunReport:
-    """One run, whatever became of it.
+    """One run in any state: completed, failed, missing or broken.
 
     Attributes
     ----------
@@ -195,7 +195,7 @@ class RunReport:
 
     @property
     def faulty(self) -> bool:
-        """Whether something about the run is not as it should be."""
+        """Whether the run has no results, no usable predictions, or is stale."""
         return self.reason is not None or bool(self.stale)
 
 
@@ -306,7 +306,7 @@ class AdapterReport:
 
     @property
     def head_only(self) -> bool:
-        """Whether it trains the head and nothing else: the baseline of the frozen base model."""
+        """Whether it only trains the head: the baseline of the frozen base model."""
         return not self.config.train_adapter
 
     @property

@@ -73,7 +73,7 @@ def link_of_derived(thing: object, field: FieldPath, report: Report) -> RecordLi
         case _:
             link = _link_of_runs(_runs_behind(thing, first, report), report)
     if link is not None and isinstance(link.of, RunReport) and isinstance(_recorded(link.of, first), int | float):
-        return RecordLink(link.of, anchor_of([first]))  # one run's: the very same field of its record
+        return RecordLink(link.of, anchor_of([first]))  # the same field of the one run's record
     return link
 
 

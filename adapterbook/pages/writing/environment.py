@@ -156,7 +156,7 @@ def _joined(context: Context, items: Iterable[object]) -> Markup:
 
 
 def _place(error: BaseException, fallback: str) -> str:
-    """Return the innermost template and line of a traceback; Jinja2 gives its frames the templates' own lines."""
+    """Return the innermost template and line of a traceback; Jinja2's frames have the templates' lines."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(".j2")]
     if not frames:
         return f"templates/{fallback}"

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 WHITE_SPACE: Final = re.compile(r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029 ]+")
 PUNCTUATION: Final = re.compile(r"[!-/:-@\[-`{-~]")
-# In a quoted attribute these are letters like any other; entities would only make the page harder to read.
+# In a quoted attribute these are ordinary characters; entities would make the page harder to read.
 UNSAFE_IN_ATTRIBUTE: Final = re.compile(r"[!\"#$&'*<>?@\[\\\]^`{|}~]")
 # Marks of any kind, what may open a list or a table, typography (``...``, ``--``), bare addresses and ``:emoji:``.
 ACTIVE_IN_METADATA: Final = re.compile(
@@ -37,7 +37,7 @@ ISOLATES: Final = "\u2066\u2067\u2068"
 # Directions that can move a neighbour: right-to-left letters and numbers, and every explicit control.
 REORDERING: Final = frozenset({"R", "AL", "AN", "LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 SAFE_IN_CODE: Final = re.compile(r"[\w .,:;=+*/()\[\]%'\"#@^&!?~$\\-]+")
-# Python writes 2e-05; everybody else 2e-5, which is the same to Python.
+# Python writes 2e-05; 2e-5 is more common, and the same to Python.
 LONG_EXPONENT: Final = re.compile(r"e([+-])0+(?=\d)")
 BACKTICKS: Final = re.compile(r"`+")
 
@@ -94,7 +94,7 @@ def guard_from_typst(source: str) -> str:
 def isolate_text(text: str) -> str:
     """Return a text on one line, without control characters, its direction its own.
 
-    It is not escaped, but for whoever shows it as text: in Markdown or HTML it could be markup.
+    It is not escaped: show it only where texts cannot be markup.
     """
     return _isolate(_clean(text))
 

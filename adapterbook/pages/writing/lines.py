@@ -53,7 +53,7 @@ def mark_edges(text: str) -> str:
 
 
 def close_gaps(source: str) -> str:
-    """Return Markdown without the spaces that a marked text, such as a name, needs only where it is Latin.
+    """Return Markdown without the spaces around a marked text, such as a name, on sides where it is Chinese.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def _marked(source: str) -> Iterator[tuple[str, bool]]:
 
 
 def _closes(line: str, fence: str) -> bool:
-    """Return whether a line closes a fence: nothing may follow it, but for a formula's identifier."""
+    """Return whether a line closes a fence: only a formula's identifier may follow it."""
     return fence == "$$" or not line.strip().strip("`~")
 
 
