@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,6 +14,8 @@ from adapterbook.common.yaml_files import load_yaml, validate
 from adapterbook.config.study import BilingualText, Settings
 
 Entry = TypeVar("Entry")
+PHRASE_FILES: Final = ("phrases.yaml", "glossary.yaml")
+LANGUAGES: Final = {"zh", "en"}
 PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 
 
@@ -140,17 +142,41 @@ class Phrases(PhrasesFile):
         return None
 
 
-def load_phrases(folder: Path) -> Phrases:
-    """Read both files of a folder.
+def load_phrases(*folders: Path) -> Phrases:
+    """Read the phrases and the terms of the glossary.
+
+    Parameters
+    ----------
+    folders : Path
+        The first that has a phrase wins: a study's own files need to hold only what differs from the shared ones.
 
     Raises
     ------
     ConfigError
         Naming the file and every key that is unknown, missing, or lacks a language.
     """
-    file, glossary_file = folder / "phrases.yaml", folder / "glossary.yaml"
-    phrases = validate(PhrasesFile, load_yaml(file), file)
-    return Phrases(**dict(phrases), terms=validate(Glossary, load_yaml(glossary_file), glossary_file).terms)
+    (file, content), (glossary_file, terms) = (_laid_over(folders, name) for name in PHRASE_FILES)
+    phrases = validate(PhrasesFile, content, file)
+    return Phrases(**dict(phrases), terms=validate(Glossary, terms, glossary_file).terms)
+
+
+def _laid_over(folders: Sequence[Path], name: str) -> tuple[Path, dict[str, Any]]:
+    """Return the content of a file, each folder's laid over the next one's, and the file that a problem is named by."""
+    files = [folder / name for folder in folders if (folder / name).exists()] or [folders[0] / name]
+    content = load_yaml(files[-1])
+    for file in reversed(files[:-1]):
+        content = _merged(content, load_yaml(file))
+    return files[0], content
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return one mapping laid over another; a phrase is replaced whole, in both languages."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        is_group = isinstance(old, dict) and isinstance(value, dict) and not LANGUAGES & {*old, *value}
+        merged[key] = _merged(old, value) if is_group else value
+    return merged
 
 
 def _found(entries: Mapping[str, Entry], key: str, group: str) -> Entry:

@@ -68,7 +68,7 @@ def write_pages(
     figures : mapping
         From ``figures.draw_figures``, by id; their files must be there already.
     paths : Paths
-        Templates are read from ``paths.templates``; ``index.qmd`` and parts of ``report/`` are written.
+        Templates are looked up in ``paths.template_folders``; ``index.qmd`` and parts of ``report/`` are written.
     memo : Cache, optional
         Texts that were rendered before.
     has_cards : bool
@@ -102,7 +102,7 @@ class _Builder:
         self.paths = paths
         self.memo = memo
         self.book = load_book(paths.book)
-        self.phrases = load_phrases(paths.templates)
+        self.phrases = load_phrases(*paths.template_folders)
         self.outline = make_outline(report, self.phrases)
         self.index = index_outline(self.outline)
         self.short_names = {language: short_names(report, language) for language in LANGUAGES}
@@ -148,7 +148,7 @@ class _Builder:
         templates = [f"pages/{page.template}" for page in pages]
         for name in templates:
             if name not in self.templates:
-                self.templates[name] = hash_templates(self.paths.templates, name)
+                self.templates[name] = hash_templates(self.paths.template_folders, name)
         return [
             self.inputs,
             str(self.card is None),
@@ -179,7 +179,7 @@ class _Builder:
             "record_block": lambda record, name: record_block(record, name, self.hidden),
             "notebook_body": lambda run: self._notebook(run, language),
         }  # fmt: skip
-        return make_environment(self.paths.templates, language, names)
+        return make_environment(self.paths.template_folders, language, names)
 
     def _tools(self, page: PageSpec, language: Language, target: Target) -> PageTools:
         return PageTools(

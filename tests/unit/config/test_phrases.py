@@ -74,3 +74,18 @@ def test_a_table_may_call_a_column_otherwise(folder: Path) -> None:
     assert [phrases.heading(table, "adapter", "en") for table in ("batch_size", "learning_rate", "")] == [
         "A", "Adapter", "Adapter"
     ]  # fmt: skip
+
+
+def test_a_study_lays_its_own_phrases_over_the_shared_ones(tmp_path: Path) -> None:
+    """A study's file holds only what differs; a phrase of it that lacks a language is not filled up from ours."""
+    own = (
+        "headings:\n  epoch: {zh: 週期, en: Round}\ntables:\n  costs:\n    headings:\n      file: {zh: 檔, en: Size}\n"
+    )
+    (tmp_path / "phrases.yaml").write_text(own, "utf-8")
+    phrases = load_phrases(tmp_path, PROJECT.templates)
+    assert [phrases.heading("costs", key, "en") for key in ("epoch", "file", "time")] == ["Lap", "Size", "Time"]
+    assert phrases.caption("costs", "en").startswith("Costs on {device}")
+    assert phrases.terms == load_phrases(PROJECT.templates).terms
+    (tmp_path / "phrases.yaml").write_text("headings:\n  epoch: {en: Round}\n", "utf-8")
+    with pytest.raises(ConfigError, match=r"(?s)phrases\.yaml is not valid.*headings\.epoch\.zh: missing"):
+        load_phrases(tmp_path, PROJECT.templates)
