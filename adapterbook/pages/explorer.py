@@ -13,12 +13,13 @@ from markupsafe import Markup
 
 from adapterbook.analysis.shapes import AdapterReport, Curve, Group, Report, RunReport, Spread
 from adapterbook.common.formatting import Language, format_number
+from adapterbook.config.phrases import Phrases
 from adapterbook.figures.style import style_of, word
 from adapterbook.figures.vega_charts import CHANCE, QUANTITIES, chart_spec, line_look
 from adapterbook.pages.numbers.record_link import RecordLink
 from adapterbook.pages.numbers.record_view import RECORD_ANCHOR, anchor_of
-from adapterbook.pages.script_data import plain, script_block
-from adapterbook.pages.writing.wording import Wording
+from adapterbook.pages.scripts import script_block
+from adapterbook.pages.writing.escape import isolate_text
 from adapterbook.runs.record import Record
 
 # With more runs than this, only means over seeds are in the page, because every reader has to load it.
@@ -41,7 +42,7 @@ Address = Callable[[RecordLink], str | None]
 
 
 def explorer_block(
-    report: Report, language: Language, wording: Wording, short_names: Mapping[str, str], address: Address
+    report: Report, language: Language, phrases: Phrases, short_names: Mapping[str, str], address: Address
 ) -> Markup | None:
     """Return a raw HTML block with the explorer's data, ``None`` if there is no curve.
 
@@ -61,12 +62,12 @@ def explorer_block(
     variants = [variant for variant in report.variants if any(line["variant"] == variant.name for line in lines)]
     styles = {name: style_of(report, name) for name in report.adapters if name in shown}
     content = {
-        "adapters": [{"id": name, "name": plain(short_names[name]), **line_look(style)}
+        "adapters": [{"id": name, "name": isolate_text(short_names[name]), **line_look(style)}
                      for name, style in styles.items()],
         "variants": [
             {
                 "id": variant.name,
-                "title": plain(variant.title.in_language(language)),
+                "title": isolate_text(variant.title.in_language(language)),
                 "rate": variant.training.learning_rate,
                 "rate_title": f"{word('learning_rate', language)} "
                 f"{format_number(variant.training.learning_rate, 'rate', language)}",
@@ -82,10 +83,10 @@ def explorer_block(
         "views": [{"id": name, "quantities": list(parts)} for name, parts in VIEWS.items()],
         "lines": lines,
         "chance": word("chance", language),
-        "words": {name: wording.text("labels", ["explorer", name], language) for name in WORDS},
-        "columns": {name: wording.text("labels", name, language) for name in COLUMNS},
+        "words": {name: phrases.text("explorer", name, language) for name in WORDS},
+        "columns": {name: phrases.text("headings", name, language) for name in COLUMNS},
     }  # fmt: skip
-    return script_block("explorer", content, wording.text("labels", "explorer_without", language))
+    return script_block("explorer", content, phrases.text("explorer", "without", language))
 
 
 def _lines(
