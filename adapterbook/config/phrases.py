@@ -174,8 +174,10 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
-        is_group = isinstance(old, dict) and isinstance(value, dict) and not LANGUAGES & {*old, *value}
-        merged[key] = _merged(old, value) if is_group else value
+        if isinstance(old, dict) and isinstance(value, dict) and not LANGUAGES & {*old, *value}:
+            merged[key] = _merged(old, value)
+        else:
+            merged[key] = value
     return merged
 
 
