@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from importlib import metadata
 from typing import Any, Final
 
@@ -36,16 +36,16 @@ def head_of(scripts: Sequence[str], up: str) -> list[str]:
     return [style, *(f'<script src="{up}{script}" defer></script>' for script in scripts)]
 
 
-def vega_script(memo: Cache) -> str:
+def vega_script(cache: Cache) -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script, of the version that Altair writes for.
 
     The script is part of the site, so that a page asks nothing of another host.
     """
     versions = [f"{name} {metadata.version(name)}" for name in ("altair", "vl-convert-python")]
-    return memo.get("vega", versions, lambda: _bundle().encode()).decode()
+    return cache.get("vega", versions, lambda: _bundle().encode()).decode()
 
 
-@cache
+@functools.cache
 def _bundle() -> str:
     import altair
     import vl_convert

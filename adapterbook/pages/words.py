@@ -11,9 +11,9 @@ from markupsafe import Markup
 
 from adapterbook.analysis.shapes import AdapterReport, Report
 from adapterbook.common.formatting import Language
+from adapterbook.common.privacy import rename_folders
 from adapterbook.config.phrases import Phrases
 from adapterbook.config.study import BilingualText
-from adapterbook.pages.notebook import hide_folders
 from adapterbook.pages.numbers.provenance import format_moment
 from adapterbook.pages.writing.escape import escape_text, inline_code, python_literal
 from adapterbook.pages.writing.lines import mark_edges
@@ -95,6 +95,6 @@ class Words:
 
     def quoted(self, text: str) -> Markup:
         """Return a sentence of the data set; a very long one is cut, because it would burst a table cell."""
-        whole = hide_folders(text, self.hidden)
+        whole = rename_folders(text, self.hidden)
         shown = whole if len(whole) <= MAX_QUOTED else f"{whole[:MAX_QUOTED]} …"
         return Markup('[{}]{{.sentence lang="en"}}').format(escape_text(shown))
