@@ -295,7 +295,7 @@ class ReportTables(Cells):
         id: str = "", **placeholders: str,
     ) -> Markup:  # fmt: skip
         """Return a table with a number, and its caption in ``phrases.yaml`` with the placeholders filled in."""
-        caption = _filled(self.words.phrases.caption(key, self.words.language), placeholders)
+        caption = fill_in(self.words.phrases.caption(key, self.words.language), placeholders)
         identifier = f"tbl-{self.tools.page.slug}-{id or key.replace('_', '-')}"
         return self._table(key, columns, rows, extra, caption=caption, id=identifier)
 
@@ -351,10 +351,17 @@ def _method(adapters: Sequence[AdapterReport]) -> str:
     return METHOD_NAMES.get(peft_type, peft_type)
 
 
-def _filled(text: str, values: Mapping[str, str]) -> Markup:
-    """Return a caption with its placeholders filled in, everything escaped."""
-    shown = {escape_text(f"{{{name}}}"): as_markup(value) for name, value in values.items()}
-    return Markup(re.sub("|".join(shown) or "$.", lambda match: shown[Markup(match[0])], escape_text(text)))
+def fill_in(text: str, values: Mapping[str, str]) -> Markup:
+    """Return a text, escaped, with its placeholders filled in.
+
+    Examples
+    --------
+    >>> fill_in("on {device}*", {"device": "a|b"})
+    Markup('on a&#124;b&#42;')
+    """
+    shown = {str(escape_text(f"{{{name}}}")): as_markup(value) for name, value in values.items()}
+    pattern = "|".join(map(re.escape, shown)) or "(?!)"
+    return Markup(re.sub(pattern, lambda match: shown[match[0]], escape_text(text)))
 
 
 def _result_in(variant: str) -> Callable[[Any, AdapterReport], Markup]:

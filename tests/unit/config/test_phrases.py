@@ -78,9 +78,7 @@ def test_a_table_may_call_a_column_otherwise(folder: Path) -> None:
 
 def test_a_study_lays_its_own_phrases_over_the_shared_ones(tmp_path: Path) -> None:
     """A study's file holds only what differs; a phrase of it that lacks a language is not filled up from ours."""
-    own = (
-        "headings:\n  epoch: {zh: 週期, en: Round}\ntables:\n  costs:\n    headings:\n      file: {zh: 檔, en: Size}\n"
-    )
+    own = "headings:\n  epoch: {zh: 週期, en: Lap}\ntables:\n  costs:\n    headings:\n      file: {zh: 檔, en: Size}\n"
     (tmp_path / "phrases.yaml").write_text(own, "utf-8")
     phrases = load_phrases(tmp_path, PROJECT.templates)
     assert [phrases.heading("costs", key, "en") for key in ("epoch", "file", "time")] == ["Lap", "Size", "Time"]
