@@ -80,7 +80,6 @@ def make_environment(folders: Sequence[Path], language: Language, names: Mapping
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        extensions=["jinja2.ext.do"],  # rows.append(…) of a table
         cache_size=-1,
         auto_reload=False,
     )
@@ -95,7 +94,6 @@ def make_environment(folders: Sequence[Path], language: Language, names: Mapping
     environment.globals = {
         "language": language,
         "zh": language == "zh",
-        "namespace": jinja2.utils.Namespace,
         **names,
     }
     return environment

@@ -58,7 +58,7 @@ def test_a_method_that_nobody_wrote_about_has_a_general_page(tmp_path: Path) -> 
     assert BilingualText(zh="LOKR 方法", en="The method LOKR") == outline["mechanism-lokr"].title
     figures = plan_without_drawing(report, paths)
     pages = MadePages(report, figures, paths, write_pages(report, figures, paths))
-    for language, words in (("zh", "在 PEFT 裡叫做 LOKR"), ("en", "PEFT knows this method as LOKR")):
+    for language, words in (("zh", "在 PEFT 裡叫做 LOKR"), ("en", "In PEFT, this method is called LOKR")):
         page = pages.page(f"{language}/mechanism-lokr")
         assert words in page.text_of(page.tree["blocks"])
         assert "LoRA 1" not in page.text_of([node for node in page.elements("Table") if "params" in str(node["c"][0])])
