@@ -23,7 +23,7 @@ from adapterbook.pages.numbers.provenance import format_date, provenance_of
 from adapterbook.pages.outline import make_outline
 from adapterbook.pages.tables.figure_table import make_figure_table
 from adapterbook.pages.writing.environment import make_environment, render_template
-from tests.support.factory import PROJECT, make_record, write_results
+from tests.support.factory import PROJECT, make_record, read_report, write_results
 from tests.support.report_pages import MadePages, analyse_project, make_study_pages, plan_without_drawing
 
 PHRASES = load_phrases(PROJECT.templates)
@@ -215,3 +215,27 @@ def test_a_baseline_without_a_trained_adapter_is_called_one(tmp_path: Path) -> N
         said = {"zh": "不是轉接器，而是基準", "en": "is not an adapter but a baseline"}[language]
         for shown in (overview, comparison, pages.page(f"{language}/adapters/head_only")):
             assert said in shown.text_of(shown.tree["blocks"])
+
+
+def test_a_template_writes_a_number_by_its_name(tmp_path: Path) -> None:
+    """A name gives the number in its format, with its origin; a template can name another format, and compare."""
+    report = read_report(write_results(tmp_path, adapters=("lora_1",)))
+    names: dict[str, Any] = {
+        "report": report,
+        "group": report.group("lora_1", "submitted"),
+        "derived": lambda of, path, kind: Markup(f"{type(of).__name__}.{'.'.join(map(str, path))}/{kind}"),
+        "number": lambda run, path, kind: Markup(f"{run.id}:{'.'.join(map(str, path))}/{kind}"),
+    }
+    for written, expected in (
+        ("{{ group.training.learning_rate }}", "Group.training.learning_rate/rate"),
+        ("{{ group.test_interval.low }}", "Group.test_interval.low/percent"),
+        ("{{ group.test_interval.low | as('percent_bare') }}", "Group.test_interval.low/percent_bare"),
+        ("{{ group.curve.points[1].epoch }}", "Group.curve.points.1.epoch/plain"),
+        ("{{ group.runs[0].record.test.accuracy }}", "lora_1/submitted/seed-224:test.accuracy/percent"),
+        ("{{ report.ablations['learning_rate'].values['submitted'] }}", "Ablation.values.submitted/rate"),
+        ("{% for point in group.curve.points if point.epoch == 2 %}{{ point.epoch }}{% endfor %}",
+         "Group.curve.points.1.epoch/plain"),
+        ("{% if group.n_completed == 1 and report.n_seeds < 2 %}one{% endif %}", "one"),
+    ):  # fmt: skip
+        (tmp_path / "a.j2").write_text(written, "utf-8")
+        assert render_template(make_environment([tmp_path], "en", {}), "a.j2", **names) == expected
