@@ -1,9 +1,7 @@
-"""A completed record → the model card of its adapter: the README.md that the Hugging Face Hub shows, in both languages.
+"""Write the model card of an adapter, the README.md that the Hugging Face Hub shows, in both languages.
 
-Owns what the card says, in the Hub's metadata and in words. It is a function of the record alone, but of nothing that
-another training of the same run would change (times, memory, the day), so that the card can lie in the adapter's folder
-when the run is sealed. What the record cannot know, such as the licence of a model that nobody here has heard of, it
-calls unknown.
+A card follows from the record alone, without what another training of the same run would change (times, memory, the
+day), so it can lie in the adapter's folder when the run is sealed. Its code needs only packages from PyPI.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from adapterbook.common.files import write_text_atomically
 from adapterbook.common.formatting import format_number
 from adapterbook.common.stats import wilson_interval
 from adapterbook.runs.record import Record, SourceInfo
+from adapterbook.sources.packages import BASE_MODEL, BERT_MODEL, DATASET, EMBEDDED, PRODUCT_DATASET
 
 CARD: Final = "README.md"
 METHODS: Final = {"LORA": "LoRA", "IA3": "IA³", "ADALORA": "AdaLoRA", "LOKR": "LoKr", "LOHA": "LoHa"}
@@ -28,7 +27,7 @@ METHODS: Final = {"LORA": "LoRA", "IA3": "IA³", "ADALORA": "AdaLoRA", "LOKR": "
 
 @dataclass(frozen=True)
 class _BaseModel:
-    """What is known of a base model: its name on the Hub, and its licence by the Hub's names."""
+    """Hold a base model's name on the Hub, and its licence as the Hub names it."""
 
     hub_name: str
     licence: str
@@ -38,15 +37,15 @@ MINILM: Final = _BaseModel("sentence-transformers/all-MiniLM-L6-v2", "apache-2.0
 BASE_MODELS: Final = {
     "distilbert/distilbert-base-cased": _BaseModel("distilbert/distilbert-base-cased", "apache-2.0"),
     "google-bert/bert-base-uncased": _BaseModel("google-bert/bert-base-uncased", "apache-2.0"),
-    "embedded/all-MiniLM-L6-v2-distilbert": MINILM,
-    "embedded/all-MiniLM-L6-v2-bert": MINILM,
+    BASE_MODEL: MINILM,
+    BERT_MODEL: MINILM,
 }
 ENGLISH: Final = frozenset(
     {
         "stanfordnlp/imdb",
         "fancyzhx/amazon_polarity",
-        "embedded/movie-review-snippets",
-        "embedded/product-review-snippets",
+        DATASET,
+        PRODUCT_DATASET,
     }
 )
 
@@ -62,9 +61,10 @@ def render_model_card(record: Record) -> str:
     Parameters
     ----------
     record : Record
-        With ``status`` completed; of another there is no adapter.
+        With ``status`` completed; a failed run has no adapter.
     """
     assert record.test is not None
+    name = record.source.base_model
     n_right = round(record.test.accuracy * record.test.n)
     return _template().render(
         record=record,
@@ -73,13 +73,14 @@ def render_model_card(record: Record) -> str:
         settings=json.dumps(_settings(record), indent=2, ensure_ascii=False),
         interval=wilson_interval(n_right, record.test.n),
         base=_base(record.source),
-        embedded=record.source.base_model.startswith("embedded/"),
+        package=EMBEDDED[name].requirement if name in EMBEDDED else None,
+        converted=name == BASE_MODEL,
         packages=sorted(record.environment.packages.items()),
     )
 
 
 def make_card_data(record: Record) -> ModelCardData:
-    """Return the Hub's metadata of a completed run: what the card's first lines hold.
+    """Return the Hub's metadata of a completed run, which the card begins with.
 
     Notes
     -----
@@ -130,7 +131,7 @@ def _settings(record: Record) -> dict[str, object]:
 
 @cache
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(  # Markdown, not HTML: texts that may hold anything go through `code`
+    environment = jinja2.Environment(  # Markdown, not HTML: foreign texts go through the filter `code`
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=False,
         undefined=jinja2.StrictUndefined,
@@ -145,6 +146,6 @@ def _template() -> jinja2.Template:
 
 
 def _code(text: str) -> str:
-    """Return a text as inline code of one line, whatever is in it."""
+    """Return any text as inline code of one line."""
     line = "".join(char if char.isprintable() else " " for char in text).replace("`", "'").replace("|", "¦").strip()
     return f"`{line}`"
