@@ -1,6 +1,5 @@
-"""Can every number of a report be believed? The checks of ``make verify``, and what they find.
+"""Check every stored number against its record, its source and its adapter. Imports execution and the rooms below it.
 
-Owns nothing that trains or reports; looks at what both left behind, and changes none of it. ``audit`` is the list of
-checks, ``findings`` what the stored files alone say, ``recomputation`` what follows from stored numbers, ``agreement``
-what source and adapter say, ``re_evaluation`` and ``retraining`` where the new figures come from.
+`audit` lists the checks. `findings` needs only the stored files, `recomputation` only the stored numbers; `agreement`
+compares them with source and adapter. `re_evaluation` and `retraining` make the new figures. Nothing changes results.
 """
