@@ -79,11 +79,11 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
 
 @pytest.mark.slow
 def test_the_installed_command_runs_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
-    """The wheel's code prints its help in an empty folder, and the status of a study that has no code."""
+    """The wheel's code prints its help in an empty folder; in a study it copies what is shared and prints the status."""
     library, study = tmp_path / "library", tmp_path / "study"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(library)
-    for name in _tracked("book.yaml", "_quarto.yml", "experiments"):
+    for name in set(_tracked("book.yaml", "experiments")) - set(SHARED):
         (study / name).parent.mkdir(parents=True, exist_ok=True)
         (study / name).write_bytes((PROJECT.root / name).read_bytes())
     script = f"import sys; sys.path.insert(0, {str(library)!r}); from adapterbook.cli import main; main()"
@@ -96,3 +96,6 @@ def test_the_installed_command_runs_outside_the_checkout(wheel: Path, tmp_path: 
     assert (results["--help"].returncode, results["--help"].stderr) == (0, "")
     assert results["status"].returncode == 1, results["status"].stderr
     assert "missing" in results["status"].stdout
+    for name in _tracked(*set(SHARED) - {"templates"}):
+        assert (study / name).read_bytes() == (PROJECT.root / name).read_bytes()
+    assert not (study / "templates").exists()
