@@ -79,7 +79,7 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
 
 @pytest.mark.slow
 def test_the_installed_command_runs_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
-    """The wheel's code prints its help in an empty folder; in a study it copies what is shared and prints the status."""
+    """The wheel's code prints its help in an empty folder; in a study it copies shared files and prints the status."""
     library, study = tmp_path / "library", tmp_path / "study"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(library)
