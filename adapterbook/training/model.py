@@ -252,7 +252,7 @@ def _try_out(config: PeftConfig, model: PreTrainedModel) -> None:
     adapted(input_ids=token_ids, attention_mask=mask, labels=torch.tensor([0, 1])).loss.backward()
     counts = count_parameters(adapted)
     if counts.n_adapter == 0:
-        raise ValueError("it trains no parameter of its own")
+        raise ValueError("it trains no parameter besides the head")
     if counts.n_head == 0:
         raise ValueError("it leaves the new classification head untrained")
 
