@@ -352,7 +352,7 @@ def test_workers_that_are_set_up_otherwise_are_refused_by_name(loopback: Loopbac
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     for part in (
-        f"{addresses['other']}:", "peft: expected 0.21.2, got 0.0.1", "another training.py",
+        f"{addresses['other']}:", "peft: expected 0.21.2, got 0.0.1", "another training/trainer.py",
         f"{addresses['none']}: ModuleNotFoundError(\"No module named 'adapterbook'\"): start it in a checkout",
     ):  # fmt: skip
         assert part in done.stderr
