@@ -12,7 +12,7 @@ import torch
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 from peft import LoraConfig, get_peft_model
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, BertConfig, BertModel
 
 from adapterbook.common.formatting import format_number
 from adapterbook.runs.model_card import CARD, render_model_card, write_model_card
@@ -159,21 +159,35 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_card_s_code_gives_the_adapter_s_probabilities_without_adapterbook(
     base_model: str, query: str, packages: Path, tmp_path: Path
 ) -> None:
-    """With packages from PyPI alone, the code loads base model, head and adapter as training had them.
-
-    The adapter leaves a part of DistilBERT's head as the seed made it, which the code has to repeat.
-    """
+    """With packages from PyPI alone, the code loads base model, head and adapter as training had them."""
     record = make_record(source__base_model=base_model, seed=7)
-    folder = materialise(base_model)
-    config = LoraConfig(task_type="SEQ_CLS", target_modules=[query], init_lora_weights=False)
-    model = get_peft_model(load_base_model(folder, seed=7), config).eval()
-    model.save_pretrained(str(tmp_path / "trained"))
-    with torch.no_grad():
-        logits = model(**AutoTokenizer.from_pretrained(folder)([SENTENCE], return_tensors="pt")).logits
-    expected = logits.double().softmax(dim=-1)[0].tolist()
+    expected = _save_adapter(materialise(base_model), query, tmp_path / "trained")
     (tmp_path / "elsewhere").mkdir()
     actual = run_card_code(render_model_card(record), tmp_path / "trained", packages, tmp_path / "elsewhere")
     assert actual == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_card_s_code_repeats_a_random_pooler(tmp_path: Path) -> None:
+    """A BERT without weights for its pooler gets the one that the run's seed made."""
+    folder = tmp_path / "elsewhere" / "my-bert"
+    config = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(materialise(BERT_MODEL)).save_pretrained(folder)
+    expected = _save_adapter(folder, "query", tmp_path / "trained")
+    card = render_model_card(make_record(source="mine", source__base_model="my-bert", seed=7))
+    actual = run_card_code(card, tmp_path / "trained", tmp_path, tmp_path / "elsewhere")
+    assert actual == pytest.approx(expected, abs=1e-6)
+
+
+def _save_adapter(base_model: Path, query: str, folder: Path) -> list[float]:
+    """Save a random adapter over a base model as a run with seed 7 would; return its probabilities for the sentence."""
+    config = LoraConfig(task_type="SEQ_CLS", target_modules=[query], init_lora_weights=False)
+    model = get_peft_model(load_base_model(base_model, seed=7), config).eval()
+    model.save_pretrained(str(folder))
+    with torch.no_grad():
+        logits = model(**AutoTokenizer.from_pretrained(base_model)([SENTENCE], return_tensors="pt")).logits
+    probabilities: list[float] = logits.double().softmax(dim=-1)[0].tolist()
+    return probabilities
 
 
 def test_the_card_of_a_model_from_the_hub_needs_no_conversion() -> None:
