@@ -66,9 +66,8 @@ class TrainingDisplay:
         done = float(self._n_ended)
         with self._lock:
             for task, path in self._active.values():
-                text = read_last_line(path)
-                if text:
-                    line = json.loads(text)
+                if written := last_whole_line(path):
+                    line = json.loads(written)
                     done += line["step"] / line["max_steps"]
                     self._progress.update(
                         task, total=line["max_steps"], completed=line["step"], detail=_describe_step(line)
@@ -106,7 +105,7 @@ def _describe_step(line: dict[str, Any]) -> str:
     return f"epoch {line['epoch']:.1f}{loss}{validation}"
 
 
-def read_last_line(path: Path) -> str:
+def last_whole_line(path: Path) -> str:
     """Return the last complete line of a progress file; empty if there is none yet."""
     try:
         lines = path.read_text("utf-8").splitlines(keepends=True)

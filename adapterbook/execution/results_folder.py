@@ -52,21 +52,6 @@ def staging_folder(run: Run, paths: Paths) -> Path:
     return paths.results / ".staging" / run.source / run.id.replace("/", "+")  # no identifier has a +
 
 
-def move_into_results(staging: Path, final: Path) -> None:
-    """Replace a run's folder by a finished one.
-
-    It takes two renames. A crash between them leaves the old folder beside the new one, and `repair_results` renames it
-    back.
-    """
-    final.parent.mkdir(parents=True, exist_ok=True)
-    old = final.with_name(f".{final.name}.old")
-    if final.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        final.rename(old)
-    staging.rename(final)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def clear_leftovers(paths: Paths, source: str) -> None:
     """Remove what a killed trainer left behind, when no run is due; does nothing while a trainer is at work."""
     if (paths.results / ".staging" / source).exists() or _old_folders(paths) or temporary_folders(paths.root, "kernel"):

@@ -1,7 +1,8 @@
 """Write the model card of an adapter, the README.md that the Hugging Face Hub shows, in both languages.
 
-A card follows from the record alone, without what another training of the same run would change (times, memory, the
-day), so it can lie in the adapter's folder when the run is sealed. Its code needs only packages from PyPI.
+The card depends on the record alone, and not on its times, memory or dates: training the same run again gives the same
+card. It lies in the adapter's folder when the run is sealed. What the record does not know, such as the licence of an
+unfamiliar base model, the card calls unknown. The card's code needs only packages from PyPI.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final
 import jinja2
 from huggingface_hub import EvalResult, ModelCardData
 
-from adapterbook.common.files import write_text_atomically
+from adapterbook.common.files import write_atomically
 from adapterbook.common.formatting import format_number
 from adapterbook.common.stats import wilson_interval
 from adapterbook.runs.record import Record, SourceInfo
@@ -27,7 +28,7 @@ METHODS: Final = {"LORA": "LoRA", "IA3": "IA³", "ADALORA": "AdaLoRA", "LOKR": "
 
 @dataclass(frozen=True)
 class _BaseModel:
-    """Hold a base model's name on the Hub, and its licence as the Hub names it."""
+    """Name a known base model and its licence as the Hub does."""
 
     hub_name: str
     licence: str
@@ -51,8 +52,8 @@ ENGLISH: Final = frozenset(
 
 
 def write_model_card(record: Record, folder: Path) -> None:
-    """Write the card into an adapter's folder."""
-    write_text_atomically(folder / CARD, render_model_card(record))
+    """Write the card of a run into its adapter's folder."""
+    write_atomically(folder / CARD, render_model_card(record))
 
 
 def render_model_card(record: Record) -> str:
@@ -61,7 +62,7 @@ def render_model_card(record: Record) -> str:
     Parameters
     ----------
     record : Record
-        With ``status`` completed; a failed run has no adapter.
+        With ``status`` completed: only such a run has an adapter.
     """
     assert record.test is not None
     name = record.source.base_model
@@ -118,7 +119,7 @@ def make_card_data(record: Record) -> ModelCardData:
 
 
 def _base(source: SourceInfo) -> str | None:
-    """Return the base model's name on the Hub, None for a folder."""
+    """Return the base model's name on the Hub, None if it is a folder."""
     known = BASE_MODELS.get(source.base_model)
     if known is not None:
         return known.hub_name
@@ -131,7 +132,7 @@ def _settings(record: Record) -> dict[str, object]:
 
 @cache
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(  # Markdown, not HTML: foreign texts go through the filter `code`
+    environment = jinja2.Environment(  # Markdown, not HTML: texts from elsewhere go through `code`
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=False,
         undefined=jinja2.StrictUndefined,
@@ -146,6 +147,6 @@ def _template() -> jinja2.Template:
 
 
 def _code(text: str) -> str:
-    """Return any text as inline code of one line."""
+    """Return any text as inline code in one line."""
     line = "".join(char if char.isprintable() else " " for char in text).replace("`", "'").replace("|", "¦").strip()
     return f"`{line}`"

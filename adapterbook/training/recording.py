@@ -291,13 +291,13 @@ def describe_environment(device: Literal["cpu", "cuda", "mps"], n_threads: int |
 def git_state(root: Path) -> GitState | None:
     """Return the checked-out commit, or None outside a git checkout or without a commit."""
     try:
-        commit = git.ask(root, "rev-parse", "--verify", "HEAD")
-        changes = git.ask(root, "status", "--porcelain", "--untracked-files=no")
+        head = git.ask(root, "rev-parse", "--verify", "HEAD")
+        changes = git.ask(root, "--no-optional-locks", "status", "--porcelain", "--untracked-files=no")
     except OSError:  # git is not installed
         return None
-    if commit.returncode or changes.returncode:
+    if head.returncode or changes.returncode:
         return None
-    return GitState(commit=commit.stdout.strip(), dirty=bool(changes.stdout.strip()))
+    return GitState(commit=head.stdout.strip(), dirty=bool(changes.stdout.strip()))
 
 
 def _split_info(rows: datasets.Dataset) -> SplitInfo:

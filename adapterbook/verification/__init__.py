@@ -1,5 +1,6 @@
-"""Check every stored number against its record, its source and its adapter. Imports execution and the rooms below it.
+"""Check every record against its files, its source and a new training. Imports execution and the rooms below it.
 
-`audit` lists the checks. `findings` needs only the stored files, `recomputation` only the stored numbers; `agreement`
-compares them with source and adapter. `re_evaluation` and `retraining` make the new figures. Nothing changes results.
+``audit`` lists the checks. ``findings`` compares the stored files, ``recomputation`` the numbers that follow from
+stored ones, ``agreement`` the records with source and adapter; ``re_evaluation`` and ``retraining`` make the numbers to
+compare with.
 """

@@ -35,7 +35,7 @@ from adapterbook.execution.capacity import list_devices
 from adapterbook.execution.cluster.parcel import pack_folder, unpack
 from adapterbook.execution.kernels import KernelPool, import_path
 from adapterbook.execution.papermill_runs import TrainingContext, execute_run
-from adapterbook.execution.progress import read_last_line
+from adapterbook.execution.progress import last_whole_line
 from adapterbook.execution.results_folder import staging_folder, stop_kernels
 from adapterbook.runs.plan import Run, package_versions
 from adapterbook.runs.record import Environment, Record, seal_record, write_record
@@ -223,7 +223,7 @@ def execute_task(task: Task) -> RunParcel:
         while wait([future], timeout=TICK_S).not_done:
             if _is_cancelled(worker, key):
                 study.stop()
-            progress = read_last_line(staging_folder(run, study.paths) / "progress.jsonl")
+            progress = last_whole_line(staging_folder(run, study.paths) / "progress.jsonl")
             if progress != reported:
                 report(progress)
                 reported = progress
