@@ -101,7 +101,7 @@ def measure_rebuilds(paths: Paths, source: str, repeat: int, say: Say) -> list[Q
         If a change does not show in the site, or a site differs though nothing was changed.
     """
     build = partial(run_timed, paths, "all", SOURCE=source, RENDERER="embedded")
-    template = paths.templates / "zh" / "overview.qmd.j2"
+    template = paths.templates / "pages" / "overview.qmd.j2"
     record = min(paths.results.glob(f"{source}/*/*/*/record.json"))
     changes: dict[str, tuple[Path, Callable[[int], None]]] = {
         "nothing": (template, lambda turn: None),

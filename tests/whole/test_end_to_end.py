@@ -149,7 +149,7 @@ def test_only_what_is_left_to_do_is_done(copied: Paths) -> None:
     def records_now() -> dict[str, bytes]:
         return {name: (folder / "record.json").read_bytes() for name, folder in _folders(copied).items()}
 
-    template = copied.templates / "en" / "overview.qmd.j2"
+    template = copied.templates / "pages" / "overview.qmd.j2"
     template.write_text(template.read_text("utf-8") + "\nOne sentence more.\n", "utf-8")
     done = run_adapterbook(copied, "all")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -88,7 +88,7 @@ def test_a_change_is_seen_in_the_browser(tmp_path: Path) -> None:
         page.goto(f"http://127.0.0.1:{port}/report/en/glossary.html")
         page.locator("h1").wait_for(timeout=120_000)
         messages.clear()  # before the page was there, it was missing
-        template = paths.templates / "en/glossary.qmd.j2"
+        template = paths.templates / "pages/glossary.qmd.j2"
         template.write_text(template.read_text("utf-8") + "\nA sentence of today.\n", "utf-8")
         expect(page.get_by_text("A sentence of today.")).to_be_visible(timeout=120_000)
         page.locator("a.language").click()
@@ -97,7 +97,7 @@ def test_a_change_is_seen_in_the_browser(tmp_path: Path) -> None:
         assert "Content-Security-Policy" in page.content()
         # What was sent holds the script, what lies in the folder does not.
         assert "/.preview/reload.js" in page.content()
-        broken = paths.templates / "zh/glossary.qmd.j2"
+        broken = paths.templates / "pages/glossary.qmd.j2"
         broken.write_text(broken.read_text("utf-8") + "\n{{ nothing_of_that_name }}\n", "utf-8")
         wait_until(lambda: "The site stays as it was" in log.read_text("utf-8"))
         assert ask(port, "/report/zh/glossary.html")[0] == 200
