@@ -20,7 +20,10 @@ from tests.support.factory import PROJECT
 SITECUSTOMIZE: Final = """
 import os, re, signal, sys
 
-group = int(os.environ.setdefault("WATCHED_GROUP", str(os.getpgid(0))))
+if "WATCHED_GROUP" not in os.environ:  # this is the first process
+    os.environ["WATCHED_GROUP"] = str(os.getpgid(0))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in background
+group = int(os.environ["WATCHED_GROUP"])
 root, log, moment, number = (os.environ[f"WATCHED_{name}"] for name in ("ROOT", "LOG", "MOMENT", "SIGNAL"))
 
 def watch(event, arguments):

@@ -25,7 +25,6 @@ from adapterbook.execution.kernels import ENGINE, start_kernel
 from adapterbook.runs.record import load_record
 from tests.support.processes import run_watched
 from tests.support.small_project import (
-    SETTINGS,
     copy_project,
     cut_down,
     make_small_project,
@@ -34,7 +33,6 @@ from tests.support.small_project import (
 )
 
 KILLS = int(os.environ.get("KILLS", "4"))
-SETTINGS_OF_ALL = {name: value for name, value in SETTINGS.items() if name != "PYTHONPATH"}
 # Results by run, files by name, and how many moments there are at which something is about to be written.
 Undisturbed = tuple[dict[str, Any], Counter[str], int]
 # What differs between any two runs of the same configuration.
@@ -71,7 +69,7 @@ def test_training_goes_on_after_the_last_whole_epoch(one_run: Paths, tmp_path: P
     undisturbed = _results(one_run)
     shutil.rmtree(one_run.results)
     killed = run_watched(one_run.root, tmp_path / "watch", "-m", "adapterbook", "train",
-                         moment=r"os\.rename .*\.epochs/epoch-2", number=signal.SIGKILL, **SETTINGS_OF_ALL)  # fmt: skip
+                         moment=r"os\.rename .*\.epochs/epoch-2", number=signal.SIGKILL, SOURCE="embedded", RENDERER="embedded")  # fmt: skip
     assert killed.returncode == -signal.SIGKILL, killed.output
     staging = one_run.results / ".staging" / "embedded"
     assert [path.name for path in staging.glob("*.epochs/epoch-*")] == ["epoch-1"]
@@ -132,7 +130,7 @@ def undisturbed(untrained: Paths, tmp_path_factory: pytest.TempPathFactory) -> U
     """What one `all` leaves behind, and how many moments it has."""
     folder = tmp_path_factory.mktemp("undisturbed")
     paths = copy_project(untrained, folder / "project")
-    done = run_watched(paths.root, folder / "watch", "-m", "adapterbook", "all", **SETTINGS_OF_ALL)
+    done = run_watched(paths.root, folder / "watch", "-m", "adapterbook", "all", SOURCE="embedded", RENDERER="embedded")
     assert done.returncode == 0, done.output
     return _results(paths), _files(paths.root), len(done.moments)
 
@@ -167,7 +165,7 @@ def test_all_ends_as_if_it_had_not_been_killed(
     number = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT)[kill % 4]
     moment = 1 + n_moments * (2 * kill + 1) // (2 * KILLS)
     killed = run_watched(paths.root, tmp_path / "watch", "-m", "adapterbook", "all", moment=moment, number=number,
-                         **SETTINGS_OF_ALL)  # fmt: skip
+                         SOURCE="embedded", RENDERER="embedded")  # fmt: skip
     assert killed.returncode != 0, killed.output
     finished = set(_results(paths))
 

@@ -62,7 +62,7 @@ def preview(paths: Paths, log: Path) -> Iterator[int]:
         yield int(match[1])
     finally:
         process.terminate()
-        assert process.wait() == 130, log.read_text("utf-8")
+        assert process.wait(timeout=300) == 130, log.read_text("utf-8")
 
 
 def ask(port: int, path: str) -> tuple[int, str, str]:
@@ -185,7 +185,7 @@ def test_it_ends_at_once_whenever_it_is_told_to(
     wait_until(lambda: psutil.Process(process.pid).children(), process)
     for _ in range(n_times):
         os.killpg(process.pid, number) if all_of_it else process.send_signal(number)
-    assert process.wait() == 130, log.read_text("utf-8")
+    assert process.wait(timeout=300) == 130, log.read_text("utf-8")
     assert "Traceback" not in log.read_text("utf-8"), log.read_text("utf-8")
     assert not _left_of(process.pid)
 

