@@ -12,6 +12,10 @@ from adapterbook.sources.packages import BASE_MODEL, DATASET, materialise
 from tests.support.small_project import build_made_project, build_trained_project
 from tests.support.study_site import build_study_site
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Threads of processes that share the cores would wait for each other. Kernels have one thread in any case.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 LONGEST_FIRST = ("whole", "built", "hostile")  # folders; a file is one piece of work for pytest-xdist
 
 

@@ -108,9 +108,9 @@ def test_a_saved_adapter_over_the_base_model_gives_the_record_s_accuracy(
     made: Paths, embedded_model: Path, embedded_dataset: Path, tmp_path: Path
 ) -> None:
     """PeftModel.from_pretrained is all that anybody needs, with every method."""
-    for name, folder in _folders(made).items():
-        if "/submitted/" not in name:
-            continue
+    submitted = {name: folder for name, folder in _folders(made).items() if "/submitted/" in name}
+    assert len(submitted) == 5
+    for name, folder in submitted.items():
         record = load_record(folder)
         assert record.test is not None
         splits = load_splits(embedded_dataset, load_source(made.experiments / "sources/embedded.yaml"), record.data)

@@ -185,16 +185,16 @@ def test_training_again_gives_the_same_weights_and_the_same_card(trained: Paths)
 
 
 def test_what_is_shared_is_the_project_s_own(tmp_path: Path) -> None:
-    """Templates, styles and the notebook are copied, not kept twice, and what is copied is not committed."""
+    """Styles and the notebook are copied, not kept twice, and what is copied is not committed."""
     paths = stage(tmp_path / "example")
     assert paths.notebook.read_bytes() == PROJECT.notebook.read_bytes()
-    for part in ("templates", "report/assets"):
-        names = {path.relative_to(PROJECT.root) for path in (PROJECT.root / part).rglob("*") if path.is_file()}
-        assert names == {path.relative_to(paths.root) for path in (paths.root / part).rglob("*") if path.is_file()}
+    assets, copies = (folder / "report" / "assets" for folder in (PROJECT.root, paths.root))
+    names = {path.relative_to(assets) for path in assets.rglob("*") if path.is_file()}
+    assert names == {path.relative_to(copies) for path in copies.rglob("*") if path.is_file()}
     tracked = subprocess.run(
         ["git", "ls-files", "examples"], cwd=PROJECT.root, capture_output=True, text=True, check=True
     )
-    for part in ("templates/", "_quarto.yml", "report/", "experiment.ipynb", "_site/", "results/"):
+    for part in ("_quarto.yml", "report/", "experiment.ipynb", "_site/", "results/"):
         assert part not in tracked.stdout
 
 

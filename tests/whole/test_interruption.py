@@ -68,8 +68,16 @@ def test_training_goes_on_after_the_last_whole_epoch(one_run: Paths, tmp_path: P
     """After SIGKILL at the end of the second epoch, the first is not trained again, and every bit is the same."""
     undisturbed = _results(one_run)
     shutil.rmtree(one_run.results)
-    killed = run_watched(one_run.root, tmp_path / "watch", "-m", "adapterbook", "train",
-                         moment=r"os\.rename .*\.epochs/epoch-2", number=signal.SIGKILL, SOURCE="embedded", RENDERER="embedded")  # fmt: skip
+    killed = run_watched(
+        one_run.root,
+        tmp_path / "watch",
+        "-m",
+        "adapterbook",
+        "train",
+        moment=r"os\.rename .*\.epochs/epoch-2",
+        number=signal.SIGKILL,
+        SOURCE="embedded",
+    )
     assert killed.returncode == -signal.SIGKILL, killed.output
     staging = one_run.results / ".staging" / "embedded"
     assert [path.name for path in staging.glob("*.epochs/epoch-*")] == ["epoch-1"]
