@@ -36,9 +36,13 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def test_there_is_one_workflow_that_checks_and_one_that_publishes() -> None:
-    """The tests below speak of something."""
-    assert [path.name for path in WORKFLOWS] == ["check.yml", "site.yml"]
+def test_one_workflow_checks_each_push_and_one_makes_the_site() -> None:
+    """`make check` runs on a push and on a pull request, in one workflow; `make all` in another."""
+    commands = {path: path.read_text("utf-8") for path in WORKFLOWS}
+    (check,) = (path for path, text in commands.items() if "run: make check" in text)
+    (site,) = (path for path, text in commands.items() if "make all" in text)
+    assert {"push", "pull_request"} <= set(_load(check)["on"])
+    assert check != site
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)

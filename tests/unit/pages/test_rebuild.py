@@ -204,11 +204,11 @@ def test_a_template_deep_down_is_part_of_it(tmp_path: Path) -> None:
     """a imports b imports c: a change in c is one in a, and so is a template that comes or goes."""
     for name, text in {"a": '{% import "b.j2" as b %}', "b": "{% include 'c.j2' %}", "c": "x"}.items():
         (tmp_path / f"{name}.j2").write_text(text, "utf-8")
-    first = hash_templates(tmp_path, "a.j2")
+    first = hash_templates([tmp_path], "a.j2")
     (tmp_path / "c.j2").write_text("y", "utf-8")
-    second = hash_templates(tmp_path, "a.j2")
+    second = hash_templates([tmp_path], "a.j2")
     (tmp_path / "c.j2").unlink()
-    assert len({first, second, hash_templates(tmp_path, "a.j2")}) == 3
+    assert len({first, second, hash_templates([tmp_path], "a.j2")}) == 3
 
 
 def test_all_of_the_report_is_in_a_page_s_identity(paths: Paths) -> None:
