@@ -102,7 +102,7 @@ def test_what_a_build_did_not_use_is_forgotten(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from adapterbook.memo import Cache
+from adapterbook.common.cache import Cache
 Path.replace = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
 Cache(Path(sys.argv[1])).keep("page", ["text"], b"html" * 1000)
 """

@@ -289,7 +289,7 @@ def test_data_identity_holds_the_columns_and_splits(paths: Paths) -> None:
 def test_resolving_loads_no_torch(project: Paths) -> None:
     """Asking what a source stands for takes no training library."""
     code = (
-        "import sys; from pathlib import Path; from adapterbook.config.study import Paths; "
+        "import sys; from pathlib import Path; from adapterbook.config.paths import Paths; "
         "from adapterbook.sources.resolve import resolve_source; resolve_source('embedded', Paths(Path('.'))); "
         "sys.exit('torch' in sys.modules or 'datasets' in sys.modules)"
     )
