@@ -347,13 +347,17 @@ def _interrupt(number: int, frame: Any) -> None:
 
 
 def _root() -> Path:
-    """Return the project's folder: this one or the nearest above it with a study."""
+    """Return the project's folder, this one or the nearest above it with a study, its shared files up to date."""
     here = Path.cwd()
     for folder in (here, *here.parents):
-        if (folder / "experiments").is_dir() and (folder / "_quarto.yml").exists():
+        if (folder / "experiments").is_dir() and any((folder / name).exists() for name in ("_quarto.yml", "book.yaml")):
+            from adapterbook.commands.shared_files import copy_shared_files
+            from adapterbook.config.paths import Paths
+
             os.chdir(folder)
+            copy_shared_files(Paths(folder))
             return folder
-    raise AdapterBookError(f"{here} is not inside an AdapterBook project: no experiments/ and _quarto.yml found.")
+    raise AdapterBookError(f"{here} is not inside an AdapterBook project: no experiments/ and book.yaml found.")
 
 
 def _seeds(text: str) -> list[int] | None:

@@ -35,7 +35,7 @@ def pages_step(paths: Paths, source: str, seeds: Sequence[int], statuses: Sequen
     runs = [path for status in statuses for path in _report_files(status.run.folder(paths))]
     written_by_hand = [paths.book, paths.study, paths.experiments / "adapters", *published_files(paths), paths.notebook]
     states = [(status.run.id, status.state, status.stale, status.problem) for status in statuses]
-    files = [*runs, *written_by_hand, paths.templates, *_own_code()]
+    files = [*runs, *written_by_hand, *paths.template_folders, *_own_code()]
     inputs = hash_inputs(paths.root, files, source, tuple(seeds), states, *_surroundings())
     parts = ("zh", "en", "pdf", "figures", "scripts", "_navigation.yml")
     return Step("pages", inputs, (paths.root / "index.qmd", *(paths.report / part for part in parts)))

@@ -25,6 +25,7 @@ from watchfiles import Change, awatch
 
 from adapterbook.commands.inputs import site_folder
 from adapterbook.common.errors import AdapterBookError
+from adapterbook.config.paths import SHARED
 
 Step = Literal["pages", "site"]
 STEPS: Final[tuple[Step, ...]] = ("pages", "site")
@@ -103,8 +104,9 @@ async def _preview(root: Path, port: int, options: Mapping[Step, Sequence[str]],
     say(f"{address} shows {site.name}/, made again after each change; Ctrl-C ends it.")
     try:
         async with asyncio.TaskGroup() as tasks:
-            folders = [root / name for name in WATCHED_FOLDERS if (root / name).is_dir()]
-            tasks.create_task(_watch(root, folders, due, ended, recursive=True))
+            for base in dict.fromkeys((root, SHARED)):  # a study's own folder, and what it shares with the project
+                folders = [base / name for name in WATCHED_FOLDERS if (base / name).is_dir()]
+                tasks.create_task(_watch(base, folders, due, ended, recursive=True))
             # The folder, not the files in it: many an editor replaces a file by another of the same name.
             tasks.create_task(_watch(root, [root], due, ended, recursive=False))
             making = tasks.create_task(_keep_making(root, due, options, say))

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+PACKAGE: Final = Path(__file__).parents[1]
+# What every study builds on: this checkout, or the copy of its shared files that an installed package contains.
+SHARED: Final = PACKAGE / "project" if (PACKAGE / "project").is_dir() else PACKAGE.parent
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,18 @@ class Paths:
 
     @property
     def templates(self) -> Path:
-        """What is written."""
+        """The study's own templates, laid over the shared ones; may be missing."""
         return self.root / "templates"
+
+    @property
+    def template_folders(self) -> tuple[Path, ...]:
+        """Where templates are looked up, in order: the study's own folder, then the shared one."""
+        return tuple(dict.fromkeys((self.templates, SHARED / "templates")))
+
+    def find_template(self, name: str) -> Path:
+        """Return the file of a template: the study's own, else the shared one."""
+        files = [folder / name for folder in self.template_folders]
+        return next((file for file in files if file.is_file()), files[0])
 
     @property
     def report(self) -> Path:

@@ -69,7 +69,7 @@ def write_pages(
     figures : mapping
         From ``figures.draw_figures``, by id; their files must be there already.
     paths : Paths
-        Templates are read from ``paths.templates``; ``index.qmd`` and parts of ``report/`` are written.
+        Templates are looked up in ``paths.template_folders``; ``index.qmd`` and parts of ``report/`` are written.
     memo : Cache, optional
         Texts that were rendered before.
     has_cards : bool
@@ -103,7 +103,7 @@ class _Builder:
         self.paths = paths
         self.memo = memo
         self.book = load_book(paths.book)
-        self.wording = load_wording(paths.templates / "glossary.yaml")
+        self.wording = load_wording(paths.find_template("glossary.yaml"))
         self.outline = make_outline(report, self.wording)
         self.index = index_outline(self.outline)
         self.short_names = {language: short_names(report, language) for language in LANGUAGES}
@@ -142,10 +142,10 @@ class _Builder:
 
     def _parts(self, language: Language, pages: Sequence[PageSpec]) -> list[str]:
         """Return what a text follows from that is made of some pages' templates, in one language."""
-        templates = [f"{language}/{page.template}" for page in pages]
+        templates = [f"pages/{page.template}" for page in pages]
         for name in templates:
             if name not in self.templates:
-                self.templates[name] = hash_templates(self.paths.templates, name)
+                self.templates[name] = hash_templates(self.paths.template_folders, name)
         return [
             self.inputs,
             str(self.card is None),
@@ -191,7 +191,7 @@ class _Builder:
             "record_block": lambda record, name: record_block(record, name, self.hidden),
             "notebook_body": lambda run: self._notebook(run, language),
         }  # fmt: skip
-        return make_environment(self.paths.templates, language, names)
+        return make_environment(self.paths.template_folders, language, names)
 
     def _name(self, adapter: AdapterReport | str, language: Language) -> str:
         """Return an adapter's short name; in a Chinese sentence it may need spaces around it, or none."""
@@ -206,7 +206,7 @@ class _Builder:
 
     def _body(self, page: PageSpec, language: Language, target: Target) -> str:
         names = self._tools(page, language, target).names() | dict(page.names)
-        return render_template(self.environments[language], f"{language}/{page.template}", **names)
+        return render_template(self.environments[language], f"pages/{page.template}", **names)
 
     def _page(self, page: PageSpec, language: Language) -> str:
         other = _other(language)

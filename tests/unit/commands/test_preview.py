@@ -201,7 +201,7 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [
-        ("templates/zh/overview.qmd.j2", True),
+        ("templates/pages/overview.qmd.j2", True),
         ("book.yaml", True),
         ("_quarto.yml", True),
         ("index.qmd", False),

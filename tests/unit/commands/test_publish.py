@@ -159,7 +159,7 @@ def test_a_site_that_is_not_made_from_what_is_there_is_refused(book: Book, chang
             record = next(root.glob("experiments/results/*/ia3/*/*/record.json"))
             record.write_text(record.read_text("utf-8") + "\n", "utf-8")
         case "template":
-            (root / "templates/zh/overview.qmd.j2").write_text("another", "utf-8")
+            (root / "templates/pages/overview.qmd.j2").write_text("another", "utf-8")
         case "page":
             (root / "index.qmd").write_text("another", "utf-8")
         case "site":
@@ -278,7 +278,7 @@ def test_publishing_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert repository.state() == before
     assert "Nothing to publish" in run("publish")
     assert repository.n_commits() == 1
-    cover = paths.root / "templates/en/cover.md.j2"
+    cover = paths.root / "templates/pages/cover.md.j2"
     cover.write_text(cover.read_text("utf-8") + "\nAnother sentence.\n", "utf-8")
     said = run("publish")
     assert said.startswith("2 _site/ is not published: it is stale"), said

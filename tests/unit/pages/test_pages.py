@@ -479,14 +479,14 @@ def test_a_broken_template_is_named_and_nothing_is_written(tmp_path: Path) -> No
     """An error in a template names the template and the line, and the pages that were there stay."""
     made = make_study_pages(tmp_path, adapters=("lora_1", "ia3"), variants=ONE_VARIANT)
     before = {path: path.read_bytes() for path in made.files}
-    template = made.paths.templates / "en" / "glossary.qmd.j2"
+    template = made.paths.templates / "pages" / "glossary.qmd.j2"
     for broken, message in (
-        ("a\nb\n{{ report.nothing }}\n", "templates/en/glossary.qmd.j2, line 3: .*nothing"),
-        ("a\n{{ report.n_seeds }}\n", "templates/en/glossary.qmd.j2, line 2: 1 cannot be shown as it is"),
-        ("{{ report.source.published }}\n", "templates/en/glossary.qmd.j2, line 1: None cannot be shown as it is"),
-        ("a\n\n{% if %}\n", "templates/en/glossary.qmd.j2, line 3: "),
-        ("{{ 1 + 1 }}\n", "templates/en/glossary.qmd.j2, line 1: Add is not for templates"),
-        ("a\n{{ 'x' ~ 'y' }}\n", "templates/en/glossary.qmd.j2, line 2: Concat is not for templates"),
+        ("a\nb\n{{ report.nothing }}\n", "templates/pages/glossary.qmd.j2, line 3: .*nothing"),
+        ("a\n{{ report.n_seeds }}\n", "templates/pages/glossary.qmd.j2, line 2: 1 cannot be shown as it is"),
+        ("{{ report.source.published }}\n", "templates/pages/glossary.qmd.j2, line 1: None cannot be shown as it is"),
+        ("a\n\n{% if %}\n", "templates/pages/glossary.qmd.j2, line 3: "),
+        ("{{ 1 + 1 }}\n", "templates/pages/glossary.qmd.j2, line 1: Add is not for templates"),
+        ("a\n{{ 'x' ~ 'y' }}\n", "templates/pages/glossary.qmd.j2, line 2: Concat is not for templates"),
         ("{{ derived(report, 'study.nothing', 'plain') }}\n", "line 1: study.nothing: there is no 'nothing'"),
         ("{{ label('nothing') }}\n", "line 1: templates/glossary.yaml has no 'nothing' under labels"),
         ("{{ link('nothing') }}\n", "line 1: link: there is no page 'nothing'"),

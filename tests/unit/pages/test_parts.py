@@ -151,7 +151,7 @@ def test_the_last_line_tells_commits_and_days(made: MadePages) -> None:
 def test_an_error_outside_a_template_is_laid_at_its_door(tmp_path: Path) -> None:
     """A template that cannot be found is named; a joined list reads as the language's lists do."""
     environment = make_environment(tmp_path, "en", {})
-    with pytest.raises(RenderError, match=r"templates/en/none\.j2: "):
+    with pytest.raises(RenderError, match=r"templates/pages/none\.j2: "):
         render_template(environment, "en/none.j2")
     (tmp_path / "a.j2").write_text("{{ ['a', 'b*', 'c'] | joined }}", "utf-8")
     assert render_template(environment, "a.j2") == "a, b&#42; and c"
