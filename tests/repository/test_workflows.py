@@ -36,11 +36,6 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def test_there_is_one_workflow_that_checks_and_one_that_publishes() -> None:
-    """The tests below speak of something."""
-    assert [path.name for path in WORKFLOWS] == ["check.yml", "site.yml"]
-
-
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_a_job_has_no_right_that_it_does_not_need(path: Path) -> None:
     """None at the top; reading in each job; only what deploys may write pages, and it runs no code of the project."""

@@ -109,7 +109,7 @@ class MadePages:
 def make_study_pages(root: Path, *, stale: Mapping[str, Collection[str]] | None = None, **options: Any) -> MadePages:
     """Write a made-up study and its pages; figures are planned, not drawn. ``stale``: stamps by run id."""
     paths = write_results(root, **options)
-    shutil.copytree(PROJECT.templates, paths.templates)
+    (paths.templates / "pages").mkdir(parents=True)  # for those that a test lays over the project's
     shutil.copy(PROJECT.book, paths.book)
     shutil.copy(PROJECT.notebook, paths.notebook)
     report = analyse_project(paths, options.get("source", "embedded"), stale)
@@ -127,8 +127,7 @@ def analyse_project(
 
 
 def write_site_files(paths: Paths) -> None:
-    """Copy into a written project what its site needs beside records: templates, scripts, menu, book and notebook."""
-    shutil.copytree(PROJECT.templates, paths.templates)
+    """Copy into a written project what its site needs beside records: scripts, menu, book and notebook."""
     shutil.copytree(PROJECT.report / "assets", paths.report / "assets")
     for source, target in ((PROJECT.notebook, paths.notebook), (PROJECT.book, paths.book)):
         shutil.copy(source, target)
