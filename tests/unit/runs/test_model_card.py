@@ -1,4 +1,4 @@
-"""model_card.py: what the Hub and a reader learn of an adapter, from its record and nothing else."""
+"""Write the card of an adapter from its record alone."""
 
 from __future__ import annotations
 

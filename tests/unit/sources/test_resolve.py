@@ -1,4 +1,4 @@
-"""Sources: what a choice stands for, with and without the Hub, and the way to local folders."""
+"""Resolve a choice of source, with and without the Hub, to local folders."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def test_own_yaml_with_a_missing_folder_says_where_it_looked(paths: Paths, tmp_p
 
 
 def test_own_folder_that_is_no_model_names_everything_it_lacks(paths: Paths, tmp_path: Path) -> None:
-    """All that is missing is said at once."""
+    """Everything that is missing is reported at once."""
     _folder(tmp_path / "model", ["pytorch_model.bin"])
     with pytest.raises(SourceError) as caught:
         resolve_source(str(_own_yaml(tmp_path / "mine.yaml", "model", DATASET)), paths)
