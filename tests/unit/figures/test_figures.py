@@ -218,7 +218,7 @@ def test_legends_take_the_columns_that_fit() -> None:
     """Short labels stand in four columns, wide Chinese ones in fewer, endless ones below each other."""
     for labels, n_columns in (
         (["a", "b", "c", "d", "e"], 4),
-        (["批次大小 16（每輪 8 步）"] * 3, 2),
+        ([f"批次大小 {size}（每輪 8 步）" for size in (14, 15, 16)], 2),
         (["x" * 90, "y" * 90], 1),
         (["one"], 1),
     ):

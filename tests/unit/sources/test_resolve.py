@@ -96,11 +96,11 @@ def test_hanging_server_costs_the_time_limit_and_no_more(
     with _hanging_server(trickle) as port:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
         started_s = time.monotonic()
-        resolved = resolve_source("auto", paths, timeout_s=1.0)
+        resolved = resolve_source("auto", paths, timeout_s=2.0)
         elapsed_s = time.monotonic() - started_s
     assert resolved.config.name == "embedded"
-    assert "did not answer within 1 s" in resolved.reason
-    assert 0.9 < elapsed_s < 1.9
+    assert "did not answer within 2 s" in resolved.reason
+    assert 1.9 < elapsed_s < 3.9  # not once for each name
 
 
 def test_hub_names_resolve_to_commits(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
