@@ -15,16 +15,14 @@ from adapterbook.common.workdir import hold_workplace
 from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
 from adapterbook.config.published import load_published
-from adapterbook.runs.select import (
-    load_report,
-)
+from adapterbook.runs.select import load_report
 
 
 def update_pages(root: Path, source: str, seeds: Sequence[int] | None, console: Console) -> None:
     """Make the figures and the pages from the records of one source.
 
-    The source is not resolved: pages are made on machines that can reach nothing. So whether the data on the Hub has
-    moved on since is not seen here, but by `train` and `load_statuses`.
+    The source is not resolved, because pages are made without network. So `train` and `load_statuses` see whether the
+    data on the Hub has changed, but this does not.
     """
     paths = Paths(root)
     name, study, adapters, statuses = load_report(paths, source, seeds)
@@ -41,20 +39,20 @@ def update_pages(root: Path, source: str, seeds: Sequence[int] | None, console: 
         with hold_workplace(root, lambda text: say(console, text)):
             numbers, pictures, texts = open_cache(root, "analysis"), open_figures_cache(root), open_cache(root, "pages")
             report = analyse(statuses, paths, study, adapters, published, numbers)
-            figures = draw_figures(report, paths.report / "figures", memo=pictures)
-            if book.site_url is None:  # a card needs an address to be asked for at
+            figures = draw_figures(report, paths.report / "figures", cache=pictures)
+            if book.site_url is None:  # a card needs the site's address
                 remove_cards(paths.report / "figures")
                 cards = {}
             else:
                 cards = draw_cards(report, book.title, book.subtitle, paths.report / "figures", pictures)
             written = write_pages(report, figures, paths, texts, has_cards=bool(cards))
-            for memo in (numbers, pictures, texts):
-                memo.forget_unused()
+            for cache in (numbers, pictures, texts):
+                cache.forget_unused()
         took = format_duration(time.monotonic() - start)
         say(console, f"{len(written)} files under report/ from {len(statuses)} runs of {name}, {took}.")
 
-    stage = pages_step(paths, name, study.seeds, statuses)
-    if not run_step(stage.name, root, stage.inputs, stage.outputs, make):
+    step = pages_step(paths, name, study.seeds, statuses)
+    if not run_step(step.name, root, step.inputs, step.outputs, make):
         say(console, f"The pages of {len(statuses)} runs of {name} are up to date.")
 
 
@@ -67,6 +65,6 @@ def update_site(root: Path, renderer: str, console: Console) -> None:
         build_site(root, renderer, say=lambda text: say(console, text))
 
     paths = Paths(root)
-    stage = site_step(paths, renderer)
-    if not run_step(stage.name, root, stage.inputs, stage.outputs, make):
-        say(console, f"The site is up to date: {paths.shown(stage.outputs[0] / 'index.html')}")
+    step = site_step(paths, renderer)
+    if not run_step(step.name, root, step.inputs, step.outputs, make):
+        say(console, f"The site is up to date: {paths.shown(step.outputs[0] / 'index.html')}")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from adapterbook.common.files import hash_file, write_text_atomically
+from adapterbook.common.files import hash_file, write_atomically
 from adapterbook.config.paths import SHARED, Paths
 
 # Quarto and the kernel need these in the study's folder. Templates are looked up in both places instead.
@@ -30,14 +29,14 @@ def copy_shared_files(paths: Paths, shared: Path = SHARED) -> None:
         target, wanted = paths.root / name, hash_file(source)
         found = hash_file(target) if target.is_file() else None
         if found not in (None, wanted) and found != copied.get(name):
-            continue  # a person's own
+            continue  # a person changed it
         if found != wanted:
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+            write_atomically(target, source.read_bytes())
         now[name] = wanted
     if now != copied:
         memory.parent.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(memory, json.dumps(now, indent=2) + "\n")
+        write_atomically(memory, json.dumps(now, indent=2) + "\n")
 
 
 def _files(shared: Path) -> Iterator[Path]:

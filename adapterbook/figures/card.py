@@ -34,7 +34,7 @@ MAX_LINES: Final = 8  # of the legend
 
 
 def draw_cards(
-    report: Report, title: BilingualText, subtitle: BilingualText, folder: Path, memo: Cache = NO_CACHE
+    report: Report, title: BilingualText, subtitle: BilingualText, folder: Path, cache: Cache = NO_CACHE
 ) -> dict[Language, Path]:
     """Draw the card of each language; none, where no run has a curve.
 
@@ -42,7 +42,7 @@ def draw_cards(
     ----------
     folder : Path
         Has a folder a language. A file that is right as it is stays untouched.
-    memo : Cache, optional
+    cache : Cache, optional
         Cards drawn before, from ``render.open_figures_cache``.
     """
     lines = headline_lines(report, "submitted") or headline_lines(report, "best")
@@ -54,7 +54,7 @@ def draw_cards(
     cards: dict[Language, Path] = {}
     for language in languages:
         picture = Picture(NAME, language, HEIGHT, partial(_paint, *words, lines))
-        png = memo.get("png", [picture.identity()], partial(_draw, picture))
+        png = cache.get("png", [picture.identity()], partial(_draw, picture))
         cards[language] = folder / language / f"{NAME}.png"
         cards[language].parent.mkdir(parents=True, exist_ok=True)
         if not cards[language].is_file() or cards[language].read_bytes() != png:

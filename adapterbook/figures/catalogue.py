@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adapterbook.analysis.shapes import Report
 from adapterbook.common.cache import NO_CACHE, Cache
-from adapterbook.common.files import write_text_atomically
+from adapterbook.common.files import write_atomically
 from adapterbook.figures.block import plan_block
 from adapterbook.figures.confusion import plan_confusion
 from adapterbook.figures.curves import plan_accuracy, plan_batch_size, plan_curves, plan_learning_rate
@@ -24,7 +24,7 @@ from adapterbook.figures.style import Drawing
 
 
 def draw_figures(
-    report: Report, folder: Path, languages: Sequence[Language] = ("zh", "en"), memo: Cache = NO_CACHE
+    report: Report, folder: Path, languages: Sequence[Language] = ("zh", "en"), cache: Cache = NO_CACHE
 ) -> dict[str, Figure]:
     """Draw every figure of a report in every language, and remove those of an earlier report.
 
@@ -33,7 +33,7 @@ def draw_figures(
     folder : Path
         Gets a subfolder a language, with one SVG a figure; an SVG there that is no figure of this report is removed.
         A file that is right as it is stays untouched.
-    memo : Cache, optional
+    cache : Cache, optional
         Pictures drawn before, from ``render.open_figures_cache``.
 
     Returns
@@ -51,9 +51,9 @@ def draw_figures(
     files = [folder / picture.language / f"{picture.id}.svg" for picture in pictures]
     for language in languages:
         (folder / language).mkdir(parents=True, exist_ok=True)
-    for file, svg in zip(files, render_pictures(pictures, memo), strict=True):
+    for file, svg in zip(files, render_pictures(pictures, cache), strict=True):
         if not _holds(file, svg):
-            write_text_atomically(file, svg)
+            write_atomically(file, svg)
     paths: dict[str, dict[Language, Path]] = {drawing.id: {} for drawing in drawings}
     for picture, file in zip(pictures, files, strict=True):
         paths[picture.id][picture.language] = file

@@ -28,7 +28,7 @@ SHOWN_FILES: Final = ("record.json", "predictions.parquet", "notebook.ipynb")
 NAME_OF_TEMPLATE: Final = re.compile(r"""["']([^"'\s]+\.j2)["']""")
 
 
-def hash_inputs(report: Report, figures: Mapping[str, Figure], paths: Paths, hidden: Mapping[str, str]) -> str:
+def hash_page_inputs(report: Report, figures: Mapping[str, Figure], paths: Paths, hidden: Mapping[str, str]) -> str:
     """Return the SHA-256 of all that a page may show beside its templates.
 
     Parameters
