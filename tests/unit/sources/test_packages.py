@@ -1,4 +1,4 @@
-"""The embedded base model and data set: exact conversion, checked download, a cache that is whole or absent."""
+"""Make the embedded base model and data set: exact conversion, checked download, a cache that is whole or absent."""
 
 from __future__ import annotations
 
