@@ -1,4 +1,4 @@
-"""Report → figures: one SVG a figure and language, with what a page needs to show it.
+"""Draw the report's figures, one SVG for each figure and language. Imports analysis, config and common.
 
 ``draw_figures(report, folder)`` returns them by id:
 

@@ -1,6 +1,6 @@
-"""The one interface to both renderers, the choice between them, and the whole way from pages to a published folder.
+"""Choose a renderer, and build the site: check the pages, render them and the PDFs, check the result.
 
-Knows nothing of how a page is rendered: see :mod:`.quarto` and :mod:`.embedded`.
+:mod:`.quarto` and :mod:`.embedded` are the renderers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from adapterbook.site.quarto import OLDEST, TRIED, QuartoRenderer, find_quarto, 
 
 
 class Renderer(Protocol):
-    """What turns a website project into a site, and a combined document into a PDF."""
+    """A program that renders a website project as a site, and a combined document as a PDF."""
 
     @property
     def name(self) -> str:
@@ -36,16 +36,16 @@ class Renderer(Protocol):
 
     @property
     def version(self) -> str:
-        """The version of the program that does the work."""
+        """The version of the underlying program."""
 
     def render_site(self, project: Path, finish: Callable[[Path], None] = ...) -> None:
-        """Render the project into its output folder, complete or not at all; raise RenderError.
+        """Render the project into its output folder, completely or not at all; raise RenderError.
 
-        `finish` is called with the new folder before that is put in place.
+        `finish` is called with the new folder before it is put in place.
         """
 
     def render_pdf(self, document: Path, output: Path) -> None:
-        """Render one document as a PDF, complete or not at all; raise RenderError."""
+        """Render one document as a PDF, completely or not at all; raise RenderError."""
 
 
 def choose_renderer(name: str = "auto", cache: Cache = NO_CACHE) -> Renderer:
@@ -54,15 +54,15 @@ def choose_renderer(name: str = "auto", cache: Cache = NO_CACHE) -> Renderer:
     Parameters
     ----------
     name : str
-        ``"quarto"``, ``"embedded"``, or ``"auto"``: Quarto where it is on the PATH in a version that serves (a warning
-        where that is older than those tried), else the embedded one.
+        ``"quarto"``, ``"embedded"``, or ``"auto"``: Quarto where it is on the PATH and new enough (with a warning if it
+        is older than those tried), else the embedded one.
     cache : Cache
-        Where the embedded renderer finds what it made before. Quarto makes everything anew.
+        The build cache of the embedded renderer. Quarto always renders everything.
 
     Raises
     ------
     RenderError
-        If there is no renderer of that name, or Quarto is asked for and missing or too old.
+        If no renderer has that name, or if Quarto is asked for and is missing or too old.
     """
     if name == "embedded":
         return EmbeddedRenderer(cache)
@@ -99,12 +99,12 @@ def build_site(project: Path, renderer: str = "auto", *, say: Callable[[str], No
     renderer : str
         See :func:`choose_renderer`.
     say : callable
-        Takes each line of progress.
+        Prints a line of progress.
 
     Raises
     ------
     RenderError
-        If anything is wrong with the pages or their rendering. The site of before stays as it was.
+        If anything is wrong with the pages or their rendering. The previous site stays as it was.
     """
     started = time.monotonic()
     cache = open_site_cache(project)
@@ -113,7 +113,7 @@ def build_site(project: Path, renderer: str = "auto", *, say: Callable[[str], No
     site, website = output_dir(project, config), config.get("website") or {}
     with hold_workplace(project, say), ThreadPoolExecutor() as pool:
         documents = sorted(project.glob(PDF_SOURCES))
-        # The fonts are cut while pandoc is busy: the two need a core each.
+        # Cutting fonts and running pandoc need a core each, so they go side by side.
         fonts = pool.submit(_cut_fonts, documents, cache)
         if isinstance(chosen, EmbeddedRenderer):
             chosen.read_ahead(project)
@@ -121,7 +121,7 @@ def build_site(project: Path, renderer: str = "auto", *, say: Callable[[str], No
         say(f"rendering with {chosen.name} ({chosen.version})")
         fonts.result()
         pdfs = _submit_pdfs(pool, chosen, documents, workplace_of(project) / "pdf")
-        if chosen.name == "quarto":  # fills the machine by itself
+        if chosen.name == "quarto":  # Quarto alone fills the machine
             wait(pdfs.values())
         chosen.render_site(project, lambda folder: _finish(folder, chosen, website, pdfs, cache, say))
         cache.forget_unused()
@@ -143,7 +143,7 @@ def _cut_fonts(documents: Sequence[Path], cache: Cache) -> None:
 def _submit_pdfs(
     pool: ThreadPoolExecutor, renderer: Renderer, documents: Sequence[Path], folder: Path
 ) -> dict[Path, Future[None]]:
-    """Have the PDFs of documents made in `folder`; return what waits for each, by its path."""
+    """Start making the documents' PDFs in `folder`; return their futures by path."""
     folder.mkdir()
     pdfs = {document: folder / document.with_suffix(".pdf").name for document in documents}
     return {pdf: pool.submit(renderer.render_pdf, document, pdf) for document, pdf in pdfs.items()}
@@ -157,7 +157,7 @@ def _finish(
     cache: Cache,
     say: Callable[[str], None],
 ) -> None:
-    """Put the PDFs and what servers look for into a new site, and look at it as a whole before it is put in place."""
+    """Add the PDFs and the extra files to a new site, and check it before it is put in place."""
     for pdf, done in pdfs.items():
         done.result()
         say(f"{pdf.name}: {pdf.stat().st_size / 1024:.0f} KiB")
@@ -167,4 +167,4 @@ def _finish(
     if problems and renderer.name == "embedded":
         raise RenderError("The rendered site is not sound:", problems)
     for problem in problems:
-        say(f"warning: {problem}")  # in Quarto's own parts a link may be there for a script alone
+        say(f"warning: {problem}")  # Quarto's own parts hold links that only its scripts use
