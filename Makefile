@@ -23,6 +23,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BOOK := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m adapterbook
 INSTALL := $(BIN)/python -m adapterbook.commands.install
+TESTS := $(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
 export SOURCE SEEDS JOBS CELL_TIMEOUT_S EXECUTOR SCHEDULER RENDERER RETRAIN HASHES ALLOW PORT
 export NAME FROM NAMESPACE REPO_PREFIX PRIVATE DRY_RUN
 
@@ -76,14 +77,15 @@ site: pages ## Render the pages into _site/, and the PDFs
 all: setup ## Train what is due, then make the pages and the site
 	@$(BOOK) all
 
-test: $(VENV)/.ready-dev ## Run the tests
-	@$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
+test: $(VENV)/.ready-dev ## Run the tests, but for the slow ones
+	@echo "The tests marked slow are left out: make check runs them, too."
+	@$(TESTS) -m "not slow"
 
-check: $(VENV)/.ready-dev ## What CI runs: ruff, mypy, tests
+check: $(VENV)/.ready-dev ## What CI runs: ruff, mypy, all tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
+	@$(TESTS)
 
 preview: setup ## Serve the site at http://127.0.0.1:8000, rebuilt and reloaded on change
 	@$(BOOK) preview

@@ -1,4 +1,4 @@
-"""``python -m adapterbook``."""
+"""Run the command line: ``python -m adapterbook``."""
 
 from adapterbook.cli import main
 

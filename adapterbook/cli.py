@@ -167,7 +167,7 @@ def status(source: SourceOption = "auto", seeds: SeedsOption = "") -> None:
     raise typer.Exit(0 if all(item.up_to_date for item in statuses) else 1)
 
 
-@app.command(short_help="Check every number against its record, predictions and weights.")
+@app.command(short_help="Check every number, and train one run again.")
 def verify(
     source: SourceOption = "auto",
     seeds: SeedsOption = "",

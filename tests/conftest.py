@@ -1,4 +1,4 @@
-"""Fixtures that several test modules share."""
+"""Share fixtures between test modules, and let the longest files begin first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,24 @@ import pytest
 
 from adapterbook.config.paths import Paths
 from adapterbook.sources.packages import BASE_MODEL, DATASET, materialise
+from tests.support.small_project import build_made_project, build_trained_project
 from tests.support.study_site import build_study_site
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Threads of processes that share the cores would wait for each other. Kernels have one thread in any case.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+LONGEST_FIRST = ("whole", "built", "hostile")  # folders; a file is one piece of work for pytest-xdist
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, so that all processes end at about the same time."""
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.parent.name
+        return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +48,25 @@ def embedded_dataset() -> Path:
 
 
 @pytest.fixture(scope="session")
-def study_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The rendered site of a made-up study, built once for all test processes."""
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that all test processes of a session see."""
     folder = tmp_path_factory.getbasetemp()
-    return build_study_site(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def study_site(shared_folder: Path) -> Path:
+    """The rendered site of a made-up study, built once for all test processes."""
+    return build_study_site(shared_folder)
+
+
+@pytest.fixture(scope="session")
+def trained_project(shared_folder: Path, embedded_model: Path, embedded_dataset: Path) -> Paths:
+    """The small project after `train`, trained once for all test processes. Only copies of it may be changed."""
+    return build_trained_project(shared_folder)
+
+
+@pytest.fixture(scope="session")
+def made_project(shared_folder: Path, trained_project: Paths) -> Paths:
+    """The small project after `all`, made once for all test processes. Only copies of it may be changed."""
+    return build_made_project(shared_folder, trained_project)

@@ -46,5 +46,5 @@ def install_quarto(requirements: Path, *, say: Callable[[str], None] = print, ti
     if done is not None and "DO NOT MATCH THE HASHES" in done.stderr:
         say(f"Quarto is not installed: its package is not the file that {requirements.name} names by its hash.")
         return False
-    say("Quarto cannot be installed here (its download is out of reach); the embedded renderer makes the site.")
+    say("Quarto cannot be installed here (its download was not reached); the embedded renderer makes the site.")
     return False

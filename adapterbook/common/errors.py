@@ -44,27 +44,27 @@ class AdapterBookError(Exception):
 
 
 class ConfigError(AdapterBookError):
-    """A YAML file is not valid. Remedy: mend the file."""
+    """Report a YAML file that is not valid. Remedy: mend the file."""
 
 
 class SourceError(AdapterBookError):
-    """A base model or a data set is not available. Remedy: another source, or the network."""
+    """Report a base model or a data set that is not available. Remedy: another source, or the network."""
 
 
 class RunError(AdapterBookError):
-    """A training run failed. Remedy: see its executed notebook."""
+    """Report a training run that failed. Remedy: see its executed notebook."""
 
 
 class RecordError(AdapterBookError):
-    """A record is missing, truncated or not valid. Remedy: run it again."""
+    """Report a record that is missing, truncated or not valid. Remedy: run it again."""
 
 
 class RenderError(AdapterBookError):
-    """A page cannot be made or rendered. Remedy: mend the template or the page."""
+    """Report a page that cannot be made or rendered. Remedy: mend the template or the page."""
 
 
 class PublishError(AdapterBookError):
-    """The site should not or cannot be published. Remedy: what the message says."""
+    """Report why the site should not or cannot be published. Remedy: what the message says."""
 
 
 def first_line(error: BaseException) -> str:

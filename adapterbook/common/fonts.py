@@ -1,7 +1,7 @@
 """Find the fonts: for Matplotlib, for the web and Typst, and for math.
 
 Each look-up tries the same three places in the same order: an environment variable, the font package of
-requirements.txt, the system's font folders. :mod:`adapterbook.site.font_files` cuts what is found here.
+requirements.txt, the system's font folders. ``site.font_files`` cuts what is found here.
 
 ==========================  ===========================  =============================================
 variable                    package                      file

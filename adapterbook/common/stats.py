@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval, ends included."""
+    """Hold a confidence interval, which includes its ends."""
 
     low: float
     high: float
@@ -29,7 +29,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts of test rows by label and prediction; 1 is positive."""
+    """Count test rows by label and prediction; 1 is positive."""
 
     tn: int
     fp: int
@@ -38,29 +38,29 @@ class Confusion:
 
     @property
     def n(self) -> int:
-        """All rows."""
+        """Return the number of rows."""
         return self.tn + self.fp + self.fn + self.tp
 
     @property
     def n_correct(self) -> int:
-        """Rows whose label was predicted."""
+        """Return the number of rows whose label was predicted."""
         return self.tn + self.tp
 
     @property
     def accuracy(self) -> float:
-        """Share of rows predicted right."""
+        """Return the share of rows predicted right."""
         return self.n_correct / self.n
 
     @property
     def f1(self) -> float:
-        """F1 of the positive class; 0 where no row has or was predicted this class."""
+        """Return F1 of the positive class; 0 where no row has or was predicted this class."""
         denominator = 2 * self.tp + self.fp + self.fn
         return 2 * self.tp / denominator if denominator else 0.0
 
 
 @dataclass(frozen=True)
 class PairedSeedsTest:
-    """A paired t-test over seeds.
+    """Hold the result of a paired t-test over seeds.
 
     Attributes
     ----------

@@ -28,7 +28,7 @@ class SourceConfig(Settings):
     """Hold one file of ``sources/``: a base model and a data set.
 
     ``base_model`` and ``dataset`` are names on the Hub, local folders (relative ones are looked up beside the YAML
-    file, then in the working folder), or names under ``embedded/`` that ``adapterbook.sources.packages`` provides.
+    file, then in the working folder), or names under ``embedded/`` that ``sources.packages`` provides.
     """
 
     name: str

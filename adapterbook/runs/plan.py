@@ -44,7 +44,7 @@ class Run:
 
     @property
     def id(self) -> str:
-        """``<adapter>/<variant>/seed-<seed>``, unique within a source."""
+        """Return ``<adapter>/<variant>/seed-<seed>``, unique within a source."""
         return f"{self.adapter.id}/{self.variant}/seed-{self.seed}"
 
     def folder(self, paths: Paths) -> Path:

@@ -252,7 +252,7 @@ class Record(RecordPart):
 
     @property
     def run_id(self) -> str:
-        """``<adapter>/<variant>/seed-<seed>``, unique within a source; also the run's folder there."""
+        """Return ``<adapter>/<variant>/seed-<seed>``, unique within a source; also the run's folder there."""
         return f"{self.adapter.id}/{self.variant}/seed-{self.seed}"
 
     def compute_seal(self) -> str:

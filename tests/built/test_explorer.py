@@ -1,4 +1,4 @@
-"""The curve explorer in a real browser, opened from its folder: what it draws, says, and hands over."""
+"""Use the curve explorer in a real browser, opened from its folder: what it draws, says, and hands over."""
 
 from __future__ import annotations
 
@@ -80,8 +80,7 @@ def wait_for_charts(page: Page) -> None:
     )
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1280, "light")])
 def test_opens_cleanly(browser: Browser, built: Built, width: int, theme: str) -> None:
     """Charts are drawn with no console message, no request elsewhere, no sideways scrolling, in both languages."""
     for language in LANGUAGES:

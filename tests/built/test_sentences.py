@@ -1,4 +1,4 @@
-"""The page of test sentences: which they are, what each adapter makes of them, and the table in a real browser."""
+"""Read the page of test sentences: which they are, what each adapter makes of them, and the table in a browser."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def rows_of(page: Page) -> list[list[str]]:
 
 
 def test_the_choice_knows_no_prediction() -> None:
-    """Every fourth of 96 rows, in the order of their ids, whatever was predicted and in whatever order they lie."""
+    """The sample is every fourth of 96 rows by their ids, whatever was predicted and in whatever order they lie."""
     predictions = make_predictions("lora_1", n=96)
     sample = sample_sentences(predictions.sample(frac=1, random_state=1))
     assert [row["row_id"] for row in sample["rows"]] == predictions["row_id"].tolist()[::4]
@@ -72,7 +72,7 @@ def test_the_choice_knows_no_prediction() -> None:
 
 @pytest.mark.parametrize("n", [1, 23, 24, 25, 47])
 def test_a_small_test_set_has_what_there_is(n: int) -> None:
-    """Never more rows than there are, no row twice, the first among them."""
+    """A sample has no more rows than there are and no row twice, and the first is among them."""
     sample = sample_sentences(make_predictions("lora_1", n=n, n_positive=n // 2))
     ids = [row["row_id"] for row in sample["rows"]]
     assert len(set(ids)) == len(ids) == min(n, N_SENTENCES) and ids[0] == 160
@@ -95,7 +95,7 @@ def test_probabilities_are_those_of_the_predictions(built: Built) -> None:
 
 
 def test_what_cannot_be_compared_is_left_out(tmp_path: Path) -> None:
-    """A run with other texts, one whose predictions are gone, and an adapter without results: each with its reason."""
+    """Other texts, missing predictions and an adapter without results are left out, each with its reason."""
     paths = write_results(tmp_path, adapters=("lora_1", "lora_2", "lora_3", "ia3", "head_only"), n_test=30,
                           missing=_runs_of("lora_3"))  # fmt: skip
     for variant in ("submitted", "lr-2e-4", "lr-1e-3"):
@@ -114,10 +114,9 @@ def test_without_any_result_there_is_no_table(tmp_path: Path) -> None:
     assert found.left_out == {"lora_1": "missing"}
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1280, "light")])
 def test_opens_cleanly(browser: Browser, built: Built, width: int, theme: str) -> None:
-    """No console message, no sideways scrolling, no chart library, in both languages and themes."""
+    """The page gives no console message, does not scroll sideways and loads no chart library, in both languages."""
     for language in LANGUAGES:
         with visit(browser, built.page(language), width=width, theme=theme) as opened:
             expect(opened.page.locator(".sentences select")).to_be_visible()
@@ -127,7 +126,7 @@ def test_opens_cleanly(browser: Browser, built: Built, width: int, theme: str) -
 
 
 def test_the_table_says_what_the_analysis_does(browser: Browser, built: Built) -> None:
-    """Sentences as typed, labels, probabilities, marks of mistakes and disagreement, the same in both languages."""
+    """The table has texts as typed, labels, probabilities and marks of mistakes, the same in both languages."""
     found = built.report.sentences
     shown: dict[str, list[list[str]]] = {}
     for language in LANGUAGES:
@@ -195,7 +194,7 @@ def test_bars_reach_from_the_middle(browser: Browser, built: Built) -> None:
 
 
 def test_bars_are_bars_at_every_width(browser: Browser, built: Built) -> None:
-    """Three rem by a half, on a phone as on a desk: no other rule gets hold of them."""
+    """A bar is three rem by a half on a phone as on a desk: no other rule of the style applies to it."""
     for width in (390, 1280):
         with visit(browser, built.page("en"), width=width) as opened:
             sizes = opened.page.eval_on_selector_all(

@@ -1,4 +1,4 @@
-"""The sample site in a real browser, opened from its folder as a student would."""
+"""Open the sample site in a real browser, from its folder as a student would."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ def site() -> Path:
     return built_sample() / "_site"
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1280, "light")])
 def test_pages_open_cleanly(browser: Browser, site: Path, width: int, theme: str) -> None:
-    """No console message, no failed request, none to another host, no sideways scrolling, the system's theme."""
+    """A page has the system's theme, no console message, no failed or foreign request, and does not scroll sideways."""
     for name in PAGES:
         with visit(browser, site / name, width=width, theme=theme) as opened:
             opened.page.wait_for_load_state("networkidle")
@@ -164,8 +163,7 @@ def test_language_switch_leads_to_the_counterpart(browser: Browser, site: Path) 
         assert opened.page.url.endswith("/report/zh/adapters/ia3.html")
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize(("own", "other"), [("zh", "en"), ("en", "zh")])
+@pytest.mark.parametrize(("own", "other", "width"), [("zh", "en", 390), ("en", "zh", 1280)])
 def test_language_switch_keeps_the_place(browser: Browser, study_site: Path, own: str, other: str, width: int) -> None:
     """From the middle of a page the switch, still in sight, leads to the same section, and back to where one was."""
     with visit(browser, study_site / f"report/{own}/method.html", width=width) as opened:

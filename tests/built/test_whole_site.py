@@ -1,4 +1,8 @@
-"""A whole site as readers, search engines and previews find it: from a folder, a server's root, and under a prefix."""
+"""Build a whole site by the real commands, and look at it as readers, search engines and previews do.
+
+It is opened from a folder, from a server's root and under a prefix. Then somebody makes the project their own, with
+another title, author and set of adapters, and nothing of the old may be left anywhere on the site.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import http.client
 import posixpath
 import re
 import shutil
+import subprocess
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -18,32 +23,65 @@ from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
+import yaml
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
+from adapterbook.config.adapters import load_adapters
+from adapterbook.config.book import load_book
+from adapterbook.config.paths import Paths
 from adapterbook.pages.head import CARD_SIZE
 from tests.support.browser import open_browser, visit
 from tests.support.factory import PROJECT, write_results
+from tests.support.report_pages import write_site_files
 from tests.support.small_project import run_adapterbook
 
-BASE = "https://example.org/some/prefix"
+BASE = "https://example.org/oldowner/oldproject"
+VARIANTS = {"submitted": {"title": "As submitted"}}
+OLD: dict[str, Any] = {
+    "title": {"zh": "舊書名甲", "en": "Oldtitle"},
+    "subtitle": {"zh": "舊副標乙", "en": "Oldsubtitle"},
+    "author": {"zh": "舊作者丙", "en": "Oldauthor"},
+    "course": {"zh": "舊課程丁", "en": "Oldcourse"},
+    "repository": "https://github.com/oldowner/oldproject",
+    "site_url": f"{BASE}/",
+    "licence": {"zh": "舊授權戊", "en": "Oldlicence"},
+    "licence_url": "https://example.org/oldterms",
+}
+NEW: dict[str, Any] = {
+    "title": {"zh": "新書名", "en": "A new title"},
+    "subtitle": {"zh": "新副標", "en": "A new subtitle"},
+    "author": {"zh": "王小明", "en": "Xiaoming Wang"},
+    "course": {"zh": "新課程", "en": "A new course"},
+    "repository": "https://github.com/xiaoming/new",
+    "site_url": "https://xiaoming.github.io/new",
+    "licence": {"zh": "創用 CC 姓名標示 4.0 國際", "en": "CC BY 4.0"},
+    "licence_url": "https://creativecommons.org/licenses/by/4.0/",
+}
+TEXTS = (".html", ".js", ".css", ".json", ".ipynb", ".svg", ".xml", ".txt", "")
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site of made-up results, made by the real commands, with its address in book.yaml."""
-    root = tmp_path_factory.mktemp("whole-site")
-    paths = write_results(root, adapters=["lora_1", "lora_2", "ia3"], variants={"submitted": {"title": "As submitted"}})
-    shutil.copytree(PROJECT.templates, paths.templates)
-    shutil.copytree(PROJECT.report / "assets", paths.report / "assets")
-    shutil.copy(PROJECT.root / "_quarto.yml", root)
-    shutil.copy(PROJECT.notebook, paths.notebook)
-    text = PROJECT.book.read_text("utf-8")
-    paths.book.write_text(re.sub(r"(?m)^site_url: .*", f"site_url: {BASE}/", text), "utf-8")
-    for step in ("pages", "site"):
-        done = run_adapterbook(paths, step)
+def project(tmp_path_factory: pytest.TempPathFactory) -> Paths:
+    """Return a project of made-up results, with its site and PDFs, made by the real commands."""
+    paths = write_results(tmp_path_factory.mktemp("whole-site"), adapters=["lora_1", "lora_2", "ia3"],
+                          variants=VARIANTS)  # fmt: skip
+    write_site_files(paths)
+    build(paths, OLD)
+    return paths
+
+
+def build(paths: Paths, book: dict[str, Any]) -> None:
+    """Make the pages and the site of a project that is called as `book` says."""
+    paths.book.write_text(yaml.safe_dump(book, allow_unicode=True), "utf-8")
+    for command in ("pages", "site"):
+        done = run_adapterbook(paths, command)
         assert done.returncode == 0, done.stdout + done.stderr
-    return root / "_site"
+
+
+@pytest.fixture(scope="module")
+def site(project: Paths) -> Path:
+    return project.root / "_site"
 
 
 @pytest.fixture(scope="module")
@@ -250,3 +288,84 @@ def test_a_result_shows_the_page_s_own_words(browser: Browser, site: Path) -> No
         expect(marks.first).to_be_visible()
         assert "IA³" in marks.all_text_contents()
         assert "，" in "".join(opened.page.locator(".search-results small").all_text_contents())
+
+
+# ---- made one's own
+
+
+@pytest.fixture(scope="module")
+def made_own(project: Paths, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the site of the same project after another person put in their own book and adapters."""
+    if shutil.which("pdftotext") is None:
+        pytest.skip("no pdftotext on this machine (Debian: apt install poppler-utils)")
+    words = "".join(text_of(path) for path in (project.root / "_site").rglob("*") if path.is_file())
+    for old in ("舊書名甲", "Oldtitle", "舊作者丙", "Oldauthor", "oldowner/oldproject", "Oldcourse", "lora_2"):
+        assert old in words, f"{old} was never there: the test would find nothing"
+    paths = Paths(tmp_path_factory.mktemp("own") / "project")
+    shutil.copytree(project.root, paths.root)
+    shutil.rmtree(paths.experiments)
+    notebook = project.notebook.read_bytes()
+    write_results(paths.root, adapters=["newlora", "newdora"], variants=VARIANTS, n_test=64)
+    paths.notebook.write_bytes(notebook)
+    build(paths, NEW)
+    return paths.root / "_site"
+
+
+def text_of(path: Path) -> str:
+    """Return what a file says: of a PDF its pages and its properties."""
+    if path.suffix == ".pdf":
+        commands = (["pdftotext", str(path), "-"], ["pdfinfo", str(path)])
+        return "".join(
+            subprocess.run(command, capture_output=True, text=True, check=True).stdout for command in commands
+        )
+    return path.read_text("utf-8") if path.suffix in TEXTS else ""
+
+
+def test_nothing_of_the_old_is_left(made_own: Path) -> None:
+    """Neither title nor author, course, address, licence or adapter of before, in no page, script, picture or PDF."""
+    old = {text for value in OLD.values() for text in (value.values() if isinstance(value, dict) else [value])}
+    old |= {"oldowner"}
+    shipped = load_book(PROJECT.book)
+    old |= {shipped.title.zh, shipped.title.en, shipped.subtitle.zh, shipped.subtitle.en}
+    adapters = load_adapters(PROJECT.experiments / "adapters")
+    old |= {name for name in adapters if "_" in name}  # ia3 is what PEFT calls the method, too
+    old |= {title for adapter in adapters.values() for title in (adapter.title.zh, adapter.title.en) if len(title) > 3}
+    found = {}
+    for path in sorted(made_own.rglob("*")):
+        if path.is_file():
+            text = path.relative_to(made_own).as_posix() + text_of(path)
+            left = sorted(word for word in old if word.lower() in text.lower())
+            if left:
+                found[path.relative_to(made_own).as_posix()] = left
+    assert found == {}
+
+
+def test_the_new_is_on_every_page_in_its_language(made_own: Path) -> None:
+    """The foot of a page names author, course, licence and repository, the head the title; the PDF's cover both."""
+    for language, tag, author in (("zh", "zh-TW", "王小明"), ("en", "en", "Xiaoming Wang")):
+        known = [author, NEW["licence_url"], NEW["repository"]]
+        known += [NEW[name][language] for name in ("course", "licence")]
+        pages = sorted((made_own / "report" / language).rglob("*.html"))
+        assert len(pages) > 10
+        for page in pages:
+            text = page.read_text("utf-8")
+            assert f"– {NEW['title'][language]}</title>" in text
+            part = re.search(rf'<span class="imprint" lang="{tag}">(.*?)</span>', text, re.DOTALL)
+            assert part is not None
+            assert [piece for piece in known if piece not in part[1]] == []
+        cover = text_of(made_own / f"report-{language}.pdf").partition("\f")[0]
+        assert NEW["title"][language] in cover
+        assert author in cover
+        assert NEW["course"][language] in cover
+
+
+def test_a_page_leads_to_the_commit_of_its_numbers(made_own: Path) -> None:
+    """The last line of each page has a link to the repository as it was."""
+    page = (made_own / "report" / "en" / "index.html").read_text("utf-8")
+    assert re.search(r'href="https://github.com/xiaoming/new/tree/[0-9a-f]{40}"><code>[0-9a-f]{8}</code>', page)
+
+
+def test_pages_say_where_they_will_be(made_own: Path) -> None:
+    """The address of the site makes each page's canonical link."""
+    page = (made_own / "report" / "zh" / "method.html").read_text("utf-8")
+    assert '<link rel="canonical" href="https://xiaoming.github.io/new/report/zh/method.html">' in page

@@ -1,4 +1,4 @@
-"""Results that no run of ours made: whatever lies in a run's folder, there is a page, and nothing is read elsewhere."""
+"""Read results that no run of ours made: whatever lies in a run's folder, pages are made, and no other file is read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapterbook.common.errors import RecordError, RenderError
@@ -30,15 +29,15 @@ from adapterbook.runs.select import recorded_seeds
 from adapterbook.site import build_site
 from adapterbook.site.quarto import QuartoRenderer
 from tests.support.factory import PROJECT, make_failed_record, make_predictions, make_record, write_results
-from tests.support.report_pages import analyse_project
-
-PROPERTY = settings(
-    max_examples=400,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+from tests.support.properties import how_many, try_each
+from tests.support.report_pages import (
+    analyse_project,
+    plan_without_drawing,
+    shared_cache,
+    write_blank_figures,
+    write_site_files,
 )
+
 SECRET = "canary-7f3a-secret"
 
 HOSTILE: tuple[Any, ...] = (
@@ -108,19 +107,22 @@ def as_json(content: Any) -> bytes:
         sys.set_int_max_str_digits(limit)
 
 
-@PROPERTY
-@given(records().map(as_json) | st.sampled_from(ODD_FILES) | st.binary(max_size=80))
-def test_any_record_is_believable_or_refused(tmp_path: Path, content: bytes) -> None:
-    """A record is one that can be written again and put on a page, or a RecordError says that it is none."""
+@how_many(100, 400)
+def test_any_record_is_taken_or_refused(tmp_path: Path, n: int) -> None:
+    """A record is one that can be written again and put on a page, or a RecordError names its file."""
     folder = tmp_path / "embedded/lora_1/lr-1e-3/seed-224"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "record.json").write_bytes(content)
-    try:
-        record = load_record(folder)
-    except RecordError as error:
-        assert "record.json" in str(error)
-    else:
-        assert Record.model_validate_json(record.model_dump_json()) == record
+    folder.mkdir(parents=True)
+
+    def check(content: bytes) -> None:
+        (folder / "record.json").write_bytes(content)
+        try:
+            record = load_record(folder)
+        except RecordError as error:
+            assert "record.json" in str(error)
+        else:
+            assert Record.model_validate_json(record.model_dump_json()) == record
+
+    try_each(records().map(as_json) | st.sampled_from(ODD_FILES) | st.binary(max_size=80), n, check)
 
 
 COLUMNS = ("row_id", "text", "label", "prediction", "probability")
@@ -168,27 +170,30 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
     return table
 
 
-@PROPERTY
-@given(tables() | st.sampled_from(ODD_FILES) | st.binary(max_size=80))
-def test_any_predictions_are_believable_or_refused(tmp_path: Path, content: pd.DataFrame | bytes) -> None:
+@how_many(100, 400)
+def test_any_predictions_are_taken_or_refused(tmp_path: Path, n: int) -> None:
     """Predictions have the five columns with their types and no gap, or a RecordError says what is wrong."""
     file = tmp_path / "predictions.parquet"
-    if isinstance(content, bytes):
-        file.write_bytes(content)
-    else:
+
+    def check(content: pd.DataFrame | bytes) -> None:
+        if isinstance(content, bytes):
+            file.write_bytes(content)
+        else:
+            try:
+                content.to_parquet(file)
+            except (ValueError, TypeError):  # Parquet cannot hold it
+                return
         try:
-            content.to_parquet(file)
-        except (ValueError, TypeError):  # nothing that Parquet can hold
-            return
-    try:
-        table = load_predictions(tmp_path)
-    except RecordError as error:
-        assert "predictions.parquet" in str(error)
-    else:
-        assert list(table.columns) == list(COLUMNS)
-        assert table["probability"].between(0, 1).all()
-        assert set(table["label"]) | set(table["prediction"]) <= {0, 1}
-        assert all(isinstance(text, str) for text in table["text"])
+            table = load_predictions(tmp_path)
+        except RecordError as error:
+            assert "predictions.parquet" in str(error)
+        else:
+            assert list(table.columns) == list(COLUMNS)
+            assert table["probability"].between(0, 1).all()
+            assert set(table["label"]) | set(table["prediction"]) <= {0, 1}
+            assert all(isinstance(text, str) for text in table["text"])
+
+    try_each(tables() | st.sampled_from(ODD_FILES) | st.binary(max_size=80), n, check)
 
 
 # What a cell or an output may hold beside text.
@@ -239,19 +244,20 @@ def make_big_project(root: Path, n: int) -> Paths:
     }
     names = ["lora_1", *(f"odd_{number}" for number in range(1, n))]
     paths = write_results(root, adapters=names, variants=variants, n_test=24)
-    shutil.copytree(PROJECT.templates, paths.templates)
-    shutil.copy(PROJECT.book, paths.book)
-    shutil.copytree(PROJECT.report / "assets", paths.report / "assets")
-    shutil.copy(PROJECT.root / "_quarto.yml", root)
-    shutil.copy(PROJECT.notebook, paths.notebook)
+    write_site_files(paths)
     return paths
 
 
-@settings(PROPERTY, max_examples=5)
-@given(st.lists(st.tuples(records(), notebooks), min_size=6, max_size=6))
-def test_any_results_give_pages(tmp_path_factory: pytest.TempPathFactory, odd: list[tuple[Any, Any]]) -> None:
-    """Six hostile runs at a time, each with a hostile notebook, among six sound ones: figures and pages are made."""
-    paths = make_big_project(tmp_path_factory.mktemp("odd"), len(odd))
+@how_many(2, 5)
+def test_any_results_give_pages(tmp_path_factory: pytest.TempPathFactory, n: int) -> None:
+    """Six hostile runs at a time, each with a hostile notebook, beside two sound ones: figures and pages are made."""
+    six = st.lists(st.tuples(records(), notebooks), min_size=6, max_size=6)
+    try_each(six, n, lambda odd: make_odd_pages(tmp_path_factory.mktemp("odd"), odd))
+
+
+def make_odd_pages(root: Path, odd: list[tuple[Any, Any]]) -> None:
+    """Put hostile records and notebooks in the place of the first runs of a study, and make its pages."""
+    paths = make_big_project(root, 4)
     runs = plan_runs(load_study(paths.study), load_adapters(paths.experiments / "adapters"), "embedded")
     for run, (record, notebook) in zip(runs[: len(odd)], odd, strict=True):
         if isinstance(record.get("adapter"), dict):
@@ -262,7 +268,8 @@ def test_any_results_give_pages(tmp_path_factory: pytest.TempPathFactory, odd: l
         (run.folder(paths) / "record.json").write_bytes(as_json(record))
         (run.folder(paths) / "notebook.ipynb").write_bytes(as_json(notebook))
     report = analyse_project(paths)
-    written = write_pages(report, draw_figures(report, paths.report / "figures"), paths)
+    figures = draw_figures(report, paths.report / "figures", ("zh", "en"), shared_cache("figures"))
+    written = write_pages(report, figures, paths)
     assert len(written) > 40
     for path in written:
         path.read_text("utf-8")
@@ -302,7 +309,7 @@ def linked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Paths, list[str], 
     Behind each link lies what belongs in its place, sound but for a secret.
     """
     root, outside = tmp_path_factory.mktemp("linked"), tmp_path_factory.mktemp("outside")
-    paths = make_big_project(root, 6)
+    paths = make_big_project(root, 5)
     runs = plan_runs(load_study(paths.study), load_adapters(paths.experiments / "adapters"), "embedded")
     for name, run in zip(LINKED, runs[-len(LINKED) :], strict=True):
         sound = shutil.copytree(run.folder(paths), outside / "sound" / name)
@@ -313,7 +320,9 @@ def linked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Paths, list[str], 
                 shutil.copy(file, run.folder(paths))
     with opened_files() as opened:
         report = analyse_project(paths)
-        write_pages(report, draw_figures(report, paths.report / "figures"), paths)
+        figures = plan_without_drawing(report, paths)  # figures see the report alone
+        write_blank_figures(figures)
+        write_pages(report, figures, paths)
         build_site(root, "embedded", say=lambda line: None)
     return paths, opened, outside
 

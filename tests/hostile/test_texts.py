@@ -1,7 +1,7 @@
-"""A thousand hostile texts in every place that a text can reach a page from, through the embedded renderer and pandoc.
+"""Put hostile texts in every place that a text can reach a page from, through the embedded renderer and pandoc.
 
-Each text stands between two marks of its own, so it can be found again on the page: what is between them has to be the
-text as typed, and no element, attribute or request of its making may be anywhere.
+Each text stands between two marks, by which it is found again on the page: what is between them has to be the text as
+typed, and the text may add no element, attribute or request anywhere. There are 400 texts, in the slow variant 1000.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from adapterbook.runs.plan import plan_runs
 from adapterbook.runs.record import Failure, load_predictions, load_record, write_record
 from adapterbook.site import build_site
 from tests.support.browser import open_browser, visit
-from tests.support.factory import HOSTILE_TEXTS, PROJECT, write_results
+from tests.support.factory import HOSTILE_TEXTS, write_results
 from tests.support.report_pages import (
     analyse_project,
     each_node,
     parse_markdown,
     plan_without_drawing,
     write_blank_figures,
+    write_site_files,
 )
 
-N_TEXTS = 1000
 SNIPPETS = (
     *HOSTILE_TEXTS,
     "<script>window.pwned=1</script>", "</script><script>pwned=1</script>", "<img src=x onerror=pwned=1>", "</title>",
@@ -69,20 +69,21 @@ SNIPPETS = (
 CHARACTERS = [chr(code) for code in (*range(256), *range(257, 0x110000, 127)) if not 0xD800 <= code < 0xE000]
 
 
-def make_texts() -> list[str]:
-    """Return a thousand different texts: each snippet alone, then one to four snippets and odd words together.
+def make_texts(n: int) -> list[str]:
+    """Return so many different texts: each snippet alone, then one to four snippets and odd words together.
 
-    Not by Hypothesis, whose choices depend on which modules are loaded: a text that fails here fails again.
+    They are not drawn by Hypothesis, whose choices depend on which modules are loaded: a text that fails here fails
+    again.
     """
     rng = random.Random(4)
     found = dict.fromkeys(SNIPPETS)
-    while len(found) < N_TEXTS:
+    while len(found) < n:
         parts = [
             rng.choice(SNIPPETS) if rng.random() < 0.6 else "".join(rng.choices(CHARACTERS, k=rng.randint(0, 12)))
             for _ in range(rng.randint(1, 4))
         ]
         found[" ".join(parts)[:110]] = None
-    return list(found)[:N_TEXTS]
+    return list(found)[:n]
 
 
 # A short name is a title up to its colon: without the closing mark a text is not looked at.
@@ -119,18 +120,19 @@ class Built:
         return sorted((self.paths.root / "_site").rglob("*.html"))
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """One project that holds all the texts: most in settings and records of 28 runs, all in their notebooks."""
+@pytest.fixture(scope="module", params=[(400, 6), pytest.param((1000, 14), marks=pytest.mark.slow)], ids=str)
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Return one project that holds all texts: most in settings and records, all of them in notebooks."""
     root = tmp_path_factory.mktemp("texts")
-    numbered = dict(enumerate(make_texts()))
+    n_texts, n_adapters = request.param
+    numbered = dict(enumerate(make_texts(n_texts)))
     supply = iter(numbered.items())
 
     def take() -> str:
         number, text = next(supply)
         return marked(number, text)
 
-    paths = write_hostile_project(root, take)
+    paths = write_hostile_project(root, take, n_adapters)
     put_into_notebooks(paths, [marked(number, text) for number, text in numbered.items()])
     report = analyse_project(paths)
     figures = plan_without_drawing(report, paths)
@@ -140,9 +142,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     return Built(paths, numbered, report)
 
 
-def write_hostile_project(root: Path, take: Any) -> Paths:
+def write_hostile_project(root: Path, take: Any, n_adapters: int) -> Paths:
     """Write a project whose YAML files, records and predictions hold texts that ``take`` gives."""
-    names = ["lora_1", "ia3", *(f"odd_{number}" for number in range(12))]
+    names = ["lora_1", "ia3", *(f"odd_{number}" for number in range(n_adapters - 2))]
     variants: dict[str, Any] = {
         name: {"title": {"zh": take()[:200], "en": take()[:200]}, "training": {"learning_rate": rate}}
         for name, rate in (("submitted", 2.0e-5), ("fast", 1.0e-3))
@@ -177,13 +179,10 @@ def write_hostile_project(root: Path, take: Any) -> Paths:
             table = load_predictions(folder)
             table["text"] = [take() for _ in range(9)] + ["plain"] * (len(table) - 9)
             table.to_parquet(folder / "predictions.parquet")
-    shutil.copytree(PROJECT.templates, paths.templates)
+    write_site_files(paths)
     words = ("title", "subtitle", "author", "course", "licence")
     book = {name: {language: take() for language in ("zh", "en")} for name in words}
     paths.book.write_text(yaml.safe_dump(book), "utf-8")
-    shutil.copytree(PROJECT.report / "assets", paths.report / "assets")
-    shutil.copy(PROJECT.root / "_quarto.yml", root)
-    shutil.copy(PROJECT.notebook, paths.notebook)
     return paths
 
 
@@ -264,13 +263,8 @@ ELEMENTS = {
 OUR_SCRIPTS = r"(\.\./)*(assets/(theme|site|explorer|sentences)|scripts/vega)\.js"
 
 
-def test_there_are_a_thousand_texts(built: Built) -> None:
-    """A thousand different texts are in the project."""
-    assert len(set(built.texts.values())) == N_TEXTS
-
-
 def test_a_page_has_our_elements_only(parsed: dict[Path, Parsed]) -> None:
-    """No element of a text's making, no comment, no handler; scripts are the site's own files."""
+    """No element, comment or handler comes from a text, and scripts are the site's own files."""
     for path, page in parsed.items():
         assert {tag for tag, _ in page.elements} <= ELEMENTS, path
         assert not page.others, path
@@ -287,7 +281,7 @@ def test_a_page_has_our_elements_only(parsed: dict[Path, Parsed]) -> None:
 
 
 def test_every_page_has_a_policy(parsed: dict[Path, Parsed]) -> None:
-    """Each page, that for lost visitors too, allows scripts of the site only, none that stands in a page."""
+    """Each page, the one for lost visitors too, allows only scripts that are files of the site."""
     assert any(path.name == "404.html" for path in parsed)
     for path, page in parsed.items():
         policies = [
@@ -318,7 +312,7 @@ def test_texts_are_shown_as_typed(built: Built, parsed: dict[Path, Parsed]) -> N
                     others = [render(built.texts[number]) for render in (as_output, as_json, as_code)]
                     assert shown in (wanted, *others), (path, number)
                     seen.add(number)
-    assert len(seen) == N_TEXTS
+    assert len(seen) == len(set(built.texts.values())) >= 400
 
 
 def texts_of(data: Any) -> Iterator[str]:

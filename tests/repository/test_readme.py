@@ -1,4 +1,4 @@
-"""README.md and README.zh-TW.md: what they name is there."""
+"""Check that what README.md and README.zh-TW.md name is there."""
 
 import re
 import subprocess
@@ -48,7 +48,7 @@ def test_every_file_that_is_named_is_there(page: Path) -> None:
 
 @pytest.mark.parametrize(("english", "chinese"), PAIRS, ids=lambda path: path.name)
 def test_both_languages_say_the_same_things(english: Path, chinese: Path) -> None:
-    """The same commands, code blocks, tables and numbers of sections, and each leads to the other."""
+    """Both have the same commands, code blocks, tables and number of sections, and each leads to the other."""
     texts = english.read_text("utf-8"), chinese.read_text("utf-8")
     for pattern in (r"(?m)^## ", r"```", r"`SOURCE=`", r"peft_type: LORA", r"\[Quarto\]", r"(?m)^\|", r"make -C"):
         assert len({len(re.findall(pattern, text)) for text in texts}) == 1, pattern
@@ -60,8 +60,9 @@ def test_both_languages_say_the_same_things(english: Path, chinese: Path) -> Non
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: path.name)
 def test_the_number_of_runs_is_the_study_s(readme: Path) -> None:
-    """The cost table speaks of the default study."""
+    """The table of costs tells how many runs the default study has."""
     study = load_study(PROJECT.study)
     adapters = len(list((PROJECT.experiments / "adapters").glob("*.yaml")))
     n_runs = sum(len(variant.adapters or range(adapters)) for variant in study.variants.values()) * len(study.seeds)
-    assert re.search(rf"\b{n_runs}\b", readme.read_text("utf-8"))
+    rows = re.findall(r"(?m)^\|.*(?:default study|預設的研究).*", readme.read_text("utf-8"))
+    assert rows and all(re.search(rf"\b{n_runs} (runs|次訓練)", row) for row in rows)

@@ -1,4 +1,4 @@
-"""What is published, and by whom: the workflows' rights, and a site that does not tell whose machine made it."""
+"""Check the workflows' rights, and that a published site does not tell whose machine made it."""
 
 from __future__ import annotations
 
@@ -36,14 +36,18 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def test_there_is_one_workflow_that_checks_and_one_that_publishes() -> None:
-    """The tests below speak of something."""
-    assert [path.name for path in WORKFLOWS] == ["check.yml", "site.yml"]
+def test_one_workflow_checks_each_push_and_one_makes_the_site() -> None:
+    """`make check` runs on a push and on a pull request, in one workflow; `make all` in another."""
+    commands = {path: path.read_text("utf-8") for path in WORKFLOWS}
+    (check,) = (path for path, text in commands.items() if "run: make check" in text)
+    (site,) = (path for path, text in commands.items() if "make all" in text)
+    assert {"push", "pull_request"} <= set(_load(check)["on"])
+    assert check != site
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_a_job_has_no_right_that_it_does_not_need(path: Path) -> None:
-    """None at the top; reading in each job; only what deploys may write pages, and it runs no code of the project."""
+    """Only the job that deploys may write pages, and it runs no code of the project; all others may only read."""
     workflow = _load(path)
     assert workflow["permissions"] == {}
     for name, job in workflow["jobs"].items():
@@ -56,7 +60,7 @@ def test_a_job_has_no_right_that_it_does_not_need(path: Path) -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_every_action_is_pinned_by_its_commit(path: Path) -> None:
-    """Forty digits, and the release that they are."""
+    """Each action is named by the forty digits of its commit, with the release beside them."""
     lines = [line for line in path.read_text("utf-8").splitlines() if "uses:" in line]
     assert lines
     assert [line for line in lines if not PINNED.match(line)] == []
@@ -64,7 +68,7 @@ def test_every_action_is_pinned_by_its_commit(path: Path) -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_nothing_of_a_stranger_reaches_a_command(path: Path) -> None:
-    """No trigger that gives a fork's code rights, no secret, no expression inside a command, no token left on disk."""
+    """No workflow gives a fork rights, holds a secret or an expression in a command, or leaves a token on disk."""
     workflow, text = _load(path), path.read_text("utf-8")
     assert set(workflow["on"]) <= {"push", "pull_request", "workflow_dispatch"}
     assert "secrets." not in text
@@ -207,7 +211,7 @@ def _published_files(root: Path) -> list[Path]:
 
 
 def test_the_site_does_not_tell_whose_machine_made_it(published: Path) -> None:
-    """No folder, user or host of it: in pages, search index, notebooks, records, figures, PDFs, names of files."""
+    """No page, index, notebook, record, figure, PDF or name of a file holds a folder, user or host of the machine."""
     machine = published.parents[2]
     names = re.compile("|".join(map(re.escape, (*NAMES, machine.name))), re.IGNORECASE)
     found: dict[str, str] = {}  # what tells, and the first file that does

@@ -1,7 +1,8 @@
-"""Made-up records, predictions and whole small projects, so that pages and figures are tested without training.
+"""Make up records, predictions and whole small projects, so that pages and figures are tested without training.
 
-Owns plausible numbers that are all distinct (a page that mixes two of them up is caught) and hostile texts. The same
-arguments give the same bytes. Imports no torch, and reads of the real project only ``experiments/*.yaml``.
+The numbers are plausible and all distinct, so that a page that mixes two of them up is caught; the texts are hostile.
+The same arguments give the same bytes. Nothing here imports torch or reads more of the real project than
+``experiments/*.yaml``.
 """
 
 from __future__ import annotations
@@ -80,6 +81,9 @@ EVAL_STRATEGY_VARIANTS: dict[str, Any] = {
     },
 }  # fmt: skip
 
+# What was written for a run before, by all that it follows from: most made-up studies share most of their runs.
+_files_of_runs: dict[str, dict[str, bytes]] = {}
+
 CONFIG_CLASSES = {"LORA": "LoraConfig", "IA3": "IA3Config", "LOKR": "LoKrConfig"}
 N_LAYERS = 6
 WIDTHS = {"hub": 768}  # of the base model, by source; else 384
@@ -105,7 +109,7 @@ def make_record(
     Parameters
     ----------
     adapter : str or AdapterConfig
-        An id of the real project's adapters, or a config of one's own.
+        An id of the real project's adapters, or another config.
     source : str
         ``hub`` may be compared with the published results, any other name may not.
     study, training : optional
@@ -235,7 +239,7 @@ def make_predictions(
     n : int
         Test rows.
     accuracy : float, optional
-        Share of rows predicted right, to the nearest row; default a plausible value of this run's own.
+        Share of rows predicted right, to the nearest row; default a plausible value that differs from run to run.
     n_positive : int, optional
         Rows with label 1; 0 or ``n`` make a test set of one class. Default a little under half.
 
@@ -293,7 +297,7 @@ def write_results(
     root : Path
         An empty folder that becomes the project's.
     adapters : sequence of str
-        Ids. One that the real project lacks gets a YAML file of its own: a LoRA with DoRA's switch.
+        Ids. For one that the real project lacks a YAML file is written: a LoRA with DoRA's switch.
     variants : mapping, optional
         ``variants`` of study.yaml in place of the real ones; default those of the real ones that all adapters run in.
     extra_variants : mapping, optional
@@ -386,20 +390,27 @@ def _write_run(
     folder = run.folder(paths)
     folder.mkdir(parents=True)
     wanted = accuracy.get(run.id, accuracy.get(f"{run.adapter.id}/{run.variant}"))
-    predictions = make_predictions(
-        run.adapter.id, run.variant, run.seed, n=study.data.n_test, accuracy=wanted, n_positive=n_positive
-    )
-    make = make_failed_record if failed else make_record
-    record = make(run.adapter, run.variant, run.seed, source=run.source, study=study, training=run.training,
-                  predictions=predictions, **changes)  # fmt: skip
-    write_record(record, folder)
+    key = repr((run, study.data, wanted, n_positive, changes, failed))
+    if key in _files_of_runs:
+        for name, content in _files_of_runs[key].items():
+            (folder / name).write_bytes(content)
+    else:
+        predictions = make_predictions(
+            run.adapter.id, run.variant, run.seed, n=study.data.n_test, accuracy=wanted, n_positive=n_positive
+        )
+        make = make_failed_record if failed else make_record
+        record = make(run.adapter, run.variant, run.seed, source=run.source, study=study, training=run.training,
+                      predictions=predictions, **changes)  # fmt: skip
+        write_record(record, folder)
+        if not failed:
+            predictions.to_parquet(folder / "predictions.parquet")
+            load_predictions(folder)  # fails at once where the made-up file is not one that readers take
+        notebook = _make_notebook(record, predictions["text"].iloc[0])
+        nbformat.validate(notebook)
+        (folder / "notebook.ipynb").write_text(json.dumps(notebook, indent=1, ensure_ascii=False), "utf-8")
+        _files_of_runs[key] = {file.name: file.read_bytes() for file in folder.iterdir()}
     if not failed:
-        predictions.to_parquet(folder / "predictions.parquet")
-        load_predictions(folder)  # a made-up file that no reader takes helps no test
         (folder / "adapter").mkdir()
-    notebook = _make_notebook(record, predictions["text"].iloc[0])
-    nbformat.validate(notebook)
-    (folder / "notebook.ipynb").write_text(json.dumps(notebook, indent=1, ensure_ascii=False), "utf-8")
 
 
 def _make_notebook(record: Record, text: str) -> dict[str, Any]:

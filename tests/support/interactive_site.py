@@ -1,8 +1,7 @@
-"""A made-up study's site with hostile names, for the tests of the pages that scripts make interactive."""
+"""Make a made-up study's site with hostile names, for the tests of the pages that scripts make interactive."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,14 @@ import yaml
 from adapterbook.analysis.shapes import Report
 from adapterbook.config.paths import Paths
 from adapterbook.pages import write_pages
-from adapterbook.site.embedded import EmbeddedRenderer
-from tests.support.factory import PROJECT, write_results
-from tests.support.report_pages import analyse_project, plan_without_drawing, write_blank_figures
+from tests.support.factory import write_results
+from tests.support.report_pages import (
+    analyse_project,
+    plan_without_drawing,
+    render_site,
+    write_blank_figures,
+    write_site_files,
+)
 
 # Ends a script, a fence, a string of JSON and a cell; is a shortcode, and a formula to a spreadsheet.
 HOSTILE_NAME = '=1+1 </script><img src=x onerror=alert(1)> ``` {{< meta x >}} {{{ \\" \u202e, 模型'
@@ -28,14 +32,10 @@ def make_interactive_site(root: Path, **options: Any) -> tuple[Paths, Report]:
     study = yaml.safe_load(paths.study.read_text("utf-8"))
     study["variants"]["lr-1e-3"]["title"] = {"zh": HOSTILE_NAME, "en": HOSTILE_NAME}
     paths.study.write_text(yaml.safe_dump(study), "utf-8")
-    shutil.copytree(PROJECT.templates, paths.templates)
-    shutil.copytree(PROJECT.report / "assets", paths.report / "assets")
-    shutil.copy(PROJECT.root / "_quarto.yml", root)
-    shutil.copy(PROJECT.notebook, paths.notebook)
-    shutil.copy(PROJECT.book, paths.book)
+    write_site_files(paths)
     report = analyse_project(paths)
     figures = plan_without_drawing(report, paths)
     write_blank_figures(figures)
     write_pages(report, figures, paths)
-    EmbeddedRenderer().render_site(root)
+    render_site(root)
     return paths, report

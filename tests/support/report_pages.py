@@ -1,12 +1,14 @@
-"""Pages of made-up studies, and ways to read them: what several tests of the pages share."""
+"""Write the pages and the site of made-up studies, and read them."""
 
 from __future__ import annotations
 
+import atexit
 import html
 import json
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, cached_property
@@ -18,6 +20,7 @@ import yaml
 
 from adapterbook.analysis import analyse
 from adapterbook.analysis.shapes import Report
+from adapterbook.common.cache import Cache, Step, open_cache
 from adapterbook.config.adapters import load_adapters
 from adapterbook.config.paths import Paths
 from adapterbook.config.published import load_published
@@ -25,9 +28,15 @@ from adapterbook.config.study import load_study
 from adapterbook.figures import Figure, Language
 from adapterbook.figures.catalogue import plan_figures
 from adapterbook.pages import write_pages
+from adapterbook.site.embedded import EmbeddedRenderer
+from adapterbook.site.embedded.html import body_job
+from adapterbook.site.inventory import inventory_job
+from adapterbook.site.pandoc import convert_ahead
+from adapterbook.site.project import read_project
 from tests.support.factory import PROJECT, read_statuses, write_results
 
-BLANK_SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt" viewBox="0 0 9 9"/>'
+# As wide as a figure of the project.
+BLANK_SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="460.8pt" height="280pt" viewBox="0 0 460.8 280"/>'
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
 NUMBER = re.compile(r"\[([^][]*)\]\{\.n ([^}]*)\}")
 ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
@@ -100,7 +109,7 @@ class MadePages:
 def make_study_pages(root: Path, *, stale: Mapping[str, Collection[str]] | None = None, **options: Any) -> MadePages:
     """Write a made-up study and its pages; figures are planned, not drawn. ``stale``: stamps by run id."""
     paths = write_results(root, **options)
-    shutil.copytree(PROJECT.templates, paths.templates)
+    (paths.templates / "pages").mkdir(parents=True)  # for those that a test lays over the project's
     shutil.copy(PROJECT.book, paths.book)
     shutil.copy(PROJECT.notebook, paths.notebook)
     report = analyse_project(paths, options.get("source", "embedded"), stale)
@@ -117,8 +126,34 @@ def analyse_project(
     return analyse(read_statuses(paths, source, stale), paths, load_study(paths.study), adapters, published)
 
 
+def write_site_files(paths: Paths) -> None:
+    """Copy into a written project what its site needs beside records: scripts, menu, book and notebook."""
+    shutil.copytree(PROJECT.report / "assets", paths.report / "assets")
+    for source, target in ((PROJECT.notebook, paths.notebook), (PROJECT.book, paths.book)):
+        shutil.copy(source, target)
+    shutil.copy(PROJECT.root / "_quarto.yml", paths.root)
+
+
+def render_site(root: Path) -> Path:
+    """Render a project's site with the embedded renderer, unchecked and without PDFs, and return its folder."""
+    cache = shared_cache("site")
+    pages = read_project(root, cache).pages.values()
+    # Pandoc reads each page once for both.
+    convert_ahead([job for page in pages for job in (inventory_job(page, "html"), body_job(page))], cache)
+    EmbeddedRenderer(cache).render_site(root)
+    return root / "_site"
+
+
+@cache
+def shared_cache(step: Step) -> Cache:
+    """Return the build cache of a step that all tests of this process share: it goes by content alone."""
+    folder = Path(tempfile.mkdtemp(prefix="adapterbook-cache-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return open_cache(folder, step)
+
+
 def write_blank_figures(figures: Mapping[str, Figure]) -> None:
-    """Put an empty picture where each figure's would be: for pages that are rendered, not looked at."""
+    """Put an empty picture in each figure's place: for pages whose pictures nobody looks at."""
     for figure in figures.values():
         for path in figure.paths.values():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,6 @@ page of it, not one of each kind.
 from __future__ import annotations
 
 import os
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Final
@@ -16,11 +15,15 @@ from xml.etree import ElementTree as ET
 import yaml
 from filelock import FileLock
 
-from adapterbook.figures import draw_figures
 from adapterbook.pages import write_pages
-from adapterbook.site.embedded import EmbeddedRenderer
-from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, PROJECT, write_results
-from tests.support.report_pages import analyse_project
+from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, write_results
+from tests.support.report_pages import (
+    analyse_project,
+    plan_without_drawing,
+    render_site,
+    write_blank_figures,
+    write_site_files,
+)
 
 GIVEN_SITE: Final = os.environ.get("ADAPTERBOOK_SITE")
 # A kind of page that there are many of, and those of them that stand for all.
@@ -59,14 +62,12 @@ def _build(root: Path) -> None:
     )
     other_method = paths.experiments / "adapters" / "lokr.yaml"
     other_method.write_text(other_method.read_text("utf-8").replace("peft_type: LORA", "peft_type: LOKR"), "utf-8")
-    shutil.copytree(PROJECT.templates, paths.templates)
-    shutil.copytree(PROJECT.report / "assets", paths.report / "assets")
-    shutil.copy(PROJECT.notebook, paths.notebook)
-    shutil.copy(PROJECT.book, paths.book)
-    shutil.copy(PROJECT.root / "_quarto.yml", root)
+    write_site_files(paths)
     report = analyse_project(paths, "hub", {"lora_1/lr-2e-4/seed-1": ["code"]})
-    write_pages(report, draw_figures(report, paths.report / "figures"), paths)
-    EmbeddedRenderer().render_site(root)
+    figures = plan_without_drawing(report, paths)
+    write_blank_figures(figures)
+    write_pages(report, figures, paths)
+    render_site(root)
     navigation = yaml.safe_load((paths.report / "_navigation.yml").read_text("utf-8"))
     for language in ("zh", "en"):  # named in every page's footer; what is in them is tested elsewhere
         assert f"report-{language}.pdf" in str(navigation)

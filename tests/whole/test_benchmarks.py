@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 import shutil
 import subprocess
 import sys
@@ -24,14 +23,14 @@ from adapterbook.runs.select import load_statuses
 from adapterbook.sources.resolve import resolve_source
 from benchmarks import measurements
 from benchmarks.first_page import measure_first_page
-from benchmarks.growth import SHAPES, fit_exponent, multiply_records
+from benchmarks.growth import fit_exponent, multiply_records
 from benchmarks.measurements import TORCH, check_same, compute_shares, measure_rebuilds, measure_training
 from benchmarks.project import Timed, copy_project, forget_what_was_made, keep_submitted, run_timed
 from benchmarks.quantities import Quantity, load_quantities
 from benchmarks.readme import MARKERS, READMES, render_quotation
 from tests.support.browser import find_chromium
 from tests.support.factory import PROJECT, make_record, write_results
-from tests.support.small_project import make_small_project
+from tests.support.small_project import cut_down, make_small_project
 
 RESULTS = PROJECT.root / "benchmarks" / "results.json"
 
@@ -98,7 +97,7 @@ def test_a_command_that_fails_says_why(tmp_path: Path) -> None:
 
 def test_memory_of_children_counts(tmp_path: Path) -> None:
     """A child's 150 MB and the command's own 100 MB, held at one time, are more than either."""
-    child = "import time; held = bytes(range(256)) * 600_000; time.sleep(1)"
+    child = "import time; held = bytes(range(256)) * 600_000; time.sleep(2)"
     (tmp_path / "probe.py").write_text(
         "import subprocess, sys\nheld = bytes(range(256)) * 400_000\n"
         f"subprocess.run([sys.executable, '-c', {child!r}], check=True)\n"
@@ -122,10 +121,10 @@ def test_torch_is_noticed_in_every_process(tmp_path: Path) -> None:
         assert bool(TORCH.search(output)) is found
 
 
+@pytest.mark.slow
 def test_both_sides_train_the_same(tmp_path: Path) -> None:
     """The bare loop and `make train` end with the same validation losses, or there is no comparison."""
-    paths = make_small_project(tmp_path / "small")
-    (paths.experiments / "adapters" / "dora.yaml").unlink()
+    paths = cut_down(make_small_project(tmp_path / "small"), ["head_only", "ia3", "lora_1"])
     assert len(keep_submitted(paths)) == 2
     found = {quantity.id: quantity for quantity in measure_training(paths, "embedded", 1, quiet)}
     assert found["training.ratio"].median == pytest.approx(
@@ -164,6 +163,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Paths:
     return paths
 
 
+@pytest.mark.slow
 def test_rebuilds_leave_everything_as_it_was(reported: Paths) -> None:
     """Every case is measured, no build loads torch, and templates and records are restored byte for byte."""
     files = [path for folder in (reported.templates, reported.results) for path in folder.rglob("*") if path.is_file()]
@@ -199,7 +199,7 @@ def test_the_first_page_is_counted_by_the_browser(tmp_path: Path) -> None:
     for way in ("file", "http"):
         assert found[f"first_page.{way}_bytes"] == 5096
         assert found[f"first_page.{way}_requests"] == 2
-        assert 0 < found[f"first_page.{way}_first_paint"] < 30
+        assert found[f"first_page.{way}_first_paint"] > 0
 
 
 def test_made_up_results_are_sealed_and_up_to_date(tmp_path: Path) -> None:
@@ -219,11 +219,6 @@ def test_made_up_results_are_sealed_and_up_to_date(tmp_path: Path) -> None:
     assert len(curves) == 12
 
 
-def test_the_shapes_are_those_of_the_readme() -> None:
-    """16, 160 and 1,600 records."""
-    assert [math.prod(shape) for shape in SHAPES] == [16, 160, 1600]
-
-
 def test_a_wrong_choice_is_named() -> None:
     """``--only x`` and ``--repeat 0`` end with what was expected, before anything is measured."""
     for arguments, message in ((["--only", "a,x"], "expected some of a, b, c, d, e, got x"),
@@ -235,14 +230,19 @@ def test_a_wrong_choice_is_named() -> None:
 
 
 def test_a_change_that_does_not_show_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rebuild that leaves the old site is quick, but not timed as one; nor is one whose site differs by itself."""
+    """A rebuild that leaves the old site is not timed, nor is one whose site differs by itself. All is put back."""
     paths = write_results(tmp_path, adapters=("lora_1",))
     (paths.templates / "pages").mkdir(parents=True)
     (paths.templates / "pages" / "overview.qmd.j2").write_text("一句。")
     paths.report.mkdir()
     monkeypatch.setattr(measurements, "run_timed", lambda *_, **__: Timed(1.0, None, ""))
-    sites = iter(["site", "site", "site"])
+    sites = iter(["site", "site", "another word", "another record"])
     monkeypatch.setattr(measurements, "hash_site", lambda paths: next(sites))
+    files = [path for folder in (paths.templates, paths.results) for path in folder.rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    assert len(measure_rebuilds(paths, "embedded", 1, quiet)) == 5
+    assert {path: path.read_bytes() for path in files} == before
+    sites = iter(["site", "site", "site"])
     with pytest.raises(RunError, match="one_word changed made a site that is the same"):
         measure_rebuilds(paths, "embedded", 1, quiet)
     sites = iter(["site", "other"])

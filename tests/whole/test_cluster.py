@@ -1,4 +1,4 @@
-"""cluster.py and cluster_worker.py: a real scheduler and workers on loopback, which share no folder with the driver."""
+"""Train on a real scheduler and workers on loopback, which share no folder with the driver."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,30 +23,36 @@ from rich.console import Console
 
 from adapterbook.cli import _scheduler
 from adapterbook.commands import train
-from adapterbook.common.errors import AdapterBookError, RecordError, RunError
+from adapterbook.common.errors import AdapterBookError, RunError
 from adapterbook.config.paths import Paths
-from adapterbook.execution.papermill_runs import train_runs
+from adapterbook.execution.papermill_runs import TrainingContext, train_runs
 from adapterbook.execution.progress import TrainingDisplay
+from adapterbook.runs.plan import Run
 from adapterbook.runs.record import Record, hash_files, load_record, seal_record, write_record
 from adapterbook.sources.resolve import resolve_source
 from tests.support.factory import PROJECT
-from tests.support.small_project import make_small_project, run_adapterbook
+from tests.support.processes import kernels_of, wait_until
+from tests.support.small_project import SETTINGS, copy_project, cut_down, make_small_project, run_adapterbook
 from tests.unit.execution.test_papermill_runs import COMPLETE, Study
 
 distributed = pytest.importorskip("distributed", reason="Dask is optional: requirements-dask.txt")
 from adapterbook.execution.cluster import driver as cluster  # noqa: E402  they import Dask
 from adapterbook.execution.cluster import worker as cluster_worker  # noqa: E402
+from adapterbook.execution.cluster.parcel import pack_folder  # noqa: E402
 
 # What differs between any two runs of the same configuration.
 OWN = {"started_at", "finished_at", "train_time_s", "train_samples_per_s", "test_time_s", "evaluation_time_s",
        "peak_memory_bytes", "git", "seal", "files"}  # fmt: skip
 
+# Says how far it is, and goes on once the driver has shown it.
 PROGRESS = """
 import json, pathlib, time
-line = json.dumps({"step": 24, "max_steps": 80, "epoch": 3.0, "loss": 0.6543})
+line = json.dumps({{"step": 24, "max_steps": 80, "epoch": 3.0, "loss": 0.6543}})
 (pathlib.Path(output) / "progress.jsonl").write_text(line + "\\n")
-time.sleep(2)
+while not pathlib.Path({shown!r}).exists(): time.sleep(0.05)
 """
+# Says that it has begun, and goes on until it is stopped.
+BUSY = "import pathlib, time\npathlib.Path({folder!r}, f'{{adapter}}.busy').touch()\ntime.sleep(600)"
 
 
 class Loopback:
@@ -58,7 +65,7 @@ class Loopback:
         # Not the project's folder: a scheduler does not have this package.
         self.scheduler = self._start("scheduler", "--port", "0", "--scheduler-file", str(note),
                                      environment={"PYTHONPATH": ""} | settings)  # fmt: skip
-        _wait_until(note.exists)
+        wait_until(note.exists)
         self.address: str = json.loads(note.read_text("utf-8"))["address"]
 
     def add_worker(self, name: str, *options: str, python_path: Path | None = PROJECT.root, **settings: str) -> None:
@@ -76,9 +83,8 @@ class Loopback:
 
     def kernels(self) -> list[psutil.Process]:
         """Return the kernels of the workers that live."""
-        children = [child for worker in self.workers.values() if worker.poll() is None
-                    for child in psutil.Process(worker.pid).children(recursive=True)]  # fmt: skip
-        return [child for child in children if _is_kernel(child)]
+        alive = [worker for worker in self.workers.values() if worker.poll() is None]
+        return [kernel for worker in alive for kernel in kernels_of(worker.pid)]
 
     def sites(self) -> list[Path]:
         """Return what drivers left on the workers."""
@@ -89,20 +95,6 @@ class Loopback:
         for process in (*self.workers.values(), self.scheduler):
             process.kill()
             process.wait()
-
-
-def _is_kernel(process: psutil.Process) -> bool:
-    try:
-        return "ipykernel" in " ".join(process.cmdline())
-    except psutil.Error:
-        return False
-
-
-def _wait_until(condition: Callable[[], Any], within_s: float = 60) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.fixture
@@ -117,15 +109,22 @@ def loopback(tmp_path: Path) -> Iterator[Loopback]:
         loopback.close()
 
 
-def _train(study: Study, address: str, output: io.StringIO | None = None) -> dict[str, Record]:
+def _train(study: Study, address: str, display: TrainingDisplay | None = None) -> dict[str, Record]:
     """Train on a cluster, and return what lies in the folders afterwards."""
-    display = TrainingDisplay(len(study.runs), Console(file=output or io.StringIO(), width=150, force_terminal=True))
+    display = display or TrainingDisplay(len(study.runs), Console(file=io.StringIO()))
     with cluster.connect(address) as client:
-        project = cluster.make_project(study.paths, resolve_source("embedded", study.paths))
-        executor = cluster.Cluster(client, project)
+        project = cluster.pack_study(study.paths, resolve_source("embedded", study.paths))
+        executor = cluster.ClusterExecutor(client, project)
         executor.check_workers()
-        ended = train_runs(study.runs, lambda: study.skeletons, study.paths, "embedded", executor, cell_timeout_s=60,
-                           display=display)  # fmt: skip
+        ended = train_runs(
+            study.runs,
+            lambda: study.placeholders,
+            study.paths,
+            "embedded",
+            executor,
+            cell_timeout_s=300,
+            display=display,
+        )
     records = {run.adapter.id: load_record(run.folder(study.paths)) for run in study.runs}
     assert {record.run_id: record for record in ended} == {record.run_id: record for record in records.values()}
     assert not (study.paths.results / ".staging").exists()
@@ -147,43 +146,37 @@ def _results(paths: Paths) -> dict[str, Any]:
     return found
 
 
-def test_a_cluster_of_which_a_worker_is_killed_leaves_what_this_machine_leaves(tmp_path: Path) -> None:
-    """The real study, cut down; one worker gets SIGKILL while it has a run, and another one takes that run over."""
-    here = make_small_project(tmp_path / "here")
-    for adapter in ("dora", "head_only", "lora_1"):
-        (here.experiments / "adapters" / f"{adapter}.yaml").unlink()
-    there = Paths(Path(shutil.copytree(here.root, tmp_path / "there")))
+@pytest.mark.slow
+def test_a_cluster_of_which_a_worker_is_killed_leaves_what_this_machine_leaves(
+    trained_project: Paths, tmp_path: Path
+) -> None:
+    """A worker is killed while it has a run of the real study; another one takes it over, and every bit is the same."""
+    paths = cut_down(copy_project(trained_project, tmp_path / "project"), ["ia3"], ["submitted", "lr-1e-3"])
+    expected = _results(paths)
+    assert len(expected) == 2
+    shutil.rmtree(paths.results)
     loopback = Loopback(tmp_path / "loopback")  # with Dask's own settings
     try:
         for name in ("first", "second"):
             loopback.add_worker(name)
-        driver = _start_training(there, EXECUTOR="dask", SCHEDULER=loopback.address)
-        local = _start_training(here, JOBS="1")  # meanwhile, for the time's sake
+        environment = os.environ | SETTINGS | {"EXECUTOR": "dask", "SCHEDULER": loopback.address}
+        command = [sys.executable, "-m", "adapterbook", "train"]
+        driver = subprocess.Popen(command, cwd=paths.root, env=environment, text=True, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT)  # fmt: skip
         killed = loopback.workers["first"]
-        _wait_until(lambda: any(_is_kernel(child) for child in psutil.Process(killed.pid).children()))
-        time.sleep(1)
+        wait_until(lambda: kernels_of(killed.pid), driver)
         killed.kill()
-        said, _ = driver.communicate(timeout=180)
+        said, _ = driver.communicate(timeout=900)
         assert driver.returncode == 0, said
         assert "2 at a time, on the cluster at" in said
         assert "2 runs completed, 0 failed" in said
-        _wait_until(lambda: not loopback.kernels(), within_s=10)
+        wait_until(lambda: not loopback.kernels())
         assert [site for site in loopback.sites() if "second" in str(site)] == []
     finally:
         loopback.close()
-    said, _ = local.communicate(timeout=180)
-    assert local.returncode == 0, said
-    expected = _results(here)
-    assert len(expected) == 2
-    assert expected == _results(there)
-    done = run_adapterbook(there, "train", EXECUTOR="dask", SCHEDULER="tcp://127.0.0.1:1")
+    assert expected == _results(paths)
+    done = run_adapterbook(paths, "train", EXECUTOR="dask", SCHEDULER="tcp://127.0.0.1:1")
     assert "nothing to train" in done.stdout  # and no cluster is asked
-
-
-def _start_training(paths: Paths, **settings: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"SOURCE": "embedded", "PYTHONPATH": str(PROJECT.root)} | settings
-    return subprocess.Popen([sys.executable, "-m", "adapterbook", "train"], cwd=paths.root, env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
 
 
 # ---- what goes wrong with a run
@@ -195,19 +188,27 @@ def test_whatever_happens_to_a_run_is_a_visible_row(loopback: Loopback, tmp_path
     Meanwhile the driver's terminal shows how far the run on the worker is.
     """
     study = Study(tmp_path / "study")
-    study.write_notebook(PROGRESS, "if adapter == 'ia3': raise ValueError('no luck')", COMPLETE)
-    output = io.StringIO()
-    records = _train(study, loopback.address, output)
+    output, shown = io.StringIO(), tmp_path / "shown"
+    fail = "if adapter == 'ia3': raise ValueError('no luck')"
+    study.write_notebook(PROGRESS.format(shown=str(shown)), fail, COMPLETE)
+
+    class Display(TrainingDisplay):
+        def refresh(self) -> None:
+            super().refresh()
+            if "epoch 3.0, loss 0.6543" in output.getvalue():
+                shown.touch()
+
+    records = _train(study, loopback.address, Display(2, Console(file=output, width=150, force_terminal=True)))
     assert records["lora_1"].status == "completed"
     assert records["lora_1"].source.reason == "the driver knows"
     assert records["lora_1"].seal == records["lora_1"].compute_seal()
     error = records["ia3"].error
     assert error is not None
     assert (error.type, error.message) == ("ValueError", "no luck")
-    assert records["ia3"].environment != study.skeletons[records["ia3"].run_id].environment
+    assert records["ia3"].environment != study.placeholders[records["ia3"].run_id].environment
     assert set(records["ia3"].files) == {"notebook.ipynb"}
-    for part in ("ia3/submitted/seed-224  FAILED", "epoch 3.0, loss 0.6543"):
-        assert part in output.getvalue()
+    assert shown.exists()
+    assert "ia3/submitted/seed-224  FAILED" in output.getvalue()
     assert loopback.sites() == []
 
 
@@ -232,16 +233,17 @@ def test_each_run_has_a_gpu_of_its_own(tmp_path: Path) -> None:
         loopback.add_worker("none", "--nthreads", "4")
         study = Study(tmp_path / "study")
         study.write_notebook(
-            f"import os, pathlib, time; time.sleep(2)\nseen = pathlib.Path({str(tmp_path)!r}) / adapter\n"
-            "seen.write_text(os.environ['CUDA_VISIBLE_DEVICES'])",
+            f"import os, pathlib, time; seen = pathlib.Path({str(tmp_path)!r}, f'{{adapter}}.gpu')\n"
+            "seen.write_text(os.environ['CUDA_VISIBLE_DEVICES'])\n"
+            "while len(list(seen.parent.glob('*.gpu'))) < 2: time.sleep(0.05)",  # so they go side by side
             COMPLETE,
         )
         with cluster.connect(loopback.address) as client:
             client.wait_for_workers(2)
-            project = cluster.make_project(study.paths, resolve_source("embedded", study.paths))
-            assert len(cluster.Cluster(client, project)) == 2
+            project = cluster.pack_study(study.paths, resolve_source("embedded", study.paths))
+            assert len(cluster.ClusterExecutor(client, project)) == 2
         _train(study, loopback.address)
-        assert {(tmp_path / adapter).read_text("utf-8") for adapter in ("ia3", "lora_1")} == {"3", "5"}
+        assert {(tmp_path / f"{adapter}.gpu").read_text("utf-8") for adapter in ("ia3", "lora_1")} == {"3", "5"}
     finally:
         loopback.close()
 
@@ -252,26 +254,27 @@ def test_a_driver_that_stops_leaves_no_kernel_on_the_workers(
 ) -> None:
     """Ctrl-C, or a driver that is killed: nothing goes on or stays on the workers, and no result was replaced."""
     study = Study(tmp_path / "study")
-    study.write_notebook("import time; time.sleep(60)")
+    study.write_notebook(BUSY.format(folder=str(tmp_path)))
     before = {run.id: load_record(run.folder(study.paths)) for run in study.runs}
     script = (
-        "import pathlib, sys; from tests.whole.test_cluster import Study, _train\n"
+        "import pathlib, signal; from tests.whole.test_cluster import Study, _train\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # it is ignored where the tests run in background
         f"_train(Study(pathlib.Path({str(study.paths.root)!r})), {loopback.address!r})"
     )
     driver = subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT.root, stderr=subprocess.PIPE)
-    _wait_until(lambda: len(loopback.kernels()) == 2)
-    time.sleep(1)
+    wait_until(lambda: len(list(tmp_path.glob("*.busy"))) == 2, driver)
+    assert len(loopback.kernels()) == 2
     driver.send_signal(number)
-    _, said = driver.communicate(timeout=30)
+    _, said = driver.communicate(timeout=300)
     assert number == signal.SIGKILL or said.strip().endswith(b"KeyboardInterrupt")
-    _wait_until(lambda: not loopback.kernels() and not loopback.sites(), within_s=20)
+    wait_until(lambda: not loopback.kernels() and not loopback.sites())
     assert before == {run.id: load_record(run.folder(study.paths)) for run in study.runs}
 
 
 def test_a_scheduler_that_goes_is_one_message(loopback: Loopback, tmp_path: Path) -> None:
     """…and not as many failed records as there are runs."""
     study = Study(tmp_path / "study")
-    study.write_notebook("import time; time.sleep(60)")
+    study.write_notebook("import time; time.sleep(600)")
     before = {run.id: load_record(run.folder(study.paths)) for run in study.runs}
 
     class Killing(TrainingDisplay):
@@ -283,51 +286,91 @@ def test_a_scheduler_that_goes_is_one_message(loopback: Loopback, tmp_path: Path
         pytest.raises(RunError, match="The scheduler is gone"),
         cluster.connect(loopback.address) as client,
     ):
-        project = cluster.make_project(study.paths, resolve_source("embedded", study.paths))
-        display, executor = Killing(2, Console(file=io.StringIO())), cluster.Cluster(client, project)
-        train_runs(study.runs, lambda: study.skeletons, study.paths, "embedded", executor, display=display)
+        project = cluster.pack_study(study.paths, resolve_source("embedded", study.paths))
+        display, executor = Killing(2, Console(file=io.StringIO())), cluster.ClusterExecutor(client, project)
+        train_runs(study.runs, lambda: study.placeholders, study.paths, "embedded", executor, display=display)
     assert before == {run.id: load_record(run.folder(study.paths)) for run in study.runs}
 
 
+class _Client:
+    """A client of a cluster whose worker answers every task with one folder."""
+
+    def __init__(self, record: Record, folder: Path) -> None:
+        self.answer = cluster_worker.RunParcel(record, pack_folder(folder))
+
+    def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+        return {"workers": {}}
+
+    def subscribe_topic(self, topic: str, handler: object) -> None:
+        """Hear nothing."""
+
+    def get_executor(self, **settings: object) -> Any:
+        done = Future[cluster_worker.RunParcel]()
+        done.set_result(self.answer)
+        return SimpleNamespace(submit=lambda *arguments, **named: done)
+
+
 def test_what_is_not_the_run_that_was_asked_for_is_not_taken(tmp_path: Path) -> None:
-    """A record of another run, with other stamps, or whose files were changed on the way."""
+    """A record of another run, with other stamps, or whose files were changed on the way is a failed run."""
     study = Study(tmp_path)
+    study.write_notebook(COMPLETE)
+    project = cluster.pack_study(study.paths, resolve_source("embedded", study.paths))
     run, other = study.runs
     folder = run.folder(study.paths)
     good = seal_record(load_record(folder), folder)
     write_record(good, folder)
-    with pytest.raises(RecordError, match=rf"expected embedded/{other.id}, got embedded/{run.id}"):
-        cluster._accept(folder, study.skeletons[other.id])
-    with pytest.raises(RecordError, match="stamps"):
-        stamps = good.stamps.model_copy(update={"data": "0" * 64})
-        cluster._accept(folder, good.model_copy(update={"stamps": stamps}))
-    assert cluster._accept(folder, good) == good
+
+    def ask_for(wanted: Run, skeleton: Record) -> Record:
+        client: Any = _Client(good, folder)
+        executor = cluster.ClusterExecutor(client, project)
+        work = TrainingContext({wanted.id: skeleton}, study.paths, "embedded", None, lambda run, staging: None, Event())
+        return executor.collect_record(executor.submit(wanted, work), wanted, work)
+
+    skeleton = study.placeholders[run.id].model_copy(update={"stamps": good.stamps})
+    assert ask_for(run, skeleton) == good
+    stamps = good.stamps.model_copy(update={"data": "0" * 64})
+    answers = {
+        f"expected embedded/{other.id}, got embedded/{run.id}": ask_for(other, study.placeholders[other.id]),
+        "stamps": ask_for(run, skeleton.model_copy(update={"stamps": stamps})),
+    }
     (folder / "notebook.ipynb").write_text("{}", "utf-8")
-    with pytest.raises(RecordError, match="the files are not those"):
-        cluster._accept(folder, good)
+    answers["the files are not those"] = ask_for(run, skeleton)
+    for message, record in answers.items():
+        assert record.status == "failed"
+        assert record.error is not None
+        assert record.error.type == "RecordError"
+        assert message in record.error.message
 
 
-def test_a_site_serves_run_after_run_and_closes_when_none_comes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One folder and its kernels for all runs of a driver; a new one after a run was stopped; none after a while."""
-    monkeypatch.setattr(cluster_worker, "IDLE_S", 0.3)
+def test_a_worker_keeps_a_study_for_its_runs_and_clears_it_away_when_none_comes(tmp_path: Path) -> None:
+    """One folder and its kernel serve all runs of a driver; without a run for a while both go, and come back."""
     study = Study(tmp_path / "study")
-    study.write_notebook(COMPLETE)
-    project = cluster.make_project(study.paths, resolve_source("embedded", study.paths))
-    state = SimpleNamespace(total_resources={}, nthreads=1)
-    worker: Any = SimpleNamespace(address="tcp://worker", local_directory=str(tmp_path), state=state)
-    with cluster_worker._site(project, worker) as first:
-        assert first.paths.notebook.read_bytes() == study.paths.notebook.read_bytes()
-    with cluster_worker._site(project, worker) as second:
-        assert second is first
-        time.sleep(0.5)  # a run that takes longer than that
-        second.stop()
-    assert not first.paths.root.exists()
-    with cluster_worker._site(project, worker) as third:
-        assert third is not first
-    _wait_until(lambda: not third.paths.root.exists(), within_s=10)
-    assert (project.topic, worker.address) not in cluster_worker._sites
+    note = f"import os; open({str(tmp_path / 'note')!r}, 'a').write(f'{{os.getcwd()}} {{os.getpid()}}\\n')"
+    study.write_notebook(note, COMPLETE)
+    loopback = Loopback(tmp_path / "loopback")
+    try:
+        loopback.add_worker("only")
+        with cluster.connect(loopback.address) as client:
+            project = cluster.pack_study(study.paths, resolve_source("embedded", study.paths))
+            executor = cluster.ClusterExecutor(client, project)
+            work = TrainingContext(
+                study.placeholders, study.paths, "embedded", None, lambda run, staging: None, Event()
+            )
+
+            def train(*runs: Run) -> None:
+                futures = [(executor.submit(run, work), run) for run in runs]
+                assert {executor.collect_record(future, run, work).status for future, run in futures} == {"completed"}
+
+            train(*study.runs)
+            assert len(loopback.sites()) == 1
+            client.run(lambda: setattr(sys.modules["adapterbook.execution.cluster.worker"], "IDLE_S", 0.1))
+            train(study.runs[0])
+            wait_until(lambda: not loopback.sites() and not loopback.kernels())
+            train(study.runs[1])
+    finally:
+        loopback.close()
+    first, second, third, fourth = (tmp_path / "note").read_text("utf-8").splitlines()
+    assert first == second == third != fourth
 
 
 # ---- what is refused before the first run
@@ -352,7 +395,7 @@ def test_workers_that_are_set_up_otherwise_are_refused_by_name(loopback: Loopbac
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     for part in (
-        f"{addresses['other']}:", "peft: expected 0.21.2, got 0.0.1", "another training.py",
+        f"{addresses['other']}:", "peft: expected 0.21.2, got 0.0.1", "another training/trainer.py",
         f"{addresses['none']}: ModuleNotFoundError(\"No module named 'adapterbook'\"): start it in a checkout",
     ):  # fmt: skip
         assert part in done.stderr
@@ -364,8 +407,9 @@ def test_workers_that_are_set_up_otherwise_are_refused_by_name(loopback: Loopbac
     study = Study(tmp_path / "study")
     study.write_notebook(COMPLETE)
     with cluster.connect(loopback.address) as client, pytest.raises(RunError, match=r"cannot be used:[^$]*peft"):
-        project = cluster.make_project(study.paths, resolve_source("embedded", study.paths))
-        train_runs(study.runs, lambda: study.skeletons, study.paths, "embedded", cluster.Cluster(client, project),
+        project = cluster.pack_study(study.paths, resolve_source("embedded", study.paths))
+        executor = cluster.ClusterExecutor(client, project)
+        train_runs(study.runs, lambda: study.placeholders, study.paths, "embedded", executor,
                    display=TrainingDisplay(2, Console(file=io.StringIO())))  # fmt: skip
 
 
@@ -375,10 +419,10 @@ def test_a_source_that_a_worker_cannot_have_is_refused(loopback: Loopback, tmp_p
     study.write_notebook(COMPLETE)
     resolved = resolve_source("embedded", study.paths)
     with cluster.connect(loopback.address) as client:
-        project = cluster.make_project(study.paths, resolved)
+        project = cluster.pack_study(study.paths, resolved)
         project = replace(project, data_identity={**project.data_identity, "dataset": "files:0"})
         with pytest.raises(RunError, match=r"dataset: expected files:0, got package:5d7c06e0"):
-            cluster.Cluster(client, project).check_workers()
+            cluster.ClusterExecutor(client, project).check_workers()
 
 
 def test_a_scheduler_that_does_not_answer_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:

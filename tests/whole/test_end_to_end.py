@@ -23,30 +23,24 @@ from adapterbook.site.links import find_site_problems
 from adapterbook.training.data import load_splits
 from adapterbook.training.model import load_base_model
 from tests.support.browser import open_browser, visit
-from tests.support.small_project import make_small_project, run_adapterbook
+from tests.support.card_code import install_base_model, run_card_code
+from tests.support.small_project import copy_project, run_adapterbook
 
-RUNS = {
-    f"{adapter}/{variant}/seed-224"
-    for adapter in ("dora", "head_only", "ia3", "lora_1")
-    for variant in ("submitted", "lr-1e-3")
+RUNS = {f"{adapter}/submitted/seed-224" for adapter in ("dora", "head_only", "ia3", "lora_1", "prompt")} | {
+    f"{adapter}/lr-1e-3/seed-224" for adapter in ("head_only", "ia3", "lora_1")
 }
 
 
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Paths:
-    """The small project after `all`. Tests read it; one that changes it works on a copy."""
-    paths = make_small_project(tmp_path_factory.mktemp("small") / "project")
-    done = run_adapterbook(paths, "all")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "8 runs completed, 0 failed" in done.stdout
-    return paths
+@pytest.fixture
+def made(made_project: Paths) -> Paths:
+    """The small project after `all`, to read."""
+    return made_project
 
 
 @pytest.fixture
-def copied(made: Paths, tmp_path: Path) -> Paths:
-    """A copy of the small project, to change."""
-    shutil.copytree(made.root, tmp_path / "project")
-    return Paths(tmp_path / "project")
+def copied(made_project: Paths, tmp_path: Path) -> Paths:
+    """A copy of the small project after `all`, to change."""
+    return copy_project(made_project, tmp_path / "project")
 
 
 def _folders(paths: Paths) -> dict[str, Path]:
@@ -86,7 +80,10 @@ def test_a_record_s_test_metrics_are_those_of_its_predictions(made: Paths) -> No
 
 
 def test_parameters_are_counted_apart(made: Paths) -> None:
-    """Six layers, 384 wide: LoRA r (d_in + d_out) a module, IA3 one vector a module, DoRA one more than LoRA."""
+    """In six layers of 384, LoRA has r (d_in + d_out) a module, IA3 a vector a module, DoRA one more than LoRA.
+
+    Prompt tuning has one vector of 384 a token.
+    """
     counts = {name.split("/")[0]: load_record(folder) for name, folder in _folders(made).items()}
     head = 384 * 384 + 384 + 384 * 2 + 2
     lora, ia3 = 6 * 4 * 64 * (384 + 384), 6 * (4 * 384 + 384 + 1536)
@@ -95,6 +92,7 @@ def test_parameters_are_counted_apart(made: Paths) -> None:
         "ia3": ia3,
         "dora": lora + 6 * 4 * 384,
         "head_only": 0,
+        "prompt": 4 * 384,
     }
     assert {record.n_head_params for record in counts.values()} == {head}
     assert all(record.n_trainable_params == (record.n_adapter_params or 0) + head for record in counts.values())
@@ -110,8 +108,10 @@ def test_no_run_s_test_rows_were_trained_or_selected_on(made: Paths) -> None:
 def test_a_saved_adapter_over_the_base_model_gives_the_record_s_accuracy(
     made: Paths, embedded_model: Path, embedded_dataset: Path, tmp_path: Path
 ) -> None:
-    """PeftModel.from_pretrained is all that anybody needs."""
-    for name, folder in _folders(made).items():
+    """PeftModel.from_pretrained is all that anybody needs, with every method."""
+    submitted = {name: folder for name, folder in _folders(made).items() if "/submitted/" in name}
+    assert len(submitted) == 5
+    for name, folder in submitted.items():
         record = load_record(folder)
         assert record.test is not None
         splits = load_splits(embedded_dataset, load_source(made.experiments / "sources/embedded.yaml"), record.data)
@@ -126,8 +126,19 @@ def test_a_saved_adapter_over_the_base_model_gives_the_record_s_accuracy(
         assert accuracy_score(splits["test"]["label"], logits.argmax(-1)) == record.test.accuracy, name
 
 
+def test_the_model_card_s_code_gives_the_record_s_predictions(made: Paths, tmp_path: Path) -> None:
+    """The code on an adapter's card gives a test sentence the probability that predictions.parquet holds."""
+    folder = _folders(made)["lora_1/lr-1e-3/seed-224"]
+    row = load_predictions(folder).iloc[0]
+    card = (folder / "adapter" / "README.md").read_text("utf-8")
+    packages = install_base_model(tmp_path)
+    _, positive = run_card_code(card, folder / "adapter", packages, tmp_path, text=row["text"])
+    assert positive == pytest.approx(row["probability"], abs=1e-4)
+
+
+@pytest.mark.slow  # `verify` trains a run again in test_verify_end_to_end.py
 def test_a_run_again_is_the_same_bit_for_bit(copied: Paths) -> None:
-    """Curves, predictions and adapter of a run made twice on one machine; one worker or two."""
+    """A run that is trained twice has the same curves, predictions and adapter, with one worker or two."""
     name = "ia3/lr-1e-3/seed-224"
     folder = _folders(copied)[name]
     before, weights = load_record(folder), (folder / "adapter" / "adapter_model.safetensors").read_bytes()
@@ -149,7 +160,7 @@ def test_only_what_is_left_to_do_is_done(copied: Paths) -> None:
     def records_now() -> dict[str, bytes]:
         return {name: (folder / "record.json").read_bytes() for name, folder in _folders(copied).items()}
 
-    template = copied.templates / "en" / "overview.qmd.j2"
+    template = copied.templates / "pages" / "overview.qmd.j2"
     template.write_text(template.read_text("utf-8") + "\nOne sentence more.\n", "utf-8")
     done = run_adapterbook(copied, "all")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -281,15 +292,18 @@ def test_each_number_on_a_page_is_its_record_s(made: Paths, language: str) -> No
 
 
 def test_the_site_in_a_browser(made: Paths) -> None:
-    """Every page of both languages, from a file, narrow and wide, light and dark: no message, no foreign request."""
+    """A page of each kind, opened as a file, gives no message and asks no host, narrow or wide, light or dark."""
+    names = [name for name in _html(made, "en") if "/" not in name]
+    names += ["adapters/dora.html", "adapters/prompt.html", "notebooks/index.html"]
+    names += ["notebooks/dora-submitted-seed-224.html"]
     with open_browser() as browser:
-        for language in ("zh", "en"):
-            for path in [made.root / "_site" / "index.html", *_html(made, language).values()]:
-                for width, theme in ((390, "dark"), (1280, "light")):
-                    with visit(browser, path, width=width, theme=theme) as opened:
-                        assert opened.messages == [], path
-                        assert all(url.startswith("file:") for url in opened.requests), path
-                        assert not opened.scrolls_sideways(), (path, width)
+        for language, width, theme in (("zh", 390, "dark"), ("en", 1280, "light"), ("en", 390, "light")):
+            pages = _html(made, language)
+            for path in [made.root / "_site" / "index.html", *(pages[name] for name in names)]:
+                with visit(browser, path, width=width, theme=theme) as opened:
+                    assert opened.messages == [], path
+                    assert all(url.startswith("file:") for url in opened.requests), path
+                    assert not opened.scrolls_sideways(), (path, width)
 
 
 def test_one_click_to_the_same_page_in_the_other_language(made: Paths) -> None:

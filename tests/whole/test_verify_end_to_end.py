@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,60 +17,37 @@ from adapterbook.sources.resolve import resolve_source
 from adapterbook.verification.audit import audit_run
 from adapterbook.verification.findings import Finding
 from adapterbook.verification.re_evaluation import Material, load_material
-from tests.support.small_project import make_small_project, run_adapterbook
+from tests.support.small_project import copy_project, cut_down, run_adapterbook
 from tests.unit.verification.test_verification import WEIGHTS, change_record, with_value
 
-PROMPT = """
-peft_type: PROMPT_TUNING
-num_virtual_tokens: 4
-token_dim: 384
-num_layers: 6
-num_attention_heads: 12
-num_transformer_submodules: 1
-"""
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Paths:
-    """Three runs, trained for real: LoRA, the baseline, and prompt tuning, which leaves a part of the head as it is."""
-    paths = make_small_project(tmp_path_factory.mktemp("verify") / "project")
-    adapters = paths.experiments / "adapters"
-    for name in ("ia3", "dora"):
-        (adapters / f"{name}.yaml").unlink()
-    (adapters / "prompt.yaml").write_text(PROMPT, "utf-8")
-    lines = paths.study.read_text("utf-8").replace("  lr-1e-3:", "  removed:")
-    paths.study.write_text(lines[: lines.index("  removed:")], "utf-8")
-    done = run_adapterbook(paths, "train")
-    assert "3 runs completed, 0 failed" in done.stdout, done.stdout + done.stderr
-    return paths
+ADAPTERS = ("lora_1", "head_only", "prompt")  # prompt tuning leaves a part of the head as it is
 
 
 @pytest.fixture
-def copied(trained: Paths, tmp_path: Path) -> Paths:
-    """A copy to change."""
-    shutil.copytree(trained.root, tmp_path / "project")
-    return Paths(tmp_path / "project")
+def copied(trained_project: Paths, tmp_path: Path) -> Paths:
+    """A copy of three runs of the small project, to change."""
+    return cut_down(copy_project(trained_project, tmp_path / "project"), ADAPTERS)
 
 
 @pytest.fixture(scope="session")
-def material(trained: Paths) -> Material:
-    """The base model and the rows of the trained project."""
-    return load_material(resolve_source("embedded", trained), load_study(trained.study).data)
+def material(trained_project: Paths) -> Material:
+    """The base model and the rows of the small project."""
+    return load_material(resolve_source("embedded", trained_project), load_study(trained_project.study).data)
 
 
 def _files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_real_report_is_verified(trained: Paths) -> None:
+def test_a_real_report_is_verified(copied: Paths) -> None:
     """Exit 0; one run trained again, identical bit for bit; nothing changed, nothing left."""
-    before, beside = _files(trained.results), sorted(trained.root.iterdir())
-    done = run_adapterbook(trained, "verify")
+    before, beside = _files(copied.results), sorted(copied.root.iterdir())
+    done = run_adapterbook(copied, "verify")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 runs verified: stamps, seals, files, metrics, data, adapters; " in done.stdout
     assert "trained again: identical bit for bit." in done.stdout
     assert done.stderr == ""
-    assert (_files(trained.results), sorted(trained.root.iterdir())) == (before, beside)
+    assert (_files(copied.results), sorted(copied.root.iterdir())) == (before, beside)
 
 
 def test_a_hand_edited_accuracy_is_named(copied: Paths) -> None:
@@ -89,9 +65,9 @@ def test_a_hand_edited_accuracy_is_named(copied: Paths) -> None:
     assert "none trained again" in done.stdout
 
 
-def test_an_unknown_run_to_retrain_is_told(trained: Paths) -> None:
+def test_an_unknown_run_to_retrain_is_told(copied: Paths) -> None:
     """Exit 2, and what could be said instead."""
-    done = run_adapterbook(trained, "verify", RETRAIN="lora_9")
+    done = run_adapterbook(copied, "verify", RETRAIN="lora_9")
     assert done.returncode == 2
     assert "RETRAIN=lora_9: expected none or a run of embedded, such as " in done.stderr
     assert "Traceback" not in done.stderr

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import jinja2
 from jinja2 import nodes
+from jinja2.bccache import Bucket
 from jinja2.runtime import Context
 from markupsafe import Markup
 
@@ -62,6 +64,28 @@ class _Environment(jinja2.Environment):
         return template
 
 
+class _Compiled(jinja2.BytecodeCache):
+    """Keep compiled templates in memory: a process that makes pages again and again compiles each template once."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Give a template's code to a bucket, which refuses code of another source."""
+        if bucket.key in self._kept:
+            bucket.bytecode_from_string(self._kept[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep a template's code."""
+        self._kept[bucket.key] = bucket.bytecode_to_string()
+
+
+@cache
+def _compiled(language: Language) -> _Compiled:
+    """Return one language's compiled templates: what a filter makes of a constant is part of the code."""
+    return _Compiled()
+
+
 def make_environment(folders: Sequence[Path], language: Language, names: Mapping[str, Any]) -> jinja2.Environment:
     """Return the environment of one language.
 
@@ -82,6 +106,7 @@ def make_environment(folders: Sequence[Path], language: Language, names: Mapping
         keep_trailing_newline=True,
         cache_size=-1,
         auto_reload=False,
+        bytecode_cache=_compiled(language),
     )
     environment.filters = {name: environment.filters[name] for name in KEPT_FILTERS} | {
         "attribute": escape_attribute,

@@ -1,4 +1,4 @@
-"""One run, its group and its adapter: what the analysis says of each, whatever became of it."""
+"""Analyse one run, its group and its adapter, whatever became of the run."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Costs, published results and ablations."""
+"""Find what costs, published results and ablations show."""
 
 from pathlib import Path
 from typing import Any

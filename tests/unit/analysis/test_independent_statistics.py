@@ -1,4 +1,4 @@
-"""Every accuracy, interval and p-value of the pages, worked out again from ``predictions.parquet`` alone.
+"""Work out every accuracy, interval and p-value of the pages again, from ``predictions.parquet`` alone.
 
 A second opinion: it uses pandas, scipy and statsmodels and nothing of the project's analysis or statistics, reads the
 predictions and the pages' text, and compares to the digits shown. What it meets on a page and cannot work out fails.

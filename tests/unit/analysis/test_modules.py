@@ -1,4 +1,4 @@
-"""What each module learned, and the parameter count by formula: against hand counts and the published ones."""
+"""Tell what each module learned, and count parameters by formula: as by hand, and as published."""
 
 from collections.abc import Sequence
 from pathlib import Path

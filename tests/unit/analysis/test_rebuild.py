@@ -1,4 +1,4 @@
-"""The analysis with what it made before: the same report, nothing read or tested twice, nothing stale."""
+"""Analyse with what was kept: the same report, nothing read or tested twice, nothing stale."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_what_is_kept_is_checked_against_today_s_record(paths: Paths) -> None:
 
 
 def test_a_report_that_is_known_loads_nothing_heavy(paths: Paths) -> None:
-    """Without pandas, NumPy, SciPy and pyarrow: they cost more than all else."""
+    """A known report is made without pandas, NumPy, SciPy and pyarrow, which cost more than all else."""
     read(paths)
     script = (
         "import sys\n"

@@ -1,4 +1,4 @@
-"""The commands and cli.py: which results a report is about, which seeds, and what the command line says."""
+"""Choose results and seeds for a report, and check what the command line says."""
 
 import io
 import os
@@ -35,7 +35,7 @@ def _project(root: Path, seeds: tuple[int, ...] = (224,)) -> Paths:
 
 
 def test_a_report_is_about_the_source_that_was_trained_last(tmp_path: Path) -> None:
-    """SOURCE=auto follows the records; a name or a YAML file says it."""
+    """SOURCE=auto follows the records; a name or a YAML file names the source."""
     paths = _project(tmp_path)
     assert selection.choose_results(paths, "auto") == "embedded"
     other = write_results(tmp_path / "other", adapters=["lora_1"], variants=SUBMITTED, source="hub")
@@ -48,7 +48,7 @@ def test_a_report_is_about_the_source_that_was_trained_last(tmp_path: Path) -> N
 
 
 def test_no_record_at_all_says_what_to_do(tmp_path: Path) -> None:
-    """Pages before training."""
+    """Without any record the message says to train."""
     paths = Paths(tmp_path)
     for source in ("auto", "hub"):
         with pytest.raises(RecordError, match=r"There is no record under experiments/results.*make train"):
@@ -56,7 +56,7 @@ def test_no_record_at_all_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_pages_show_every_seed_that_was_run(tmp_path: Path) -> None:
-    """SEEDS="1 2 3" once, and `make pages` without it later."""
+    """After training with SEEDS="1 2 3" `make pages` without it shows those three."""
     paths = _project(tmp_path, seeds=(3, 1, 2))
     assert selection.recorded_seeds(paths, "embedded") == [1, 2, 3]
     output = io.StringIO()
@@ -66,7 +66,7 @@ def test_pages_show_every_seed_that_was_run(tmp_path: Path) -> None:
 
 
 def test_a_gpu_gives_three_seeds_and_a_cpu_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless the study names none for a GPU."""
+    """Where there is a GPU its seeds are taken, unless the study names none."""
     study = load_study(PROJECT.study)
     monkeypatch.setattr(selection, "has_gpu", lambda: False)
     assert selection.default_seeds(study) == (224,)
@@ -76,7 +76,7 @@ def test_a_gpu_gives_three_seeds_and_a_cpu_one(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_hidden_gpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """CUDA_VISIBLE_DEVICES= hides it, as for torch."""
+    """An empty CUDA_VISIBLE_DEVICES hides the GPU, as it does for torch."""
     monkeypatch.setattr("adapterbook.common.machine.version", lambda name: "2.13.0")
     monkeypatch.setattr("ctypes.CDLL", lambda name: None)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -86,7 +86,7 @@ def test_a_hidden_gpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_help_lists_every_command(tmp_path: Path) -> None:
-    """…with a whole line each, and no traceback; then examples, and what the exit status means."""
+    """The help has a whole line for each command, then examples, and what the exit status means."""
     done = run_adapterbook(_project(tmp_path), "--help", COLUMNS="80")
     assert done.returncode == 0
     listed = done.stdout.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
@@ -99,7 +99,7 @@ def test_help_lists_every_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if not command.hidden])
 def test_every_setting_is_explained_and_make_hands_it_on(name: str) -> None:
-    """Each option has words and an environment variable of its own, which the Makefile exports."""
+    """Each option has a text and an environment variable, which the Makefile exports."""
     lines = re.findall(r"(?m)^export (.*)$", (PROJECT.root / "Makefile").read_text("utf-8"))
     exported = {variable for line in lines for variable in line.split()}
     command = COMMANDS[name]
@@ -111,7 +111,7 @@ def test_every_setting_is_explained_and_make_hands_it_on(name: str) -> None:
 
 
 def test_every_command_of_the_help_can_be_run() -> None:
-    """The examples name commands and options that there are."""
+    """The examples of the help name commands and options that exist."""
     for line in re.findall(r"python -m adapterbook ([^\n]*?)(?:   |$)", EPILOG):
         words = shlex.split(line)
         options = {option for parameter in COMMANDS[words[0]].params for option in parameter.opts}
@@ -119,7 +119,7 @@ def test_every_command_of_the_help_can_be_run() -> None:
 
 
 def test_outside_a_project_one_is_told_so(tmp_path: Path) -> None:
-    """Exit 2 and one sentence."""
+    """Outside a project a command ends with exit status 2 and says so."""
     done = run_adapterbook(Paths(tmp_path), "status")
     assert done.returncode == 2
     assert "is not inside an AdapterBook project" in done.stderr
@@ -127,7 +127,7 @@ def test_outside_a_project_one_is_told_so(tmp_path: Path) -> None:
 
 
 def test_status_names_each_run_and_why_it_is_not_up_to_date(tmp_path: Path) -> None:
-    """Made-up stamps agree with nothing: every run is stale, exit 1."""
+    """Where stamps agree with nothing `status` calls every run stale and ends with 1."""
     paths = _project(tmp_path)
     shutil.copy(PROJECT.root / "_quarto.yml", tmp_path)
     done = run_adapterbook(paths, "status", COLUMNS="200")

@@ -1,4 +1,4 @@
-"""installation.py and locks/: what is installed is what is locked, file by file."""
+"""Install what the locks name, file by file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.factory import PROJECT
 
 
 def test_every_requirement_is_locked() -> None:
-    """At the version that the requirements name; torch's in the lock that is torch's."""
+    """Every requirement is locked at its version, torch in the lock of torch."""
     check_locks(PROJECT.root)
     assert "torch" in parse_pins((PROJECT.root / TORCH).read_text("utf-8"))
     assert "torch" not in parse_pins((PROJECT.root / PACKAGES).read_text("utf-8"))
@@ -30,7 +30,7 @@ def test_every_requirement_is_locked() -> None:
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_every_locked_package_has_hashes_and_no_place(name: str) -> None:
-    """Each entry ends in one sha256 or more, and no line names an index, a URL or a folder."""
+    """Each entry has one sha256 or more, and no line names an index, a URL or a folder."""
     text = (PROJECT.root / name).read_text("utf-8")
     entry = r"[a-z0-9][a-z0-9._-]*==[^\s;]+(?: ; [^\\\n]+)?(?: \\\n    --hash=sha256:[0-9a-f]{64})+\n"
     assert re.fullmatch(rf"(?:#.*\n)*(?:{entry})+", text)
@@ -114,7 +114,7 @@ def _installed(python: Path) -> set[str]:
 
 
 def test_what_is_locked_is_installed(python: Path, root: Path) -> None:
-    """Packages and torch; what the tests or a cluster need when asked for."""
+    """Packages and torch are installed, and what tests or a cluster need when asked for."""
     done = _install(python, root)
     assert done.returncode == 0, done.stdout + done.stderr
     assert _installed(python) == {"tiny==1.0", "torch==2.0"}
@@ -126,7 +126,7 @@ def test_what_is_locked_is_installed(python: Path, root: Path) -> None:
 
 @pytest.mark.parametrize(("name", "version"), [("tiny", "1.0"), ("torch", "2.0")])
 def test_another_file_is_refused(python: Path, root: Path, name: str, version: str) -> None:
-    """A file of the same name and version with other bytes: pip's error, one line of ours, nothing installed of it."""
+    """A file with other bytes is not installed: pip says why, and we add one line."""
     _write_wheel(root / "wheels", name, version, code="raise SystemExit('tampered')")
     done = _install(python, root)
     assert done.returncode == 2
@@ -140,7 +140,7 @@ def test_another_file_is_refused(python: Path, root: Path, name: str, version: s
 
 
 def test_a_torch_from_elsewhere_is_taken_by_its_version(python: Path, root: Path) -> None:
-    """2.0+cpu is no file of the public index: no hash is expected of it. Everything else keeps its own."""
+    """A local version such as 2.0+cpu has no hash to expect; everything else keeps its hashes."""
     _write_wheel(root / "wheels", "torch", "2.0+cpu")
     _write_wheel(root / "wheels", "torch", "2.1+cpu")
     done = _install(python, root)
@@ -152,7 +152,7 @@ def test_a_torch_from_elsewhere_is_taken_by_its_version(python: Path, root: Path
 
 
 def test_a_package_that_is_nowhere_is_one_message(python: Path, root: Path) -> None:
-    """pip's own message and what to do; no traceback."""
+    """A failure shows pip's message and what to do, without a traceback."""
     (root / "wheels" / "tiny-1.0-py3-none-any.whl").unlink()
     done = _install(python, root)
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""site/install.py: set-up goes on without Quarto, in one line."""
+"""Install Quarto where that is possible; without it set-up goes on and says so in one line."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.support.factory import PROJECT
 
 
 def test_a_package_that_does_not_install_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """pip's output and its stack trace stay where they are."""
+    """A failed installation is said in one line, without pip's output."""
     monkeypatch.setattr(install, "find_quarto", lambda: None)
     requirements = tmp_path / "requirements-quarto.txt"
     requirements.write_text("./no-such-folder\n", "utf-8")
@@ -22,7 +22,7 @@ def test_a_package_that_does_not_install_is_one_line(tmp_path: Path, monkeypatch
 
 
 def test_a_package_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And said to be that, and not a download that was not reached."""
+    """A package with another hash is refused, and the message says so."""
     monkeypatch.setattr(install, "find_quarto", lambda: None)
     (tmp_path / "quarto_cli-1.0-py3-none-any.whl").write_bytes(b"another file")
     requirements = tmp_path / "requirements-quarto.txt"
@@ -35,7 +35,7 @@ def test_a_package_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_package_is_named_by_its_hash() -> None:
-    """Its one file; what it downloads is not known to anybody before."""
+    """The requirements name one package, with its version and its hash."""
     lines = (PROJECT.root / "requirements-quarto.txt").read_text("utf-8").splitlines()
     pins = [line for line in lines if not line.startswith("#")]
     assert len(pins) == 1
@@ -43,7 +43,7 @@ def test_the_package_is_named_by_its_hash() -> None:
 
 
 def test_silence_is_waited_for_only_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A firewall that drops packets does not stop set-up."""
+    """An installation that hangs is stopped, and set-up goes on."""
     monkeypatch.setattr(install, "find_quarto", lambda: None)
     said: list[str] = []
     assert install.install_quarto(tmp_path / "none.txt", say=said.append, timeout_s=0.001) is False
@@ -51,6 +51,6 @@ def test_silence_is_waited_for_only_so_long(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_quarto_that_is_there_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is installed over it."""
+    """A Quarto that is there already is left alone."""
     monkeypatch.setattr(install, "find_quarto", lambda: "/opt/quarto/bin/quarto")
     assert install.install_quarto(tmp_path / "none.txt", say=lambda text: None) is True

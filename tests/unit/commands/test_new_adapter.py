@@ -1,4 +1,4 @@
-"""new_adapter.py: one adapter's file becomes another's, with every word explained, and nothing is overwritten."""
+"""Make an adapter's file from another's, with every setting explained, and overwrite nothing."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def test_a_copy_trains_what_its_model_does(paths: Paths, model: str) -> None:
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: f"{file.parents[2].name}/{file.stem}")
 def test_an_example_s_adapters_can_be_copied_too(file: Path, tmp_path: Path) -> None:
-    """Other module names, and comments between the keys."""
+    """A file with other module names and comments between its keys is a model as well."""
     shutil.copytree(file.parent, tmp_path / "experiments" / "adapters")
     create_adapter("mine", file.stem, Paths(tmp_path))
 
 
 @pytest.mark.parametrize("model", SHIPPED)
 def test_every_argument_is_explained(paths: Paths, model: str) -> None:
-    """Comments that were there stay, and each of PEFT's arguments has one, on its line."""
+    """Old comments stay, and each of PEFT's arguments has one on its line."""
     old = (paths.experiments / "adapters" / f"{model}.yaml").read_text("utf-8")
     new = create_adapter("mine", model, paths).read_text("utf-8")
     assert comments_of(old) <= comments_of(new)
@@ -62,7 +62,7 @@ def test_every_argument_is_explained(paths: Paths, model: str) -> None:
 
 
 def test_any_argument_offered_can_be_set(paths: Paths) -> None:
-    """What stands in the comments is YAML: with the mark taken away it is the argument at its default."""
+    """A commented argument is YAML: without the mark it is the argument at its default."""
     path = create_adapter("mine", "lora_1", paths)
     text = path.read_text("utf-8")
     offered = re.findall(r"(?m)^# (\w+: \S.*?)(?: +# .*)?$", text.partition("PEFT's other arguments")[2])
@@ -86,7 +86,7 @@ def test_a_copy_of_a_copy_is_no_longer(paths: Paths) -> None:
 
 @pytest.mark.parametrize("name", ["", "../lora_9", "a b", "-x", "x" * 65, "lora_1", "LORA_1", "a/b", "名字"])
 def test_a_bad_or_taken_name_is_refused(paths: Paths, name: str) -> None:
-    """Nothing is written, and the message says what a name is, or what is there already."""
+    """A name that is not allowed, or taken, is refused, and nothing is written."""
     before = {path: path.read_bytes() for path in paths.root.rglob("*") if path.is_file()}
     with pytest.raises(ConfigError, match=r"NAME: (expected the name|.*yaml exists)"):
         create_adapter(name, "lora_1", paths)
@@ -94,13 +94,13 @@ def test_a_bad_or_taken_name_is_refused(paths: Paths, name: str) -> None:
 
 
 def test_an_unknown_model_is_answered_with_those_that_are_there(paths: Paths) -> None:
-    """FROM names an adapter."""
+    """A FROM that is not an adapter is refused."""
     with pytest.raises(ConfigError, match=r"FROM: expected one of head_only, ia3, lora_1.*got 'lora_9'"):
         create_adapter("mine", "lora_9", paths)
 
 
 def test_a_file_that_is_not_written_line_by_line_is_not_copied_wrongly(paths: Paths) -> None:
-    """A mapping on one line: an error, and no file that would train something else."""
+    """A file with a mapping on one line is refused, since its copy would train something else."""
     flow = "{peft_type: LORA, r: 4, target_modules: [q_lin], modules_to_save: [classifier], title: Flow}\n"
     (paths.experiments / "adapters" / "flow.yaml").write_text(flow, "utf-8")
     with pytest.raises(ConfigError):

@@ -1,20 +1,17 @@
-"""preview.py: the site on this machine's own address, made again and shown anew."""
+"""Serve the site on this machine's own address, and show it again after each change."""
 
 from __future__ import annotations
 
 import http.client
 import os
-import random
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 import psutil
@@ -26,6 +23,7 @@ from adapterbook.common.errors import AdapterBookError
 from adapterbook.config.paths import Paths
 from tests.support.browser import open_browser
 from tests.support.factory import PROJECT, write_results
+from tests.support.processes import wait_until
 
 ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)/")
 
@@ -58,21 +56,13 @@ def preview(paths: Paths, log: Path) -> Iterator[int]:
     """Run a preview; give its port, and end it as Ctrl-C does."""
     process = start_preview(paths, log)
     try:
-        wait_for(lambda: _tells_its_address(log) or process.poll() is not None)
+        wait_until(lambda: _tells_its_address(log) or process.poll() is not None)
         match = ADDRESS.search(log.read_text("utf-8"))
         assert match, log.read_text("utf-8")
         yield int(match[1])
     finally:
         process.terminate()
-        assert process.wait(timeout=30) == 130, log.read_text("utf-8")
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.2)
+        assert process.wait(timeout=300) == 130, log.read_text("utf-8")
 
 
 def ask(port: int, path: str) -> tuple[int, str, str]:
@@ -98,7 +88,7 @@ def test_a_change_is_seen_in_the_browser(tmp_path: Path) -> None:
         page.goto(f"http://127.0.0.1:{port}/report/en/glossary.html")
         page.locator("h1").wait_for(timeout=120_000)
         messages.clear()  # before the page was there, it was missing
-        template = paths.templates / "en/glossary.qmd.j2"
+        template = paths.templates / "pages/glossary.qmd.j2"
         template.write_text(template.read_text("utf-8") + "\nA sentence of today.\n", "utf-8")
         expect(page.get_by_text("A sentence of today.")).to_be_visible(timeout=120_000)
         page.locator("a.language").click()
@@ -107,9 +97,9 @@ def test_a_change_is_seen_in_the_browser(tmp_path: Path) -> None:
         assert "Content-Security-Policy" in page.content()
         # What was sent holds the script, what lies in the folder does not.
         assert "/.preview/reload.js" in page.content()
-        broken = paths.templates / "zh/glossary.qmd.j2"
+        broken = paths.templates / "pages/glossary.qmd.j2"
         broken.write_text(broken.read_text("utf-8") + "\n{{ nothing_of_that_name }}\n", "utf-8")
-        wait_for(lambda: "The site stays as it was" in log.read_text("utf-8"))
+        wait_until(lambda: "The site stays as it was" in log.read_text("utf-8"))
         assert ask(port, "/report/zh/glossary.html")[0] == 200
     assert not [path for path in site.rglob("*") if path.is_file() and b".preview" in path.read_bytes()]
 
@@ -145,7 +135,7 @@ def test_what_the_server_sends(tmp_path: Path) -> None:
             assert status in (403, 404)
             assert "secret" not in text
         assert ask(port, "/.preview/site.js?seen=another")[1] == "location.reload();"
-        wait_for(lambda: "The site stays as it was" in (tmp_path / "log").read_text("utf-8"))
+        wait_until(lambda: "The site stays as it was" in (tmp_path / "log").read_text("utf-8"))
 
 
 def _tells_its_address(log: Path) -> bool:
@@ -154,7 +144,7 @@ def _tells_its_address(log: Path) -> bool:
 
 def _left_of(group: int) -> list[list[str]]:
     """Return the command lines of a group's processes that are still there after a moment."""
-    psutil.wait_procs(_members(group), timeout=2)
+    psutil.wait_procs(_members(group), timeout=10)
     return [process.cmdline() for process in _members(group) if process.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -167,22 +157,37 @@ def _members(group: int) -> list[psutil.Process]:
     return members
 
 
-def test_it_ends_at_once_whenever_it_is_told_to(tmp_path: Path) -> None:
-    """SIGTERM and Ctrl-C, at any moment of a build, to all its processes or to it alone, once or twice."""
-    paths = make_project(tmp_path / "project")
-    chance = random.Random(7)
-    for turn in range(8):
-        shutil.rmtree(paths.root / ".cache", ignore_errors=True)
-        log = tmp_path / f"log-{turn}"
-        process = start_preview(paths, log)
-        wait_for(partial(_tells_its_address, log))
-        time.sleep(chance.uniform(0, 4))
-        number = (signal.SIGINT, signal.SIGTERM)[turn % 2]
-        for _ in range(1 + turn // 2 % 2):
-            os.killpg(process.pid, number) if turn % 3 else process.send_signal(number)
-        assert process.wait(timeout=30) == 130, log.read_text("utf-8")
-        assert "Traceback" not in log.read_text("utf-8"), log.read_text("utf-8")
-        assert not _left_of(process.pid), turn
+MAKES_PAGES, MAKES_SITE = ADDRESS, re.compile("files under report/")  # what the log says as a step begins
+SLOW = [
+    pytest.param(moment, number, all_of_it, n_times, marks=pytest.mark.slow)
+    for moment, number, all_of_it, n_times in (
+        (MAKES_PAGES, signal.SIGINT, True, 1),
+        (MAKES_PAGES, signal.SIGTERM, False, 1),
+        (MAKES_PAGES, signal.SIGTERM, True, 2),
+        (MAKES_SITE, signal.SIGINT, True, 2),
+        (MAKES_SITE, signal.SIGINT, False, 1),
+        (MAKES_SITE, signal.SIGTERM, False, 2),
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("moment", "number", "all_of_it", "n_times"),
+    [(MAKES_PAGES, signal.SIGINT, False, 2), (MAKES_SITE, signal.SIGTERM, True, 1), *SLOW],
+)
+def test_it_ends_at_once_whenever_it_is_told_to(
+    tmp_path: Path, moment: re.Pattern[str], number: signal.Signals, all_of_it: bool, n_times: int
+) -> None:
+    """SIGTERM or Ctrl-C in a build, to all processes or the first alone, once or twice, leaves no process."""
+    paths, log = make_project(tmp_path / "project"), tmp_path / "log"
+    process = start_preview(paths, log)
+    wait_until(lambda: moment.search(log.read_text("utf-8")), process)
+    wait_until(lambda: psutil.Process(process.pid).children(), process)
+    for _ in range(n_times):
+        os.killpg(process.pid, number) if all_of_it else process.send_signal(number)
+    assert process.wait(timeout=300) == 130, log.read_text("utf-8")
+    assert "Traceback" not in log.read_text("utf-8"), log.read_text("utf-8")
+    assert not _left_of(process.pid)
 
 
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from adapterbook.publish.branch import inspect_checkout
 from adapterbook.verification.findings import Finding
 from tests.support.factory import PROJECT, write_results
 from tests.support.git_project import Repository, isolate_git, make_repository, read_folder
-from tests.support.small_project import make_small_project, run_adapterbook
+from tests.support.small_project import copy_project, run_adapterbook
 
 SUBMITTED = {"submitted": {"title": "As submitted"}}
 WRONG = Finding("lora_1/submitted/seed-224", "test.accuracy", "is 0.9 in the record, 0.8 from predictions.parquet")
@@ -252,15 +252,11 @@ def test_the_address_to_read_it_at_is_told(book: Book, remote: str, address: str
     assert "https://example.org/b/" in publish._where(paths, checkout)
 
 
-def test_publishing_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One run trained, its site made, verified and published; again, nothing; after a change, a commit."""
+def test_publishing_for_real(made_project: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trained study is verified and published; again, nothing; after a change, a commit; with a wrong number, no."""
     isolate_git(monkeypatch, tmp_path)
-    paths = make_small_project(tmp_path / "project")
-    for path in (paths.experiments / "adapters").glob("*.yaml"):
-        if path.stem != "ia3":
-            path.unlink()
-    text = paths.study.read_text("utf-8").replace("  lr-1e-3:", "  removed:")
-    paths.study.write_text(text[: text.index("  removed:")], "utf-8")
+    paths = copy_project(made_project, tmp_path / "project")
+    shutil.rmtree(paths.root / "_site")
     repository = make_repository(paths.root, tmp_path / "origin.git")
 
     def run(*arguments: str, **environment: str) -> str:
@@ -268,11 +264,11 @@ def test_publishing_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         return f"{done.returncode} {done.stdout}{done.stderr}"
 
     assert run("publish").startswith("2 There is no _site/ to publish")
-    assert run("all").startswith("0 ")
+    shutil.copytree(made_project.root / "_site", paths.root / "_site")
     before = repository.state()
     said = run("publish")
     assert said.startswith("0 "), said
-    assert "1 runs verified" in said
+    assert "8 runs verified" in said
     assert repository.published() == read_folder(paths.root / "_site")
     assert ".nojekyll" in repository.published()
     assert repository.state() == before

@@ -1,4 +1,4 @@
-"""The store of what was made before: never a wrong answer, never half an entry, no growth."""
+"""Check the store of what was made before: it gives no wrong answer, holds no half entry and does not grow."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_value_is_made_once(tmp_path: Path) -> None:
     ],
 )
 def test_anything_else_is_made_anew(kind: str, parts: list[Part], stamp: str, tmp_path: Path) -> None:
-    """Another kind, other parts, parts divided otherwise, bytes for text, another version: never the same entry."""
+    """Another kind, other parts, parts divided otherwise, bytes for text and another version have other entries."""
     Cache(tmp_path).store("page", ["text"], b"html")
     assert Cache(tmp_path, stamp).get(kind, parts, lambda: b"another") == b"another"
     assert Cache(tmp_path).get("page", ["text"], never) == b"html"
@@ -50,7 +50,7 @@ def flip(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("damage", [flip, lambda data: data[:-1], lambda data: b"", lambda data: data + b"x"])
 def test_a_damaged_entry_is_made_anew(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
-    """A bit that flipped, an end that is missing, an empty file: the value is made again and put right."""
+    """After a flipped bit, a missing end or an empty file the value is made again and put right."""
     cache = Cache(tmp_path)
     cache.store("page", ["text"], b"html")
     (entry,) = tmp_path.iterdir()
@@ -60,7 +60,7 @@ def test_a_damaged_entry_is_made_anew(damage: Callable[[bytes], bytes], tmp_path
 
 
 def test_an_entry_under_another_name_is_none(tmp_path: Path) -> None:
-    """Whoever swaps two entries gets neither."""
+    """Two entries that were swapped are both refused."""
     cache = Cache(tmp_path)
     cache.store("page", ["a"], b"A")
     (entry,) = tmp_path.iterdir()
@@ -84,7 +84,7 @@ def test_what_fails_is_not_kept(tmp_path: Path) -> None:
 
 
 def test_what_a_build_did_not_use_is_forgotten(tmp_path: Path) -> None:
-    """After a complete build there are its own entries and no others, nor leftovers of a killed one."""
+    """After a complete build only its entries are left, and nothing that a killed one left half done."""
     first = Cache(tmp_path)
     for name in "abc":
         first.store("page", [name], name.encode())
@@ -120,7 +120,7 @@ def test_a_killed_process_leaves_no_entry(tmp_path: Path) -> None:
 
 
 def test_fingerprint_sees_names_and_contents(tmp_path: Path) -> None:
-    """A changed letter, a new name, one file more: another fingerprint; the order of asking does not matter."""
+    """A changed letter, a new name or one file more changes the fingerprint; the order of the files does not."""
     a, b = tmp_path / "a.lua", tmp_path / "b.lua"
     a.write_text("one")
     b.write_text("two")

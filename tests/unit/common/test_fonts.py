@@ -1,4 +1,4 @@
-"""Where fonts are looked for, and what Matplotlib gets."""
+"""Look for fonts, and give Matplotlib the one that is found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers as a reader sees them: known answers by hand."""
+"""Format numbers for readers: the answers are known by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""privacy.py: what an error or a notebook says holds no folder, user or host of the machine."""
+"""Hide folders, users and hosts of the machine in what an error or a notebook says."""
 
 import getpass
 import socket
@@ -14,25 +14,25 @@ ROOT = Path.home() / "book"
 
 
 def test_the_longest_folder_first() -> None:
-    """A project inside the home folder is not left as ``~/book``."""
+    """A project inside the home folder becomes a dot, not ``~/book``."""
     assert hide_folders(f"{ROOT}/a.py {Path.home()}/b.py {ROOT}", ROOT) == "a.py ~/b.py ."
 
 
 def test_python_and_temporary_files_have_other_names() -> None:
-    """Tracebacks name them."""
+    """Folders of Python and of temporary files, which tracebacks name, get short names."""
     text = hide_folders(f"{sys.prefix}/lib/x.py {tempfile.gettempdir()}/y", ROOT)
     assert text == "<python>/lib/x.py <tmp>/y"
 
 
 def test_of_a_folder_elsewhere_the_last_part_is_left(tmp_path: Path) -> None:
-    """A cache or a data set may lie anywhere; a path that is none of this machine's stays."""
+    """Of a path elsewhere on this machine only the last part is left; what is not a path of this machine stays."""
     assert hide_machine("open('/usr/lib/secret/x.bin'): /usr/lib/", ROOT) == "open('…/x.bin'): …/lib"
     for text in ("https://example.org/usr/lib", "3/4", "and/or", "/nowhere-at-all/x/y", "a /usr b", "…/x/y", "~/x/y"):
         assert hide_machine(text, ROOT) == text
 
 
 def test_the_user_and_the_host_are_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """…as whole words; a name that everybody has says nothing."""
+    """User and host are hidden as whole words; a name that every machine has stays."""
     monkeypatch.setattr(socket, "gethostname", lambda: "quaggahost")
     monkeypatch.setattr(getpass, "getuser", lambda: "zebra.fish")
     assert hide_machine("zebra.fish@quaggahost: quaggahosts", ROOT) == "<user>@<host>: quaggahosts"
@@ -42,7 +42,7 @@ def test_the_user_and_the_host_are_not_named(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_user_without_a_name_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Containers run as numbers that no password file knows."""
+    """A user without a name, as in a container, raises no error."""
 
     def refuse() -> str:
         raise OSError("No username set in the environment")

@@ -1,4 +1,4 @@
-"""Statistics against hand-worked numbers, scipy and statsmodels."""
+"""Compare our statistics with hand-worked numbers, scipy and statsmodels."""
 
 import math
 
@@ -88,7 +88,7 @@ def test_bootstrap_depends_on_nothing_but_values_and_seed() -> None:
 
 
 def test_bootstrap_refuses_no_rows() -> None:
-    """No row, no interval."""
+    """Without any row an interval is refused."""
     with pytest.raises(ValueError, match="at least one row"):
         statistics.bootstrap_interval([])
 
@@ -155,7 +155,7 @@ def test_detectable_difference_refuses_impossible_arguments(n: int, share: float
 
 
 def test_confusion_and_its_scores() -> None:
-    """Counts, accuracy and F1 by hand; F1 without any positive is 0."""
+    """Counts, accuracy and F1 are those worked out by hand; F1 without any positive is 0."""
     confusion = statistics.compute_confusion([0, 0, 1, 1, 1, 0], [0, 1, 1, 0, 1, 0])
     assert confusion == Confusion(tn=2, fp=1, fn=1, tp=2)
     assert (confusion.n, confusion.n_correct, confusion.accuracy, confusion.f1) == (6, 4, 4 / 6, 4 / 6)

@@ -1,4 +1,4 @@
-"""stages.py: what a step made stays until something that it depends on changes, and is then made again."""
+"""Run a step again only when something that it depends on, or something that it made, has changed."""
 
 import os
 from pathlib import Path
@@ -36,7 +36,7 @@ def step(tmp_path: Path) -> Step:
 
 
 def test_nothing_changed_nothing_made(step: Step) -> None:
-    """…nor where files are merely newer."""
+    """A step whose files are only newer is not run again."""
     os.utime(step.root / "source.txt", (1, 1))
     os.utime(step.root / "made" / "out.txt", (1, 1))
     assert not step.run()
@@ -48,7 +48,7 @@ def test_nothing_changed_nothing_made(step: Step) -> None:
     ["content", "another file", "file gone", "output edited", "output gone", "more in the output", "fact", "memory"],
 )
 def test_whatever_changes_the_step_is_done_again(step: Step, change: str) -> None:
-    """An input, an output, a fact, or the memory of them."""
+    """A step is run again, once, when an input, an output, a fact or the memory of them changes."""
     facts: tuple[object, ...] = ()
     match change:
         case "content":
@@ -75,7 +75,7 @@ def test_whatever_changes_the_step_is_done_again(step: Step, change: str) -> Non
 
 
 def test_a_step_that_fails_is_done_again(step: Step) -> None:
-    """Whatever it left half made."""
+    """A step that failed runs again, whatever it left half made."""
     (step.root / "source.txt").write_text("two")
 
     def fail() -> None:
@@ -88,14 +88,14 @@ def test_a_step_that_fails_is_done_again(step: Step) -> None:
 
 
 def test_a_moved_project_is_up_to_date(step: Step) -> None:
-    """Names are relative to the project."""
+    """A project that was moved is still up to date, since names are relative to it."""
     moved = step.root.rename(step.root.with_name("moved"))
     step.root = moved
     assert not step.run()
 
 
 def test_names_and_contents_do_not_run_into_each_other(tmp_path: Path) -> None:
-    """The same letters in other files are other inputs."""
+    """The same letters divided otherwise among files are other inputs."""
     for folder, files in (("a", {"x": "yz", "w": ""}), ("b", {"x": "y", "w": "z"})):
         (tmp_path / folder).mkdir()
         for name, content in files.items():

@@ -1,4 +1,4 @@
-"""book.py, and what pages make of it: whose report it is, in the user's own words."""
+"""Read book.yaml, and show on the pages whose report it is."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_every_example_in_the_shipped_book_is_valid(tmp_path: Path) -> None:
 
 
 def test_addresses_lose_what_would_stand_twice(tmp_path: Path) -> None:
-    """A slash at the end, and .git of a clone address; a licence's page keeps its slash."""
+    """An address loses its last slash and the .git of a clone; the page of a licence keeps its slash."""
     book = load_book(write_book(tmp_path, repository="https://github.com/ming/report.git"))
     assert book.repository == "https://github.com/ming/report"
     assert book.site_url == "https://ming.github.io/report"
@@ -79,13 +79,13 @@ def test_addresses_lose_what_would_stand_twice(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("key", ["repository", "site_url", "licence_url"])
 def test_an_address_is_plain_https_or_refused(tmp_path: Path, key: str, address: str) -> None:
-    """File, key, what was expected and what came stand in the message."""
+    """The message names file, key, what was expected and what came."""
     with pytest.raises(ConfigError, match=rf"(?s)book\.yaml is not valid:.*{key}.*https://example\.org/name"):
         load_book(write_book(tmp_path, **{key: address}))
 
 
 def test_all_problems_of_a_book_come_at_once(tmp_path: Path) -> None:
-    """A title that is missing, a key that does not exist, a text without one language, an empty one."""
+    """A missing title, an unknown key, a text in one language only and an empty text are refused."""
     content = FULL | {"author": {"zh": "李明"}, "course": " ", "licence": "x" * 201, "autor": "me"}
     del content["title"]
     (tmp_path / "book.yaml").write_text(yaml.safe_dump(content, allow_unicode=True), "utf-8")
@@ -165,7 +165,7 @@ def test_hostile_words_stay_words(hostile: str, language: Language) -> None:
 
 
 def test_one_word_for_both_languages_is_said_once() -> None:
-    """The name of the site in the menus, which both languages share."""
+    """The menus, which both languages share, name the site in both."""
     book = Book.model_validate(FULL)
     assert both(book.title) == "我的報告 · My report"
     assert book.course is not None

@@ -1,4 +1,4 @@
-"""config.py and yamlfile.py: every shipped YAML file is valid, and every mistake gets a message that helps."""
+"""Load the shipped YAML files, which are all valid; every mistake gets a message that helps."""
 
 from pathlib import Path
 
@@ -27,6 +27,26 @@ def test_study_is_the_protocol_of_the_homework() -> None:
                  "eval_strategy", "save_strategy", "load_best_model_at_end"):  # fmt: skip
         assert protocol[name] == getattr(submitted, name), name
     assert protocol["seed"] == study.seeds[0]
+
+
+def test_numbers_in_titles_are_those_of_the_settings() -> None:
+    """The titles of adapters and variants hold the values that the files set, in both languages."""
+    study, adapters = load_study(PATHS.study), load_adapters(PATHS.experiments / "adapters")
+    first, third = adapters["lora_1"].settings, adapters["lora_3"].settings
+    assert (2 * third["r"], third["lora_alpha"] / third["r"]) == (first["r"], 1)  # "half the rank, scale 1"
+    numbers = [(adapters["lora_1"].title, first["r"])]
+    for name, key in (
+        ("lr-2e-4", "learning_rate"),
+        ("lr-1e-3", "learning_rate"),
+        ("batch-4", "per_device_train_batch_size"),
+        ("batch-64", "per_device_train_batch_size"),
+        ("eval-steps", "eval_steps"),
+    ):
+        numbers.append((study.variants[name].title, study.variants[name].training[key]))
+    for title, number in numbers:
+        shown = f"{number:.0e}".replace("e-0", "e-") if isinstance(number, float) else str(number)
+        assert shown in title.en.split(), title
+        assert shown in title.zh.split(), title
 
 
 @pytest.mark.parametrize("file", sorted((PATHS.experiments / "sources").glob("*.yaml")), ids=lambda file: file.stem)
@@ -81,7 +101,7 @@ def test_a_mistake_in_the_study_is_named(tmp_path: Path, old: str, new: str, pro
 
 
 def test_all_mistakes_of_a_file_are_named_at_once(tmp_path: Path) -> None:
-    """Two mistakes, two lines."""
+    """Two mistakes are reported at once, each on its line."""
     file = tmp_path / "study.yaml"
     file.write_text(PATHS.study.read_text("utf-8").replace("n_train: 128", "n_train: x").replace("seeds: [224]", ""))
     with pytest.raises(ConfigError) as caught:
@@ -99,7 +119,7 @@ def test_an_adapter_keeps_its_settings_verbatim(tmp_path: Path) -> None:
 
 
 def test_an_adapter_without_a_title_is_called_by_its_id(tmp_path: Path) -> None:
-    """A title is optional."""
+    """An adapter without a title is called by its id."""
     (tmp_path / "plain.yaml").write_text("peft_type: LORA\n", "utf-8")
     assert load_adapters(tmp_path)["plain"].title.en == "plain"
 
@@ -128,7 +148,7 @@ def test_a_mistake_in_an_adapter_is_named(tmp_path: Path, text: str, problem: st
 
 
 def test_problems_of_several_adapters_come_together(tmp_path: Path) -> None:
-    """Nobody wants to meet the second mistake after mending the first."""
+    """The mistakes of all files are reported at once."""
     for name in ("a", "b"):
         (tmp_path / f"{name}.yaml").write_text("r: 1\n", "utf-8")
     with pytest.raises(ConfigError) as caught:
@@ -138,13 +158,13 @@ def test_problems_of_several_adapters_come_together(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_adapters_is_an_error(tmp_path: Path) -> None:
-    """An empty comparison is no comparison."""
+    """A folder without any adapter is refused."""
     with pytest.raises(ConfigError, match="holds no adapter"):
         load_adapters(tmp_path)
 
 
 def test_a_source_name_cannot_leave_the_results_folder(tmp_path: Path) -> None:
-    """The name becomes a folder, so it may not be a path."""
+    """A name that would be a path is refused, because a folder is called by it."""
     file = tmp_path / "mine.yaml"
     file.write_text("name: ../../etc\nbase_model: a/b\ndataset: c/d\n", "utf-8")
     with pytest.raises(ConfigError, match="names a folder"):
@@ -152,7 +172,7 @@ def test_a_source_name_cannot_leave_the_results_folder(tmp_path: Path) -> None:
 
 
 def test_yaml_that_builds_objects_is_refused(tmp_path: Path) -> None:
-    """The loader is a safe one."""
+    """YAML that asks for Python objects is refused."""
     file = tmp_path / "evil.yaml"
     file.write_text("a: !!python/object/apply:os.system ['true']\n", "utf-8")
     with pytest.raises(ConfigError, match="is not valid YAML"):
@@ -160,7 +180,7 @@ def test_yaml_that_builds_objects_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
-    """Missing, and not UTF-8."""
+    """A file that is missing or not UTF-8 is refused by name."""
     with pytest.raises(ConfigError, match=r"gone\.yaml is missing"):
         load_yaml(tmp_path / "gone.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
@@ -169,7 +189,7 @@ def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
 
 
 def test_published_curves_of_unequal_length_are_refused(tmp_path: Path) -> None:
-    """Ten losses and nine accuracies are a slip of the pen."""
+    """A published curve of ten losses and nine accuracies is refused."""
     text = (PATHS.experiments / "published" / "homework.yaml").read_text("utf-8")
     file = tmp_path / "homework.yaml"
     file.write_text(text.replace("0.53125, 0.5625, 0.59375]", "0.53125, 0.5625]", 1), "utf-8")

@@ -1,10 +1,9 @@
-"""kernels.py and worker.py: a kernel serves one run after another, and each finds it as good as new."""
+"""Use a kernel for one run after another: each finds it as good as new."""
 
 import os
 import random
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +16,14 @@ import pytest
 import torch
 
 from adapterbook.execution.kernels import ENGINE, KernelPool, start_kernel
-from adapterbook.training.kernel_state import TORCH_DEFAULT_SEED, reuse, start_afresh
+from adapterbook.training.kernel_state import TORCH_DEFAULT_SEED, reset_kernel, reuse
+from tests.support.processes import wait_until
+
+# Waits for the other kernel, so that each of two executes one notebook.
+TOGETHER = (
+    "import os, pathlib, time\npathlib.Path(f'{os.getpid()}.here').touch()\n"
+    "while len(list(pathlib.Path().glob('*.here'))) < 2: time.sleep(0.05)\n"
+)
 
 
 @pytest.fixture
@@ -45,7 +51,7 @@ def _execute(workers: KernelPool, notebook: Path) -> str:
         (cell,) = done.cells
         return f"{cell.execution_count} {cell.outputs[0]['text']}"
 
-    return workers.submit(execute).result(timeout=60)
+    return workers.submit(execute).result(timeout=300)
 
 
 def test_a_kernel_serves_one_run_after_another_and_keeps_nothing_of_them(workers: KernelPool, tmp_path: Path) -> None:
@@ -77,7 +83,7 @@ def test_a_kernel_that_died_between_two_runs_is_replaced(workers: KernelPool, tm
     notebook = _write_notebook(tmp_path / "n.ipynb", "import os; print(os.getpid())")
     pid = int(_execute(workers, notebook).split()[1])
     os.kill(pid, signal.SIGKILL)
-    time.sleep(0.5)
+    wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     with pytest.raises(RuntimeError, match="it died"):
         _execute(workers, notebook)
     assert int(_execute(workers, notebook).split()[1]) != pid
@@ -86,9 +92,9 @@ def test_a_kernel_that_died_between_two_runs_is_replaced(workers: KernelPool, tm
 def test_closing_ends_every_kernel(tmp_path: Path) -> None:
     """Two workers, two kernels, none left; nor the folders of their sockets."""
     workers = KernelPool(tmp_path, 2)
-    notebook = _write_notebook(tmp_path / "n.ipynb", "import os, time; time.sleep(1); print(os.getpid())")
+    notebook = _write_notebook(tmp_path / "n.ipynb", f"{TOGETHER}print(os.getpid())")
     futures = [workers.submit(lambda workers: _execute_here(workers, notebook)) for _ in range(2)]
-    pids = {future.result(timeout=60) for future in futures}
+    pids = {future.result(timeout=300) for future in futures}
     assert len(pids) == 2
     workers.close()
     assert not any(psutil.pid_exists(pid) for pid in pids)
@@ -104,12 +110,10 @@ def _execute_here(workers: KernelPool, notebook: Path) -> int:
 
 def test_each_worker_sees_its_own_gpu(tmp_path: Path) -> None:
     """CUDA_VISIBLE_DEVICES, in turn."""
-    notebook = _write_notebook(
-        tmp_path / "n.ipynb", "import os, time; time.sleep(1); print(os.environ['CUDA_VISIBLE_DEVICES'])"
-    )
+    notebook = _write_notebook(tmp_path / "n.ipynb", f"{TOGETHER}print(os.environ['CUDA_VISIBLE_DEVICES'])")
     with closing(KernelPool(tmp_path, 2, devices=["0", "3"])) as workers:
         futures = [workers.submit(lambda workers: _execute_here(workers, notebook)) for _ in range(2)]
-        assert {future.result(timeout=60) for future in futures} == {0, 3}
+        assert {future.result(timeout=300) for future in futures} == {0, 3}
 
 
 def test_a_kernel_never_outlives_its_context(tmp_path: Path) -> None:
@@ -125,7 +129,7 @@ def test_random_numbers_begin_as_in_a_new_process() -> None:
     random.seed(1)
     np.random.seed(1)
     torch.manual_seed(1)
-    start_afresh()
+    reset_kernel()
     assert torch.initial_seed() == TORCH_DEFAULT_SEED
     state = torch.get_rng_state()
     assert torch.equal(state, torch.Generator().manual_seed(TORCH_DEFAULT_SEED).get_state())
@@ -136,7 +140,7 @@ def test_random_numbers_begin_as_in_a_new_process() -> None:
 def test_a_traceback_keeps_nothing_alive() -> None:
     """IPython keeps the last one, and with it a model and its gradients."""
     sys.last_value = ValueError("of the run before")
-    start_afresh()
+    reset_kernel()
     assert not hasattr(sys, "last_value")
 
 

@@ -1,17 +1,17 @@
-"""execution.py: a run is judged by its record, and whatever happens to it is a visible row."""
+"""Execute notebooks that train nothing: a run is judged by its record, and whatever happens to it is a visible row."""
 
 import errno
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
-import threading
-import time
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
 import nbformat
-import psutil
 import pytest
 from filelock import FileLock
 from rich.console import Console
@@ -24,19 +24,27 @@ from adapterbook.config.study import load_study
 from adapterbook.execution.kernels import KernelPool
 from adapterbook.execution.papermill_runs import LocalExecutor, train_runs
 from adapterbook.execution.progress import TrainingDisplay
-from adapterbook.execution.results_folder import recover
+from adapterbook.execution.results_folder import repair_results
 from adapterbook.runs.plan import Run, plan_runs
-from adapterbook.runs.record import Record, hash_files, load_record
+from adapterbook.runs.record import Record, hash_files, load_record, write_record
 from tests.support.factory import PROJECT, make_failed_record, make_record, write_results
+from tests.support.processes import kernels_of, run_watched, wait_until
 
 PARAMETERS = 'source = ""\nadapter = ""\nvariant = ""\nseed = 0\noutput = ""\nmicro_batches = 1'
-COMPLETE = """
+COMPLETE = f"""
 import json, pathlib
-from tests.factory import make_predictions, make_record
-from adapterbook.records import write_record
+from {make_record.__module__} import make_predictions, make_record
+from {write_record.__module__} import write_record
 write_record(make_record(adapter, variant, seed, source__reason="the kernel does not know"), pathlib.Path(output))
 make_predictions().to_parquet(pathlib.Path(output) / "predictions.parquet", index=False)
 """
+
+
+# Says that it has begun, and goes on until it is stopped.
+BUSY = "import time\nopen(f'{adapter}.busy', 'w').close()\ntime.sleep(600)"
+# A driver of its own, in the project's folder.
+TRAIN = "import pathlib; from tests.unit.execution.test_papermill_runs import Study; Study(pathlib.Path.cwd()).train()"
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(PROJECT.root)}
 
 
 class Study:
@@ -48,7 +56,7 @@ class Study:
         self.paths = Paths(root)
         study, adapters = load_study(self.paths.study), load_adapters(self.paths.experiments / "adapters")
         self.runs: list[Run] = plan_runs(study, adapters, "embedded")
-        self.skeletons = {
+        self.placeholders = {
             run.id: make_failed_record(run.adapter.id, source__reason="the driver knows") for run in self.runs
         }
 
@@ -71,7 +79,7 @@ class Study:
         """Train, and return what lies in the folders afterwards."""
         console = Console(file=io.StringIO())
         runs = self.runs if runs is None else runs
-        ended = train_runs(runs, lambda: self.skeletons, self.paths, "embedded", self.executor(),
+        ended = train_runs(runs, lambda: self.placeholders, self.paths, "embedded", self.executor(),
                            cell_timeout_s=cell_timeout_s, display=TrainingDisplay(len(runs), console))  # fmt: skip
         records = {run.adapter.id: load_record(run.folder(self.paths)) for run in runs}
         assert {record.run_id: record for record in ended} == {record.run_id: record for record in records.values()}
@@ -81,7 +89,11 @@ class Study:
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
     """Two runs, each with an old completed record in its folder."""
-    return Study(tmp_path)
+    return Study(tmp_path / "project")
+
+
+def _busy(study: Study) -> list[Path]:
+    return list(study.paths.root.glob("*.busy"))
 
 
 def _leftovers(paths: Paths) -> list[str]:
@@ -198,7 +210,7 @@ def test_a_disk_that_takes_nothing_at_all_ends_in_failed_runs_and_no_traceback(
 
     monkeypatch.setattr("adapterbook.execution.papermill_runs.write_record", refuse)
     runs = study.only("lora_1")
-    (ended,) = train_runs(runs, lambda: study.skeletons, study.paths, "embedded", study.executor(),
+    (ended,) = train_runs(runs, lambda: study.placeholders, study.paths, "embedded", study.executor(),
                           display=TrainingDisplay(1, Console(file=io.StringIO())))  # fmt: skip
     assert ended.error is not None
     assert (ended.status, ended.error.type) == ("failed", "DiskFull")
@@ -207,17 +219,18 @@ def test_a_disk_that_takes_nothing_at_all_ends_in_failed_runs_and_no_traceback(
 
 
 def test_a_failure_s_message_tells_no_folder_of_this_machine(study: Study) -> None:
-    """It goes into the record, and from there onto pages."""
-    study.write_notebook("import tempfile\nopen(tempfile.gettempdir() + '/x/y')", COMPLETE)
+    """A failure's message names no folder of this machine: it goes into the record, and from there onto pages."""
+    missing = uuid.uuid4().hex  # whatever else lies among the system's temporary files
+    study.write_notebook(f"import tempfile\nopen(tempfile.gettempdir() + '/{missing}/y')", COMPLETE)
     error = study.train(study.only("lora_1"))["lora_1"].error
     assert error is not None
-    assert error.message == "[Errno 2] No such file or directory: '<tmp>/x/y'"
+    assert error.message == f"[Errno 2] No such file or directory: '<tmp>/{missing}/y'"
 
 
 def test_a_cell_that_takes_too_long_is_a_failed_run(study: Study) -> None:
-    """The message says how to allow more."""
-    study.write_notebook("import time; time.sleep(60)")
-    error = study.train(study.only("lora_1"), cell_timeout_s=2)["lora_1"].error
+    """A cell that takes too long is stopped, and the message says how to allow more."""
+    study.write_notebook("import time; time.sleep(600)")
+    error = study.train(study.only("lora_1"), cell_timeout_s=1)["lora_1"].error
     assert error is not None
     assert error.type == "Timeout"
     assert "CELL_TIMEOUT_S" in error.message
@@ -228,7 +241,7 @@ def test_a_notebook_that_writes_no_record_is_a_failed_run(study: Study) -> None:
     study.write_notebook("pass")
     error = study.train(study.only("lora_1"))["lora_1"].error
     assert error is not None
-    assert error == study.skeletons["lora_1/submitted/seed-224"].error
+    assert error == study.placeholders["lora_1/submitted/seed-224"].error
 
 
 def test_a_half_written_record_is_a_failed_run(study: Study) -> None:
@@ -269,24 +282,20 @@ def test_a_second_trainer_is_told_who_holds_the_lock(study: Study) -> None:
 
 
 def test_an_interrupt_stops_the_kernels_and_keeps_the_old_results(study: Study) -> None:
-    """Ctrl-C: no process is left, no run is replaced by a half one."""
-    study.write_notebook("import time; time.sleep(60)")
+    """After Ctrl-C no process is left, and no run is replaced by a half one."""
+    study.write_notebook(BUSY)
     before = {run.id: load_record(run.folder(study.paths)) for run in study.runs}
 
     class Interrupting(TrainingDisplay):
         def refresh(self) -> None:
-            if time.monotonic() > start + 3:
+            if len(_busy(study)) == 2:
                 raise KeyboardInterrupt
 
-    start = time.monotonic()
     display = Interrupting(2, Console(file=io.StringIO()))
     with pytest.raises(KeyboardInterrupt):
-        train_runs(study.runs, lambda: study.skeletons, study.paths, "embedded", study.executor(), display=display)
-    assert time.monotonic() - start < 20
+        train_runs(study.runs, lambda: study.placeholders, study.paths, "embedded", study.executor(), display=display)
     assert before == {run.id: load_record(run.folder(study.paths)) for run in study.runs}
-    assert [
-        child for child in psutil.Process().children(recursive=True) if "ipykernel" in " ".join(child.cmdline())
-    ] == []
+    assert kernels_of() == []
 
 
 def test_recovery_puts_back_what_a_crash_left_between_two_renames(tmp_path: Path) -> None:
@@ -296,38 +305,50 @@ def test_recovery_puts_back_what_a_crash_left_between_two_renames(tmp_path: Path
     record = load_record(final)
     final.rename(final.with_name(".seed-224.old"))
     (paths.results / ".staging" / "embedded" / "x").mkdir(parents=True)
-    recover(paths, "embedded", due=())
+    repair_results(paths, "embedded", due=())
     assert record == load_record(final)
     assert sorted(path.name for path in final.parent.iterdir()) == ["seed-224"]
     assert not (paths.results / ".staging").exists()
 
 
 def test_a_trainer_that_is_killed_leaves_no_process_and_no_file(study: Study) -> None:
-    """SIGKILL of the driver: its kernels end by themselves, and the next one clears its folders away."""
-    study.write_notebook("import time; time.sleep(60)")
-    script = (
-        "import pathlib; from tests.unit.execution.test_papermill_runs import Study\n"
-        f"study = Study(pathlib.Path({str(study.paths.root)!r})); study.train()"
-    )
-    driver = subprocess.Popen([sys.executable, "-c", script], cwd=PROJECT.root)
-    children: list[psutil.Process] = []
-    while not any("ipykernel" in " ".join(child.cmdline()) for child in children):
-        assert driver.poll() is None
-        time.sleep(0.1)
-        children = psutil.Process(driver.pid).children(recursive=True)
-    time.sleep(2)
+    """After SIGKILL of the driver its kernels end by themselves, and the next one clears its folders away."""
+    study.write_notebook(BUSY)
+    driver = subprocess.Popen([sys.executable, "-c", TRAIN], cwd=study.paths.root, env=ENVIRONMENT)
+    wait_until(lambda: len(_busy(study)) == 2, driver)
+    kernels = kernels_of(driver.pid)
     driver.kill()
     driver.wait()
-    _, alive = psutil.wait_procs(children, timeout=15)
-    assert alive == []
+    assert len(kernels) == 2
+    wait_until(lambda: not any(kernel.is_running() for kernel in kernels))
     assert temporary_folders(study.paths.root, "kernel")
-    recover(study.paths, "embedded", due=())
+    repair_results(study.paths, "embedded", due=())
     assert temporary_folders(study.paths.root, "kernel") == []
     assert _leftovers(study.paths) == []
 
 
+@pytest.mark.parametrize(
+    "moment",
+    [
+        r"open .*/\.staging/.*record\.json.*",
+        r"os\.rename .*/\.seed-224\.old",
+        r"os\.rename experiments/results/embedded/[^./]*/submitted/seed-224",
+    ],
+    ids=["first record", "old run aside", "new run in place"],
+)
+def test_training_ends_as_if_the_first_try_had_not_been_killed(study: Study, tmp_path: Path, moment: str) -> None:
+    """After SIGKILL at the moment of a write, every run completes, and no file of the first try is left."""
+    study.write_notebook(COMPLETE)
+    killed = run_watched(study.paths.root, tmp_path / "watch", "-c", TRAIN, moment=moment, number=signal.SIGKILL)
+    assert killed.returncode == -signal.SIGKILL, killed.output
+    records = study.train()
+    assert {record.status for record in records.values()} == {"completed"}
+    assert _leftovers(study.paths) == []
+    assert temporary_folders(study.paths.root, "kernel") == []
+
+
 def test_the_display_says_run_epoch_loss_and_time_left(tmp_path: Path) -> None:
-    """On a terminal, while training; one line when a run ends."""
+    """A terminal shows how far a run is while it trains, and one line when it ends."""
     output = io.StringIO()
     display = TrainingDisplay(2, Console(file=output, force_terminal=True, width=140))
     run = Study(tmp_path / "study").only("lora_1")[0]
@@ -336,9 +357,8 @@ def test_the_display_says_run_epoch_loss_and_time_left(tmp_path: Path) -> None:
         (tmp_path / "progress.jsonl").write_text(
             '{"step": 24, "max_steps": 80, "epoch": 3.0, "loss": 0.6543, "eval_loss": 0.7}\n{"step": 25, "max'
         )
-        threading.Event().wait(0.2)
         display.refresh()
-        threading.Event().wait(0.3)
+        wait_until(lambda: "epoch 3.0" in output.getvalue())
         display.ended(make_record("lora_1"))
     text = output.getvalue()
     for part in ("lora_1/submitted/seed-224", "epoch 3.0", "loss 0.6543", "left", "test accuracy"):

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from matplotlib.figure import Figure as Canvas
 
 from adapterbook.analysis.shapes import Report
 from adapterbook.common import fonts
-from adapterbook.common.cache import Cache
+from adapterbook.common.cache import Cache, installed_packages
 from adapterbook.config.paths import Paths
 from adapterbook.figures import draw_figures, open_figures_cache, render, style
 from adapterbook.figures.catalogue import plan_figures
@@ -31,9 +30,9 @@ VARIANTS = {
 SCRIPT = """
 import sys
 from pathlib import Path
-from adapterbook.config import Paths
+from adapterbook.config.paths import Paths
 from adapterbook.figures import draw_figures, open_figures_cache, render
-from tests.factory import read_report
+from tests.support.factory import read_report
 
 draw_all, drawn = render._draw_all, []
 def counting(pictures):
@@ -164,8 +163,8 @@ def test_code_font_and_versions_are_part_of_every_entry(tmp_path: Path, monkeypa
     font.write_bytes(b"two")
     assert not known()
     font.write_bytes(b"one")
-    version = metadata.version
-    monkeypatch.setattr(metadata, "version", lambda name: "4.0" if name == "matplotlib" else version(name))
+    installed = [(name, "4.0" if name == "matplotlib" else version) for name, version in installed_packages()]
+    monkeypatch.setattr("adapterbook.common.cache.installed_packages", lambda: installed)
     assert not known()
 
 

@@ -18,10 +18,9 @@ from adapterbook.common.formatting import Language, format_number
 from adapterbook.figures import Figure
 from adapterbook.pages.numbers.record_link import RecordLink, link_of_derived, link_of_number, link_of_row
 from adapterbook.pages.numbers.record_view import record_block
-from adapterbook.site import build_site
 from tests.support.browser import open_browser, visit
 from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, HOSTILE_TEXTS, PROJECT, make_record
-from tests.support.report_pages import LANGUAGES, MadePages, Qmd, make_study_pages, write_blank_figures
+from tests.support.report_pages import LANGUAGES, MadePages, Qmd, make_study_pages, render_site, write_blank_figures
 
 ONE_VARIANT = {"submitted": {"title": {"zh": "原作業設定", "en": "As submitted"}}}
 SPAN = re.compile(r'<span id="([\w-]+)">')
@@ -306,12 +305,12 @@ def test_the_rule_is_said_where_the_runs_are_listed(study: MadePages) -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small study, rendered."""
+    """Return the site of a small study, without PDFs."""
     made = make_study_pages(tmp_path_factory.mktemp("site"), adapters=("lora_1", "ia3"), variants=ONE_VARIANT)
     shutil.copytree(PROJECT.report / "assets", made.paths.report / "assets")
     (made.paths.root / "_quarto.yml").write_bytes((PROJECT.root / "_quarto.yml").read_bytes())
     write_blank_figures(made.figures)
-    return build_site(made.paths.root, "embedded", say=lambda _: None)
+    return render_site(made.paths.root)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -1,4 +1,4 @@
-"""runs.py: which runs there are, and what makes one stale."""
+"""Plan the runs of a study, and tell what makes a run stale."""
 
 import ast
 import json
@@ -65,7 +65,7 @@ def test_seeds_replace_those_of_the_study() -> None:
 
 
 def test_one_value_of_one_adapter_changes_that_adapter_s_runs_only(paths: Paths) -> None:
-    """…and by the configuration stamp alone."""
+    """A changed setting makes a run stale by the stamp of its configuration alone."""
     before = _stamps(paths)
     _replace(paths.experiments / "adapters" / "lora_3.yaml", "lora_dropout: 0.2", "lora_dropout: 0.3")
     assert _changed(before, _stamps(paths)) == {name: ["config"] for name in before if name.startswith("lora_3/")}
@@ -87,7 +87,7 @@ def test_words_for_people_make_no_run_stale(paths: Paths, file: str, old: str, n
 
 
 def test_prose_in_the_notebook_makes_no_run_stale_and_code_does(paths: Paths) -> None:
-    """Only the code cells count."""
+    """Only the code cells of the notebook are in its stamp."""
     before = _stamps(paths)
     notebook = json.loads(paths.notebook.read_text("utf-8"))
     next(cell for cell in notebook["cells"] if cell["cell_type"] == "markdown")["source"] = ["# Other words\n"]
@@ -99,7 +99,7 @@ def test_prose_in_the_notebook_makes_no_run_stale_and_code_does(paths: Paths) ->
 
 
 def test_other_data_is_another_data_stamp() -> None:
-    """The same names with another commit or content are other data."""
+    """The same names at another commit or with other content change the stamp of the data."""
     run = next(iter(_plan(PROJECT).values()))
     one, other = (compute_stamps(run, PROJECT, IDENTITY | {"dataset": data}) for data in ("hub:a", "hub:b"))
     assert one.data != other.data
@@ -107,14 +107,14 @@ def test_other_data_is_another_data_stamp() -> None:
 
 
 def test_a_notebook_that_cannot_be_read_is_named(paths: Paths) -> None:
-    """A broken notebook is the user's to mend."""
+    """A notebook that cannot be read is an error that names it."""
     paths.notebook.write_text("{", "utf-8")
     with pytest.raises(ConfigError, match=r"experiment\.ipynb is not a readable notebook"):
         _stamps(paths)
 
 
 def test_a_variant_of_an_adapter_that_is_not_there_is_named(paths: Paths) -> None:
-    """`adapters:` under a variant names files."""
+    """A variant that names an adapter without a file is refused."""
     _replace(paths.study, "  lr-2e-4:\n", "  lr-2e-4:\n    adapters: [lora_9]\n")
     with pytest.raises(
         ConfigError, match=r"variants\.lr-2e-4\.adapters: there is no experiments/adapters/lora_9\.yaml"
@@ -123,7 +123,7 @@ def test_a_variant_of_an_adapter_that_is_not_there_is_named(paths: Paths) -> Non
 
 
 def test_states_of_a_run(paths: Paths) -> None:
-    """Missing, completed, stale, failed, broken, and a record that lies in another run's folder."""
+    """A run is missing, completed, stale, failed or broken; a record in another run's folder is broken."""
     run = _plan(paths)["lora_1/submitted/seed-224"]
     folder = run.folder(paths)
     assert status_of(run, paths, {}).state == "missing"

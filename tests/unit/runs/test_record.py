@@ -23,7 +23,7 @@ def _change(folder: Path, change: Any) -> None:
 
 
 def test_a_record_survives_writing_and_reading(tmp_path: Path) -> None:
-    """Completed or failed, a record comes back equal."""
+    """A completed record and a failed one come back equal."""
     for record in (make_record(), make_failed_record()):
         write_record(record, tmp_path)
         assert record == load_record(tmp_path)
@@ -46,7 +46,7 @@ def test_published_schema_accepts_a_record_and_refuses_another(tmp_path: Path) -
 
 
 def test_every_field_of_the_schema_is_explained() -> None:
-    """A name alone or a description: no field whose meaning or unit a reader must guess."""
+    """Every field says its meaning and its unit by its name or its description."""
     schema = record_schema()
     bare = {
         f"{name}.{key}"
@@ -88,7 +88,7 @@ def test_a_truncated_record_is_no_record(tmp_path: Path, length: int) -> None:
     ],
 )
 def test_a_record_that_contradicts_itself_is_refused(tmp_path: Path, change: Any, problem: str) -> None:
-    """Out of range, unknown, missing, or completed without results."""
+    """A value out of range, an unknown key, a missing one and a completed record without results are refused."""
     _change(tmp_path, change)
     with pytest.raises(RecordError) as caught:
         load_record(tmp_path)
@@ -96,13 +96,13 @@ def test_a_record_that_contradicts_itself_is_refused(tmp_path: Path, change: Any
 
 
 def test_a_missing_record_says_what_to_do(tmp_path: Path) -> None:
-    """No record: train."""
+    """A missing record is an error that says to train."""
     with pytest.raises(RecordError, match="make train"):
         load_record(tmp_path)
 
 
 def test_predictions_survive_and_are_checked(tmp_path: Path) -> None:
-    """Right columns and ranges come back equal; all else is refused."""
+    """Predictions of the right columns and ranges come back equal; all others are refused."""
     path = tmp_path / "predictions.parquet"
     table = make_predictions(n=8)
     table.to_parquet(path, index=False)

@@ -1,4 +1,4 @@
-"""What the project gives to Quarto beside the pages: its two filters and its script, tried without Quarto.
+"""Try without Quarto what the project gives it beside the pages: two filters and a script.
 
 The filters run in pandoc, as they do in Quarto, on what Quarto hands them; the script on the menus that Quarto writes.
 """
@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pypandoc
+import pytest
 import yaml
+from playwright.sync_api import Page
 
 from tests.support.browser import open_browser
 from tests.support.study_site import parse_page
@@ -113,36 +116,39 @@ def test_only_a_picture_has_an_alternative_text(tmp_path: Path) -> None:
     assert [element.tag for element in main.iter() if "alt" in element.attrib] == ["img"]
 
 
-def test_menus_have_names_and_open_by_key(tmp_path: Path) -> None:
-    """Each menu has a name of its own in the page's language; what was a navigation without address is a button."""
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    """A page of one browser for all tests of this file."""
+    with open_browser() as browser:
+        yield browser.new_page()
+
+
+def test_menus_have_names_and_open_by_key(page: Page, tmp_path: Path) -> None:
+    """Each menu has another name, in the page's language; what was a navigation without address is a button."""
     shutil.copy(ASSETS / "menus.js", tmp_path)
     look = "[...document.querySelectorAll('nav')].map(nav => nav.getAttribute('aria-label'))"
-    with open_browser() as browser:
-        page = browser.new_page()
-        for lang, first in (("en", "Site"), ("zh-TW", "網站")):
-            (tmp_path / "menus.html").write_text(MENUS.format(lang=lang), "utf-8")
-            page.goto((tmp_path / "menus.html").as_uri())
-            names = page.evaluate(look)
-            assert names[0] == first
-            assert None not in names
-            assert len(set(names)) == 5
-            assert page.locator("[role=navigation], [role=menu]").count() == 0
-        page.evaluate("document.querySelector('.sidebar-item-toggle').onclick = () => { document.title = 'clicked'; }")
-        page.locator(".sidebar-item-toggle").focus()
-        for key in ("Enter", " "):
-            page.evaluate("document.title = ''")
-            page.keyboard.press(key)
-            assert page.title() == "clicked", key
+    for lang, first in (("en", "Site"), ("zh-TW", "網站")):
+        (tmp_path / "menus.html").write_text(MENUS.format(lang=lang), "utf-8")
+        page.goto((tmp_path / "menus.html").as_uri())
+        names = page.evaluate(look)
+        assert names[0] == first
+        assert None not in names
+        assert len(set(names)) == 5
+        assert page.locator("[role=navigation], [role=menu]").count() == 0
+    page.evaluate("document.querySelector('.sidebar-item-toggle').onclick = () => { document.title = 'clicked'; }")
+    page.locator(".sidebar-item-toggle").focus()
+    for key in ("Enter", " "):
+        page.evaluate("document.title = ''")
+        page.keyboard.press(key)
+        assert page.title() == "clicked", key
 
 
-def test_the_language_switch_keeps_the_place(tmp_path: Path) -> None:
+def test_the_language_switch_keeps_the_place(page: Page, tmp_path: Path) -> None:
     """At the top it leads to the other page's top, further down to the section or figure that is being read."""
     shutil.copy(ASSETS / "menus.js", tmp_path)
     (tmp_path / "menus.html").write_text(MENUS.format(lang="en"), "utf-8")
-    with open_browser() as browser:
-        page = browser.new_page()
-        page.goto((tmp_path / "menus.html").as_uri())
-        for y, expected in ((0, "other.html"), (1000, "other.html#sec-a"), (4000, "other.html#fig-b")):
-            page.evaluate("y => scrollTo(0, y)", y)
-            page.evaluate("document.querySelector('.language-switch a').dispatchEvent(new Event('contextmenu'))")
-            assert page.locator(".language-switch a").get_attribute("href") == expected
+    page.goto((tmp_path / "menus.html").as_uri())
+    for y, expected in ((0, "other.html"), (1000, "other.html#sec-a"), (4000, "other.html#fig-b")):
+        page.evaluate("y => scrollTo(0, y)", y)
+        page.evaluate("document.querySelector('.language-switch a').dispatchEvent(new Event('contextmenu'))")
+        assert page.locator(".language-switch a").get_attribute("href") == expected

@@ -1,4 +1,4 @@
-"""Folders of a base model or a data set: what is broken or leads elsewhere is named, and nothing of it is run."""
+"""Check folders of a base model or a data set: what is broken or leads elsewhere is named, and nothing is run."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def test_broken_weights_are_named(model: Path, case: str) -> None:
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"5", b"\xff\xfe", b"[" * 100_000], ids=repr)
 def test_broken_settings_are_named(model: Path, name: str, content: bytes) -> None:
-    """Settings that are no JSON object, whatever they are instead."""
+    """Settings that are not a JSON object are refused."""
     (model / name).write_bytes(content[:100_000])
     with pytest.raises(SourceError, match=name):
         check_contents("base_model", model, "mine")
 
 
 def test_a_tokenizer_that_is_none_is_named(model: Path) -> None:
-    """JSON, but no tokenizer; and a vocabulary that is no text: both are said at once."""
+    """JSON that is not a tokenizer and a vocabulary that is not text are reported at once."""
     (model / "tokenizer.json").write_text('{"model": {"type": "WordPiece"}}', "utf-8")
     (model / "vocab.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SourceError) as caught:

@@ -15,17 +15,18 @@ import yaml
 from adapterbook.config.paths import Paths
 from tests.support.factory import PROJECT
 from tests.support.hub_server import COMMIT, LATER_COMMIT, HubServer, serve_hub
-from tests.support.small_project import make_small_project, run_adapterbook
+from tests.support.small_project import cut_down, make_small_project, run_adapterbook, write_study
 from tests.support.tiny_hub import DATASET, MODEL, make_dataset, make_model
 
 # In a process of its own: the client reads HF_ENDPOINT once, when it is imported.
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from adapterbook.config import Paths, load_study
-from adapterbook.data import load_splits
-from adapterbook.errors import SourceError
-from adapterbook.sources import fetch_source, hash_folder, resolve_source
+from adapterbook.common.errors import SourceError
+from adapterbook.config.paths import Paths
+from adapterbook.config.study import load_study
+from adapterbook.sources.resolve import fetch_source, hash_folder, resolve_source
+from adapterbook.training.data import load_splits
 paths = Paths(Path.cwd())
 try:
     resolved = resolve_source(sys.argv[1], paths)
@@ -129,10 +130,13 @@ LOAD_ALL = """
 import sys
 from pathlib import Path
 from transformers import AutoTokenizer
-from adapterbook.config import Paths, load_adapters, load_source, load_study
-from adapterbook.data import load_splits
-from adapterbook.errors import SourceError
-from adapterbook.model import check_adapters, load_base_model
+from adapterbook.common.errors import SourceError
+from adapterbook.config.adapters import load_adapters
+from adapterbook.config.paths import Paths
+from adapterbook.config.source import load_source
+from adapterbook.config.study import load_study
+from adapterbook.training.data import load_splits
+from adapterbook.training.model import check_adapters, load_base_model
 model, dataset, paths = Path(sys.argv[1]), Path(sys.argv[2]), Paths(Path.cwd())
 print(type(AutoTokenizer.from_pretrained(model)).__name__)
 check_adapters(load_adapters(paths.experiments / "adapters").values(), model)
@@ -205,13 +209,7 @@ def test_a_run_from_the_hub_and_then_without_it(tmp_path: Path, embedded_model: 
 
 
 def _one_run(root: Path) -> Paths:
-    """Make the small project smaller: one adapter, one variant, one seed, one epoch."""
-    paths = make_small_project(root)
-    for file in (paths.experiments / "adapters").glob("*.yaml"):
-        if file.stem != "lora_1":
-            file.unlink()
-    study = yaml.safe_load(paths.study.read_text("utf-8"))
-    study["variants"] = {"lr-1e-3": study["variants"]["lr-1e-3"]}
-    study["seeds"] = [224]
-    paths.study.write_text(yaml.safe_dump(study, sort_keys=False), "utf-8")
+    """Make the small project smaller: one adapter, one variant, one seed."""
+    paths = cut_down(make_small_project(root), ["lora_1"], ["lr-1e-3"])
+    write_study(paths, yaml.safe_load(paths.study.read_text("utf-8")) | {"seeds": [224]})
     return paths

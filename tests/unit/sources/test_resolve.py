@@ -1,4 +1,4 @@
-"""Sources: what a choice stands for, with and without the Hub, and the way to local folders."""
+"""Resolve a choice of source, with and without the Hub, to local folders."""
 
 from __future__ import annotations
 
@@ -96,11 +96,11 @@ def test_hanging_server_costs_the_time_limit_and_no_more(
     with _hanging_server(trickle) as port:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
         started_s = time.monotonic()
-        resolved = resolve_source("auto", paths, timeout_s=1.0)
+        resolved = resolve_source("auto", paths, timeout_s=2.0)
         elapsed_s = time.monotonic() - started_s
     assert resolved.config.name == "embedded"
-    assert "did not answer within 1 s" in resolved.reason
-    assert 0.9 < elapsed_s < 1.9
+    assert "did not answer within 2 s" in resolved.reason
+    assert 1.9 < elapsed_s < 3.9  # not once for each name
 
 
 def test_hub_names_resolve_to_commits(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +226,7 @@ def test_own_yaml_with_a_missing_folder_says_where_it_looked(paths: Paths, tmp_p
 
 
 def test_own_folder_that_is_no_model_names_everything_it_lacks(paths: Paths, tmp_path: Path) -> None:
-    """All that is missing is said at once."""
+    """Everything that is missing is reported at once."""
     _folder(tmp_path / "model", ["pytorch_model.bin"])
     with pytest.raises(SourceError) as caught:
         resolve_source(str(_own_yaml(tmp_path / "mine.yaml", "model", DATASET)), paths)
@@ -289,7 +289,7 @@ def test_data_identity_holds_the_columns_and_splits(paths: Paths) -> None:
 def test_resolving_loads_no_torch(project: Paths) -> None:
     """Asking what a source stands for takes no training library."""
     code = (
-        "import sys; from pathlib import Path; from adapterbook.config.study import Paths; "
+        "import sys; from pathlib import Path; from adapterbook.config.paths import Paths; "
         "from adapterbook.sources.resolve import resolve_source; resolve_source('embedded', Paths(Path('.'))); "
         "sys.exit('torch' in sys.modules or 'datasets' in sys.modules)"
     )

@@ -1,0 +1,34 @@
+"""Try a claim on examples that Hypothesis draws, the same ones each time: a few, or many in the slow variant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+Example = TypeVar("Example")
+SETTINGS = settings(
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+def how_many(few: int, many: int) -> pytest.MarkDecorator:
+    """Give a test the number ``n`` of its examples."""
+    return pytest.mark.parametrize("n", [few, pytest.param(many, marks=pytest.mark.slow)])
+
+
+def try_each(examples: st.SearchStrategy[Example], n: int, check: Callable[[Example], object]) -> None:
+    """Check ``n`` examples."""
+
+    @settings(SETTINGS, max_examples=n)
+    @given(examples)
+    def run(example: Example) -> None:
+        check(example)
+
+    run()
