@@ -22,8 +22,9 @@ from adapterbook.common.formatting import Language
 from adapterbook.common.safe_paths import is_plain_file
 from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
+from adapterbook.config.phrases import load_phrases
 from adapterbook.figures import Figure
-from adapterbook.figures.style import short_names
+from adapterbook.figures.words import FigureWords, short_names
 from adapterbook.pages.cache_key import hash_inputs, hash_templates
 from adapterbook.pages.head import cover_head, page_head
 from adapterbook.pages.imprint import LANGUAGE_TAGS, both, commit_link, document_fields, page_footer, signature
@@ -106,7 +107,9 @@ class _Builder:
         self.wording = load_wording(paths.templates / "glossary.yaml")
         self.outline = make_outline(report, self.wording)
         self.index = index_outline(self.outline)
-        self.short_names = {language: short_names(report, language) for language in LANGUAGES}
+        phrases = load_phrases(paths.templates)
+        self.figure_words = {language: FigureWords(phrases, language) for language in LANGUAGES}
+        self.short_names = {language: short_names(report, words) for language, words in self.figure_words.items()}
         self.prose = prose_of(paths.notebook) if paths.notebook.exists() else frozenset()
         # Folders of this machine are nobody's business; the longest first, as the home holds the others.
         self.hidden = {str(paths.root.resolve()): ".", str(paths.root): ".", str(Path.home()): "~"}
@@ -201,7 +204,7 @@ class _Builder:
     def _tools(self, page: PageSpec, language: Language, target: Target) -> PageTools:
         return PageTools(
             page, language, target, self.report, self.index, self.figures, self.paths, self.wording,
-            self.short_names[language], self.book.site_url,
+            self.figure_words[language], self.short_names[language], self.book.site_url,
         )  # fmt: skip
 
     def _body(self, page: PageSpec, language: Language, target: Target) -> str:

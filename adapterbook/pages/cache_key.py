@@ -68,7 +68,7 @@ def _inputs(report: Report, figures: Mapping[str, Figure], paths: Paths, hidden:
         shown = {language: str(path.relative_to(paths.root)) for language, path in figure.paths.items()}
         yield writer.written([figure.id, shown, figure.rows, figure.adapter, figure.reason, figure.title, figure.alt])
     yield writer.written(list(hidden.items()))
-    for file in (paths.book, paths.templates / "glossary.yaml", paths.notebook):
+    for file in (paths.book, paths.templates / "glossary.yaml", paths.templates / "phrases.yaml", paths.notebook):
         yield file.read_bytes() if file.is_file() else b"-"
 
 

@@ -21,6 +21,7 @@ from adapterbook.common.formatting import Language
 from adapterbook.common.safe_paths import is_plain_file
 from adapterbook.config.paths import Paths
 from adapterbook.figures import Figure
+from adapterbook.figures.words import FigureWords
 from adapterbook.pages.explorer import explorer_block
 from adapterbook.pages.notebook import FAILED_CELL
 from adapterbook.pages.numbers.figure_table import make_figure_table
@@ -61,6 +62,7 @@ class PageTools:
     figures: Mapping[str, Figure]
     paths: Paths
     wording: Wording
+    figure_words: FigureWords
     short_names: Mapping[str, str]
     site_url: str | None = None
 
@@ -211,7 +213,7 @@ class PageTools:
 
     def explorer(self) -> Markup | None:
         """Return the data of the curve explorer, ``None`` where there is no curve."""
-        return explorer_block(self.report, self.language, self.wording, self.short_names, self.address)
+        return explorer_block(self.report, self.figure_words, self.wording, self.short_names, self.address)
 
     def cell_link(self, run: RunReport, text: str) -> Markup:
         """Return a link to the place of a failed run's notebook where it failed."""

@@ -29,7 +29,7 @@ from adapterbook.runs.record import Record, load_predictions, load_record, write
 from adapterbook.runs.select import recorded_seeds
 from adapterbook.site import build_site
 from adapterbook.site.quarto import QuartoRenderer
-from tests.support.factory import PROJECT, make_failed_record, make_predictions, make_record, write_results
+from tests.support.factory import PHRASES, PROJECT, make_failed_record, make_predictions, make_record, write_results
 from tests.support.report_pages import analyse_project
 
 PROPERTY = settings(
@@ -262,7 +262,7 @@ def test_any_results_give_pages(tmp_path_factory: pytest.TempPathFactory, odd: l
         (run.folder(paths) / "record.json").write_bytes(as_json(record))
         (run.folder(paths) / "notebook.ipynb").write_bytes(as_json(notebook))
     report = analyse_project(paths)
-    written = write_pages(report, draw_figures(report, paths.report / "figures"), paths)
+    written = write_pages(report, draw_figures(report, paths.report / "figures", PHRASES), paths)
     assert len(written) > 40
     for path in written:
         path.read_text("utf-8")
@@ -313,7 +313,7 @@ def linked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Paths, list[str], 
                 shutil.copy(file, run.folder(paths))
     with opened_files() as opened:
         report = analyse_project(paths)
-        write_pages(report, draw_figures(report, paths.report / "figures"), paths)
+        write_pages(report, draw_figures(report, paths.report / "figures", PHRASES), paths)
         build_site(root, "embedded", say=lambda line: None)
     return paths, opened, outside
 

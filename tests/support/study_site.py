@@ -19,7 +19,7 @@ from filelock import FileLock
 from adapterbook.figures import draw_figures
 from adapterbook.pages import write_pages
 from adapterbook.site.embedded import EmbeddedRenderer
-from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, PROJECT, write_results
+from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, PHRASES, PROJECT, write_results
 from tests.support.report_pages import analyse_project
 
 GIVEN_SITE: Final = os.environ.get("ADAPTERBOOK_SITE")
@@ -65,7 +65,7 @@ def _build(root: Path) -> None:
     shutil.copy(PROJECT.book, paths.book)
     shutil.copy(PROJECT.root / "_quarto.yml", root)
     report = analyse_project(paths, "hub", {"lora_1/lr-2e-4/seed-1": ["code"]})
-    write_pages(report, draw_figures(report, paths.report / "figures"), paths)
+    write_pages(report, draw_figures(report, paths.report / "figures", PHRASES), paths)
     EmbeddedRenderer().render_site(root)
     navigation = yaml.safe_load((paths.report / "_navigation.yml").read_text("utf-8"))
     for language in ("zh", "en"):  # named in every page's footer; what is in them is tested elsewhere

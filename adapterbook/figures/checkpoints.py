@@ -1,0 +1,184 @@
+"""Draw moments of curves: what each evaluation strategy sees and keeps, the best epoch, the onset of overfitting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from adapterbook.analysis.shapes import EvalView, Group, Overfitting, Report
+from adapterbook.figures.figure import Drawing
+from adapterbook.figures.style import (
+    GREY,
+    Line,
+    draw_band,
+    legend_above,
+    mark_epochs,
+    style_of,
+    why_nothing,
+)
+from adapterbook.figures.words import FigureWords, Labels, describe_loss, short_names
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+SEEN, KEPT = "#0072b2", "#d55e00"
+MARKS: dict[str, dict[str, Any]] = {
+    "best_epoch": {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.8},
+    "onset_epoch": {"marker": "x", "markersize": 9, "markeredgewidth": 2.2},
+}
+
+
+@dataclass(frozen=True)
+class _View:
+    """What one strategy sees, under the strategy as code writes it and how often it looks."""
+
+    title: str
+    view: EvalView
+
+
+def plan_eval_strategy(report: Report, words: FigureWords) -> Drawing:
+    """Return one panel a strategy: the curve, the evaluations seen, and the checkpoint that would have been kept."""
+    id, title = "eval-strategy", words.say("eval-strategy.title")
+    ablation = report.ablations["eval_strategy"]
+    group = None if ablation.eval_curve is None else report.group(*ablation.eval_curve)
+    if group is None:
+        return Drawing(id, title, title, None, reason=why_nothing(report, "not_evaluated"))
+    steps = math.ceil(report.study.data.n_train / group.training.per_device_train_batch_size)
+    curve = [(epoch, value.mean) for epoch, value in group.curve.values("validation_loss")]
+    views = [_View(_title_of(view, steps, words), view) for view in ablation.eval_views]
+    alt = words.say(
+        "eval-strategy.alt",
+        title=title,
+        name=short_names(report, words)[group.adapter],
+        rate=words.rate(group),
+        strategies=words.joined(_describe_view(view, words) for view in views),
+    )
+    rows = [
+        {"eval_strategy": view.strategy, "eval_steps": round(view.every * steps) if view.strategy == "steps" else None,
+         "n_evaluations": view.n_evaluations, "kept_epoch": view.best_epoch,
+         "kept_validation_loss": view.best_validation_loss, "regret_loss": view.regret}
+        for view in ablation.eval_views
+    ]  # fmt: skip
+    labels = words.labels("eval-strategy.seen", "eval-strategy.kept", "validation_loss", "epoch")
+    paint = partial(_paint_eval_strategy, curve, views, labels)
+    return Drawing(id, title, alt, paint, height=1.2 + 1.45 * len(views), rows=rows)
+
+
+def _paint_eval_strategy(
+    curve: Sequence[tuple[float, float]], views: Sequence[_View], labels: Labels, canvas: Canvas
+) -> None:
+    panels = list(canvas.subplots(len(views), 1, sharex=True, sharey=True, squeeze=False).flat)
+    for panel, item in zip(panels, views, strict=True):
+        view = item.view
+        panel.plot([epoch for epoch, _ in curve], [loss for _, loss in curve], color="#b5b5b5", linewidth=1.4)
+        if view.seen:
+            panel.plot(*zip(*view.seen, strict=True), "o", color=SEEN, markersize=5, label=labels["seen"])
+        panel.plot(view.best_epoch, view.best_validation_loss, "o", markersize=11, markerfacecolor="none",
+                   markeredgewidth=2, color=KEPT, label=labels["kept"])  # fmt: skip
+        panel.set_title(item.title, loc="left")
+    canvas.supylabel(labels["validation_loss"], fontsize=11)
+    mark_epochs(panels[-1], labels["epoch"])
+    legend_above(canvas, panels)
+
+
+def _title_of(view: EvalView, steps_per_epoch: int, words: FigureWords) -> str:
+    if view.strategy == "no":
+        return words.say("eval-strategy.never")
+    n = words.number(view.n_evaluations)
+    if view.strategy == "epoch":
+        return words.say("eval-strategy.by_epoch", n=n)
+    return words.say("eval-strategy.by_steps", n=n, every=words.number(round(view.every * steps_per_epoch)))
+
+
+def _describe_view(item: _View, words: FigureWords) -> str:
+    view = item.view
+    places = {
+        "strategy": item.title,
+        "epoch": words.number(view.best_epoch),
+        "loss": words.number(view.best_validation_loss, "loss"),
+    }
+    if view.regret == 0:
+        return words.say("eval-strategy.lowest", **places)
+    return words.say("eval-strategy.higher", **places, regret=words.number(view.regret, "loss"))
+
+
+def plan_epochs(report: Report, words: FigureWords) -> Drawing:
+    """Return the curves in which most adapters overfit, with best epoch and onset of overfitting marked."""
+    id, title = "epochs", words.say("epochs.title")
+    groups = _most_overfitting(report)
+    if not groups:
+        return Drawing(id, title, title, None, reason=why_nothing(report, "not_evaluated"))
+
+    names = short_names(report, words)
+    curves = [
+        (Line(group.curve, style_of(report, group.adapter), names[group.adapter]), group.overfitting)
+        for group in groups
+    ]
+    described = words.joined(_describe_onset(group, names[group.adapter], words) for group in groups)
+    alt = words.say("epochs.alt", title=title, rate=words.rate(groups[0]), curves=described)
+    rows = [_onset_row(group) for group in groups]
+    labels = words.labels("epochs.best_epoch", "epochs.onset", "train_loss", "loss", "epoch")
+    paint = partial(_paint_epochs, curves, words.rate_label(groups[0].training.learning_rate), labels)
+    return Drawing(id, title, alt, paint, height=3.9, rows=rows)
+
+
+def _paint_epochs(
+    curves: Sequence[tuple[Line, Overfitting | None]], heading: str, labels: Labels, canvas: Canvas
+) -> None:
+    axes = canvas.subplots()
+    for line, overfitting in curves:
+        draw_band(axes, line.curve, "train_loss", line.style, None, linewidth=1, alpha=0.45, marker="")
+        draw_band(axes, line.curve, "validation_loss", line.style, line.label, marker="")
+        losses = {epoch: value.mean for epoch, value in line.curve.values("validation_loss")}
+        for moment, mark in MARKS.items():
+            epoch = getattr(overfitting, moment, None)
+            if epoch is not None:
+                axes.plot(epoch, losses[epoch], color=line.style.color, **mark)
+    axes.plot([], [], "o", markersize=8, markerfacecolor="none", color=GREY, label=labels["best_epoch"])
+    axes.plot([], [], "x", markersize=8, markeredgewidth=2, color=GREY, label=labels["onset"])
+    axes.plot([], [], color=GREY, linewidth=1, alpha=0.6, label=labels["train_loss"])
+    axes.set_ylabel(labels["loss"])
+    axes.set_title(heading, loc="left")
+    mark_epochs(axes, labels["epoch"])
+    legend_above(canvas, axes)
+
+
+def _most_overfitting(report: Report) -> list[Group]:
+    """Return the groups of the learning rate at which most adapters overfit; of equals the highest one's."""
+    ablation = report.ablations["learning_rate"]
+    variants = ablation.variants or (report.study.submitted,)
+    by_variant: dict[str, list[Group]] = {}
+    for name in variants:
+        found = [report.group(adapter, name) for adapter in report.adapters]
+        by_variant[name] = [group for group in found if group is not None and group.curve.values("validation_loss")]
+
+    def rank(name: str) -> tuple[bool, int, int]:
+        onsets = [
+            group.overfitting is not None and group.overfitting.onset_epoch is not None for group in by_variant[name]
+        ]
+        return bool(onsets), sum(onsets), list(variants).index(name)
+
+    return by_variant[max(variants, key=rank)]
+
+
+def _onset_row(group: Group) -> dict[str, object]:
+    found = group.overfitting
+    return {
+        "adapter": group.adapter,
+        "learning_rate": group.training.learning_rate,
+        "best_epoch": None if found is None else found.best_epoch,
+        "best_validation_loss": None if found is None else found.best_validation_loss,
+        "onset_epoch": None if found is None else found.onset_epoch,
+        "final_validation_loss": None if found is None else found.final_validation_loss,
+    }
+
+
+def _describe_onset(group: Group, name: str, words: FigureWords) -> str:
+    curve = describe_loss(group, name, words)
+    onset = None if group.overfitting is None else group.overfitting.onset_epoch
+    if onset is None:
+        return words.say("epochs.does_not", curve=curve)
+    return words.say("epochs.overfits", curve=curve, epoch=words.number(onset))
