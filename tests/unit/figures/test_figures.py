@@ -1,4 +1,4 @@
-"""Every figure, drawn from made-up records: what it shows, says and tabulates, and when it is not drawn."""
+"""Check what every figure shows, says and tabulates, and when it is not drawn, with made-up records."""
 
 import re
 import xml.etree.ElementTree as ElementTree
@@ -181,7 +181,7 @@ def test_titles_are_text(crowded: Report) -> None:
 
 
 def test_adapters_that_share_a_name_are_called_by_their_ids(tmp_path: Path) -> None:
-    """Two titles with the same beginning, or an empty one, are no names."""
+    """Adapters whose titles begin alike, or are empty, are called by their ids."""
     paths = write_results(tmp_path, adapters=("lora_1", "lora_2", "ia3"))
     rewrite_adapter(paths, "lora_2", title="LoRA 1: again")
     rewrite_adapter(paths, "ia3", title=":")
@@ -286,7 +286,7 @@ def test_a_curve_is_told_as_it_went(report: Report) -> None:
 
 
 def test_training_loss_stands_above_validation_loss_on_shared_axes(report: Report) -> None:
-    """Two rows, a column a rate; one scale a row, so that flat is flat; epochs below the lower row alone."""
+    """There are two rows and a column a rate; each row has one scale, and epochs stand below the lower row alone."""
     canvas = paint(drawings_of(report)["learning-rate"])
     panels = canvas.axes
     assert len(panels) == 6 and [panel.get_ylabel() for panel in panels if panel.get_ylabel()] == [
@@ -343,7 +343,7 @@ def test_the_baseline_is_grey_and_last(report: Report) -> None:
 
 
 def test_what_was_learnt_is_drawn_by_kind_and_layer(report: Report, figures: dict[str, Figure]) -> None:
-    """A panel a kind of module, a line an adapter at its best rate, and the records' own norms in the table."""
+    """Each kind of module has a panel, each adapter a line at its best rate; the table has the norms of the records."""
     figure = figures["learned"]
     record = report.run("ia3/lr-1e-3/seed-224").record
     assert record is not None and record.learned is not None
@@ -390,7 +390,7 @@ def test_modules_outside_the_layers_are_told_but_not_drawn(tmp_path: Path) -> No
 
 
 def test_alternative_texts_have_no_doubled_separator(report: Report, crowded: Report, tmp_path: Path) -> None:
-    """No two marks in a row, also where validation accuracies or train losses are missing."""
+    """No two marks follow each other, also where validation accuracies or train losses are missing."""
     blank = {f"{name}/submitted/seed-224": dict.fromkeys(
         [f"epochs__{i}__{field}" for i in range(10) for field in ("validation_accuracy", "train_loss")]
     ) for name in ("lora_1", "ia3")}  # fmt: skip
@@ -421,7 +421,7 @@ def test_a_study_without_results_draws_the_block_alone(tmp_path: Path) -> None:
 
 
 def test_a_study_of_no_run_at_all(tmp_path: Path) -> None:
-    """No planned run is a reason of its own."""
+    """A study without a planned run gives that as the reason."""
     paths = write_results(tmp_path / "p", adapters=("ia3",), variants={"submitted": {"title": "x", "adapters": []}})
     figures = draw_figures(read_report(paths), tmp_path / "figures", PHRASES, languages=["en"])
     ids = ("headline", "epochs", "costs", "test-accuracy", "confusion-ia3", "learned")
@@ -456,7 +456,7 @@ def test_runs_without_predictions_have_no_confusion_matrix(tmp_path: Path) -> No
 
 
 def test_each_device_has_its_own_costs(tmp_path: Path) -> None:
-    """Two devices, two figures, each naming its device."""
+    """Two devices get two figures, each of which names its device."""
     paths = write_results(tmp_path, changes={"ia3/submitted/seed-224": {"environment__device_name": "Other GPU"}})
     figures = drawings_of(read_report(paths))
     assert "Example CPU" in figures["costs"].alt and "Other GPU" in figures["costs-2"].alt

@@ -162,7 +162,7 @@ def test_a_new_picture_is_drawn_and_the_old_one_forgotten(paths: Paths) -> None:
 
 
 def test_code_font_and_versions_are_part_of_every_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A changed line of our code, another font or another Matplotlib: nothing made before is used."""
+    """After a change of our code, of the font or of a package, no picture drawn before is used."""
     package = tmp_path / "package"
     (package / "figures").mkdir(parents=True)
     (package / "figures" / "style.py").write_text("WIDTH = 6.4\n", "utf-8")
@@ -188,7 +188,7 @@ def test_code_font_and_versions_are_part_of_every_entry(tmp_path: Path, monkeypa
 
 
 def test_a_painter_gets_plain_data_only() -> None:
-    """What does not say all that it draws cannot be identified, and is refused."""
+    """A painter that is given anything but plain data is refused."""
 
     def paint(what: Any, canvas: Canvas) -> None: ...
 
@@ -197,7 +197,7 @@ def test_a_painter_gets_plain_data_only() -> None:
 
 
 def test_pictures_are_the_same_drawn_beside_each_other(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two processes, one process, another machine's settings of Matplotlib: the same bytes."""
+    """Two processes, one process and other settings of Matplotlib give the same bytes."""
     pictures = list(pictures_of(read_report(paths)).values())[:6]
     one = render_pictures(pictures)
     with mpl.rc_context({"lines.linewidth": 9.0, "axes.facecolor": "red"}):

@@ -1,4 +1,4 @@
-"""Figures' files: small, and nothing moved by as much as a reader could see."""
+"""Check that figures' files are small, and that nothing has moved by as much as a reader could see."""
 
 import io
 import re

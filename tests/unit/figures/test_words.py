@@ -53,14 +53,8 @@ def test_a_title_is_changed_in_one_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("new", "problem"),
     [
-        (
-            'line: {zh: "批次大小 {size}", en: "Batch size {size}"}',
-            "figures.batch-size.line.zh: lacks the place {steps}",
-        ),
-        (
-            OLD.replace("{steps}", "{step}"),
-            "figures.batch-size.line.zh: unknown place {step}; its places: {size}, {steps}",
-        ),
+        (OLD.replace("（每輪 {steps} 步）", ""), "figures.batch-size.line.zh: lacks the place {steps}"),
+        (OLD.replace("{steps}", "{step}"), "batch-size.line.zh: unknown place {step}; its places: {size}, {steps}"),
         (OLD.replace("line:", "lines:"), "figures.batch-size.line: missing"),
         (OLD.replace("{size}", "{size:>9}"), "figures.batch-size.line.zh: lacks the place {size}"),
     ],
