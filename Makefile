@@ -85,7 +85,7 @@ check: $(VENV)/.ready-dev ## What CI runs: ruff, mypy, tests
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
 
-preview: setup ## Serve the site at http://127.0.0.1:8000, made and shown anew after each change
+preview: setup ## Serve the site at http://127.0.0.1:8000, rebuilt and reloaded on change
 	@$(BOOK) preview
 
 publish: setup ## Put _site/ on the branch gh-pages of origin, once it is verified
@@ -94,10 +94,10 @@ publish: setup ## Put _site/ on the branch gh-pages of origin, once it is verifi
 status: setup ## Show which runs are up to date, and why the others are not
 	@$(BOOK) status
 
-verify: setup ## Check that every number can be believed, and train one run again
+verify: setup ## Check every number against its record, predictions and weights
 	@$(BOOK) verify
 
-new-adapter: setup ## Write a commented file for an adapter of your own: NAME=mine FROM=lora_1
+new-adapter: setup ## Write a commented file for your own adapter: NAME=mine FROM=lora_1
 	@$(BOOK) new-adapter
 
 push-adapters: setup ## Upload the adapters with their model cards to the Hub: NAMESPACE=me, or DRY_RUN=yes

@@ -1,3 +1,3 @@
-"""AdapterBook: a literate, bilingual comparison of parameter-efficient fine-tuning methods."""
+"""Compare parameter-efficient fine-tuning methods in a literate, bilingual report."""
 
 __version__ = "0.1.0"

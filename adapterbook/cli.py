@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. ``make`` calls it; ``python -m adapterbook --help`` lists it.
+"""Parse the command line, call the command, print what it says; ``python -m adapterbook --help`` lists the commands.
 
 Our own errors are printed without a traceback, and the exit status is then 2; it is 1 where runs failed or are stale.
 """
@@ -21,23 +21,23 @@ from adapterbook.common.errors import AdapterBookError
 
 HELP = """Train PEFT adapters under one protocol, and publish a bilingual comparison of them.
 
-Works in the project's folder or below it: the one that holds book.yaml, experiments/ and _quarto.yml. `make` calls
-these commands inside the project's own environment, under the same names; every option is an environment variable too,
-and so a setting of make: `train --source embedded --jobs 2` is `make train SOURCE=embedded JOBS=2`.
+Run it in the project's folder, which holds book.yaml, experiments/ and _quarto.yml, or below it. `make` calls these
+commands under the same names, in the project's own environment. Every option is also an environment variable, and so
+a setting of make: `train --source embedded --jobs 2` is `make train SOURCE=embedded JOBS=2`.
 """
 EPILOG = """\b
 Examples:
   python -m adapterbook all                                train what is due, then make pages and site
   python -m adapterbook status                             which runs are up to date, and why the others are not
   python -m adapterbook train --seeds "1 2 3" --jobs 2     three seeds of every run, two runs side by side
-  python -m adapterbook new-adapter mine --from lora_1     a commented file for an adapter of your own
+  python -m adapterbook new-adapter mine --from lora_1     a commented file for your own adapter
   python -m adapterbook push-adapters --dry-run yes        what would go to the Hugging Face Hub
 
 \b
 Exit status:
-  0    all is well
-  1    done, but something is not as it should be: a run failed, is stale, or cannot be believed
-  2    a setting, a file or the network kept it from working; the message says what to do
+  0    done, and nothing is wrong
+  1    done, but a run failed, is stale, or failed verification
+  2    not done because of a setting, a file or the network; the message says what to do
   130  stopped by Ctrl-C; finished runs are kept
 """
 
@@ -52,90 +52,45 @@ app = typer.Typer(
 )
 console = Console(stderr=False)
 
+
+def _option(variable: str, metavar: str, help_text: str, *names: str, show_default: bool = False) -> Any:
+    """Return an option that can also be set by an environment variable, and so in a call of make."""
+    return typer.Option(*names, envvar=variable, metavar=metavar, help=help_text, show_default=show_default)
+
+
 SourceOption = Annotated[
-    str,
-    typer.Option(
-        envvar="SOURCE", metavar="SOURCE", help="auto, hub, embedded, or the path of a YAML file of your own."
-    ),
+    str, _option("SOURCE", "SOURCE", "auto, hub, embedded, or the path of a YAML file.", show_default=True)
 ]
-SeedsOption = Annotated[
-    str,
-    typer.Option(
-        envvar="SEEDS", metavar="NUMBERS", help="Seeds instead of the study's, such as '1 2 3'.", show_default=False
-    ),
-]
-JobsOption = Annotated[
-    str,
-    typer.Option(
-        envvar="JOBS", metavar="NUMBER", help="Runs side by side; default: one per core or GPU.", show_default=False
-    ),
-]
+SeedsOption = Annotated[str, _option("SEEDS", "NUMBERS", "Seeds instead of the study's, such as '1 2 3'.")]
+JobsOption = Annotated[str, _option("JOBS", "NUMBER", "Runs side by side; default: one per core or GPU.")]
 TimeoutOption = Annotated[
     float,
-    typer.Option(
-        envvar="CELL_TIMEOUT_S", metavar="SECONDS", help="Longest time one notebook cell may take, in seconds."
-    ),
+    _option("CELL_TIMEOUT_S", "SECONDS", "Longest time one notebook cell may take, in seconds.", show_default=True),
 ]
 ExecutorOption = Annotated[
     str,
-    typer.Option(
-        envvar="EXECUTOR", metavar="local|dask", help="local: this machine; dask: the cluster that SCHEDULER names."
+    _option(
+        "EXECUTOR", "local|dask", "local: this machine; dask: the cluster that SCHEDULER names.", show_default=True
     ),
 ]
-SchedulerOption = Annotated[
-    str,
-    typer.Option(
-        envvar="SCHEDULER",
-        metavar="ADDRESS",
-        help="Where a Dask scheduler listens: tcp://host:8786.",
-        show_default=False,
-    ),
-]
-RendererOption = Annotated[str, typer.Option(envvar="RENDERER", metavar="RENDERER", help="auto, quarto or embedded.")]
-RetrainOption = Annotated[
-    str,
-    typer.Option(
-        envvar="RETRAIN",
-        metavar="RUN",
-        help="Id of the run to train again, or none; default: the shortest.",
-        show_default=False,
-    ),
-]
-
+SchedulerOption = Annotated[str, _option("SCHEDULER", "ADDRESS", "Where a Dask scheduler listens: tcp://host:8786.")]
+RendererOption = Annotated[str, _option("RENDERER", "RENDERER", "auto, quarto or embedded.", show_default=True)]
+RetrainOption = Annotated[str, _option("RETRAIN", "RUN", "The run to train again, or none; default: the shortest.")]
 NameArgument = Annotated[
     str,
-    typer.Argument(envvar="NAME", metavar="NAME", help="Name of the new adapter, and of its file.", show_default=False),
+    typer.Argument(envvar="NAME", metavar="NAME", help="Name of the new adapter and of its file.", show_default=False),
 ]
-FromOption = Annotated[str, typer.Option("--from", envvar="FROM", metavar="ADAPTER", help="The adapter to begin with.")]
-NamespaceOption = Annotated[
-    str,
-    typer.Option(
-        envvar="NAMESPACE", metavar="NAME", help="Your name on the Hub, or an organisation's.", show_default=False
-    ),
-]
+FromOption = Annotated[str, _option("FROM", "ADAPTER", "The adapter to copy.", "--from", show_default=True)]
+NamespaceOption = Annotated[str, _option("NAMESPACE", "NAME", "Your name on the Hub, or an organisation's.")]
 PrefixOption = Annotated[
-    str,
-    typer.Option(
-        "--repo-prefix", envvar="REPO_PREFIX", metavar="TEXT", help="What the repositories' names begin with."
-    ),
+    str, _option("REPO_PREFIX", "TEXT", "What the repositories' names begin with.", "--repo-prefix", show_default=True)
 ]
-PrivateOption = Annotated[
-    str,
-    typer.Option(
-        envvar="PRIVATE", metavar="yes|no", help="yes: repositories that are made are private.", show_default=False
-    ),
-]
-DryRunOption = Annotated[
-    str,
-    typer.Option(
-        envvar="DRY_RUN", metavar="yes|no", help="yes: only say what would go; needs no token.", show_default=False
-    ),
-]
-
+PrivateOption = Annotated[str, _option("PRIVATE", "yes|no", "yes: new repositories are private.")]
+DryRunOption = Annotated[str, _option("DRY_RUN", "yes|no", "yes: only say what would be uploaded; needs no token.")]
 AllowOption = Annotated[
-    str, typer.Option(envvar="ALLOW", help="Publish stale, failed or unverified all the same.", show_default=False)
+    str, _option("ALLOW", "WORDS", "stale, failed, unverified: publish although a run or number is that.")
 ]
-PortOption = Annotated[int, typer.Option(envvar="PORT", help="Port of 127.0.0.1 to serve at; 0: any that is free.")]
+PortOption = Annotated[int, _option("PORT", "NUMBER", "Port of 127.0.0.1; 0: any free one.", show_default=True)]
 
 HOUR_S = 3600.0
 SCHEDULER_ADDRESS = re.compile(r"(tcp|tls)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
@@ -153,14 +108,14 @@ def train(
     """Train every run that is missing, failed or stale; exit 1 when one fails."""
     from adapterbook.commands.train import train
 
-    place = _scheduler(executor, scheduler, jobs)
-    outcome = train(_root(), source, _seeds(seeds), _jobs(jobs), cell_timeout_s, console, place)
+    cluster = _scheduler(executor, scheduler, jobs)
+    outcome = train(_root(), source, _seeds(seeds), _jobs(jobs), cell_timeout_s, console, cluster)
     raise typer.Exit(outcome.exit_code)
 
 
 @app.command(short_help="Make the figures and the pages from the records.")
 def pages(source: SourceOption = "auto", seeds: SeedsOption = "") -> None:
-    """Make the figures and the pages (.qmd) from the records; trains nothing and loads no torch."""
+    """Make the figures and the pages (.qmd) from the records, without training."""
     from adapterbook.commands.report import update_pages
 
     update_pages(_root(), source, _seeds(seeds), console)
@@ -184,15 +139,15 @@ def all_(
     executor: ExecutorOption = "local",
     scheduler: SchedulerOption = "",
 ) -> None:
-    """Train what is due, then make the pages and the site; only what is left to do."""
+    """Train what is due, then make the pages and the site, where they are not up to date."""
     from adapterbook.commands.report import update_pages, update_site
     from adapterbook.commands.train import train
     from adapterbook.config.book import load_book
     from adapterbook.config.paths import Paths
 
-    load_book(Paths(_root()).book)  # a mistake in it is found before anything trains
-    place = _scheduler(executor, scheduler, jobs)
-    outcome = train(_root(), source, _seeds(seeds), _jobs(jobs), cell_timeout_s, console, place)
+    load_book(Paths(_root()).book)  # find a mistake in it before training
+    cluster = _scheduler(executor, scheduler, jobs)
+    outcome = train(_root(), source, _seeds(seeds), _jobs(jobs), cell_timeout_s, console, cluster)
     update_pages(_root(), outcome.source, _seeds(seeds), console)
     update_site(_root(), renderer, console)
     raise typer.Exit(outcome.exit_code)
@@ -212,31 +167,31 @@ def status(source: SourceOption = "auto", seeds: SeedsOption = "") -> None:
     raise typer.Exit(0 if all(item.up_to_date for item in statuses) else 1)
 
 
-@app.command(short_help="Check that every number can be believed.")
+@app.command(short_help="Check every number against its record, predictions and weights.")
 def verify(
     source: SourceOption = "auto",
     seeds: SeedsOption = "",
     retrain: RetrainOption = "",
     cell_timeout_s: TimeoutOption = 6 * HOUR_S,
 ) -> None:
-    """Check that every number can be believed, and train one run again; exit 1 and name what cannot."""
+    """Check every number against record, predictions and weights; train one run again; exit 1 if a check fails."""
     from adapterbook.commands.verify import verify
 
     raise typer.Exit(verify(_root(), source, _seeds(seeds), retrain.strip(), cell_timeout_s, console))
 
 
-@app.command(name="new-adapter", short_help="Write a commented file for an adapter of your own.")
+@app.command(name="new-adapter", short_help="Write a commented file for your own adapter.")
 def new_adapter(name: NameArgument = "", model: FromOption = "lora_1") -> None:
-    """Write experiments/adapters/NAME.yaml, a commented copy of an adapter that is there."""
+    """Write experiments/adapters/NAME.yaml, a commented copy of an existing adapter."""
     from adapterbook.commands.new_adapter import create_adapter
     from adapterbook.config.paths import Paths
 
     paths = Paths(_root())
     file = paths.shown(create_adapter(name.strip(), model.strip() or "lora_1", paths))
     for line in (
-        f"{file} is {name.strip()}, so far the same as {model.strip() or 'lora_1'}. Next:",
+        f"{file} is a copy of {model.strip() or 'lora_1'}, named {name.strip()}. Next:",
         f"  1. Change its settings and both titles in {file}.",
-        "  2. `make train` checks every file against PEFT and the base model, then trains what is new.",
+        "  2. `make train` checks every file against PEFT and the base model, then trains the new one.",
         "  3. `make site` puts it on every page; `make all` does both.",
     ):
         print(line)
@@ -253,9 +208,9 @@ def push_adapters(
 ) -> None:
     """Upload each adapter's best run, with its model card and record, to the Hugging Face Hub.
 
-    One repository an adapter: NAMESPACE/REPO_PREFIX-<adapter>. Of an adapter goes its best variant, chosen by
-    validation. Only completed runs go that are up to date and whose files are those of their record; exit 1 where one
-    was left out. The token comes from where the Hub's client keeps it: `hf auth login`, or HF_TOKEN.
+    Each adapter gets one repository, NAMESPACE/REPO_PREFIX-<adapter>, with its best variant by validation. Runs that
+    are incomplete, stale, or do not match their record are left out, and the exit status is then 1. The token is that
+    of `hf auth login`, or HF_TOKEN.
     """
     from adapterbook.commands.push_adapters import push_adapters
 
@@ -272,11 +227,11 @@ def push_adapters(
     raise typer.Exit(exit_code)
 
 
-@app.command(short_help="Serve the site, made and shown anew after each change.")
+@app.command(short_help="Serve the site, rebuilt and reloaded on change.")
 def preview(
     source: SourceOption = "auto", seeds: SeedsOption = "", renderer: RendererOption = "auto", port: PortOption = 8000
 ) -> None:
-    """Serve _site/ on this machine, make it again after each change, and show it anew in the browser."""
+    """Serve _site/ on this machine; rebuild it and reload the browser on change."""
     from adapterbook.commands.preview import Step, preview_site
     from adapterbook.common.console import say
 
@@ -290,14 +245,13 @@ def publish(
     seeds: SeedsOption = "",
     retrain: RetrainOption = "",
     allow: AllowOption = "",
-    renderer: RendererOption = "auto",
     cell_timeout_s: TimeoutOption = 6 * HOUR_S,
 ) -> None:
-    """Put _site/ on the branch gh-pages of origin, where every number can be believed; trains none again by itself."""
+    """Put _site/ on the branch gh-pages of origin, if every number passes verification; retrains only with RETRAIN."""
     from adapterbook.commands.publish import publish_site
 
     allowed = allow.replace(",", " ").split()
-    publish_site(_root(), source, _seeds(seeds), retrain.strip(), allowed, renderer, cell_timeout_s, console)
+    publish_site(_root(), source, _seeds(seeds), retrain.strip(), allowed, cell_timeout_s, console)
 
 
 @app.command(name="install-quarto", hidden=True)
@@ -313,11 +267,11 @@ def schema() -> None:
     """Write the JSON schema of record.json to experiments/record.schema.json."""
     import json
 
-    from adapterbook.common.files import write_text_atomically
+    from adapterbook.common.files import write_atomically
     from adapterbook.runs.record import record_schema
 
     text = json.dumps(record_schema(), indent=2, ensure_ascii=False) + "\n"
-    write_text_atomically(_root() / "experiments" / "record.schema.json", text)
+    write_atomically(_root() / "experiments" / "record.schema.json", text)
 
 
 def main() -> None:
@@ -335,25 +289,29 @@ def main() -> None:
         print(f"The disk is full ({error.strerror}): make room, and run the same command again.", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("Stopped. Finished runs are kept; `make all` goes on from there.", file=sys.stderr)
+        print("Stopped. Finished runs are kept; `make all` continues from there.", file=sys.stderr)
         sys.exit(130)
 
 
 def _interrupt(number: int, frame: Any) -> None:
-    """Stop, once: whoever presses Ctrl-C again must not keep the kernels from being stopped."""
+    """Stop once: a second Ctrl-C must not interrupt the stopping of the kernels."""
     for again in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(again, lambda *_: None)  # not SIG_IGN: Python would complain of one that is on its way
+        signal.signal(again, lambda *_: None)  # not SIG_IGN: Python would warn of a signal that is already pending
     raise KeyboardInterrupt
 
 
 def _root() -> Path:
-    """Return the project's folder: this one or the nearest above it with a study."""
+    """Change to the project's folder, this one or the nearest above it, update its shared files, and return it."""
     here = Path.cwd()
     for folder in (here, *here.parents):
-        if (folder / "experiments").is_dir() and (folder / "_quarto.yml").exists():
+        if (folder / "experiments").is_dir() and any((folder / name).exists() for name in ("_quarto.yml", "book.yaml")):
+            from adapterbook.commands.shared_files import copy_shared_files
+            from adapterbook.config.paths import Paths
+
             os.chdir(folder)
+            copy_shared_files(Paths(folder))
             return folder
-    raise AdapterBookError(f"{here} is not inside an AdapterBook project: no experiments/ and _quarto.yml found.")
+    raise AdapterBookError(f"{here} is not inside an AdapterBook project: no experiments/ and book.yaml found.")
 
 
 def _seeds(text: str) -> list[int] | None:

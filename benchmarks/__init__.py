@@ -1,1 +1,1 @@
-"""What AdapterBook costs, measured: ``make bench``. Nothing of the project imports this package."""
+"""Measure what AdapterBook costs: ``make bench``. No other package imports this one."""

@@ -1,7 +1,7 @@
-"""``make bench``: measure, print the table, write ``results.json``, and quote it in the READMEs.
+"""Measure, print the table, write ``results.json``, and quote it in the READMEs: ``make bench``.
 
-Owns the order of the measurements and what becomes of them. ``results.json`` holds the figures of one go on one
-machine, so it is written only when everything was measured; ``--output`` names another file for a part.
+``results.json`` holds the numbers of one session on one machine, so it is written only when everything was measured;
+``--output`` names another file for a part.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adapterbook.common.errors import AdapterBookError
-from adapterbook.common.files import write_text_atomically
+from adapterbook.common.files import write_atomically
 from adapterbook.config.paths import Paths
 from adapterbook.runs.select import load_statuses
 from benchmarks.first_page import measure_first_page
@@ -37,13 +37,13 @@ TITLES = {"a": "training", "b": "rebuilds", "c": "renderers", "d": "growth", "e"
 
 
 class Bench:
-    """The projects that measurements work on, each made when it is first asked for."""
+    """Copy the projects to measure, each at its first use."""
 
     def __init__(self, root: Path, source: str, repeat: int, folder: Path, console: Console) -> None:
         self.root, self.source, self.repeat, self.folder, self.console = root, source, repeat, folder, console
 
     def measure(self, letter: str) -> list[Quantity]:
-        """Return what one measurement found."""
+        """Return the quantities of one measurement."""
         say = partial(self._say, letter)
         say(f"{TITLES[letter]} …")
         if letter == "a":
@@ -60,17 +60,17 @@ class Bench:
 
     @cached_property
     def four_runs(self) -> Paths:
-        """A copy without results, cut down to its adapters as submitted."""
+        """A copy without results, reduced to the adapters as submitted."""
         paths = copy_project(self.root, self.folder / "four", results=False)
         keep_submitted(paths)
         return paths
 
     @cached_property
     def reported(self) -> Paths:
-        """A copy whose runs are all up to date: of the user's own results where they are, else of the four runs'."""
+        """A copy whose runs are all up to date: of the user's results if they are, else of the four runs' project."""
         if all(status.up_to_date for status in load_statuses(self.root, self.source, None)):
             return copy_project(self.root, self.folder / "reported", results=True)
-        self._say("", "this project's own results are not all up to date: the adapters as submitted serve instead")
+        self._say("", "this project's results are not all up to date: the adapters as submitted are used instead")
         if not self.four_runs.results.exists():
             run_timed(self.four_runs, "train", SOURCE=self.source)
         return copy_project(self.four_runs.root, self.folder / "reported", results=True)
@@ -80,7 +80,7 @@ class Bench:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status: 0 whether or not every limit was kept, 2 where it failed."""
+    """Run the command line; return the exit status: 0 even if a limit was exceeded, 2 after an error."""
     options = _parse(arguments)
     console = Console()
     try:
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if output is None:
         console.print("A part only: no file was written; --output names one.")
     else:
-        write_text_atomically(output, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+        write_atomically(output, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     return 0
 
 

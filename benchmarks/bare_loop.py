@@ -1,10 +1,9 @@
-"""The other side of ``make train``: the adapters trained one after the other, in one process, by a plain script.
+"""Train the adapters one after the other, in one process, to compare ``make train`` with a plain script.
 
-Owns what one writes without this project: no workers, no kernels, no records. The protocol is the project's, so that
-both sides do the same work: the same rows, arguments, seed and calls of the Trainer. Nothing is there to make it slow:
-rows are read and tokenised once, torch takes the threads that it takes by default, and nothing but the Trainer's own
-checkpoints is saved. Called by ``measurements`` as a process of its own, so that starting Python and importing torch
-count, as they do for ``make train``.
+This is what one writes without AdapterBook: no workers, no kernels, no records. The work is the same as that of
+``make train``: the same rows, arguments, seed and calls of the Trainer. Nothing slows it down: rows are read and
+tokenised once, torch uses its default number of threads, and only the Trainer's checkpoints are saved. ``measurements``
+starts it as a separate process, so that starting Python and importing torch count, as they do for ``make train``.
 """
 
 from __future__ import annotations

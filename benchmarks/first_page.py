@@ -1,7 +1,4 @@
-"""(e) The first page as a browser gets it: bytes, requests, and the time to its first paint.
-
-Owns the browser, the server on this machine, and the counting, which is Chromium's own. Makes no site.
-"""
+"""Measure the first page in a browser (e): bytes, requests and the time to its first paint, as Chromium counts."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from benchmarks.quantities import Quantity
 
 PAGE = "report/zh/index.html"
 MAX_BYTES = 250e3
-# Chromium asks its maker's hosts for updates and the like unless it is told not to.
+# Without these Chromium contacts its maker's hosts, for updates for example.
 CHROMIUM = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FIRST_PAINT = "(performance.getEntriesByName('first-contentful-paint')[0] || {}).startTime || null"
@@ -34,9 +31,9 @@ SCROLL_DOWN = """async () => {
 
 
 def measure_first_page(site: Path, repeat: int, say: Callable[[str], None]) -> list[Quantity]:
-    """Open the overview in a fresh Chromium, from a file and from a server on this machine, and read to its end.
+    """Open the overview in a fresh Chromium, from a file and from a server on this machine, and scroll to its end.
 
-    Bytes are those of every response's body as the browser got it, not compressed, pictures further down included.
+    Bytes are those of all response bodies, uncompressed, including the pictures further down.
     """
     chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     try:
@@ -62,7 +59,7 @@ def measure_first_page(site: Path, repeat: int, say: Callable[[str], None]) -> l
 
 
 def _visit(page: Any, url: str) -> dict[str, float]:
-    """Open a page, read to its end, and return its bytes, its requests and the time to its first contentful paint."""
+    """Open a page, scroll to its end, and return its bytes, its requests and the time to its first contentful paint."""
     bodies: dict[str, float] = {}
     urls: dict[str, str] = {}
     session = page.context.new_cdp_session(page)
@@ -86,7 +83,7 @@ def _visit(page: Any, url: str) -> dict[str, float]:
 
 @contextmanager
 def _serve(folder: Path) -> Iterator[str]:
-    """Serve a folder on this machine; give its address."""
+    """Serve a folder on this machine; yield the address."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, format: str, *arguments: Any) -> None:

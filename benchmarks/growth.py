@@ -1,7 +1,7 @@
-"""(d) How report building grows with the number of records: time, peak memory, and the exponent of growth.
+"""Measure how building the report grows with the number of records (d): time, peak memory, exponent of growth.
 
-Owns the made-up results, which resemble real ones in all but their ids, and the fit. Only the embedded renderer is
-measured here: Quarto's growth is not ours to mend.
+Made-up records are copies of real ones with other ids. Only the embedded renderer is measured: we cannot change how
+Quarto grows.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def measure_growth(
     say: Callable[[str], None],
     shapes: Sequence[tuple[int, int, int]] = SHAPES,
 ) -> list[Quantity]:
-    """Build the report from 16, 160 and 1,600 records, each time from nothing but the records.
+    """Build the report from 16, 160 and 1,600 records, each time with an empty cache.
 
     Parameters
     ----------
     real : Paths
-        A project with real results, that the made-up ones resemble.
+        A project with real results, which the made-up ones are copied from.
     folder : Path
-        Where to make the projects; removed afterwards.
+        Holds the projects; removed afterwards.
     """
     times: dict[int, list[float]] = {}
     peaks: dict[int, list[float]] = {}
@@ -67,13 +67,13 @@ def measure_growth(
     quantities.append(
         Quantity("growth.exponent", "", [fit_exponent(list(times), seconds) for seconds in one_go], MAX_EXPONENT)
     )
-    # What every report costs hides growth among the small ones; the last step hides least.
+    # The fixed cost of every report hides the growth of small ones; the last step shows it best.
     last = [fit_exponent(list(times)[-2:], seconds[-2:]) for seconds in one_go]
     return [*quantities, Quantity("growth.exponent_last_step", "", last, MAX_EXPONENT)]
 
 
 def fit_exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
-    """Return ``b`` of the power law ``seconds = a · size ** b`` that is nearest by least squares of the logarithms.
+    """Return ``b`` of the power law ``seconds = a · size ** b``, fitted by least squares of the logarithms.
 
     Examples
     --------
@@ -87,17 +87,17 @@ def fit_exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
 
 
 def multiply_records(paths: Paths, source: str, shape: tuple[int, int, int]) -> int:
-    """Fill a copy that has results with made-up runs that resemble them, in place of its own; return their number.
+    """Replace a copy's results with made-up ones that resemble them; return the number of runs.
 
     Parameters
     ----------
     shape : tuple of int
-        Adapters, variants and seeds. The adapters are the copy's own under new names, again and again.
+        Adapters, variants and seeds. The copy's adapters are repeated under new names.
 
     Notes
     -----
-    Each made-up record is a real one with other ids and slightly other losses, up to date and sealed, beside that
-    run's own predictions and notebook.
+    Each made-up record is a real one with other ids and slightly different losses, up to date and sealed, beside that
+    run's predictions and notebook.
     """
     n_adapters, n_variants, n_seeds = shape
     folder = paths.experiments / "adapters"

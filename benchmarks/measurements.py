@@ -1,7 +1,6 @@
-"""(a) training, (b) rebuilds, (c) the two renderers.
+"""Measure training (a), rebuilds (b) and the two renderers (c), in copies of the project.
 
-Owns what is compared with what, and in which order: both sides of a comparison take turns, so that a machine that slows
-down on the way slows both. Everything happens in copies of the project (``project``).
+The two sides of a comparison take turns, so that a machine that slows down slows both.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ from benchmarks.quantities import Quantity
 
 Say = Callable[[str], None]
 
-SAME_LOSS = 2e-3  # nat: padding and the number of threads change the last digits of a loss, and no more
+SAME_LOSS = 2e-3  # nat: padding and the number of threads change only the last digits of a loss
 STEMS = "甲乙丙丁戊己庚辛壬癸"  # a new word, and maybe a new glyph in the fonts, each time
 TORCH = re.compile(r"^import time:.*\|\s+torch$", re.MULTILINE)
 PUBLISHED = (".quarto", ".cache", "_site")
 
 
 def measure_training(paths: Paths, source: str, repeat: int, say: Say) -> list[Quantity]:
-    """Train a project's adapters with the bare loop and with ``make train``, in turns; the last results stay.
+    """Train a project's adapters with the bare loop and with ``make train``, in turns; the last results are kept.
 
     Raises
     ------
     RunError
-        If the two sides did not train the same: their validation losses differ.
+        If the validation losses of the two sides differ.
     """
     fetched = fetch_source(resolve_source(source, paths))
     bare, made, shares = [], [], []
@@ -64,12 +63,11 @@ def measure_training(paths: Paths, source: str, repeat: int, say: Say) -> list[Q
 
 
 def compute_shares(records: list[Record], wall_s: float, n_workers: int) -> tuple[float, float]:
-    """Return the shares of the workers' time that are not training: work of other kinds, and waiting at the end.
+    """Return the shares of the workers' time that are not training: other work, and waiting at the end.
 
-    Work of other kinds is all that a user waits for beside training and prediction: the driver's own start and end,
-    kernels that start, models that load, records that are written. Waiting at the end is what no start-up can mend:
-    a worker without a run left, while another one has the last. The last to end, as many as there are workers, ran
-    side by side, because no worker waits while a run is left.
+    Other work is everything beside training and prediction: starting and ending the driver, starting kernels, loading
+    models, writing records. Waiting at the end is the time of a worker without a run while another one has the last.
+    The runs that ended last, one for each worker, ran side by side, because no worker waits while a run is left.
     """
     last = sorted(record.finished_at for record in records)[-n_workers:]
     waited_s = sum((last[-1] - ended).total_seconds() for ended in last)
@@ -90,10 +88,10 @@ def check_same(records: list[Record], losses: dict[str, list[float]]) -> None:
 
 
 def measure_rebuilds(paths: Paths, source: str, repeat: int, say: Say) -> list[Quantity]:
-    """Time ``make all`` with all runs up to date: from nothing, with nothing changed, one word, one record.
+    """Time ``make all`` with all runs up to date: with an empty cache, nothing changed, one word, one record.
 
-    After each change the old content is put back and built, which is the same change once more: of those builds every
-    import of every process is written down, so that the timed ones need not be slowed.
+    After each change the old content is restored and built, which is the same change again. Those builds log every
+    import of every process, so that the timed ones are not slowed down.
 
     Raises
     ------
@@ -101,7 +99,7 @@ def measure_rebuilds(paths: Paths, source: str, repeat: int, say: Say) -> list[Q
         If a change does not show in the site, or a site differs though nothing was changed.
     """
     build = partial(run_timed, paths, "all", SOURCE=source, RENDERER="embedded")
-    template = paths.templates / "zh" / "overview.qmd.j2"
+    template = paths.templates / "pages" / "overview.qmd.j2"
     record = min(paths.results.glob(f"{source}/*/*/*/record.json"))
     changes: dict[str, tuple[Path, Callable[[int], None]]] = {
         "nothing": (template, lambda turn: None),
@@ -139,7 +137,7 @@ def hash_site(paths: Paths) -> str:
 
 
 def _change_word(template: Path, turn: int) -> None:
-    """Put a word before the first full stop."""
+    """Insert a word before the first full stop."""
     text = template.read_text("utf-8")
     template.write_text(text.replace("。", f"{STEMS[turn]}。", 1), "utf-8")
 
@@ -153,11 +151,11 @@ def _change_record(folder: Path, turn: int) -> None:
 
 
 def measure_renderers(paths: Paths, repeat: int, say: Say) -> list[Quantity]:
-    """Time ``make site`` from nothing but the pages, with the embedded renderer and with Quarto where it is there."""
+    """Time ``make site`` with an empty cache, with the embedded renderer and with Quarto if it is installed."""
     names = ["embedded", "quarto"]
     if shutil.which("quarto", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}") is None:
         names.remove("quarto")
-        say("no quarto on the PATH: the embedded renderer has nothing to be compared with")
+        say("no quarto on the PATH: there is nothing to compare the embedded renderer with")
     samples: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(repeat):
         for name in names:

@@ -1,7 +1,6 @@
-"""Throwaway copies of the project, commands timed in them, and this machine in words.
+"""Copy the project, time commands in the copy, and describe this machine.
 
-Owns everything that a measurement stands on and measures nothing itself. The project that is measured is only read:
-whatever is changed, trained or rendered is changed, trained or rendered in a copy among the temporary files.
+The measured project is only read: everything is changed, trained and rendered in copies among the temporary files.
 """
 
 from __future__ import annotations
@@ -23,13 +22,14 @@ import psutil
 import yaml
 
 from adapterbook.common.errors import RunError
+from adapterbook.common.machine import count_cores
 from adapterbook.config.adapters import load_adapters
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import load_study
 from adapterbook.runs.plan import Run, plan_runs
 
 CODE = Path(__file__).resolve().parents[1]
-WRITTEN = {"experiments", "templates", "report", "_quarto.yml", "book.yaml"}  # all else in a copy was made there
+WRITTEN = {"experiments", "templates", "report", "_quarto.yml", "book.yaml"}  # the rest of a copy was generated there
 SETTINGS = ("SOURCE", "SEEDS", "JOBS", "CELL_TIMEOUT_S", "RENDERER", "RETRAIN")
 SAMPLING_S = 0.2
 DESCRIBE = (
@@ -41,12 +41,12 @@ DESCRIBE = (
 
 @dataclass(frozen=True)
 class Timed:
-    """A command that ran to its end.
+    """A command that has ended.
 
     Attributes
     ----------
     peak_memory_bytes : int or None
-        The most that it and its children held at one time, shared memory counted once; None where it was not watched.
+        The highest sum over it and its children, shared memory counted once; None if it was not watched.
     """
 
     wall_s: float
@@ -57,17 +57,17 @@ class Timed:
 def run_timed(
     paths: Paths, *arguments: str, module: str = "adapterbook", watch_memory: bool = False, **environment: str
 ) -> Timed:
-    """Run ``python -m <module>`` in a project, as ``make`` does, with none of the user's own settings.
+    """Run ``python -m <module>`` in a project, as ``make`` does, without the user's settings.
 
     Parameters
     ----------
     watch_memory : bool
-        Whether to sample what all its processes hold together, which takes some of the time that is measured.
+        Whether to sample the memory of all its processes, which takes some of the measured time.
 
     Raises
     ------
     RunError
-        If it fails, with the last lines that it printed.
+        If it fails, with the last lines of its output.
     """
     kept = {key: value for key, value in os.environ.items() if key not in SETTINGS}
     kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
@@ -91,10 +91,10 @@ def run_timed(
 
 
 class _MemoryWatch:
-    """Samples what a process and its children hold, until it is told to stop.
+    """Sample the memory of a process and its children.
 
-    ``getrusage`` knows exactly what the largest of them held, but not what several held at one time; and what its
-    parent held when it was forked counts there too.
+    ``getrusage`` gives the exact peak of the largest process, but not that of several at one time, and it counts the
+    parent's memory at the fork too.
     """
 
     def __init__(self, pid: int) -> None:
@@ -120,7 +120,7 @@ class _MemoryWatch:
 
 
 def copy_project(root: Path, folder: Path, *, results: bool) -> Paths:
-    """Copy what is written of a project, and if asked its results, into a new folder."""
+    """Copy a project's written files, and its results if asked, into a new folder."""
     ignored = shutil.ignore_patterns(*(() if results else ("results",)), ".*")
     shutil.copytree(root / "experiments", folder / "experiments", ignore=ignored)
     shutil.copytree(root / "templates", folder / "templates")
@@ -131,20 +131,20 @@ def copy_project(root: Path, folder: Path, *, results: bool) -> Paths:
 
 
 def forget_what_was_made(paths: Paths) -> None:
-    """Remove pages, figures, site and caches: the next build starts from the records."""
+    """Remove pages, figures, site and caches, so that the next build starts from the records."""
     made = [path for path in paths.root.iterdir() if path.name not in WRITTEN]
     for path in (*made, *(path for path in paths.report.iterdir() if path.name != "assets")):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def change_settings(paths: Paths, **changes: Any) -> None:
-    """Write ``study.yaml`` with other values of its top-level keys."""
+    """Change values of top-level keys in ``study.yaml``."""
     study = yaml.safe_load(paths.study.read_text("utf-8")) | changes
     paths.study.write_text(yaml.safe_dump(study, allow_unicode=True, sort_keys=False), "utf-8")
 
 
 def keep_submitted(paths: Paths) -> list[Run]:
-    """Cut a project down to its adapters, without the baseline, as submitted and with one seed; return the runs."""
+    """Reduce a project to its adapters as submitted, without the baseline and with one seed; return the runs."""
     study = load_study(paths.study)
     for adapter in load_adapters(paths.experiments / "adapters").values():
         if not adapter.train_adapter:
@@ -156,10 +156,10 @@ def keep_submitted(paths: Paths) -> list[Run]:
 
 
 def describe_machine(source_of_code: Path = CODE) -> dict[str, Any]:
-    """Return processor, device, cores, memory, packages and commit, without any name of the machine or its user."""
+    """Return processor, device, cores, memory, packages and commit, without the names of the machine or its user."""
     done = subprocess.run([sys.executable, "-c", DESCRIBE], cwd=source_of_code, capture_output=True, text=True,
                           check=True)  # fmt: skip
     environment, git = (json.loads(line) for line in done.stdout.strip().splitlines()[-2:])
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    n_cores = count_cores()
     described: dict[str, Any] = environment
     return described | {"n_cores": n_cores, "memory_bytes": psutil.virtual_memory().total, "git": git}

@@ -1,7 +1,4 @@
-"""What a measurement hands over: one measured quantity, its samples and its limit.
-
-Owns the median, the comparison with the limit, and how a number is written. Measures nothing.
-"""
+"""Compare a measured quantity's median with its limit, and format it."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ class Quantity:
     unit : str
         ``s``, ``B``, or empty for a number without one.
     limit : float or None
-        The most that the median may be; None: the quantity is only told.
+        The highest allowed median; None: there is no limit.
     """
 
     id: str
@@ -41,7 +38,7 @@ class Quantity:
         return None if self.limit is None else self.median <= self.limit
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything, with the median and the judgement."""
+        """Return all fields, the median, and whether the limit is kept."""
         return asdict(self) | {"median": self.median, "ok": self.ok}
 
 
@@ -52,7 +49,7 @@ def load_quantities(results: Mapping[str, Any]) -> dict[str, Quantity]:
 
 
 def format_value(value: float, unit: str) -> str:
-    """Return a value with its unit, to three digits or so.
+    """Return a value with its unit, to about three digits.
 
     Examples
     --------

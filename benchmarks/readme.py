@@ -1,6 +1,6 @@
-"""The READMEs' quotation of ``results.json``, between two markers, in both languages.
+"""Write the table of ``results.json`` into the READMEs, between two markers, in both languages.
 
-Owns the sentences; no number of theirs is typed. A test compares the READMEs with the file.
+A test compares the READMEs with the file.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from adapterbook.common.files import write_text_atomically
+from adapterbook.common.files import write_atomically
 from benchmarks.quantities import format_value, load_quantities
 
 READMES: Mapping[Literal["en", "zh"], str] = {"en": "README.md", "zh": "README.zh-TW.md"}
@@ -21,7 +21,7 @@ HEAD = {
     "en": "`make bench`, {date}: {cores} cores, {device}, median of {repeat}",
     "zh": "`make bench`，{date}：{cores} 個核心，{device}，{repeat} 次的中位數",
 }
-# Quantities in braces; a row of which one was not measured is left out.
+# Quantities are in braces; a row with a quantity that was not measured is left out.
 ROWS = {
     "en": (
         ("the four adapters: `make train` / a bare Python loop", "{training.make_train} / {training.bare_loop}"),
@@ -52,7 +52,7 @@ ROWS = {
 
 
 def render_quotation(results: Mapping[str, Any], language: Literal["en", "zh"]) -> str:
-    """Return the table of a README, in Markdown."""
+    """Return a README's table, in Markdown."""
     quantities = load_quantities(results)
 
     def number(match: re.Match[str]) -> str:
@@ -70,9 +70,9 @@ def render_quotation(results: Mapping[str, Any], language: Literal["en", "zh"]) 
 
 
 def quote_results(root: Path, results: Mapping[str, Any]) -> None:
-    """Write the quotation into both READMEs of a project."""
+    """Write the table into both READMEs of a project."""
     for language, name in READMES.items():
         begin, after = (root / name).read_text("utf-8").split(MARKERS[0])
         end = after.split(MARKERS[1])[1]
         text = begin + MARKERS[0] + "\n" + render_quotation(results, language) + MARKERS[1] + end
-        write_text_atomically(root / name, text)
+        write_atomically(root / name, text)

@@ -1,7 +1,6 @@
-"""Records → numbers: what the pages and the figures show, as data.
+"""Compute every number of the report from the records. Imports runs, config and common.
 
-Owns every statistic of the report. Reads what lies in the runs' folders and computes; it writes no file, makes no
-sentence, and never raises for a run that is missing, failed, broken or stale: such a run is shown as what it is.
+It writes no file and no sentence. A run that is missing, failed, broken or stale raises no error: the report says so.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def analyse(
     study: StudyConfig,
     adapters: Mapping[str, AdapterConfig],
     published: Mapping[str, PublishedResults],
-    memo: Cache = NO_CACHE,
+    cache: Cache = NO_CACHE,
 ) -> Report:
     """Return the report on a study's runs.
 
@@ -51,17 +51,17 @@ def analyse(
         Where the runs' predictions are read from.
     published : mapping
         Published results by the name that ``source.published`` of a record gives (``homework``); may be empty.
-    memo : Cache, optional
+    cache : Cache, optional
         What took long before: what a run's predictions come down to, and the tests of each pair. The report is the
         same with and without it.
     """
-    runs = tuple(describe_run(status, status.run.folder(paths), memo) for status in statuses)
+    runs = tuple(describe_run(status, status.run.folder(paths), cache) for status in statuses)
     groups = group_runs(runs)
     variants = describe_variants(study, groups)
     family = _learning_rate_family(study, variants)
     reports = _describe_adapters(study, adapters, groups, family)
     bases: tuple[Basis, ...] = get_args(Basis)
-    comparisons = {basis: compare_adapters(reports, basis, memo) for basis in bases}
+    comparisons = {basis: compare_adapters(reports, basis, cache) for basis in bases}
     headline, headline_submitted = choose_headline(reports, comparisons["best"], comparisons["submitted"])
     source = describe_source(runs)
     states = Counter(run.state for run in runs)
@@ -79,11 +79,11 @@ def analyse(
         headline_submitted=headline_submitted,
         comparisons=comparisons,
         baselines=compute_baselines(runs, reports),
-        planning=compute_planning(comparisons["best"], memo),
+        planning=compute_planning(comparisons["best"], cache),
         costs=compute_costs([group for group in groups.values() if group.variant in family]),
         published=compare_with_published(groups, source, published),
         ablations={factor: compute_ablation(factor, variants, groups) for factor in factors},
-        sentences=compare_sentences(reports, paths, memo),
+        sentences=compare_sentences(reports, paths, cache),
         n_test_rows=next((run.predictions.n for run in runs if run.predictions is not None), None),
         n_seeds=len({run.run.seed for run in runs}),
         spread_known=any(group.n_completed for group in groups.values())

@@ -45,7 +45,7 @@ MAX_ADAPTERS_IN_PAIRS = 24
 METHODS_FIRST: Mapping[str, int] = {"LORA": -2, "IA3": -1}
 
 
-def compare_adapters(adapters: Mapping[str, AdapterReport], basis: Basis, memo: Cache = NO_CACHE) -> Comparison:
+def compare_adapters(adapters: Mapping[str, AdapterReport], basis: Basis, cache: Cache = NO_CACHE) -> Comparison:
     """Return the verdict on every pair of adapters, Holm-corrected together.
 
     Of more than ``MAX_ADAPTERS_IN_PAIRS`` each is compared with a few alone, which are chosen without the test rows:
@@ -55,14 +55,14 @@ def compare_adapters(adapters: Mapping[str, AdapterReport], basis: Basis, memo: 
     ----------
     basis : str
         ``submitted``: each as the protocol says; ``best``: each at its own best learning rate, chosen on validation.
-    memo : Cache, optional
+    cache : Cache, optional
         Holds the tests of pairs that were compared before.
     """
     groups = {name: adapter.submitted if basis == "submitted" else adapter.best for name, adapter in adapters.items()}
     with_results = {name: group for name, group in groups.items() if group is not None and group.n_completed}
     against = () if len(adapters) <= MAX_ADAPTERS_IN_PAIRS else _choose_opponents(adapters)
     pairs = _correct(
-        [_compare(adapters[a], adapters[b], groups[a], groups[b], memo) for a, b in _choose_pairs(adapters, against)]
+        [_compare(adapters[a], adapters[b], groups[a], groups[b], cache) for a, b in _choose_pairs(adapters, against)]
     )
     detectable = [pair.smallest_detectable for pair in pairs if pair.smallest_detectable is not None]
     return Comparison(
@@ -80,7 +80,7 @@ def compare_adapters(adapters: Mapping[str, AdapterReport], basis: Basis, memo: 
     )
 
 
-def compute_planning(comparison: Comparison, memo: Cache = NO_CACHE) -> Planning | None:
+def compute_planning(comparison: Comparison, cache: Cache = NO_CACHE) -> Planning | None:
     """Return what the test rows can tell apart where two models disagree as often as the median pair does."""
     compared = [(pair.n_rows, pair.discordant_share) for pair in comparison.pairs if pair.discordant_share is not None]
     if not compared:
@@ -90,7 +90,7 @@ def compute_planning(comparison: Comparison, memo: Cache = NO_CACHE) -> Planning
     def make() -> bytes:
         return json.dumps(smallest_detectable_difference(n_rows, share)).encode()
 
-    smallest = json.loads(memo.get("planning", [repr((n_rows, share))], make))
+    smallest = json.loads(cache.get("planning", [repr((n_rows, share))], make))
     return None if smallest is None else Planning(n_rows, share, smallest)
 
 
@@ -122,7 +122,7 @@ def choose_headline(
     return _facing(best, *two), _facing(submitted, *two)
 
 
-def compare_groups(a: Group, b: Group, memo: Cache = NO_CACHE) -> Verdict:
+def compare_groups(a: Group, b: Group, cache: Cache = NO_CACHE) -> Verdict:
     """Return the verdict on two groups, before any correction.
 
     Only seeds that both have results of enter, and only the same test rows of the same source.
@@ -136,20 +136,20 @@ def compare_groups(a: Group, b: Group, memo: Cache = NO_CACHE) -> Verdict:
     rows = [(_rows_of(run_a), _rows_of(run_b)) for run_a, run_b in runs]
     if len({one.identity for pair in rows for one in pair}) > 1:
         return replace(verdict, reason="different_rows")
-    tests = _test_pair([one.correct for one, _ in rows], [other.correct for _, other in rows], memo)
+    tests = _test_pair([one.correct for one, _ in rows], [other.correct for _, other in rows], cache)
     verdict = replace(verdict, **tests)
     if rows[0][0].n_positive in (0, rows[0][0].n):
         return replace(verdict, reason="one_class")
     return replace(verdict, kind="not_distinguishable")
 
 
-def _test_pair(correct_a: Sequence[bytes], correct_b: Sequence[bytes], memo: Cache) -> dict[str, Any]:
+def _test_pair(correct_a: Sequence[bytes], correct_b: Sequence[bytes], cache: Cache) -> dict[str, Any]:
     """Return the fields of a verdict that are computed from the rows, one entry of both sequences a seed."""
 
     def make() -> bytes:
         return json.dumps(_compute_tests(correct_a, correct_b)).encode()
 
-    fields: dict[str, Any] = json.loads(memo.get("pair", [*correct_a, *correct_b], make))
+    fields: dict[str, Any] = json.loads(cache.get("pair", [*correct_a, *correct_b], make))
     seeds = fields["seeds_test"]
     return fields | {
         "interval": Interval(**fields["interval"]),
@@ -183,10 +183,10 @@ def _compute_tests(correct_a: Sequence[bytes], correct_b: Sequence[bytes]) -> di
 
 
 def _compare(
-    adapter_a: AdapterReport, adapter_b: AdapterReport, a: Group | None, b: Group | None, memo: Cache
+    adapter_a: AdapterReport, adapter_b: AdapterReport, a: Group | None, b: Group | None, cache: Cache
 ) -> Verdict:
     if a is not None and b is not None:
-        return compare_groups(a, b, memo)
+        return compare_groups(a, b, cache)
     variants = (None if a is None else a.variant, None if b is None else b.variant)
     lacking = adapter_a if a is None else adapter_b
     # With results but without a group: no learning rate could be chosen, or the submitted one is not among its runs.

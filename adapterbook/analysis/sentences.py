@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 N_SENTENCES = 24
 
 
-def compare_sentences(adapters: Mapping[str, AdapterReport], paths: Paths, memo: Cache) -> SentenceTable:
+def compare_sentences(adapters: Mapping[str, AdapterReport], paths: Paths, cache: Cache) -> SentenceTable:
     """Return the sentences with what each adapter makes of them.
 
     Where runs were tested on different texts, those that the most runs share are taken.
@@ -40,7 +40,7 @@ def compare_sentences(adapters: Mapping[str, AdapterReport], paths: Paths, memo:
             left_out[name] = run.reason or "no_predictions"
         else:
             left_out[name] = (None if group is None else group.reason) or adapter.reason or "no_runs"
-    samples = {name: _load_sample(run, paths, memo) for name, run in runs.items()}
+    samples = {name: _load_sample(run, paths, cache) for name, run in runs.items()}
     identities = Counter(sample["identity"] for sample in samples.values())
     if not identities:
         return SentenceTable((), (), left_out, None)
@@ -75,14 +75,14 @@ def sample_sentences(predictions: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _load_sample(run: RunReport, paths: Paths, memo: Cache) -> dict[str, Any]:
+def _load_sample(run: RunReport, paths: Paths, cache: Cache) -> dict[str, Any]:
     folder = run.run.folder(paths)
 
     def make() -> bytes:
         return json.dumps(sample_sentences(load_predictions(folder))).encode()
 
     content = (folder / "predictions.parquet").read_bytes()
-    sample: dict[str, Any] = json.loads(memo.get("sentences", [content], make))
+    sample: dict[str, Any] = json.loads(cache.get("sentences", [content], make))
     return sample
 
 

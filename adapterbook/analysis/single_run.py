@@ -34,7 +34,7 @@ class _Predicted:
     examples: Examples
 
 
-def describe_run(status: RunStatus, folder: Path, memo: Cache = NO_CACHE) -> RunReport:
+def describe_run(status: RunStatus, folder: Path, cache: Cache = NO_CACHE) -> RunReport:
     """Return what one run shows, whatever became of it.
 
     Parameters
@@ -43,13 +43,13 @@ def describe_run(status: RunStatus, folder: Path, memo: Cache = NO_CACHE) -> Run
         What lies in the run's folder.
     folder : Path
         That folder; only ``predictions.parquet`` is read from it, and only for a completed run.
-    memo : Cache, optional
+    cache : Cache, optional
         Holds what predictions came down to before.
     """
     reason: Reason | None = None if status.state == "completed" else status.state
     record, predicted, problem = status.record, None, status.problem
     if record is not None and record.test is not None:
-        predicted, reason, problem = _checked_predictions(record.run_id, record.test, folder, memo)
+        predicted, reason, problem = _checked_predictions(record.run_id, record.test, folder, cache)
     accuracy, interval = _validation(record) if record is not None else (None, None)
     return RunReport(
         id=status.run.id,
@@ -124,11 +124,11 @@ def select_examples(predictions: pd.DataFrame) -> Examples:
 
 
 def _checked_predictions(
-    run_id: str, test: TestResult, folder: Path, memo: Cache
+    run_id: str, test: TestResult, folder: Path, cache: Cache
 ) -> tuple[_Predicted | None, Reason | None, str | None]:
     """Return what the predictions come down to, or why not: an interval must be the record's own."""
     try:
-        predicted = _load_predicted(folder, memo)
+        predicted = _load_predicted(folder, cache)
     except RecordError as error:
         return None, "no_predictions", str(error)
     if predicted is None:
@@ -143,7 +143,7 @@ def _checked_predictions(
     return predicted, None, None
 
 
-def _load_predicted(folder: Path, memo: Cache) -> _Predicted | None:
+def _load_predicted(folder: Path, cache: Cache) -> _Predicted | None:
     """Return what the predictions of a folder come down to, None where they hold no row.
 
     Raises
@@ -156,7 +156,7 @@ def _load_predicted(folder: Path, memo: Cache) -> _Predicted | None:
         return _summarise(load_predictions(folder))
 
     path = folder / "predictions.parquet"
-    content = json.loads(memo.get("predictions", [path.read_bytes()], make) if path.is_file() else make())
+    content = json.loads(cache.get("predictions", [path.read_bytes()], make) if path.is_file() else make())
     if content is None:
         return None
     rows, examples = content["rows"], content["examples"]

@@ -1,18 +1,17 @@
-"""The packages in ``.venv``: exactly the files that ``locks/`` names by their sha256.
+"""Install into ``.venv`` exactly the files that ``locks/`` names by their sha256, and write the locks.
 
-Owns how the pinned packages get in, and how the lock files are written. Needs nothing but Python and its pip, because
-it runs before anything else is there. Refuses a file whose hash is not in the lock, and a lock that has fallen behind
-the requirements.
+This runs before any package is installed, so it needs only Python and its pip. A file with another hash is refused, and
+so is a lock that does not have the versions of the requirements.
 
 ::
 
-    requirements.txt       what is asked for, by hand        locks/packages.txt   that and what it brings along
+    requirements.txt       what is asked for, by hand        locks/packages.txt   that and its dependencies
     requirements-dask.txt                                    locks/torch.txt      torch and its CUDA libraries
-    requirements-dev.txt                                     locks/dask.txt       what a cluster needs on top
-                                                             locks/dev.txt        what the tests need on top
+    requirements-dev.txt                                     locks/dask.txt       what a cluster needs in addition
+                                                             locks/dev.txt        what the tests need in addition
 
-torch is apart: a machine may take it from elsewhere than the public index, as ``2.13.0+cpu`` and the like. The public
-index accepts no such local version, so the label tells where the file is from, and no one hash is there to hold it to.
+torch is separate because a machine may take it from another index, as ``2.13.0+cpu`` and the like. The public index
+accepts no such local version, so the label shows the origin, and the lock has no hash for it.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ from pathlib import Path
 from adapterbook.common.errors import AdapterBookError, ConfigError
 
 PACKAGES, TORCH = "locks/packages.txt", "locks/torch.txt"
-DASK, DEV = "locks/dask.txt", "locks/dev.txt"  # each on top of those two
+DASK, DEV = "locks/dask.txt", "locks/dev.txt"  # each in addition to those two
 LOCKS = (PACKAGES, TORCH, DASK, DEV)
 REQUIREMENTS = ("requirements.txt", "requirements-dask.txt", "requirements-dev.txt")
-# What only torch brings along, and only the public index's builds of it for Linux.
+# Dependencies of torch alone, and only of the public index's builds for Linux.
 TORCH_FAMILY = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
 OLDEST_PYTHON = "3.11"
 HEADER = "# Written by `make lock`. Each hash is a file that the public index holds for this version, any platform's.\n"
@@ -43,7 +42,7 @@ PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)\s*==\s*([^\s;\\#]+)")
 
 
 class InstallationError(AdapterBookError):
-    """The packages cannot be installed. Remedy: the network, the index, or the lock."""
+    """Report that the packages cannot be installed. Remedy: the network, the index, or the lock."""
 
 
 def parse_pins(text: str) -> dict[str, str]:
@@ -64,7 +63,7 @@ def check_locks(root: Path) -> None:
     Raises
     ------
     ConfigError
-        If a lock file is missing, or behind the requirements.
+        If a lock file is missing or has other versions.
     """
     missing = [name for name in LOCKS if not (root / name).is_file()]
     if missing:
@@ -91,16 +90,16 @@ def install(root: Path, part: str = "run", *, check_hashes: bool = True) -> None
     root : Path
         The project's folder.
     part : str
-        ``run``: what every run needs. ``dask``, ``dev``: what a cluster or the tests need on top of it.
+        ``run``: what every run needs. ``dask``, ``dev``: what a cluster or the tests need in addition.
     check_hashes : bool
-        False takes the pinned versions from wherever pip finds them.
+        False: take the pinned versions from any place where pip finds them.
 
     Raises
     ------
     ConfigError
         If the locks and the requirements disagree.
     InstallationError
-        If pip fails: a file has another hash, is not there, or cannot be reached.
+        If pip fails: a file has another hash, is missing, or cannot be reached.
     """
     check_locks(root)
     if part != "run":
@@ -110,7 +109,7 @@ def install(root: Path, part: str = "run", *, check_hashes: bool = True) -> None
     version = parse_pins((root / TORCH).read_text("utf-8"))["torch"]
     taken = torch_to_be_taken(version)
     if "+" in taken:
-        print(f"torch {taken} is not the public index's build: installed by its version, without a hash.", flush=True)
+        print(f"torch {taken} is not the public index's build: installed by version, without a hash.", flush=True)
         _pip("install", f"torch=={version}")
     else:
         _install_lock(root / TORCH, check_hashes)
@@ -121,12 +120,12 @@ def torch_to_be_taken(version: str) -> str:
     done = subprocess.run([*PIP, "index", "versions", "torch"], capture_output=True, text=True, check=False)
     listed = re.search(r"Available versions: (.*)", done.stdout)
     builds = [build.strip() for build in listed[1].split(",")] if listed else []
-    # pip lists the newest first and prefers, of two builds, the one with a local label.
+    # pip lists the newest first, and prefers the build with a local label.
     return next((build for build in builds if build.split("+")[0] == version), version)
 
 
 def _install_lock(lock: Path, check_hashes: bool) -> None:
-    """Install a lock file. It is complete, so pip need not (and, with hashes, must not) look for what is missing."""
+    """Install a lock file. It is complete, so pip need not (and with hashes must not) add dependencies."""
     if check_hashes:
         _pip("install", "--no-deps", "--require-hashes", "-r", str(lock))
         return
@@ -137,7 +136,7 @@ def _install_lock(lock: Path, check_hashes: bool) -> None:
 
 
 def _pip(*arguments: str) -> None:
-    """Run pip, with its output on the terminal, and say what to do where it fails."""
+    """Run pip with its output on the terminal, and say what to do if it fails."""
     done = subprocess.run([*PIP, *arguments], stderr=subprocess.PIPE, text=True, check=False)
     sys.stderr.write(done.stderr)
     sys.stderr.flush()
@@ -145,14 +144,14 @@ def _pip(*arguments: str) -> None:
         return
     if HASH_MISMATCH in done.stderr:
         raise InstallationError(
-            "A package's file is not one that locks/ knows, and was not installed. `pip config list` says which index "
+            "A package's file is not in locks/, and was not installed. `pip config list` says which index "
             "or folder it comes from; if you trust that, `make setup HASHES=no` takes it."
         )
     raise InstallationError("pip could not install the packages; its message is above. Mend that, then `make setup`.")
 
 
 def write_locks(root: Path) -> None:
-    """Resolve the requirements for every platform and Python from 3.11 on, and write ``locks/``; versions there stay.
+    """Resolve the requirements for every platform and Python from 3.11 on, and write ``locks/``; locked versions stay.
 
     Raises
     ------
@@ -162,7 +161,7 @@ def write_locks(root: Path) -> None:
     _install_uv(root)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # uv keeps the versions of an output file that is there already.
+        # uv keeps the versions of an existing output file.
         known = "".join((root / lock).read_text("utf-8") for lock in LOCKS if (root / lock).is_file())
         for output in ("run.txt", "dask.txt", "all.txt"):
             (folder / output).write_text(known, "utf-8")
@@ -182,7 +181,7 @@ def write_locks(root: Path) -> None:
 
 
 def _install_uv(root: Path) -> None:
-    """Install the locked uv, and nothing else: what `make lock` is for may keep the rest from being installed."""
+    """Install the locked uv alone, because the other packages may not be installable before `make lock`."""
     if importlib.util.find_spec("uv") is not None or not (root / DEV).is_file():
         return
     entries = re.findall(ENTRY, (root / DEV).read_text("utf-8"), re.MULTILINE)
@@ -193,8 +192,8 @@ def _install_uv(root: Path) -> None:
 
 
 def _compile(output: Path, inputs: Sequence[Path], *options: str) -> list[str]:
-    """Return uv's lock as a list of entries, each a package with its hashes."""
-    # Neither uv's settings of this machine nor the address of its index may reach the lock.
+    """Compile a lock with uv, and return its entries, each a package with its hashes."""
+    # uv's settings on this machine and the address of its index must not reach the lock.
     command = [
         sys.executable, "-m", "uv", "--no-config", "pip", "compile", "--quiet", "--universal",
         "--python-version", OLDEST_PYTHON, "--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url",

@@ -1,4 +1,4 @@
-"""Quarto as a package: tried once at set-up, and done without where its download cannot be reached."""
+"""Try to install Quarto from its package at set-up; it is optional."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ TIMEOUT_S = 300.0
 
 
 def install_quarto(requirements: Path, *, say: Callable[[str], None] = print, timeout_s: float = TIMEOUT_S) -> bool:
-    """Install the ``quarto-cli`` package where no Quarto is on the PATH yet; never a reason to stop.
+    """Install the ``quarto-cli`` package if no Quarto is on the PATH; a failure is not an error.
 
     Parameters
     ----------
     requirements : Path
-        The file that pins it.
+        The file that pins the package.
     timeout_s : float
-        The package downloads Quarto from GitHub, which a firewall may answer with silence.
+        Time limit: the package downloads Quarto from GitHub, which a firewall may block silently.
 
     Returns
     -------
     bool
-        Whether there is a Quarto now.
+        Whether Quarto is installed now.
     """
     found = find_quarto()
     if found is not None:
-        say("Quarto is here already.")
+        say("Quarto is already installed.")
         return True
     say("Trying to install Quarto, which its package downloads from GitHub …")
-    # With hashes, and with the setuptools that is installed already: nothing comes along that no lock names. What the
-    # package itself asks for (Jupyter) is for pages that compute; ours do not.
+    # With hashes and the installed setuptools, so nothing is installed that no lock names. The package's dependency,
+    # Jupyter, is for pages that compute; ours do not.
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-deps",
                "--no-build-isolation", "--require-hashes", "-r", str(requirements)]  # fmt: skip
     try:
@@ -46,5 +46,5 @@ def install_quarto(requirements: Path, *, say: Callable[[str], None] = print, ti
     if done is not None and "DO NOT MATCH THE HASHES" in done.stderr:
         say(f"Quarto is not installed: its package is not the file that {requirements.name} names by its hash.")
         return False
-    say("Quarto cannot be installed here (its download was not reached); the embedded renderer makes the site.")
+    say("Quarto cannot be installed here (its download is out of reach); the embedded renderer makes the site.")
     return False

@@ -1,8 +1,7 @@
-"""One adapter's YAML file → another's, to be changed: `make new-adapter NAME=… FROM=lora_1`.
+"""Write a commented copy of an adapter's YAML file, to be changed: `make new-adapter NAME=… FROM=lora_1`.
 
-Owns the text of the new file: the old one's settings and comments, an explanation beside each of PEFT's arguments that
-has none, titles in both languages, and PEFT's other arguments as comments. Overwrites nothing. Whether the settings fit
-a base model is not looked at: they are the old file's, and `make train` checks what becomes of them.
+The new file has the old one's settings and comments, an explanation beside each argument of PEFT without one, titles in
+both languages, and PEFT's other arguments as comments. Nothing is overwritten. `make train` checks the settings.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ RATIONALE: Final = (
 )
 OTHERS: Final = "# PEFT's other arguments, with their defaults. To set one, remove the `# ` before it."
 SENTENCE_END: Final = re.compile(r"\.(?=\s|[A-Z]|$)")
-# What a reader wants to know first of the arguments that most methods have; of the others PEFT's own words are taken.
+# Explanations of the arguments that most methods have; for the others, PEFT's own.
 EXPLANATIONS: Final = {
     "task_type": "sequence classification: what every adapter here is for",
     "r": "rank of the update: twice the rank, twice the parameters",
@@ -50,19 +49,19 @@ EXPLANATIONS: Final = {
 
 
 def create_adapter(name: str, model: str, paths: Paths) -> Path:
-    """Write ``experiments/adapters/<name>.yaml`` after an adapter that is there, and return its path.
+    """Write ``experiments/adapters/<name>.yaml``, a copy of an existing adapter, and return its path.
 
     Parameters
     ----------
     name : str
         Id of the new adapter.
     model : str
-        Id of the adapter that it is a copy of.
+        Id of the adapter that is copied.
 
     Raises
     ------
     ConfigError
-        If the name is none or is taken, there is no such adapter to copy, or its file cannot be copied line by line.
+        If the name is not valid or taken, the adapter does not exist, or its file cannot be copied line by line.
     """
     folder = paths.experiments / "adapters"
     adapters = load_adapters(folder)
@@ -70,9 +69,9 @@ def create_adapter(name: str, model: str, paths: Paths) -> Path:
     if not IDENTIFIER.fullmatch(name):
         got = shown_text(name) if name else "nothing"
         problems.append(f"NAME: expected the name of the new adapter ({NAMING_RULE}), got {got}")
-    # Some file systems take LoRA_1 and lora_1 for the same name.
+    # On some file systems LoRA_1 and lora_1 are the same name.
     taken = [known for known in adapters if known.lower() == name.lower()]
-    problems += [f"NAME: there is {paths.shown(folder / known)}.yaml already: take another name" for known in taken]
+    problems += [f"NAME: {paths.shown(folder / known)}.yaml exists: take another name" for known in taken]
     if model not in adapters:
         problems.append(f"FROM: expected one of {', '.join(adapters)}, got {shown_text(model)}")
     if problems:
@@ -102,7 +101,7 @@ def render_adapter(name: str, model: AdapterConfig, text: str) -> str:
     model : AdapterConfig
         The adapter that is copied.
     text : str
-        Its file.
+        The text of its file.
     """
     helps = dict(_help_of(model.peft_type))
     defaults = dict(_defaults_of(model.peft_type))
@@ -129,7 +128,7 @@ def render_adapter(name: str, model: AdapterConfig, text: str) -> str:
 
 
 def _without_own_comments(text: str, arguments: Container[str]) -> str:
-    """Return a file without the comments that this module writes: a copy of a copy has them once."""
+    """Return a file without the comments that this module writes, so that a copy of a copy has them once."""
 
     def is_own(line: str) -> bool:
         argument = re.match(r"# (\w+): ", line)
@@ -143,12 +142,12 @@ def _without_own_comments(text: str, arguments: Container[str]) -> str:
 
 
 def _content(adapter: AdapterConfig | None) -> object:
-    """Return what two adapters have to have in common for one to be the other's copy."""
+    """Return what a copy must share with its original."""
     return adapter and (adapter.peft_type, adapter.settings, adapter.train_adapter)
 
 
 def _explained(entry: re.Match[str], helps: dict[str, str]) -> str:
-    """Return an entry as it is, or with an explanation where nothing says what it is."""
+    """Return an entry, with an explanation if it has no comment."""
     first = f"{entry['key']}:{entry['value'].rstrip()}"
     help = helps.get(entry["key"], "")
     if "#" in entry["value"] or not help:
@@ -164,12 +163,12 @@ def _commented(line: str, help: str) -> str:
 
 
 def _comments_after(rest: str) -> Iterator[str]:
-    """Yield the comments of the first column that follow an entry, which belong to the next one."""
+    """Yield the unindented comments after an entry, which belong to the next one."""
     return (line for line in rest.splitlines() if line.startswith("#"))
 
 
 def _help_of(peft_type: str) -> Iterator[tuple[str, str]]:
-    """Yield a sentence about each argument of a method: ours, or else the first of PEFT's."""
+    """Yield a sentence about each argument of a method: ours, or else PEFT's first."""
     for field in _fields_of(peft_type):
         words = EXPLANATIONS.get(field.name) or _first_sentence(str(field.metadata.get("help") or ""))
         if words:
@@ -183,7 +182,7 @@ def _first_sentence(text: str) -> str:
 
 
 def _defaults_of(peft_type: str) -> Iterator[tuple[str, Any]]:
-    """Yield the arguments that a file may set and whose default fits on a line."""
+    """Yield the arguments that a file may set, if their default fits on a line."""
     from adapterbook.training.peft_settings import OUTSIDE, RESERVED
 
     for field in _fields_of(peft_type):
@@ -193,7 +192,7 @@ def _defaults_of(peft_type: str) -> Iterator[tuple[str, Any]]:
 
 
 def _fields_of(peft_type: str) -> tuple[dataclasses.Field[Any], ...]:
-    from adapterbook.training.peft_settings import config_class_of  # here: it loads PEFT, and with it torch
+    from adapterbook.training.peft_settings import config_class_of  # imported here: it loads PEFT and torch
 
     try:
         return dataclasses.fields(config_class_of(peft_type))

@@ -1,9 +1,8 @@
-"""``make preview``: the site in a browser, made again and shown anew whenever something that it is made from changes.
+"""Serve the site on this machine, rebuild it on change, and reload the open pages: `make preview`.
 
-Owns the web server on this machine's own address, what is watched, and how an open page learns of a new site: by a
-script that the server adds to each page it sends, and that is nowhere in ``_site/``. That script asks for another one,
-and the answer waits until there is a new site. The pages' policy lets them load scripts of the site, but open no
-WebSocket, by which the livereload package and its like would tell them.
+The server adds a script to each page that it sends; it is not in ``_site/``. The script requests another script, whose
+answer waits for a new site. The livereload package and its like use a WebSocket, which the pages'
+Content-Security-Policy does not allow.
 """
 
 from __future__ import annotations
@@ -25,18 +24,19 @@ from watchfiles import Change, awatch
 
 from adapterbook.commands.inputs import site_folder
 from adapterbook.common.errors import AdapterBookError
+from adapterbook.config.paths import SHARED
 
 Step = Literal["pages", "site"]
 STEPS: Final[tuple[Step, ...]] = ("pages", "site")
-ADDRESS: Final = "127.0.0.1"  # for nobody but who sits at this machine
+ADDRESS: Final = "127.0.0.1"  # reachable from this machine only
 WATCHED_FOLDERS: Final = ("templates", "experiments", "report/assets", "adapterbook")
 WATCHED_FILES: Final = {"book.yaml", "_quarto.yml"}
 RESULT_FILES: Final = {"record.json", "predictions.parquet", "notebook.ipynb"}
-LEFT_OUT: Final = (".partial", ".tmp", ".swp", "~")  # what editors and half-written files are called
+LEFT_OUT: Final = (".partial", ".tmp", ".swp", "~")  # names of editors' and half-written files
 NO_SITE: Final = "none"
 LONGEST_WAIT_S: Final = 25.0
 LOOK_EVERY_S: Final = 0.3
-LONGEST_END_S: Final = 10.0  # for a step that is made to clear up what it has begun
+LONGEST_END_S: Final = 10.0  # for a step to clean up after a signal
 SCRIPT: Final = """\
 (() => {
   "use strict";
@@ -63,23 +63,23 @@ def preview_site(root: Path, port: int, options: Mapping[Step, Sequence[str]], s
     Parameters
     ----------
     port : int
-        0: any that is free.
+        0: any free port.
     options : mapping
-        Of the commands ``pages`` and ``site``, which make the site again.
+        Options of the commands ``pages`` and ``site``, which rebuild the site.
 
     Raises
     ------
     AdapterBookError
-        If the port is taken, or none at all.
+        If the port is taken or not valid.
     KeyboardInterrupt
-        At SIGINT or SIGTERM, after all that was begun has ended.
+        At SIGINT or SIGTERM, after everything has ended.
     """
     asyncio.run(_preview(root, port, options, say))
     raise KeyboardInterrupt
 
 
 def is_input(root: Path, path: Path) -> bool:
-    """Tell whether the site is made from a file in one of the watched places; of results, from a run's three files."""
+    """Tell whether the site is made from a file in a watched place; in a run's folder, three files count."""
     parts = path.relative_to(root).parts
     if any(part == "__pycache__" or part.startswith(".") for part in parts) or path.name.endswith(LEFT_OUT):
         return False
@@ -95,17 +95,18 @@ async def _preview(root: Path, port: int, options: Mapping[Step, Sequence[str]],
     server = HTTPServer(_application(site))
     server.add_socket(listening)
     due, ended = asyncio.Event(), asyncio.Event()
-    due.set()  # the site may be older than what it is made from, or not there at all
-    # An exception out of a signal's handler could come between any two steps of the loop, and leave a watcher behind.
+    due.set()  # the site may be out of date or missing
+    # An exception from a signal handler could interrupt the loop anywhere, and leave a watcher behind.
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     address = f"http://{ADDRESS}:{listening.getsockname()[1]}/"
-    say(f"{address} shows {site.name}/, made again after each change; Ctrl-C ends it.")
+    say(f"{address} shows {site.name}/, rebuilt on change; Ctrl-C ends it.")
     try:
         async with asyncio.TaskGroup() as tasks:
-            folders = [root / name for name in WATCHED_FOLDERS if (root / name).is_dir()]
-            tasks.create_task(_watch(root, folders, due, ended, recursive=True))
-            # The folder, not the files in it: many an editor replaces a file by another of the same name.
+            for base in dict.fromkeys((root, SHARED)):  # a study's own folder, and what it shares with the project
+                folders = [base / name for name in WATCHED_FOLDERS if (base / name).is_dir()]
+                tasks.create_task(_watch(base, folders, due, ended, recursive=True))
+            # The folder, not the files in it, because many editors replace a file by a new one.
             tasks.create_task(_watch(root, [root], due, ended, recursive=False))
             making = tasks.create_task(_keep_making(root, due, options, say))
             await ended.wait()
@@ -134,7 +135,7 @@ async def _watch(
 
 
 async def _make(root: Path, options: Mapping[Step, Sequence[str]], say: Callable[[str], None]) -> None:
-    """Make pages and site, in processes of their own: the code may be what has changed."""
+    """Make pages and site in new processes, because the code may have changed."""
     for step in STEPS:
         command = [sys.executable, "-m", "adapterbook", step, *options[step]]
         process = await asyncio.create_subprocess_exec(*command, cwd=root)
@@ -143,12 +144,12 @@ async def _make(root: Path, options: Mapping[Step, Sequence[str]], say: Callable
         finally:
             await _end(process)
         if failed:
-            say("The site stays as it was, and is made again after the next change.")
+            say("The site stays as it was until the next change.")
             return
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """See that a step that is no longer wanted ends, by force if it must be."""
+    """End a running step: terminate it, then kill it."""
     if process.returncode is not None:
         return
     with suppress(ProcessLookupError):
@@ -172,7 +173,7 @@ def _listen(port: int) -> socket.socket:
             error = caught
     if error is not None and error.errno == errno.EADDRINUSE:
         raise AdapterBookError(
-            f"PORT={port} is taken, by another preview perhaps. Take another: `make preview PORT={port + 1}`."
+            f"PORT={port} is taken, perhaps by another preview. Take another: `make preview PORT={port + 1}`."
         )
     raise AdapterBookError(f"PORT={port}: expected a port that may be opened here, from 1024 to 65535.") from error
 
@@ -189,7 +190,7 @@ def _application(site: Path) -> Application:
 
 
 def _name_of(site: Path) -> str:
-    """Return what tells one site from the next: a new one is a new folder in the place of the old one."""
+    """Return an identity of the site: a new site is a new folder in the place of the old one."""
     try:
         facts = site.stat()
     except OSError:
@@ -205,13 +206,13 @@ def _with_script(page: bytes, site: Path) -> bytes:
 
 
 class _Pages(StaticFileHandler):
-    """The site's files, never from a browser's cache; the script in each page."""
+    """Serve the site's files, without caching, and add the script to each page."""
 
     async def get(self, path: str, include_body: bool = True) -> None:
         self.path = self.parse_url_path(path)
         self.absolute_path = self.validate_absolute_path(self.root, self.get_absolute_path(self.root, self.path))
         if self.absolute_path is None:
-            return  # led on to another address
+            return  # redirected
         if not self.absolute_path.endswith(".html"):
             await super().get(path, include_body)
             return
@@ -220,7 +221,7 @@ class _Pages(StaticFileHandler):
         await self.finish(_with_script(Path(self.absolute_path).read_bytes(), Path(self.root)))
 
     def compute_etag(self) -> None:
-        """Return none: tornado remembers that of a file for ever."""
+        """Return None, because tornado caches the ETag of a file without limit."""
 
     def should_return_304(self) -> bool:
         return False
@@ -236,7 +237,7 @@ class _Pages(StaticFileHandler):
 
 
 class _Script(RequestHandler):
-    """What each page runs."""
+    """Serve the script that each page runs."""
 
     def get(self) -> None:
         self.set_header("Content-Type", "text/javascript; charset=utf-8")
@@ -245,7 +246,7 @@ class _Script(RequestHandler):
 
 
 class _Question(RequestHandler):
-    """Answers when there is another site than the one that was seen, or after a while that there is none."""
+    """Answer when there is another site than the one seen, or with nothing after a while."""
 
     def initialize(self, site: Path) -> None:
         self.site, self.left = site, False

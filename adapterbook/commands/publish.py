@@ -1,14 +1,12 @@
-"""``make publish``: the site that was made, and looked at, put where readers find it; or why it should not be.
+"""Publish the site: `make publish`.
 
-Owns the order of things and what keeps a site from being published. Makes nothing anew: a site that is not made from
-the records of today is refused, and so is one whose runs failed or whose numbers cannot be believed. `branch` does what
-there is to do in git.
+Nothing is made here. A site that is not made from today's records is refused, and so is one with failed runs or with
+numbers that fail verification.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -26,11 +24,11 @@ from adapterbook.publish.branch import BRANCH, Checkout, inspect_checkout, publi
 from adapterbook.runs.plan import RunStatus
 from adapterbook.runs.select import load_report
 
-# What a user may say to publish all the same, and what it means.
+# What a user may allow, and what it means.
 ALLOWED: Final = {
-    "stale": "runs that are missing or stale, or a site that is not made from the records of today",
+    "stale": "runs that are missing or stale, or a site that is not made from today's records",
     "failed": "runs that failed",
-    "unverified": "a site whose numbers were not checked, or did not pass",
+    "unverified": "a site whose numbers were not verified, or failed verification",
 }
 MAX_NAMED: Final = 12  # of the problems of one kind
 GITHUB: Final = re.compile(
@@ -44,25 +42,22 @@ def publish_site(
     seeds: Sequence[int] | None,
     retrain: str,
     allow: Collection[str],
-    renderer: str,
     cell_timeout_s: float,
     console: Console,
 ) -> None:
-    """Put the site on the branch ``gh-pages`` of ``origin``, where nothing speaks against it.
+    """Put the site on the branch ``gh-pages`` of ``origin``, unless there is a problem that is not allowed.
 
     Parameters
     ----------
     retrain : str
-        Id of the run to train again, or ``none``: what `make verify` does in addition, and takes minutes.
+        Id of the run to train again, which takes minutes, or ``none``.
     allow : collection of str
-        Which of :data:`ALLOWED` are published all the same.
-    renderer : str
-        ``embedded``: Quarto does not publish, either. Else it does where it is there, and rendered the site.
+        Which problems of :data:`ALLOWED` do not stop it.
 
     Raises
     ------
     PublishError
-        With everything that speaks against it, and how to publish all the same; or if git or the remote refuses.
+        With every problem, and how to publish despite it; or if git or the remote refuses.
     """
     unknown = sorted(set(allow) - ALLOWED.keys())
     if unknown:
@@ -79,7 +74,7 @@ def publish_site(
         if "unverified" not in allow:
             _verify(root, source, seeds, retrain, site, allow, cell_timeout_s, console)
         say(console, f"Publishing {site.name}/ on {BRANCH} of {checkout.remote} …")
-        done = publish_folder(root, site, _message(checkout, allow), _quarto_of(site, renderer))
+        done = publish_folder(root, site, _message(checkout, allow))
     if done.is_new:
         say(console, f"Published {done.n_files} files as commit {done.commit[:12]}.")
     else:
@@ -87,21 +82,14 @@ def publish_site(
     say(console, _where(paths, checkout))
 
 
-def _quarto_of(site: Path, renderer: str) -> str | None:
-    """Return the command ``quarto`` where it is there, and made the site."""
-    if renderer == "embedded" or b'content="quarto-' not in (site / "index.html").read_bytes():
-        return None
-    return shutil.which("quarto")
-
-
 def _run_problems(statuses: Sequence[RunStatus]) -> list[tuple[str, str]]:
-    """Return what is not as it should be with the runs: what would allow it, and in words."""
+    """Return the problems of the runs: the word that allows each, and a message."""
     problems = []
     for status in statuses:
         if status.state == "failed":
             problems.append(("failed", f"{status.run.id} failed: {' '.join((status.problem or '').split())}"))
         elif status.state == "missing":
-            problems.append(("stale", f"{status.run.id} was not trained yet"))
+            problems.append(("stale", f"{status.run.id} is not trained yet"))
         elif status.stale:
             problems.append(("stale", f"{status.run.id} is stale: {', '.join(status.stale)} changed since"))
         elif not status.up_to_date:
@@ -114,7 +102,7 @@ def _site_problems(root: Path, source: str, seeds: Sequence[int] | None, site: P
     if unmade is None:
         return []
     what = "the pages are" if unmade == "pages" else f"{site.name}/ is"
-    return [("stale", f"{what} not made from the records, texts and programs of today: run `make site`")]
+    return [("stale", f"{what} not made from today's records, texts and programs: run `make site`")]
 
 
 def _verify(
@@ -134,7 +122,7 @@ def _verify(
 
 
 def _refuse(site: Path, problems: Sequence[tuple[str, str]], allow: Collection[str]) -> None:
-    """Raise where a problem is not allowed."""
+    """Raise if a problem is not allowed."""
     against = [(kind, text) for kind, text in problems if kind not in allow]
     if not against:
         return
@@ -156,25 +144,25 @@ def _shortened(texts: Iterable[str]) -> list[str]:
 
 
 def _message(checkout: Checkout, allow: Collection[str]) -> str:
-    """Return the commit's message: what the site was made from."""
+    """Return the message of the commit, which says what the site was made from."""
     of = f" ({checkout.branch})" if checkout.branch else ""
-    changes = ", with changes that are not committed" if checkout.changed else ""
+    changes = ", with uncommitted changes" if checkout.changed else ""
     allowed = f"\nPublished with ALLOW={','.join(sorted(allow))}.\n" if allow else ""
     return f"Site of {checkout.commit[:12]}{of}\n\nMade from commit {checkout.commit}{changes}.\n{allowed}"
 
 
 def _where(paths: Paths, checkout: Checkout) -> str:
-    """Return what to do so that readers find the site."""
+    """Return where readers find the site, or how to make it readable."""
     address = load_book(paths.book).site_url
     if address is not None:
-        return f"Readers find it at {address}/ a minute or so from now."
+        return f"Readers find it at {address}/ in about a minute."
     found = GITHUB.fullmatch(checkout.remote)
     if found is None:
-        return f"Where {BRANCH} is read on the web is for the host of {checkout.remote} to say; book.yaml: site_url."
+        return f"The host of {checkout.remote} says at which address {BRANCH} is read; set it in book.yaml as site_url."
     owner, name = found["owner"], found["name"]
     host = f"https://{owner.lower()}.github.io"
     address = host if name.lower() == host.removeprefix("https://") else f"{host}/{name}"
     return (
         f"On GitHub: Settings → Pages → Deploy from a branch → {BRANCH}, once. The address is then {address}; with "
-        f"`site_url: {address}` in book.yaml search engines and previews know it, too."
+        f"`site_url: {address}` in book.yaml, search engines and link previews know it too."
     )

@@ -1,8 +1,7 @@
-"""`make push-adapters`: each adapter's best run → a repository of its own on the Hugging Face Hub.
+"""Upload each adapter's best run to a repository on the Hugging Face Hub: `make push-adapters`.
 
-Owns which run of an adapter goes, what has to be true of it first, and what is said when the Hub will not have it.
-Refuses a run that is failed or stale, or whose files are not those of its record. Says no token, and nothing of an
-answer that could hold one. Computes nothing: the card that goes along was written when the run was sealed.
+A run that is failed or stale, or does not match its record, is left out. Messages hold no token, and nothing of an
+answer, which could hold one. The model card was written when the run was sealed.
 """
 
 from __future__ import annotations
@@ -28,24 +27,20 @@ from adapterbook.sources.hub import explain_error, hub_errors, without_xet
 from adapterbook.sources.resolve import resolve_source
 from adapterbook.verification.findings import Finding, find_links, find_wrong_files
 
-FILES: Final = (
-    CARD,
-    "adapter_config.json",
-    "adapter_model.safetensors",
-)  # of the adapter's folder; all have to be there
+FILES: Final = (CARD, "adapter_config.json", "adapter_model.safetensors")  # all required in the adapter's folder
 LIMIT_S: Final = 30.0  # for each read and write; the client tries again a few times
 
 
 @dataclass(frozen=True)
 class Upload:
-    """One adapter that can go.
+    """Describe the upload of one adapter.
 
     Attributes
     ----------
     repository : str
         ``<namespace>/<prefix>-<adapter>``, or without a namespace what follows the slash.
     record : Record
-        Of the run that goes.
+        Record of the uploaded run.
     files : dict
         Local files by their names in the repository.
     """
@@ -75,9 +70,9 @@ def push_adapters(
     prefix : str
         What the repositories' names begin with.
     private : bool
-        For repositories that are made here; one that is there stays what it is.
+        Whether new repositories are private; an existing one stays as it is.
     dry_run : bool
-        Only say what would go. Neither asks the Hub nor needs a token.
+        Only say what would be uploaded, without the Hub and without a token.
 
     Raises
     ------
@@ -92,7 +87,10 @@ def push_adapters(
     report = analyse(compute_statuses(paths, study, adapters, name, planned, resolved), paths, study, adapters, {})
     uploads, problems = plan_uploads(report, paths, namespace, prefix)
     _check_names(uploads)
-    say(console, "To the Hub, each with its model card and its record:" if uploads else "No adapter can go to the Hub.")
+    say(
+        console,
+        "To the Hub, each with its model card and its record:" if uploads else "No adapter can be uploaded.",
+    )
     for upload in uploads:
         assert upload.record.test is not None
         accuracy = format_number(upload.record.test.accuracy, "percent", "en")
@@ -109,9 +107,9 @@ def push_adapters(
 
 
 def plan_uploads(report: Report, paths: Paths, namespace: str, prefix: str) -> tuple[list[Upload], list[str]]:
-    """Return what can go, one run an adapter, and why the other adapters cannot; the baseline is no adapter.
+    """Return the uploads, one run for each adapter but the baseline, and why the other adapters have none.
 
-    Of an adapter goes the first completed seed of its best variant, chosen by validation; without one, as submitted.
+    The run is the first completed seed of the adapter's best variant by validation, or else of the submitted variant.
     """
     uploads, problems = [], []
     for adapter in report.adapters.values():
@@ -129,11 +127,11 @@ def plan_uploads(report: Report, paths: Paths, namespace: str, prefix: str) -> t
 
 
 def _find_run(adapter: AdapterReport, paths: Paths) -> tuple[Record, Path] | str:
-    """Return the record and the folder of the run that goes, or why none can."""
+    """Return the record and the folder of the run to upload, or why there is none."""
     group = adapter.best or adapter.submitted
     run = None if group is None else group.representative
     if run is None or run.record is None:
-        return "no run of it is completed: run `make train`"
+        return "it has no completed run: run `make train`"
     if run.stale:
         return f"{run.id} is stale ({', '.join(run.stale)}): run `make train`"
     folder = run.run.folder(paths)
@@ -147,12 +145,12 @@ def _find_run(adapter: AdapterReport, paths: Paths) -> tuple[Record, Path] | str
 
 
 def _check_names(uploads: Sequence[Upload]) -> None:
-    """Check that the Hub takes every repository's name.
+    """Check that the Hub accepts every repository's name.
 
     Raises
     ------
     AdapterBookError
-        Naming those that it does not take.
+        Naming those that it does not accept.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils._validators import validate_repo_id
@@ -164,7 +162,7 @@ def _check_names(uploads: Sequence[Upload]) -> None:
         except HFValidationError as error:
             problems.append(" ".join(str(error).split()))
     if problems:
-        raise AdapterBookError("NAMESPACE and REPO_PREFIX make no names that the Hub takes:", problems)
+        raise AdapterBookError("NAMESPACE and REPO_PREFIX give names that the Hub does not accept:", problems)
 
 
 def _upload_all(uploads: Sequence[Upload], namespace: str, private: bool, console: Console) -> None:
@@ -173,12 +171,12 @@ def _upload_all(uploads: Sequence[Upload], namespace: str, private: bool, consol
     if not namespace:
         raise AdapterBookError(
             "NAMESPACE is missing: expected your name on the Hub, or that of an organisation, such as "
-            "`make push-adapters NAMESPACE=ming`. DRY_RUN=yes only shows what would go."
+            "`make push-adapters NAMESPACE=ming`. DRY_RUN=yes only shows what would be uploaded."
         )
     token = get_token()
     if token is None:
         raise AdapterBookError(
-            "The Hub needs a token that may write: make one at https://huggingface.co/settings/tokens, and run "
+            "The Hub needs a token with write access: make one at https://huggingface.co/settings/tokens, and run "
             "`.venv/bin/hf auth login`, or set HF_TOKEN."
         )
     api, done = HfApi(token=token), 0
@@ -189,7 +187,7 @@ def _upload_all(uploads: Sequence[Upload], namespace: str, private: bool, consol
                 operations = [CommitOperationAdd(name, path) for name, path in upload.files.items()]
                 api.create_commit(upload.repository, operations, commit_message=f"AdapterBook, {upload.record.run_id}")
             except hub_errors() as error:
-                # Not from the error: its text may hold what the Hub answered, whatever that is.
+                # Not from the error: its text may hold any answer of the Hub.
                 remedy = f"{done} of {len(uploads)} adapters were uploaded; run the same command again for the rest."
                 problem = f"{upload.repository} cannot be uploaded: {_explain(error, namespace)}. {remedy}"
                 raise AdapterBookError(problem) from None
@@ -199,7 +197,7 @@ def _upload_all(uploads: Sequence[Upload], namespace: str, private: bool, consol
 
 @contextmanager
 def _patient_client() -> Iterator[None]:
-    """Upload over plain HTTP, without bars, and with an end to waiting: the client's own has none."""
+    """Upload over plain HTTP, without progress bars, and with time limits, which the client itself lacks."""
     import httpx2
     from huggingface_hub import get_session, set_client_factory
     from huggingface_hub.utils import logging
@@ -218,12 +216,12 @@ def _explain(error: BaseException, namespace: str) -> str:
     status = _status_of(error)
     if status in (401, 403):
         return f"the Hub refuses ({status}): is the token valid, and may it write to {namespace}?"
-    # An upload asks no cache.
+    # An upload does not use the cache.
     return explain_error(error).removeprefix("not in the Hub's cache, and ")
 
 
 def _status_of(error: BaseException | None) -> int | None:
-    """Return the status of the answer that an error, or what it was raised from, is about."""
+    """Return the status code of the answer behind an error, if there is one."""
     seen = 0
     while error is not None and seen < 10:
         status = getattr(getattr(error, "response", None), "status_code", None)

@@ -16,16 +16,14 @@ from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
 from adapterbook.config.phrases import load_phrases
 from adapterbook.config.published import load_published
-from adapterbook.runs.select import (
-    load_report,
-)
+from adapterbook.runs.select import load_report
 
 
 def update_pages(root: Path, source: str, seeds: Sequence[int] | None, console: Console) -> None:
     """Make the figures and the pages from the records of one source.
 
-    The source is not resolved: pages are made on machines that can reach nothing. So whether the data on the Hub has
-    moved on since is not seen here, but by `train` and `load_statuses`.
+    The source is not resolved, because pages are made without network. So `train` and `load_statuses` see whether the
+    data on the Hub has changed, but this does not.
     """
     paths = Paths(root)
     name, study, adapters, statuses = load_report(paths, source, seeds)
@@ -37,25 +35,25 @@ def update_pages(root: Path, source: str, seeds: Sequence[int] | None, console: 
         from adapterbook.pages import write_pages
 
         start = time.monotonic()
-        book, phrases = load_book(paths.book), load_phrases(paths.templates)
+        book, phrases = load_book(paths.book), load_phrases(paths.find_template("phrases.yaml").parent)
         published = {file.stem: load_published(file) for file in published_files(paths)}
         with hold_workplace(root, lambda text: say(console, text)):
             numbers, pictures, texts = open_cache(root, "analysis"), open_figures_cache(root), open_cache(root, "pages")
             report = analyse(statuses, paths, study, adapters, published, numbers)
-            figures = draw_figures(report, paths.report / "figures", phrases, memo=pictures)
-            if book.site_url is None:  # a card needs an address to be asked for at
+            figures = draw_figures(report, paths.report / "figures", phrases, cache=pictures)
+            if book.site_url is None:  # a card needs the site's address
                 remove_cards(paths.report / "figures")
                 cards = {}
             else:
                 cards = draw_cards(report, book.title, book.subtitle, paths.report / "figures", phrases, pictures)
             written = write_pages(report, figures, paths, texts, has_cards=bool(cards))
-            for memo in (numbers, pictures, texts):
-                memo.forget_unused()
+            for cache in (numbers, pictures, texts):
+                cache.forget_unused()
         took = format_duration(time.monotonic() - start)
         say(console, f"{len(written)} files under report/ from {len(statuses)} runs of {name}, {took}.")
 
-    stage = pages_step(paths, name, study.seeds, statuses)
-    if not run_step(stage.name, root, stage.inputs, stage.outputs, make):
+    step = pages_step(paths, name, study.seeds, statuses)
+    if not run_step(step.name, root, step.inputs, step.outputs, make):
         say(console, f"The pages of {len(statuses)} runs of {name} are up to date.")
 
 
@@ -68,6 +66,6 @@ def update_site(root: Path, renderer: str, console: Console) -> None:
         build_site(root, renderer, say=lambda text: say(console, text))
 
     paths = Paths(root)
-    stage = site_step(paths, renderer)
-    if not run_step(stage.name, root, stage.inputs, stage.outputs, make):
-        say(console, f"The site is up to date: {paths.shown(stage.outputs[0] / 'index.html')}")
+    step = site_step(paths, renderer)
+    if not run_step(step.name, root, step.inputs, step.outputs, make):
+        say(console, f"The site is up to date: {paths.shown(step.outputs[0] / 'index.html')}")

@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainOutcome:
-    """What `train` did.
+    """Report what `train` did.
 
     Attributes
     ----------
     source : str
-        Name of the source, which is the name of its folder under ``results/``.
+        Name of the source and of its folder under ``results/``.
     exit_code : int
-        1 where a run failed, else 0.
+        1 if a run failed, else 0.
     """
 
     source: str
@@ -88,7 +88,7 @@ def _train(
     console: Console,
     scheduler: str | None,
 ) -> int:
-    # Imported here, not above: they take a second, and a study that is up to date does not need them.
+    # Imported here because they take a second, and a study that is up to date does not need them.
     from adapterbook.execution.kernels import LOAD_TRAINING, KernelPool
     from adapterbook.execution.papermill_runs import LocalExecutor, train_runs
     from adapterbook.training.kernel_state import gpu_memory_bytes
@@ -134,12 +134,12 @@ def _prepare(
     Parameters
     ----------
     where : str
-        What the runs are executed on, as shown; empty: this machine's device.
+        Where the runs are executed, for the message; empty: this machine's device.
     """
     with console.status("Fetching the base model and the data, checking every adapter …"):
         from adapterbook.training.kernel_state import load_training
 
-        load_training()  # takes seconds: the kernels have begun with it by now
+        load_training()  # takes seconds; the kernels are loading it at the same time
         from adapterbook.training.recording import preflight
 
         skeletons = preflight(due, paths, resolved)
@@ -149,18 +149,18 @@ def _prepare(
 
 
 def _connect(scheduler: str, console: Console) -> AbstractContextManager[Client]:
-    """Connect with a Dask cluster, which is optional to have.
+    """Connect to a Dask cluster.
 
     Raises
     ------
     RunError
-        If Dask is not installed; by the context, if the scheduler cannot be reached.
+        If Dask is not installed; on entering the context, if the scheduler cannot be reached.
     """
     if importlib.util.find_spec("distributed") is None:
         raise RunError("EXECUTOR=dask needs Dask, which is optional: `make setup EXECUTOR=dask` installs it.")
     from adapterbook.execution.cluster.driver import connect
 
-    say(console, f"Connecting with {scheduler} …")
+    say(console, f"Connecting to {scheduler} …")
     return connect(scheduler)
 
 

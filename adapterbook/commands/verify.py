@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def verify(
     root: Path, source: str, seeds: Sequence[int] | None, retrain: str, cell_timeout_s: float, console: Console
 ) -> int:
-    """Check that every number of a report can be believed, and say so; return the exit status, 1 where one cannot.
+    """Check every number of a report, print the findings, and return the exit status, 1 if there are any.
 
     Parameters and errors are those of `audit`.
     """
@@ -32,24 +32,24 @@ def verify(
         say(console, f"  - {finding}")
     say(console, done.summary)
     if done.findings:
-        say(console, f"{len(done.findings)} findings: not every number of this report can be believed.")
+        say(console, f"{len(done.findings)} findings: this report failed verification.")
     return 1 if done.findings else 0
 
 
 def audit(
     root: Path, source: str, seeds: Sequence[int] | None, retrain: str, cell_timeout_s: float, console: Console
 ) -> Audit:
-    """Return what is found by checking that every number of a report can be believed.
+    """Check every number of a report against its record, predictions and weights, and return the findings.
 
     Parameters
     ----------
     retrain : str
-        Id of the run to train again, ``none``, or empty: the shortest of those that nothing was found about.
+        Id of the run to train again, ``none``, or empty for the shortest run without a finding.
 
     Raises
     ------
     ConfigError
-        If `retrain` is no run of this report.
+        If `retrain` is not a run of this report.
     """
     paths = Paths(root)
     study, adapters = load_project(paths)
@@ -59,7 +59,7 @@ def audit(
         raise ConfigError(f"{paths.shown(paths.study)} plans no run: there is nothing to verify.")
     if retrain not in ("", "none", *(run.id for run in runs)):
         raise ConfigError(f"RETRAIN={retrain}: expected none or a run of {name}, such as {runs[0].id}.")
-    from adapterbook.verification.audit import audit_runs  # here and not above: it loads torch
+    from adapterbook.verification.audit import audit_runs  # imported here: it loads torch
 
     choice = source if source != "auto" else choose_source(paths, name)
     with hold_lock(paths):

@@ -1,52 +1,52 @@
-"""A store of what was made before, by the content of what it was made from: rebuilding asks here first.
+"""Keep what was made, under the hash of what it was made from, so that a rebuild need not make it again.
 
-Owns the files of one folder, an entry each, and takes an entry's name from the SHA-256 of everything that its value
-depends on. It never compares times, so nothing stale can come out; an entry that is damaged counts as missing. It holds
-bytes alone and loads no code from them, unlike joblib.Memory and diskcache, which keep pickles and forget by age or
-size; here what the last complete build did not use is forgotten.
+Each entry is a file, named by the SHA-256 of everything that its value depends on. Times are never compared, so none
+is stale; a damaged one counts as missing. Entries are bytes and never loaded as code, unlike those of
+joblib.Memory and diskcache, which are pickles and are dropped by age or size. What the last complete build did not use
+is removed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Final, Literal
 
+from adapterbook.common.files import write_atomically
+
 # What a value may depend on: text or bytes.
 Part = str | bytes
 
 PACKAGE: Final = Path(__file__).parents[1]
-PARTIAL: Final = ".partial-"
 N_DIGEST_BYTES: Final = hashlib.sha256().digest_size
 
 
 class Cache:
-    """The store in one folder, for one step of a build.
+    """Store the values of one step of a build, in one folder.
 
     Parameters
     ----------
     folder : Path or None
-        Holds the entries of this step and nothing else; made when the first entry is kept. ``None``: nothing is kept
-        and nothing is found.
+        Holds the entries of this step and nothing else; made with the first entry. ``None``: nothing is stored and
+        nothing is found.
     stamp : str or bytes
-        What every entry depends on beside its own parts: versions of programs, a :func:`fingerprint` of our own code.
+        What every entry also depends on: versions of programs, a :func:`fingerprint` of our code.
         Python's version is always added.
 
     Notes
     -----
-    Threads and processes may use one folder at a time. Only who builds alone may call :meth:`forget_unused`: it takes
-    the unfinished files of others for leftovers.
+    Several threads and processes may use one folder. :meth:`forget_unused` needs it alone: it removes the unfinished
+    files of others.
 
     Examples
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     memo = Cache(Path(folder), "version 1")
-    ...     [memo.get("shout", ["a"], lambda: b"A!"), memo.get("shout", ["a"], lambda: b"never made")]
+    ...     cache = Cache(Path(folder), "version 1")
+    ...     [cache.get("shout", ["a"], lambda: b"A!"), cache.get("shout", ["a"], lambda: b"never made")]
     [b'A!', b'A!']
     """
 
@@ -56,25 +56,25 @@ class Cache:
         self._used: set[str] = set()
 
     def get(self, kind: str, parts: Sequence[Part], make: Callable[[], bytes]) -> bytes:
-        """Return the value of `parts`, from the store or else from `make`, whose answer is kept.
+        """Return the value of `parts`, from the store, or else from `make`, whose answer is stored.
 
         Parameters
         ----------
         kind : str
-            What the value is, a word; values of two kinds never meet.
+            What the value is, in a word; values of different kinds never mix.
         parts : sequence of str or bytes
-            Everything that the value depends on beside the stamp, in a fixed order.
+            Everything that the value depends on but the stamp, in a fixed order.
         make : callable
-            Makes the value. What it raises is passed on, and nothing is kept.
+            Makes the value. What it raises is passed on, and nothing is stored.
         """
         found = self.find(kind, parts)
         if found is None:
             found = make()
-            self.keep(kind, parts, found)
+            self.store(kind, parts, found)
         return found
 
     def find(self, kind: str, parts: Sequence[Part]) -> bytes | None:
-        """Return the value of `parts`, or ``None`` where there is none or a damaged one."""
+        """Return the value of `parts`, or ``None`` if it is missing or damaged."""
         if self.folder is None:
             return None
         name = self._name(kind, parts)
@@ -88,32 +88,24 @@ class Cache:
         self._used.add(name)
         return value
 
-    def keep(self, kind: str, parts: Sequence[Part], value: bytes) -> None:
-        """Keep the value of `parts`: whole, or, where the process is killed, not at all."""
+    def store(self, kind: str, parts: Sequence[Part], value: bytes) -> None:
+        """Store the value of `parts`: whole or, if the process is killed, not at all."""
         if self.folder is None:
             return
         name = self._name(kind, parts)
         self.folder.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256(name.encode() + value).digest()
-        with tempfile.NamedTemporaryFile(prefix=PARTIAL, dir=self.folder, delete=False) as file:
-            partial = Path(file.name)
-            try:
-                file.write(digest + value)
-                file.close()
-                partial.replace(self.folder / name)
-            except BaseException:
-                partial.unlink(missing_ok=True)
-                raise
+        write_atomically(self.folder / name, digest + value, sync=False)  # a damaged entry counts as missing
         self._used.add(name)
 
     def use(self, kind: str, parts: Sequence[Part]) -> None:
-        """Count an entry as used: for one that another process looked up or kept on behalf of this build."""
+        """Count an entry as used that another process looked up or stored for this build."""
         self._used.add(self._name(kind, parts))
 
     def forget_unused(self) -> int:
-        """Remove what was neither found nor kept through this object, and return how many files that were.
+        """Remove what was neither found nor stored through this object, and return the number of files removed.
 
-        To be called when a build is complete: what it did not use is of pages that have changed since.
+        Call it when a build is complete: what it did not use belongs to pages that have changed since.
         """
         n_removed = 0
         for path in self.folder.iterdir() if self.folder and self.folder.is_dir() else ():
@@ -145,7 +137,7 @@ def fingerprint(files: Iterable[Path]) -> str:
 
 
 def _framed(part: Part) -> bytes:
-    """Return a part so that no two lists of parts run together to the same bytes; text and bytes differ, too."""
+    """Return a part with its kind and length, so that different lists of parts never give the same bytes."""
     content, kind = (part.encode("utf-8", "surrogatepass"), b"t") if isinstance(part, str) else (part, b"b")
     return kind + len(content).to_bytes(8, "big") + content
 
@@ -153,7 +145,7 @@ def _framed(part: Part) -> bytes:
 # Used by `make bench` and the tests, to build without a cache.
 NO_CACHE: Final = Cache(None)
 
-# The steps of a report, and the rooms whose code decides on each one's entries. A test compares this with the imports.
+# The steps of a report, and the rooms whose code decides each one's entries. A test compares this with the imports.
 Step = Literal["analysis", "figures", "pages", "site"]
 READING: Final = ("common", "config", "sources", "runs", "analysis")
 ROOMS: Final[dict[Step, tuple[str, ...]]] = {
@@ -174,7 +166,7 @@ def open_cache(root: Path, step: Step, more: Sequence[str] = ()) -> Cache:
     root : Path
         The project's folder.
     more : sequence of str
-        What all entries depend on besides, such as a font.
+        What all entries also depend on, such as a font.
     """
     files = [file for room in ROOMS[step] for file in (PACKAGE / room).rglob("*")]
     code = fingerprint(file for file in files if file.is_file() and file.suffix != ".pyc")
@@ -183,5 +175,5 @@ def open_cache(root: Path, step: Step, more: Sequence[str] = ()) -> Cache:
 
 
 def installed_packages() -> list[tuple[str, str]]:
-    """Return name and version of every package: what is made may change with any of them."""
+    """Return name and version of every installed package: each may change what is made."""
     return sorted({(item.name, item.version) for item in metadata.distributions()})

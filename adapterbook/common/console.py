@@ -1,7 +1,4 @@
-"""What the terminal shows: plain lines and, while runs are trained, run, epoch, loss and time left.
-
-A terminal gets bars that move; a file or a CI log gets one line when a run ends.
-"""
+"""Print lines and durations on the terminal."""
 
 from __future__ import annotations
 
@@ -23,5 +20,5 @@ def format_duration(seconds: float) -> str:
 
 
 def say(console: Console, text: str) -> None:
-    """Print a line as it is: what looks like markup in it is text, and the terminal breaks it, not we."""
+    """Print a line as it is: without markup or colours, and with line breaks left to the terminal."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)

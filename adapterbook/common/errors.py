@@ -1,31 +1,33 @@
-"""The exceptions that a user may see, each named after its remedy.
+"""Define the exceptions that a user may see, each with its remedy.
 
 AdapterBookError
 ├── ConfigError    a YAML file under experiments/ is not valid: mend the file
-├── SourceError    a base model or a data set cannot be had: choose another source
+├── SourceError    a base model or a data set is not available: choose another source
 ├── RunError       a training run failed: see its executed notebook
-├── RecordError    a record is missing, truncated or not believable: run it again
+├── RecordError    a record is missing, truncated or not valid: run it again
 ├── RenderError    a page cannot be made or rendered: mend the template or the page
-└── PublishError   the site should not or cannot be put where readers find it: do what the message says
+└── PublishError   the site should not or cannot be published: do what the message says
 
-The command line prints such an exception without a traceback and exits with 2. Anything else that
-escapes is a defect of this program and keeps its traceback.
+The command line prints such an exception without a traceback and exits with 2. Any other exception
+is a defect of this program and keeps its traceback.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+MAX_LINE = 500
+
 
 class AdapterBookError(Exception):
-    """Something the user can mend.
+    """Tell the user what is wrong and how to mend it.
 
     Parameters
     ----------
     summary : str
         What is wrong, naming the file or the thing.
     problems : iterable of str
-        Every problem found: what was expected, what came, what to do. All of them, not the first.
+        All problems found, each with what was expected, what came and what to do.
 
     Examples
     --------
@@ -46,7 +48,7 @@ class ConfigError(AdapterBookError):
 
 
 class SourceError(AdapterBookError):
-    """A base model or a data set cannot be had. Remedy: another source, or the network back."""
+    """A base model or a data set is not available. Remedy: another source, or the network."""
 
 
 class RunError(AdapterBookError):
@@ -54,7 +56,7 @@ class RunError(AdapterBookError):
 
 
 class RecordError(AdapterBookError):
-    """A record is missing, truncated or not believable. Remedy: run it again."""
+    """A record is missing, truncated or not valid. Remedy: run it again."""
 
 
 class RenderError(AdapterBookError):
@@ -62,4 +64,10 @@ class RenderError(AdapterBookError):
 
 
 class PublishError(AdapterBookError):
-    """The site should not, or cannot, be put where readers find it. Remedy: what the message says."""
+    """The site should not or cannot be published. Remedy: what the message says."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of another library's error, printable and cut; the class's name where it has no text."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return "".join(char if char.isprintable() else " " for char in line[:MAX_LINE]).rstrip(".")

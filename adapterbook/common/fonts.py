@@ -1,8 +1,7 @@
-"""Where the fonts come from: for Matplotlib, for the web and Typst, and for math.
+"""Find the fonts: for Matplotlib, for the web and Typst, and for math.
 
-Each look-up goes through the same three places in the same order: an environment variable, the font package of
-requirements.txt, the system's font folders. This module finds files and registers one with Matplotlib; it neither
-downloads nor cuts a font (:mod:`adapterbook.site.font_files` does the cutting).
+Each look-up tries the same three places in the same order: an environment variable, the font package of
+requirements.txt, the system's font folders. :mod:`adapterbook.site.font_files` cuts what is found here.
 
 ==========================  ===========================  =============================================
 variable                    package                      file
@@ -36,7 +35,7 @@ SYSTEM_FOLDERS: Final = (
 
 @dataclass(frozen=True)
 class FontPlace:
-    """Where one font may be: ``variable`` names a file, ``package`` holds ``packaged``, the system ``file_names``."""
+    """Name the places of a font: the file in ``variable``, ``packaged`` in ``package``, the system's ``file_names``."""
 
     variable: str
     package: str
@@ -70,7 +69,7 @@ def find_font(
     environment: Mapping[str, str] = os.environ,
     system_folders: tuple[Path, ...] = SYSTEM_FOLDERS,
 ) -> Path | None:
-    """Return the first file at which a font is found, or ``None``.
+    """Return the first file found of a font, or ``None``.
 
     Parameters
     ----------
@@ -79,18 +78,18 @@ def find_font(
     environment : mapping
         The environment variables.
     system_folders : tuple of Path
-        Folders searched, with their subfolders, when variable and package give nothing.
+        Folders that are searched, with their subfolders, if variable and package give nothing.
 
     Raises
     ------
     RenderError
-        If the variable is set and names no file: whoever sets it wants to know.
+        If the variable is set and does not name a file.
     """
     named = environment.get(place.variable)
     if named:
         path = Path(named).expanduser()
         if not path.is_file():
-            raise RenderError(f"{place.variable}: expected a font file, {named} is none; mend or unset the variable")
+            raise RenderError(f"{place.variable}: expected a font file, got {named}; mend or unset the variable")
         return path
     spec = importlib.util.find_spec(place.package)  # does not import: some font packages do work at import
     for package in (spec.submodule_search_locations or ()) if spec else ():
@@ -98,7 +97,7 @@ def find_font(
             return path
     for folder in system_folders:
         for name in place.file_names:
-            # A bracket in a file name is a character class to glob.
+            # glob reads a bracket in a file name as a character class.
             pattern = name.replace("[", "[[]")
             if folder.is_dir() and (found := sorted(folder.rglob(pattern))):
                 return found[0]
@@ -108,7 +107,7 @@ def find_font(
 def use_cjk_font() -> str:
     """Register the Chinese font with Matplotlib and return its family name for ``font.family``.
 
-    Without any Chinese font the answer is ``"DejaVu Sans"``, with a warning that names the remedy.
+    Without a Chinese font it returns ``"DejaVu Sans"`` and warns, naming the remedy.
 
     Notes
     -----
@@ -119,7 +118,7 @@ def use_cjk_font() -> str:
     path = find_font(PLOT)
     if path is not None:
         font_manager.fontManager.addfont(str(path))
-        # The collection's faces are Noto Sans CJK JP, KR, SC, TC, HK; a font named by the user is taken as it is.
+        # The collection's faces are Noto Sans CJK JP, KR, SC, TC, HK; a font that the user names is used as it is.
         families = [font.name for font in font_manager.fontManager.ttflist if Path(font.fname) == path]
         for wanted in ("Noto Sans CJK TC", *families):
             if wanted in families:

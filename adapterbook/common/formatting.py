@@ -1,7 +1,7 @@
-"""Numbers → the text a reader sees, in each language.
+"""Format numbers as a reader sees them, in each language.
 
-Owns how many digits, which unit and which separators a kind of number gets. Refuses ``None``, NaN and anything that is
-not a number: a missing value has a reason, and a page says the reason.
+Each kind of number has its digits, unit and separators. ``None``, NaN and anything that is not a number are refused: a
+missing value has a reason, and a page gives the reason.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def format_number(value: object, kind: str, language: Language) -> str:
     kind : str
         One of ``FORMATS``.
     language : {"zh", "en"}
-        Decides on the names of units.
+        Decides the names of units.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def _percent(value: float, _: Language) -> str:
 
 
 def _percent_bare(value: float, _: Language) -> str:
-    """Return the first number of a range of percentages; the sign stands after the second."""
+    """Return the first number of a range of percentages; only the second has the sign."""
     return f"{100 * value:.1f}"
 
 
@@ -99,7 +99,7 @@ def _count(value: float, _: Language) -> str:
 
 
 def _plain(value: float, _: Language) -> str:
-    """Return a setting, a seed or an epoch as somebody would type it."""
+    """Return a setting, a seed or an epoch as a person would type it."""
     return f"{int(value)}" if value.is_integer() else f"{value:.6g}"
 
 
@@ -108,13 +108,13 @@ def _p_value(value: float, _: Language) -> str:
 
 
 def _p_relation(value: float, language: Language) -> str:
-    """Return a p-value as it goes on after the letter: ``= 0.012``, ``< 0.001``."""
+    """Return a p-value with its relation, as it follows the letter: ``= 0.012``, ``< 0.001``."""
     shown = _p_value(value, language)
     return shown if shown.startswith("<") else f"= {shown}"
 
 
 def _rate(value: float, _: Language) -> str:
-    """Return a learning rate the way code writes it; its hyphen stays one, so that it can be copied."""
+    """Return a learning rate as code writes it, with a hyphen for the minus so that it can be copied."""
     mantissa, exponent = f"{value:.6e}".split("e")
     if value == 0 or abs(int(exponent)) < 2:
         return f"{value:.6g}"

@@ -1,7 +1,4 @@
-"""Git as a program: asked in a folder, in that folder's own repository, and quoted without passwords.
-
-Owns how it is called and how what it says is told to people. Knows nothing of what it is asked for.
-"""
+"""Call git in a folder's own repository, and quote what it says without passwords."""
 
 from __future__ import annotations
 
@@ -9,38 +6,27 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-# Git sets these for its hooks; here they would lead to another repository or index than the folder's.
-NOT_INHERITED: Final = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY"}
+# Git sets these for its hooks; here they would lead to another repository or index.
+NOT_INHERITED: Final = {"GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX",
+                        "GIT_OBJECT_DIRECTORY"}  # fmt: skip
 CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]+@")
 N_TAIL_LINES: Final = 12
 
 
 def ask(root: Path, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Return what git answers in a folder."""
+    """Return git's answer in a folder."""
     return run(["git", *arguments], root, stdin)
 
 
-def run(
-    command: Sequence[str], root: Path, stdin: str | None = None, settings: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Return what a program that goes through git says.
-
-    Parameters
-    ----------
-    settings : mapping of str to str, optional
-        Of git, before those of the user and the repository.
-    """
+def run(command: Sequence[str], root: Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Return what a program that calls git says, in a folder's own repository."""
     environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
     if not sys.stdin.isatty():
-        environment.setdefault("GIT_TERMINAL_PROMPT", "0")  # nobody is there to type a password
-    n = int(environment.get("GIT_CONFIG_COUNT") or 0)
-    for number, (key, value) in enumerate((settings or {}).items(), start=n):
-        environment |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
-        environment["GIT_CONFIG_COUNT"] = str(number + 1)
+        environment.setdefault("GIT_TERMINAL_PROMPT", "0")  # nobody can type a password
     return subprocess.run(
         command,
         cwd=root,
@@ -55,7 +41,7 @@ def run(
 
 
 def hide_credentials(text: str) -> str:
-    """Return a text without the users and passwords of its addresses.
+    """Return a text without the users and passwords in its addresses.
 
     Examples
     --------
@@ -66,7 +52,7 @@ def hide_credentials(text: str) -> str:
 
 
 def tail(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """Return the last lines of what a program said, fit to be shown."""
+    """Return the last lines of a program's output, safe to show."""
     said = done.stderr.strip() or done.stdout.strip() or f"nothing, and ended with {done.returncode}"
     lines = hide_credentials(said).splitlines()[-N_TAIL_LINES:]
     return ["".join(letter for letter in line if letter.isprintable()) for line in lines]

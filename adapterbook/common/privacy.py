@@ -1,7 +1,6 @@
-"""What an error or an executed notebook tells of the machine that it was made on, taken out.
+"""Remove from a text what it tells of the machine it was made on: folders, the user, the host.
 
-Owns which names a reader must not see: folders, the user, the host. What is published must not tell whose machine it
-was. Knows texts only.
+Messages of errors and executed notebooks are published, and must not tell whose machine it was.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import re
 import socket
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 PART = r"[\w.+@~=%-]"
@@ -36,13 +36,19 @@ def hide_folders(text: str, root: Path) -> str:
     """
     named = {root: ".", Path(sys.prefix): "<python>", Path(sys.base_prefix): "<python>",
              Path(tempfile.gettempdir()): "<tmp>", Path.home(): "~"}  # fmt: skip
-    folders = {str(path): shown for folder, shown in named.items() for path in (folder, folder.resolve())}
-    for folder in sorted(folders, key=len, reverse=True):
-        if folder == os.sep:
+    return rename_folders(
+        text, {str(path): name for folder, name in named.items() for path in (folder, folder.resolve())}
+    )
+
+
+def rename_folders(text: str, names: Mapping[str, str]) -> str:
+    """Return a text in which folders have other names, the longest path first; a path below ``.`` becomes relative."""
+    for folder in sorted(names, key=len, reverse=True):
+        if folder == os.sep or folder not in text:
             continue
-        if folders[folder] == ".":
+        if names[folder] == ".":
             text = text.replace(f"{folder}{os.sep}", "")
-        text = re.sub(rf"{re.escape(folder)}(?![\w-])", folders[folder], text)
+        text = re.sub(rf"{re.escape(folder)}(?![\w-])", names[folder], text)
     return text
 
 

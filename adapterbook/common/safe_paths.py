@@ -1,40 +1,40 @@
-"""Which paths may be followed: those that lead to a plain file without leaving their folder on the way.
+"""Tell which paths may be followed: those to a plain file or folder, without a link on the way.
 
-Owns the one rule about results from elsewhere: below a run's folder lie plain files and folders, and nothing else. A
-link could show any file of this machine on a page, and a pipe would stop its reader for ever. Opens nothing.
+Below the folder of a run from elsewhere lie plain files and folders, and nothing else. A link could show any file of
+this machine on a page, and a pipe would stop its reader for ever. Nothing is opened here.
 """
 
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 
-def find_intruder(folder: Path, top: Path) -> Path | None:
-    """Return what is neither a plain file nor a plain folder: on the way from ``top`` to a folder, or inside it.
+def find_intruders(folder: Path, top: Path) -> Iterator[Path]:
+    """Yield what is neither a plain file nor a plain folder: on the way from `top` to a folder, then inside it.
 
     Parameters
     ----------
     folder, top : Path
-        ``top`` holds ``folder``; whether ``top`` itself is a link is its owner's business.
+        `top` holds `folder`; `top` itself may be a link.
 
-    Returns
-    -------
-    Path or None
-        The first such path in order of names; None where all is plain, or the folder is not there.
+    Yields
+    ------
+    Path
+        In order of names; none where all is plain, or the folder is not there. Below a link nothing is looked at.
     """
-    on_the_way = [path for path in (folder, *folder.parents) if path != top and path.is_relative_to(top)]
-    for path in reversed(on_the_way):
-        if path.is_symlink():
-            return path
-    if not folder.is_dir():
-        return None
-    # In Python 3.11 rglob does not go into linked folders, but lists them.
-    return next((path for path in sorted(folder.rglob("*")) if not _is_plain(path)), None)
+    for path in reversed([path for path in (folder, *folder.parents) if path != top and path.is_relative_to(top)]):
+        if not _is_plain(path):
+            yield path
+            return
+    if folder.is_dir():
+        # In Python 3.11 rglob does not go into linked folders, but lists them.
+        yield from (path for path in sorted(folder.rglob("*")) if not _is_plain(path))
 
 
 def is_plain_file(path: Path, top: Path) -> bool:
-    """Return whether a path is a plain file, with no link between it and ``top``."""
+    """Return whether a path is a plain file without a link between it and ``top``."""
     return not passes_a_link(path, top) and _is_plain(path) and path.is_file()
 
 
@@ -44,8 +44,11 @@ def passes_a_link(path: Path, top: Path) -> bool:
 
 
 def _is_plain(path: Path) -> bool:
+    """Return whether a path is a plain file, a plain folder, or not there."""
     try:
         mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return True
     except OSError:
         return False
     return stat.S_ISREG(mode) or stat.S_ISDIR(mode)

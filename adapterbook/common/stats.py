@@ -1,8 +1,7 @@
-"""Statistics over counts and arrays: pure functions, each with its source.
+"""Compute intervals, tests and corrections over counts and arrays, each from its source.
 
-Owns intervals, tests and corrections. Knows nothing of records, adapters or pages, and draws no conclusion: which
-test a verdict rests on is ``analysis``'s business. NumPy and SciPy are imported where they are needed: an interval of a
-proportion needs neither, and a report whose tests are all known from before is made without their half second.
+NumPy and SciPy are imported where they are needed: the interval of a proportion needs neither, and a report whose tests
+are all in the cache is built half a second faster without them.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ class Confusion:
 
     @property
     def f1(self) -> float:
-        """F1 of the positive class; 0 where it was neither predicted nor there."""
+        """F1 of the positive class; 0 where no row has or was predicted this class."""
         denominator = 2 * self.tp + self.fp + self.fn
         return 2 * self.tp / denominator if denominator else 0.0
 
@@ -72,7 +71,7 @@ class PairedSeedsTest:
     interval : Interval
         Of the mean difference, by Student's t.
     p : float or None
-        Two-sided; None where all differences are the same, which is too little to estimate a spread from.
+        Two-sided; None where all differences are the same, so that their spread cannot be estimated.
     """
 
     n: int
@@ -145,41 +144,6 @@ def wilson_interval(n_correct: int, n: int, *, confidence: float = 0.95) -> Inte
     return Interval(center - half if n_correct else 0.0, center + half if n_correct < n else 1.0)
 
 
-def mcnemar_test(n_only_a: int, n_only_b: int) -> float:
-    """Return the two-sided p-value of McNemar's exact test.
-
-    Parameters
-    ----------
-    n_only_a, n_only_b : int
-        Rows that only ``a``, only ``b`` predicted right. Rows that both or none got right say nothing.
-
-    Returns
-    -------
-    float
-        In (0, 1]; 1 where there is no discordant row.
-
-    Raises
-    ------
-    ValueError
-        If a count is negative.
-
-    Notes
-    -----
-    Source: McNemar 1947, Psychometrika 12(2); exact form: a sign test on the discordant rows.
-
-    Examples
-    --------
-    >>> mcnemar_test(1, 9)
-    0.021484375
-    """
-    from scipy import stats
-
-    if min(n_only_a, n_only_b) < 0:
-        raise ValueError(f"n_only_a={n_only_a}, n_only_b={n_only_b}: expected counts of at least 0")
-    n = n_only_a + n_only_b
-    return 1.0 if n == 0 else float(stats.binomtest(n_only_a, n).pvalue)
-
-
 def sign_flip_test(differences: ArrayLike) -> float:
     """Return the exact two-sided p-value of the sum of paired integer differences under random signs.
 
@@ -200,7 +164,7 @@ def sign_flip_test(differences: ArrayLike) -> float:
     Source: Fisher 1935, "The Design of Experiments", section 21 (the randomisation test of paired differences). Under
     the null hypothesis each difference has either sign with probability 1/2. The distribution of the sum of the rows
     with magnitude j is that of j (2 Bin(m_j, 1/2) - m_j); the distribution of the whole sum is their convolution,
-    so that nothing is sampled.
+    nothing is sampled.
 
     Examples
     --------
@@ -243,7 +207,7 @@ def bootstrap_interval(
     Notes
     -----
     Source: Efron & Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3. The mean of a resample depends
-    only on how often each distinct value was drawn, so that a resample is one multinomial draw: the same bootstrap,
+    only on how often each distinct value was drawn, so a resample is one multinomial draw: the same bootstrap,
     without n × n_resamples indices, and independent of the order of the rows.
 
     Examples
@@ -298,8 +262,8 @@ def paired_seeds_test(differences: Sequence[float], *, confidence: float = 0.95)
 
     Notes
     -----
-    Source: Student 1908, "The probable error of a mean", Biometrika 6(1). The test takes the test rows as given:
-    it speaks of other seeds, not of other reviews.
+    Source: Student 1908, "The probable error of a mean", Biometrika 6(1). The test rows are fixed: the result is about
+    other seeds, not about other reviews.
     """
     import numpy as np
     from scipy import stats
@@ -328,17 +292,16 @@ def smallest_detectable_difference(
     n : int
         Paired test rows, at least 1.
     discordant_share : float
-        Assumed share of rows, in [0, 1], that exactly one of the two models predicts right. What this depends on is
-        the two models, not the test: take the share observed. A difference cannot be larger than the share of
-        discordant rows; where even all of them on one side would not be found, the share is raised to the lowest
-        at which they would.
+        Assumed share of rows, in [0, 1], that exactly one of the two models predicts right. It depends on the models,
+        not on the test: use the observed share. A difference cannot be larger than this share. If the test could not
+        even find all discordant rows on one side, the lowest share at which it could is used instead.
     power, alpha : float
         Probability of finding it, and two-sided level, both in (0, 1).
 
     Returns
     -------
     float or None
-        In (0, 1]; None where ``n`` rows cannot find any difference, not even one of 100 points.
+        In (0, 1]; None if ``n`` rows cannot show even a difference of 100 points.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""A step of ``make`` that is done again only when something it depends on has changed.
+"""Run a step of ``make`` only if something that it depends on has changed.
 
-Owns the memory of what a step was last made from. Contents are compared, never the times of files: what was taken
-away, edited by hand or half made is made again. Loads nothing heavy, so a ``make`` with nothing to do is quick.
+A file remembers what the step was last made from. Contents are compared, never the times of files, so a step whose
+outputs were deleted, edited or left unfinished runs again.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from adapterbook.common.files import write_text_atomically
+from adapterbook.common.files import write_atomically
 
 
 def run_step(name: str, root: Path, inputs: str, outputs: Iterable[Path], make: Callable[[], None]) -> bool:
-    """Make a stage's outputs, unless they are there and what they were made from is what there is now.
+    """Make a step's outputs, unless they exist and were made from the same inputs.
 
     Parameters
     ----------
     name : str
-        Names the file under ``.cache/steps/`` that remembers.
+        Name of the file under ``.cache/steps/`` that remembers the step.
     inputs : str
         Hash of everything that the outputs depend on, from `hash_inputs`.
     outputs : iterable of Path
-        Files and folders that the stage makes, all of them.
+        All files and folders that the step makes.
     make : callable
         Makes them.
 
@@ -38,15 +38,15 @@ def run_step(name: str, root: Path, inputs: str, outputs: Iterable[Path], make: 
     if is_made(name, root, inputs, places):
         return False
     memory = _memory(root, name)
-    memory.unlink(missing_ok=True)  # whoever is killed from here on leaves something to be made again
+    memory.unlink(missing_ok=True)  # killed after this line, the step runs again next time
     make()
     memory.parent.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(memory, json.dumps({"inputs": inputs, "outputs": hash_inputs(root, places)}) + "\n")
+    write_atomically(memory, json.dumps({"inputs": inputs, "outputs": hash_inputs(root, places)}) + "\n")
     return True
 
 
 def is_made(name: str, root: Path, inputs: str, outputs: Iterable[Path]) -> bool:
-    """Tell whether a stage's outputs are there, and are what was made from these inputs; parameters as `run_step`."""
+    """Tell whether a step's outputs exist and were made from these inputs; parameters as for `run_step`."""
     memory = _recall(_memory(root, name))
     if not isinstance(memory, dict) or memory.get("inputs") != inputs:
         return False
@@ -59,9 +59,9 @@ def hash_inputs(root: Path, places: Iterable[Path], *facts: object) -> str:
     Parameters
     ----------
     root : Path
-        Folder that names are taken relative to, so that a project may be moved.
+        Names are relative to this folder, so that a project may be moved.
     facts : object
-        Whatever else matters; by ``repr``.
+        What else the step depends on; hashed by ``repr``.
     """
     digest = hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape"))
     for place in places:

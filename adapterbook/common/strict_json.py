@@ -1,7 +1,6 @@
-"""JSON that came from elsewhere → values that the rest of the program can take without a second look.
+"""Read JSON from elsewhere, and refuse what no record can hold.
 
-Owns what JSON allows and no record can mean: numbers that overflow, half characters, levels without end. Knows nothing
-of what the values are for.
+Python's reader accepts numbers that overflow, half of a surrogate pair, and nesting that exhausts the stack.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-# What was measured has such a size; beyond it sums and quotients overflow.
+# Measured values lie between these; beyond them sums and quotients overflow.
 SMALLEST, LARGEST = 1e-100, 1e18
-MAX_DEPTH = 50  # what comes after may be recursive
+MAX_DEPTH = 50  # later code may be recursive
 
 
 def load_json(path: Path) -> Any:
@@ -23,7 +22,7 @@ def load_json(path: Path) -> Any:
     OSError
         If it cannot be read.
     ValueError
-        If it is not UTF-8 or not JSON, or holds what no record can mean.
+        If it is not UTF-8 or not JSON, or holds a value that no record can hold.
     """
     try:
         content = json.loads(
@@ -33,7 +32,7 @@ def load_json(path: Path) -> Any:
         raise ValueError(f"more than {MAX_DEPTH} levels") from None
     if _depth(content) > MAX_DEPTH:
         raise ValueError(f"more than {MAX_DEPTH} levels")
-    json.dumps(content, ensure_ascii=False).encode()  # half of a surrogate pair can be written on no page
+    json.dumps(content, ensure_ascii=False).encode()  # raises for half of a surrogate pair, which no page can hold
     return content
 
 
@@ -53,4 +52,4 @@ def _to_int(text: str) -> int:
 
 
 def _refuse_number(text: str) -> float:
-    raise ValueError(f"{text[:20]} is no number that a run can have measured")
+    raise ValueError(f"{text[:20]} is not a number that a run can measure")

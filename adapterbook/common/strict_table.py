@@ -1,7 +1,6 @@
-"""A Parquet file that came from elsewhere → a table with the columns that were asked for, and nothing else.
+"""Read a Parquet file from elsewhere, if it has exactly the expected columns.
 
-Owns the check of names, types, gaps and size before the content is taken; what pandas wrote about its own types is not
-believed. Knows nothing of what the columns are for.
+Names, types, missing values and size are checked; pandas' own metadata in the file is ignored.
 """
 
 from __future__ import annotations
@@ -20,21 +19,21 @@ MAX_ROWS = 1_000_000  # a small file can claim billions
 
 
 def is_integer(kind: pa.DataType) -> bool:
-    """Return whether a column's type is of whole numbers."""
-    import pyarrow as pa  # here and in the others: a report with nothing new to read does not need it
+    """Return whether a column holds whole numbers."""
+    import pyarrow as pa  # imported here: a report with nothing new to read does not need it
 
     return bool(pa.types.is_integer(kind))
 
 
 def is_float(kind: pa.DataType) -> bool:
-    """Return whether a column's type is of numbers."""
+    """Return whether a column holds floating-point numbers."""
     import pyarrow as pa
 
     return bool(pa.types.is_floating(kind))
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Return whether a column's type is of texts."""
+    """Return whether a column holds texts."""
     import pyarrow as pa
 
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
@@ -48,13 +47,13 @@ def load_table(path: Path, columns: Mapping[str, ColumnType]) -> pd.DataFrame:
     OSError
         If it cannot be read.
     ValueError
-        If it is not Parquet, or has other columns, types, gaps or more rows than anybody predicts.
+        If it is not Parquet, or has other columns or types, missing values, or more than `MAX_ROWS` rows.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if path.exists() and not path.is_file():  # pyarrow would read a whole folder
-        raise ValueError("it is no file")
+        raise ValueError("it is not a file")
     try:
         with pq.ParquetFile(path) as file:
             _check_schema(file, columns)

@@ -1,7 +1,7 @@
-"""Where unfinished things lie while they are made, so that what a killed process left can be found and cleared away.
+"""Give unfinished work its place, so that what a killed process leaves behind can be found and removed.
 
-Owns the names of those places: one folder in the project's cache, and folders among the system's temporary files for
-what cannot lie in a project. One process at a time makes pages or a site of a project.
+The places are one folder in the project's cache, and folders among the system's temporary files for what cannot lie in
+a project. One process at a time makes the pages or the site of a project.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
+from adapterbook.common.files import replace_folder
+
 Purpose = Literal["kernel", "pdf"]
 
 
 def workplace_of(root: Path) -> Path:
-    """Return the folder in a project's cache for what is put in place when it is whole, on the same file system."""
+    """Return the folder for unfinished work, in the project's cache and so on the same file system."""
     return root / ".cache" / "making"
 
 
 @contextmanager
 def hold_workplace(root: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Make pages or a site alone, with an empty workplace; wait for whoever is at it, and say so."""
+    """Hold the lock for making pages or a site, with an empty workplace; say so when waiting for another process."""
     workplace = workplace_of(root)
     workplace.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(workplace.with_name("build.lock"))
@@ -45,8 +47,25 @@ def hold_workplace(root: Path, say: Callable[[str], None]) -> Iterator[None]:
         lock.release()
 
 
+@contextmanager
+def fresh_folder(final: Path) -> Iterator[Path]:
+    """Give a new, empty folder, and put it at `final` when the block ends without an error.
+
+    On an error the new folder is removed and `final` stays as it was.
+    """
+    workplace = workplace_of(final.parent)  # on the same file system: a rename suffices
+    workplace.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f"{final.name}-", dir=workplace))
+    try:
+        made.chmod(0o755)
+        yield made
+        replace_folder(made, final, made.with_name(f"{made.name}-old"))
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
 def temporary_prefix(root: Path, purpose: Purpose) -> str:
-    """Return how the names of a project's folders among the system's temporary files begin."""
+    """Return the prefix of the names of a project's folders among the system's temporary files."""
     return f"adapterbook-{purpose}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}-"
 
 

@@ -1,7 +1,6 @@
-"""One YAML file → a mapping → a pydantic model, with messages for people.
+"""Read YAML files into pydantic models, and describe every problem of a file at once.
 
-Owns the reading of YAML and the wording of what is wrong with it: every problem of a file at once, each with the key,
-what was expected and what came. Knows nothing of what the files mean.
+Each problem names the key, what was expected and what came.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from adapterbook.common.errors import ConfigError
 
 # Text that its author meant as a number: YAML 1.1 wants a dot in the mantissa.
 EXPONENT_WITHOUT_DOT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
-# Far more than any settings need, and little enough that no file, however it was made, can stall the program.
+# Far more than any settings need, and few enough that no file can stall the program.
 MAX_BYTES = 1_000_000
 MAX_VALUES = 20_000  # aliases counted as often as they are used
 MAX_DEPTH = 40
@@ -35,7 +34,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also refuses a key that is there twice, and more than it could hold."""
+    """Load YAML as PyYAML's safe loader does, but refuse repeated keys and files that are too large or too deep."""
 
     _depth = 0
     _n_nodes = 0
@@ -60,29 +59,29 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[tuple[str, Any]] = set()
         for key_node, _ in node.value:
-            if isinstance(key_node, yaml.ScalarNode):  # any other key the safe loader refuses by itself
+            if isinstance(key_node, yaml.ScalarNode):  # the safe loader refuses other keys
                 key = self.construct_object(key_node, deep=True)
                 if key in seen:
-                    problem = f"the key {shown_text(key)} is there twice"
+                    problem = f"the key {shown_text(key)} is repeated"
                     raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
                 seen.add(key)
         return super().construct_mapping(node, deep)
 
 
 def _count_values(node: yaml.Node, known: dict[int, int]) -> int:
-    """Return how many values a node holds, an alias counted as often as it is used; what is being counted is 0.
+    """Return how many values a node holds, with an alias counted as often as it is used.
 
     Raises
     ------
     ConstructorError
-        If a value holds itself, or there are too many, as a few lines of aliases can stand for billions; or if a
-        number has so many digits (9:9:9:… is one, too) that reading it takes minutes.
+        If a value holds itself; if there are too many values, as a few lines of aliases can stand for billions; or if
+        a number (9:9:9:… is one, too) has so many digits that reading it takes minutes.
     """
     if known.get(id(node)) == 0:
         raise yaml.constructor.ConstructorError(None, None, "a value holds itself", node.start_mark)
     if id(node) in known:
         return known[id(node)]
-    known[id(node)] = 0
+    known[id(node)] = 0  # while it is being counted
     n = 1
     if node.tag in NUMBER_TAGS and len(node.value) > MAX_DIGITS:
         problem = f"a number of {len(node.value):,} characters"
@@ -108,12 +107,12 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """
     text = _read_text(path)
     try:
-        content = yaml.load(text, Loader=_StrictLoader)  # it is a SafeLoader
+        content = yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
     except yaml.YAMLError as error:
         problem = "".join(char if char.isprintable() else " " for char in str(error))
         raise ConfigError(f"{shown(path)} is not valid YAML:", [problem]) from error
     except MISFITS as error:
-        problem = f"a value is not what its tag or its form says it is ({shown_text(str(error))}): quote it"
+        problem = f"a value does not fit its tag or its form ({shown_text(str(error))}): quote it"
         raise ConfigError(f"{shown(path)} is not valid YAML:", [problem]) from error
     if not isinstance(content, dict):
         raise ConfigError(f"{shown(path)} is not valid: expected keys and values, got {_kind(content)}.")
@@ -126,10 +125,10 @@ def load_yaml(path: Path) -> dict[str, Any]:
 def _read_text(path: Path) -> str:
     try:
         if path.exists() and not path.is_file():
-            raise ConfigError(f"{shown(path)} is no file.")
+            raise ConfigError(f"{shown(path)} is not a file.")
         if path.stat().st_size > MAX_BYTES:
             raise ConfigError(f"{shown(path)} is too large: expected {MAX_BYTES:,} bytes at most.")
-        return path.read_text("utf-8-sig")  # a byte order mark is some editors' habit
+        return path.read_text("utf-8-sig")  # some editors write a byte order mark
     except FileNotFoundError:
         raise ConfigError(f"{shown(path)} is missing.") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -138,14 +137,14 @@ def _read_text(path: Path) -> str:
 
 
 def _value_problems(value: object, place: tuple[object, ...]) -> Iterator[str]:
-    """Yield what no setting can be: settings are hashed and written as JSON, so they are what JSON can say."""
+    """Yield a problem for each value that JSON cannot hold: settings are hashed and written as JSON."""
     key = shown_key(place)
     if isinstance(value, dict):
         for name, item in value.items():
             if not isinstance(name, str):
                 yield f"{shown_key((*place, name))}: a key must be text: quote it"
             elif not _is_unicode(name):
-                yield f"{shown_key((*place, name))}: a key is no valid Unicode"
+                yield f"{shown_key((*place, name))}: a key is not valid Unicode"
             else:
                 yield from _value_problems(item, (*place, name))
     elif isinstance(value, list):
@@ -153,7 +152,7 @@ def _value_problems(value: object, place: tuple[object, ...]) -> Iterator[str]:
             yield from _value_problems(item, (*place, index))
     elif isinstance(value, str):
         if not _is_unicode(value):
-            yield f"{key}: half of a surrogate pair is no valid Unicode"
+            yield f"{key}: half of a surrogate pair is not valid Unicode"
     elif isinstance(value, int):
         if not -INT64 <= value < INT64:
             yield f"{key}: a whole number beyond 64 bits"
@@ -169,14 +168,14 @@ def _is_unicode(text: str) -> bool:
 
 
 def misread_number(key: str, value: object) -> str | None:
-    """Return a problem where YAML read a number such as ``1e-4`` as text, else None."""
+    """Return a problem if YAML read a number such as ``1e-4`` as text, else None."""
     if isinstance(value, str) and EXPONENT_WITHOUT_DOT.fullmatch(value):
         return f"{key}: {shown_text(value)} is text to YAML, not a number: write it with a dot, such as 1.0e-4"
     return None
 
 
 def validate(model: type[ModelT], content: dict[str, Any], path: Path) -> ModelT:
-    """Return a model of a file's content; a YAML list is a tuple there, but text is never a number.
+    """Return a model of a file's content, with tuples for lists; text is never read as a number.
 
     Raises
     ------
@@ -196,7 +195,7 @@ def _tuples(value: Any) -> Any:
 
 
 def describe_problems(model: type[BaseModel], error: ValidationError) -> list[str]:
-    """Return one line per problem that pydantic found: key, expected, came, what to do."""
+    """Return a line for each problem that pydantic found: key, expected, got, what to do."""
     lines = []
     errors = error.errors(include_url=False)
     for item in errors[:MAX_PROBLEMS]:
@@ -244,7 +243,7 @@ def _kind(value: object) -> str:
 
 
 def shown_text(value: object) -> str:
-    """Return a value as Python writes it, so that no character of it acts on a terminal; one without end is cut.
+    """Return a value as Python writes it, cut if it is long; no character of it acts on a terminal.
 
     Examples
     --------
@@ -254,13 +253,13 @@ def shown_text(value: object) -> str:
     if isinstance(value, int) and not -INT64 <= value < INT64:
         return "a number beyond 64 bits"
     if isinstance(value, (list, tuple)):
-        value = value[:20]  # enough to be cut below
+        value = value[:20]  # the text is cut below
     text = repr(value[:100] if isinstance(value, str) else value)
     return text if len(text) <= 60 else text[:57] + "…"
 
 
 def shown_key(place: tuple[object, ...]) -> str:
-    """Return where a value stands, such as ``variants.submitted.title``."""
+    """Return the path of a key, such as ``variants.submitted.title``."""
     return ".".join(_shown_part(part) for part in place)
 
 
@@ -269,7 +268,7 @@ def _shown_part(part: object) -> str:
 
 
 def shown(path: Path) -> str:
-    """Return a path relative to the working folder where it lies inside: messages stay short and hold no home."""
+    """Return a path for a message, relative to the working folder if it lies inside: short, and without the home."""
     absolute = path.absolute()
     inside = absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else path
     return "".join(_shown_part(char) if not char.isprintable() else char for char in inside.as_posix())

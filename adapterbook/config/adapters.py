@@ -17,7 +17,7 @@ from adapterbook.config.study import IDENTIFIER, NAMING_RULE, Text, Title
 
 
 class AdapterConfig(BaseModel):
-    """One file of ``adapters/``: PEFT's keyword arguments verbatim, and a title and a rationale.
+    """Hold one file of ``adapters/``: PEFT's keyword arguments unchanged, a title and a rationale.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class AdapterConfig(BaseModel):
     settings : dict
         The keyword arguments of that method's PEFT config class, as written.
     train_adapter : bool
-        False makes a baseline: the adapter stays as it starts, without effect, and the head alone trains.
+        False makes a baseline: the adapter keeps its start values, without effect, and only the head trains.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,7 +41,7 @@ class AdapterConfig(BaseModel):
     train_adapter: bool = Field(default=True, strict=True)
 
     def keywords(self) -> dict[str, Any]:
-        """Return the settings for PEFT: a copy, since PEFT adds to the lists it is given, with the task named."""
+        """Return the settings for PEFT, with the task; a copy, since PEFT appends to the lists that it gets."""
         return {"task_type": "SEQ_CLS"} | copy.deepcopy(self.settings)
 
 

@@ -1,7 +1,6 @@
-"""``book.yaml`` → whose report it is: title, author, course, where it lies, and the licence of its text.
+"""Read ``book.yaml``: the report's title, author, course, addresses and licence.
 
-Owns the shape of that one file, and how the addresses in it are read. Refuses an address that is not plain https.
-Renders nothing: what stands where is for the pages and the site to say, which escape every text.
+An address must be plain https. The texts are escaped where pages and site show them.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from adapterbook.common.yaml_files import load_yaml, shown_text, validate
 from adapterbook.config.study import Settings, Title
 
 MAX_ADDRESS: Final = 500  # characters
-# A host and a path in letters that mean nothing to Markdown, YAML or HTML: an address can stand in a link as it is.
+# A host and a path without characters that Markdown, YAML or HTML read: an address stands in a link as it is.
 ADDRESS: Final = re.compile(r"https://[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?::\d{1,5})?(?:/[A-Za-z0-9._~%+@,=-]*)*")
-# How a host names the files of a commit. Of a host that is not here only the repository itself is linked to.
+# How a host addresses the files of a commit. For any other host only the repository is linked.
 COMMIT_PATHS: Final = {
     "github.com": "tree",
     "gitlab.com": "-/tree",
@@ -27,7 +26,7 @@ COMMIT_PATHS: Final = {
 }
 
 
-def _is_an_address(address: str) -> str:
+def _check_address(address: str) -> str:
     if len(address) > MAX_ADDRESS or not ADDRESS.fullmatch(address):
         raise ValueError(
             f"expected an address such as https://example.org/name, without user, query or white space, "
@@ -36,60 +35,60 @@ def _is_an_address(address: str) -> str:
     return address.rstrip("/")
 
 
-def _is_a_page(address: str) -> str:
-    """Check an address, and leave its end as it is: to a page a slash may matter."""
-    _is_an_address(address)
+def _check_page(address: str) -> str:
+    """Check an address, and keep a slash at its end, which may matter for a page."""
+    _check_address(address)
     return address
 
 
-def _is_no_clone_address(address: str) -> str:
+def _strip_git(address: str) -> str:
     return address.removesuffix(".git")
 
 
-def _says_something(text: Title) -> Title:
+def _check_words(text: Title) -> Title:
     if not text.zh.strip() or not text.en.strip():
-        raise ValueError("expected a text in both languages; where there is nothing to say, null")
+        raise ValueError("expected a text in both languages; or null for no text")
     return text
 
 
-Address = Annotated[str, AfterValidator(_is_an_address)]
-Words = Annotated[Title, AfterValidator(_says_something)]
+Address = Annotated[str, AfterValidator(_check_address)]
+Words = Annotated[Title, AfterValidator(_check_words)]
 
 
 class Book(Settings):
-    """All of ``book.yaml``.
+    """Hold the settings of ``book.yaml``.
 
     Attributes
     ----------
     title, subtitle : BilingualText
         Of the report.
     author, course, licence : BilingualText, optional
-        Who wrote it, what for, and what others may do with the text.
+        Who wrote it, for which course, and how others may use the text.
     repository : str, optional
         The https address of the repository, without a slash or ``.git`` at its end.
     site_url : str, optional
-        The https address that the site will be read at, without a slash at its end.
+        The https address of the published site, without a slash at its end.
     licence_url : str, optional
-        Where the licence's terms stand.
+        The https address of the licence's terms.
     """
 
     title: Words
     subtitle: Words
     author: Words | None = None
     course: Words | None = None
-    repository: Annotated[Address, AfterValidator(_is_no_clone_address)] | None = None
+    repository: Annotated[Address, AfterValidator(_strip_git)] | None = None
     site_url: Address | None = None
     licence: Words | None = None
-    licence_url: Annotated[str, AfterValidator(_is_a_page)] | None = None
+    licence_url: Annotated[str, AfterValidator(_check_page)] | None = None
 
     @model_validator(mode="after")
     def _licence_has_a_name(self) -> Book:
         if self.licence_url is not None and self.licence is None:
-            raise ValueError("licence_url leads to a licence that has no name: say licence, too")
+            raise ValueError("licence_url needs the name of the licence: set licence, too")
         return self
 
     def address_of_commit(self, commit: str) -> str | None:
-        """Return where the repository shows its files at a commit, ``None`` where that is not known.
+        """Return the address of the repository's files at a commit, ``None`` if the host is not known.
 
         Examples
         --------
@@ -109,6 +108,6 @@ def load_book(path: Path) -> Book:
     Raises
     ------
     ConfigError
-        If the file is missing, or naming every key that is unknown, missing, or not what it should be.
+        If the file is missing or not valid; the message names every key that is wrong.
     """
     return validate(Book, load_yaml(path), path)

@@ -14,7 +14,7 @@ Loss = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class PublishedCurve(BaseModel):
-    """What was published of one adapter."""
+    """Hold the published results of one adapter."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
 
@@ -34,7 +34,7 @@ class PublishedCurve(BaseModel):
 
 
 class PublishedResults(Settings):
-    """One file of ``published/``: a protocol and the results to reproduce and compare with."""
+    """Hold one file of ``published/``: a protocol and its results."""
 
     protocol: dict[str, Any]
     data_checks: dict[str, Any]

@@ -14,37 +14,37 @@ from adapterbook.config.study import IDENTIFIER, NAMING_RULE, Settings
 MAX_NAME, MAX_NAME_PART = 1000, 200  # characters of a Hub name or a folder; no file system takes a longer part
 
 
-def _is_a_place(name: str) -> str:
+def _check_source_name(name: str) -> str:
     too_long = len(name) > MAX_NAME or any(len(part) > MAX_NAME_PART for part in name.split("/"))
     if too_long or not name.isprintable() or (name.startswith("~") and not name.startswith("~/")):
         raise ValueError(f"expected a name on the Hub, an embedded/ name or a folder, got {shown_text(name)}")
     return name
 
 
-Place = Annotated[str, AfterValidator(_is_a_place)]
+SourceName = Annotated[str, AfterValidator(_check_source_name)]
 
 
 class SourceConfig(Settings):
-    """One file of ``sources/``: a base model and a data set.
+    """Hold one file of ``sources/``: a base model and a data set.
 
     ``base_model`` and ``dataset`` are names on the Hub, local folders (relative ones are looked up beside the YAML
     file, then in the working folder), or names under ``embedded/`` that ``adapterbook.sources.packages`` provides.
     """
 
     name: str
-    base_model: Place
-    dataset: Place
+    base_model: SourceName
+    dataset: SourceName
     base_model_revision: str | None = None
     dataset_revision: str | None = None
     text_column: str = "text"
     label_column: str = "label"
     train_split: str = "train"
     test_split: str | None = None  # None: the test rows follow the validation rows of the train split
-    published: str | None = None  # the file of published/ whose results this source may be compared with
+    published: str | None = None  # the file of published/ that this source may be compared with
 
 
 def load_source(path: Path) -> SourceConfig:
-    """Read one file of ``sources/``, or a source of one's own."""
+    """Read the YAML file of a source."""
     source = validate(SourceConfig, load_yaml(path), path)
     if not IDENTIFIER.fullmatch(source.name):
         problem = f"name: {shown_text(source.name)} names a folder: {NAMING_RULE}"

@@ -1,8 +1,6 @@
-"""YAML files under ``experiments/`` → validated, frozen settings.
+"""Read ``study.yaml`` into frozen settings, and define the types that all settings share.
 
-Owns the shape of ``study.yaml``, ``adapters/*.yaml``, ``sources/*.yaml`` and ``published/*.yaml``, and where the
-project's folders are. Refuses unknown keys and wrong types. Knows nothing of torch or PEFT: whether PEFT takes an
-adapter's settings is for ``model.check_adapters`` to say.
+Unknown keys and wrong types are refused.
 """
 
 from __future__ import annotations
@@ -41,13 +39,13 @@ MAX_TITLE = 200  # characters; a title also stands in menus and legends
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, strict about types, no unknown key, no number that is not finite."""
+    """Give all settings their rules: frozen, strict types, no unknown keys, only finite numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class BilingualText(Settings):
-    """A text in both languages; one plain string serves for both."""
+    """Hold a text in both languages; one plain string serves for both."""
 
     zh: str
     en: str
@@ -61,19 +59,19 @@ def _both_languages(value: object) -> object:
     return {"zh": value, "en": value} if isinstance(value, str) else value
 
 
-def _is_a_line(title: BilingualText) -> BilingualText:
+def _check_title(title: BilingualText) -> BilingualText:
     if max(len(title.zh), len(title.en)) > MAX_TITLE:
         raise ValueError(f"expected a title of {MAX_TITLE} characters at most")
     return title
 
 
 Text = Annotated[BilingualText, BeforeValidator(_both_languages)]
-Title = Annotated[Text, AfterValidator(_is_a_line)]
+Title = Annotated[Text, AfterValidator(_check_title)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 
 class DataConfig(Settings):
-    """Which rows of the data set a study uses, and what it keeps of each text."""
+    """Say which rows of the data set a study uses, and how much of each text."""
 
     shuffle_seed: Seed
     n_train: PositiveInt
@@ -84,7 +82,7 @@ class DataConfig(Settings):
 
 
 class TrainingConfig(Settings):
-    """Arguments of ``transformers.TrainingArguments``, under its own names."""
+    """Hold arguments of ``transformers.TrainingArguments`` under their own names."""
 
     learning_rate: PositiveFloat
     per_device_train_batch_size: PositiveInt
@@ -119,7 +117,7 @@ class TrainingConfig(Settings):
 
 
 class VariantConfig(Settings):
-    """One setting of the study that differs from the protocol in a few training arguments."""
+    """Describe a variant: it differs from the protocol in a few training arguments."""
 
     title: Title
     training: dict[str, Any] = Field(default_factory=dict)
@@ -127,7 +125,7 @@ class VariantConfig(Settings):
 
 
 class StudyConfig(Settings):
-    """The whole of ``study.yaml``: every adapter × its variants × the seeds."""
+    """Hold ``study.yaml``: every adapter × its variants × the seeds."""
 
     data: DataConfig
     training: TrainingConfig
@@ -147,16 +145,16 @@ class StudyConfig(Settings):
 
     @property
     def submitted(self) -> str:
-        """Name of the first variant: the protocol as it was handed in."""
+        """Return the name of the first variant: the protocol as handed in."""
         return next(iter(self.variants))
 
     def training_of(self, variant: str) -> TrainingConfig:
-        """Return the protocol's training arguments with those of a variant laid over them."""
+        """Return the protocol's training arguments, updated with those of a variant."""
         return TrainingConfig.model_validate(self.training.model_dump() | self.variants[variant].training)
 
 
 def load_study(path: Path) -> StudyConfig:
-    """Read ``study.yaml``, and check each variant's training arguments.
+    """Read ``study.yaml``, and check the training arguments of each variant.
 
     Raises
     ------

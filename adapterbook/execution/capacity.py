@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import psutil
 
 from adapterbook.common.errors import RunError
+from adapterbook.common.machine import count_cores
 
 GIB = 1024**3
 # What a run is given when nobody says how many; DistilBERT with LoRA takes about 1.2 GiB.
@@ -39,8 +40,7 @@ def count_workers(jobs: int | None, *, n_runs: int, gpu_memory_bytes: Sequence[i
         raise RunError(f"JOBS={jobs}: expected 1 or more, or nothing for as many as this machine has cores for.")
     free = psutil.virtual_memory().available
     if jobs is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        jobs = min(cores, free // MEMORY_PER_WORKER_BYTES)
+        jobs = min(count_cores(), free // MEMORY_PER_WORKER_BYTES)
         if gpu_memory_bytes:
             jobs = min(jobs, sum(max(1, memory // GPU_MEMORY_PER_WORKER_BYTES) for memory in gpu_memory_bytes))
         return max(1, min(jobs, n_runs))

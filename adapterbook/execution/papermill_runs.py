@@ -25,13 +25,13 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.execute import remove_error_markers
 
 from adapterbook.common.errors import RecordError, RunError
-from adapterbook.common.files import write_text_atomically
+from adapterbook.common.files import replace_folder, write_atomically
 from adapterbook.common.privacy import hide_folders, hide_machine
 from adapterbook.config.paths import Paths
 from adapterbook.execution.failures import describe_cell_error, describe_os_error, last_started_cell
 from adapterbook.execution.kernels import ENGINE, KernelPool
 from adapterbook.execution.progress import TrainingDisplay
-from adapterbook.execution.results_folder import hold_lock, move_into_results, recover, staging_folder, stop_kernels
+from adapterbook.execution.results_folder import hold_lock, recover, staging_folder, stop_kernels
 from adapterbook.runs.model_card import write_model_card
 from adapterbook.runs.plan import Run, split_batch
 from adapterbook.runs.record import Failure, Record, load_record, seal_record, write_record
@@ -315,7 +315,7 @@ def _put_in_place(record: Record, run: Run, paths: Paths) -> Record:
     staging = staging_folder(run, paths)
     try:
         if staging.exists():  # not so where the disk did not even take the folder
-            move_into_results(staging, run.folder(paths))
+            replace_folder(staging, run.folder(paths))
     except OSError as error:
         return record.model_copy(update={"status": "failed", "error": describe_os_error(error)})
     if record.status == "completed":
@@ -347,7 +347,7 @@ def _tidy(staging: Path, root: Path, *, keep_results: bool) -> None:
                     output[key] = hide_machine(output[key], root)
             if "traceback" in output:
                 output["traceback"] = [hide_machine(line, root) for line in output["traceback"]]
-    write_text_atomically(path, hide_folders(nbformat.writes(notebook) + "\n", root))
+    write_atomically(path, hide_folders(nbformat.writes(notebook) + "\n", root))
 
 
 def _as_they_end(futures: Mapping[Future[Any], Run], tick: Callable[[], None]) -> Iterator[Future[Any]]:

@@ -66,8 +66,8 @@ class TrainingDisplay:
         done = float(self._n_ended)
         with self._lock:
             for task, path in self._active.values():
-                line = _last_line(path)
-                if line:
+                if written := last_whole_line(path):
+                    line = json.loads(written)
                     done += line["step"] / line["max_steps"]
                     self._progress.update(
                         task, total=line["max_steps"], completed=line["step"], detail=_describe_step(line)
@@ -105,11 +105,10 @@ def _describe_step(line: dict[str, Any]) -> str:
     return f"epoch {line['epoch']:.1f}{loss}{validation}"
 
 
-def _last_line(path: Path) -> dict[str, Any] | None:
-    """Return the last whole line of a progress file, or None where there is none yet."""
+def last_whole_line(path: Path) -> str:
+    """Return the last whole line of a progress file; empty where there is none yet."""
     try:
         lines = path.read_text("utf-8").splitlines(keepends=True)
-    except FileNotFoundError:
-        return None
-    whole = [line for line in lines if line.endswith("\n")]
-    return json.loads(whole[-1]) if whole else None
+    except OSError:
+        return ""
+    return next((line for line in reversed(lines) if line.endswith("\n")), "")

@@ -52,20 +52,6 @@ def staging_folder(run: Run, paths: Paths) -> Path:
     return paths.results / ".staging" / run.source / run.id.replace("/", "+")  # in no identifier there is a +
 
 
-def move_into_results(staging: Path, final: Path) -> None:
-    """Put a finished folder in the place of the one before it.
-
-    Two renames: a crash between them leaves the old folder beside the new one, and `recover` puts it back.
-    """
-    final.parent.mkdir(parents=True, exist_ok=True)
-    old = final.with_name(f".{final.name}.old")
-    if final.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        final.rename(old)
-    staging.rename(final)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def clear_leftovers(paths: Paths, source: str) -> None:
     """Clear away what a killed trainer left behind where nothing is left to train; a trainer at work is left alone."""
     if (paths.results / ".staging" / source).exists() or _old_folders(paths) or temporary_folders(paths.root, "kernel"):

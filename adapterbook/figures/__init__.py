@@ -1,4 +1,4 @@
-"""Draw the figures of a report, one SVG a figure and language. Imports analysis, config and common.
+"""Draw the report's figures, one SVG for each figure and language. Imports analysis, config and common.
 
 ``draw_figures(report, folder, phrases)`` returns them by id:
 

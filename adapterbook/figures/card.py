@@ -42,7 +42,7 @@ def draw_cards(
     subtitle: BilingualText,
     folder: Path,
     phrases: Phrases,
-    memo: Cache = NO_CACHE,
+    cache: Cache = NO_CACHE,
 ) -> dict[Language, Path]:
     """Draw the card of each language; none, where no run has a curve.
 
@@ -50,7 +50,7 @@ def draw_cards(
     ----------
     folder : Path
         Has a folder a language. A file that is right as it is stays untouched.
-    memo : Cache, optional
+    cache : Cache, optional
         Cards drawn before, from ``render.open_figures_cache``.
     """
     cards: dict[Language, Path] = {}
@@ -63,7 +63,7 @@ def draw_cards(
         labels = words.labels("validation_loss", "validation_accuracy", "epoch")
         paint = partial(_paint, title.in_language(language), subtitle.in_language(language), lines, labels)
         picture = Picture(NAME, HEIGHT, paint)
-        png = memo.get("png", [picture.identity()], partial(_draw, picture))
+        png = cache.get("png", [picture.identity()], partial(_draw, picture))
         cards[language] = folder / language / f"{NAME}.png"
         cards[language].parent.mkdir(parents=True, exist_ok=True)
         if not cards[language].is_file() or cards[language].read_bytes() != png:

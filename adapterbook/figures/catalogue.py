@@ -9,7 +9,7 @@ from typing import Final
 
 from adapterbook.analysis.shapes import Report
 from adapterbook.common.cache import NO_CACHE, Cache
-from adapterbook.common.files import write_text_atomically
+from adapterbook.common.files import write_atomically
 from adapterbook.common.formatting import Language
 from adapterbook.config.phrases import Phrases
 from adapterbook.config.study import BilingualText
@@ -32,7 +32,7 @@ def draw_figures(
     folder: Path,
     phrases: Phrases,
     languages: Sequence[Language] = LANGUAGES,
-    memo: Cache = NO_CACHE,
+    cache: Cache = NO_CACHE,
 ) -> dict[str, Figure]:
     """Draw every figure of a report, and remove those of an earlier report.
 
@@ -43,7 +43,7 @@ def draw_figures(
         removed. A file that is right as it is stays untouched.
     languages : sequence of str
         Those that get files; titles and alternative texts are in both.
-    memo : Cache, optional
+    cache : Cache, optional
         Pictures drawn before, from ``render.open_figures_cache``.
 
     Returns
@@ -59,9 +59,9 @@ def draw_figures(
     figures, pictures = plan_report(report, folder, phrases, languages)
     for language in languages:
         (folder / language).mkdir(parents=True, exist_ok=True)
-    for file, svg in zip(pictures, render_pictures(list(pictures.values()), memo), strict=True):
+    for file, svg in zip(pictures, render_pictures(list(pictures.values()), cache), strict=True):
         if not _holds(file, svg):
-            write_text_atomically(file, svg)
+            write_atomically(file, svg)
     for language in languages:
         for file in (folder / language).glob("*.svg"):
             if file not in pictures:

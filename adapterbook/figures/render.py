@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +22,7 @@ from typing import Any
 from adapterbook.common.cache import NO_CACHE, Cache, open_cache
 from adapterbook.common.errors import RenderError
 from adapterbook.common.fonts import PLOT, find_font
+from adapterbook.common.machine import count_cores
 from adapterbook.figures.svg import draw_svg
 
 # A process that draws takes a second to load Matplotlib, in which this one draws about so many pictures itself.
@@ -57,7 +57,7 @@ def open_figures_cache(root: Path) -> Cache:
     return open_cache(root, "figures", ["no font" if font is None else hashlib.sha256(font.read_bytes()).hexdigest()])
 
 
-def render_pictures(pictures: Sequence[Picture], memo: Cache = NO_CACHE) -> list[str]:
+def render_pictures(pictures: Sequence[Picture], cache: Cache = NO_CACHE) -> list[str]:
     """Return the SVG of each picture, the same bytes whether it was kept, drawn here or drawn beside others.
 
     Raises
@@ -66,16 +66,16 @@ def render_pictures(pictures: Sequence[Picture], memo: Cache = NO_CACHE) -> list
         If a process that draws was killed.
     """
     identities = [picture.identity() for picture in pictures]
-    found = [memo.find("svg", [identity]) for identity in identities]
+    found = [cache.find("svg", [identity]) for identity in identities]
     missing = [index for index, svg in enumerate(found) if svg is None]
     for index, svg in zip(missing, _draw_all([pictures[index] for index in missing]), strict=True):
         found[index] = svg.encode()
-        memo.keep("svg", [identities[index]], svg.encode())
+        cache.store("svg", [identities[index]], svg.encode())
     return [svg.decode() for svg in found if svg is not None]
 
 
 def _draw_all(pictures: Sequence[Picture]) -> list[str]:
-    n_processes = min(_count_cores(), len(pictures) // PICTURES_PER_PROCESS, MAX_PROCESSES)
+    n_processes = min(count_cores(), len(pictures) // PICTURES_PER_PROCESS, MAX_PROCESSES)
     if n_processes < 2:
         return [_draw(picture) for picture in pictures]
     # Not forked: a lock that another thread holds would stay locked for ever in the copy.
@@ -112,10 +112,6 @@ def _deaf_processes() -> Iterator[None]:
 
 def _draw(picture: Picture) -> str:
     return draw_svg(picture.id, picture.height, picture.paint)
-
-
-def _count_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _fields_of(value: object) -> dict[str, Any]:

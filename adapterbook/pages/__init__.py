@@ -1,7 +1,7 @@
-"""Report + templates → Quarto pages in both languages.
+"""Write the Quarto pages in both languages. Imports figures, analysis, runs, config and common.
 
-Owns the writing of ``index.qmd``, ``report/zh/``, ``report/en/``, ``report/pdf/`` and ``report/_navigation.yml``. Takes
-every number from the report and every sentence from ``templates/``; computes and renders nothing itself.
+Numbers come from the report, sentences from ``templates/``. Writes ``index.qmd``, ``report/zh/``, ``report/en/``,
+``report/pdf/`` and ``report/_navigation.yml``.
 """
 
 from __future__ import annotations

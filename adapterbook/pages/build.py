@@ -19,16 +19,17 @@ from markupsafe import Markup
 from adapterbook.analysis.shapes import AdapterReport, Report, RunReport
 from adapterbook.common.cache import NO_CACHE, Cache
 from adapterbook.common.formatting import Language
+from adapterbook.common.privacy import rename_folders
 from adapterbook.common.safe_paths import is_plain_file
 from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
 from adapterbook.config.phrases import load_phrases
 from adapterbook.figures import Figure
 from adapterbook.figures.words import FigureWords, short_names
-from adapterbook.pages.cache_key import hash_inputs, hash_templates
+from adapterbook.pages.cache_key import hash_page_inputs, hash_templates
 from adapterbook.pages.head import cover_head, page_head
 from adapterbook.pages.imprint import LANGUAGE_TAGS, both, commit_link, document_fields, page_footer, signature
-from adapterbook.pages.notebook import hide_folders, notebook_body, prose_of
+from adapterbook.pages.notebook import notebook_body, prose_of
 from adapterbook.pages.numbers.provenance import format_date, format_moment, provenance_of
 from adapterbook.pages.numbers.record_view import record_block
 from adapterbook.pages.outline import PageSpec, by_method, index_outline, make_outline
@@ -59,7 +60,7 @@ MENU_SECTIONS: Final = ("", "how", "adapters", "results", "notebooks", "referenc
 
 
 def write_pages(
-    report: Report, figures: Mapping[str, Figure], paths: Paths, memo: Cache = NO_CACHE, *, has_cards: bool = False
+    report: Report, figures: Mapping[str, Figure], paths: Paths, cache: Cache = NO_CACHE, *, has_cards: bool = False
 ) -> list[Path]:
     """Write every page in both languages, the menus, and the combined documents for the PDFs.
 
@@ -70,8 +71,8 @@ def write_pages(
     figures : mapping
         From ``figures.draw_figures``, by id; their files must be there already.
     paths : Paths
-        Templates are read from ``paths.templates``; ``index.qmd`` and parts of ``report/`` are written.
-    memo : Cache, optional
+        Templates are looked up in ``paths.template_folders``; ``index.qmd`` and parts of ``report/`` are written.
+    cache : Cache, optional
         Texts that were rendered before.
     has_cards : bool
         Whether ``figures.draw_cards`` drew what a link to the site is shown with.
@@ -88,7 +89,7 @@ def write_pages(
     ConfigError
         If ``book.yaml`` or ``templates/glossary.yaml`` is not valid.
     """
-    texts = _Builder(report, figures, paths, memo, has_cards=has_cards).build()
+    texts = _Builder(report, figures, paths, cache, has_cards=has_cards).build()
     put_in_place(texts, paths.root, paths.report, (*LANGUAGES, "pdf", "scripts"))
     return sorted(texts)
 
@@ -97,17 +98,17 @@ class _Builder:
     """Renders all texts of one report."""
 
     def __init__(
-        self, report: Report, figures: Mapping[str, Figure], paths: Paths, memo: Cache, *, has_cards: bool
+        self, report: Report, figures: Mapping[str, Figure], paths: Paths, cache: Cache, *, has_cards: bool
     ) -> None:
         self.report = report
         self.figures = figures
         self.paths = paths
-        self.memo = memo
+        self.cache = cache
         self.book = load_book(paths.book)
-        self.wording = load_wording(paths.templates / "glossary.yaml")
+        self.wording = load_wording(paths.find_template("glossary.yaml"))
         self.outline = make_outline(report, self.wording)
         self.index = index_outline(self.outline)
-        phrases = load_phrases(paths.templates)
+        phrases = load_phrases(paths.find_template("phrases.yaml").parent)
         self.figure_words = {language: FigureWords(phrases, language) for language in LANGUAGES}
         self.short_names = {language: short_names(report, words) for language, words in self.figure_words.items()}
         self.prose = prose_of(paths.notebook) if paths.notebook.exists() else frozenset()
@@ -115,7 +116,7 @@ class _Builder:
         self.hidden = {str(paths.root.resolve()): ".", str(paths.root): ".", str(Path.home()): "~"}
         self.templates: dict[str, str] = {}  # hashes by name
         self.card = figures["headline" if figures["headline"].drawn else "headline-best"].alt if has_cards else None
-        self.inputs = hash_inputs(report, figures, paths, self.hidden)
+        self.inputs = hash_page_inputs(report, figures, paths, self.hidden)
 
     def build(self) -> dict[Path, str]:
         """Return every file's content by its path."""
@@ -136,19 +137,19 @@ class _Builder:
         texts[self.paths.report / "pdf" / "_quarto.yml"] = _yaml({"project": {"type": "default"}})
         texts[self.paths.report / "_navigation.yml"] = _yaml(self._navigation())
         texts[self.paths.root / "index.qmd"] = self._cover()
-        texts[self.paths.report / VEGA] = vega_script(self.memo)
+        texts[self.paths.report / VEGA] = vega_script(self.cache)
         return texts
 
     def _kept(self, kind: str, language: Language, pages: Sequence[PageSpec], make: Callable[[], str]) -> str:
         """Return a text that is made of some pages' templates, in one language."""
-        return self.memo.get(kind, self._parts(language, pages), lambda: make().encode()).decode()
+        return self.cache.get(kind, self._parts(language, pages), lambda: make().encode()).decode()
 
     def _parts(self, language: Language, pages: Sequence[PageSpec]) -> list[str]:
         """Return what a text follows from that is made of some pages' templates, in one language."""
         templates = [f"pages/{page.template}" for page in pages]
         for name in templates:
             if name not in self.templates:
-                self.templates[name] = hash_templates(self.paths.templates, name)
+                self.templates[name] = hash_templates(self.paths.template_folders, name)
         return [
             self.inputs,
             str(self.card is None),
@@ -182,7 +183,7 @@ class _Builder:
             "failure": lambda kind: wording.failure(kind, language),
             "source_reason": lambda reason: wording.source_reason(reason, language),
             "literal": lambda value: inline_code(python_literal(value)),
-            "quoted": lambda text: _quoted(hide_folders(text, self.hidden)),
+            "quoted": lambda text: _quoted(rename_folders(text, self.hidden)),
             "text": lambda text: text.in_language(language),
             "name": lambda adapter: self._name(adapter, language),
             "variant_title": lambda name: self.report.study.variants[name].title.in_language(language),
@@ -194,7 +195,7 @@ class _Builder:
             "record_block": lambda record, name: record_block(record, name, self.hidden),
             "notebook_body": lambda run: self._notebook(run, language),
         }  # fmt: skip
-        return make_environment(self.paths.templates, language, names)
+        return make_environment(self.paths.template_folders, language, names)
 
     def _name(self, adapter: AdapterReport | str, language: Language) -> str:
         """Return an adapter's short name; in a Chinese sentence it may need spaces around it, or none."""
@@ -234,7 +235,7 @@ class _Builder:
         """Return the combined document: each page of the report that is a chapter, its title as heading."""
         chapters = [page for page in self.outline if page.in_pdf]
         for page in chapters:  # also where the whole is known: the next one may differ in one chapter alone
-            self.memo.use("chapter", self._parts(language, [page]))
+            self.cache.use("chapter", self._parts(language, [page]))
         return self._kept("document", language, chapters, partial(self._whole_document, chapters, language))
 
     def _whole_document(self, chapters: Sequence[PageSpec], language: Language) -> str:

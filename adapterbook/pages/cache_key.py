@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +28,7 @@ SHOWN_FILES: Final = ("record.json", "predictions.parquet", "notebook.ipynb")
 NAME_OF_TEMPLATE: Final = re.compile(r"""["']([^"'\s]+\.j2)["']""")
 
 
-def hash_inputs(report: Report, figures: Mapping[str, Figure], paths: Paths, hidden: Mapping[str, str]) -> str:
+def hash_page_inputs(report: Report, figures: Mapping[str, Figure], paths: Paths, hidden: Mapping[str, str]) -> str:
     """Return the SHA-256 of all that a page may show beside its templates.
 
     Parameters
@@ -42,14 +42,20 @@ def hash_inputs(report: Report, figures: Mapping[str, Figure], paths: Paths, hid
     return digest.hexdigest()
 
 
-def hash_templates(folder: Path, name: str) -> str:
-    """Return the SHA-256 of a template and of all that it leads to; a name that is no file counts as such."""
+def hash_templates(folders: Sequence[Path], name: str) -> str:
+    """Return the SHA-256 of a template and of all that it leads to; a name without a file counts, too.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Where templates are looked up; the first folder that has one wins.
+    """
     digest = hashlib.sha256()
     waiting, seen = [name], {name}
     while waiting:
         current = waiting.pop()
-        file = folder / current
-        content = file.read_bytes() if file.is_file() else b""
+        file = next((folder / current for folder in folders if (folder / current).is_file()), None)
+        content = file.read_bytes() if file else b""
         digest.update(f"{current} {len(content)}\n".encode() + content)
         for found in sorted(set(NAME_OF_TEMPLATE.findall(content.decode("utf-8", "replace"))) - seen):
             seen.add(found)
@@ -68,7 +74,8 @@ def _inputs(report: Report, figures: Mapping[str, Figure], paths: Paths, hidden:
         shown = {language: str(path.relative_to(paths.root)) for language, path in figure.paths.items()}
         yield writer.written([figure.id, shown, figure.rows, figure.adapter, figure.reason, figure.title, figure.alt])
     yield writer.written(list(hidden.items()))
-    for file in (paths.book, paths.templates / "glossary.yaml", paths.templates / "phrases.yaml", paths.notebook):
+    words = [paths.find_template(name) for name in ("glossary.yaml", "phrases.yaml")]
+    for file in (paths.book, *words, paths.notebook):
         yield file.read_bytes() if file.is_file() else b"-"
 
 

@@ -17,8 +17,8 @@ from adapterbook.common.formatting import Language, format_number
 from adapterbook.figures.style import style_of
 from adapterbook.figures.vega_charts import CHANCE, QUANTITIES, chart_spec, line_look
 from adapterbook.figures.words import FigureWords
+from adapterbook.pages.numbers.record_link import RecordLink
 from adapterbook.pages.numbers.record_view import RECORD_ANCHOR, anchor_of
-from adapterbook.pages.numbers.source_link import Place
 from adapterbook.pages.script_data import plain, script_block
 from adapterbook.pages.writing.wording import Wording
 from adapterbook.runs.record import Record
@@ -39,7 +39,7 @@ VIEWS: Final[Mapping[str, Sequence[str]]] = {
 }
 
 # A line's address: of the page that shows where its numbers are from, None where there is no such page.
-Address = Callable[[Place], str | None]
+Address = Callable[[RecordLink], str | None]
 
 
 def explorer_block(
@@ -97,7 +97,7 @@ def _lines(
     completed = [run for run in group.runs if run.completed]
     common = {"adapter": adapter.id, "variant": group.variant}
     if len(completed) > 1:
-        link = address(Place(adapter, "runs"))
+        link = address(RecordLink(adapter, "runs"))
         points = [[point[0], point[1], "", *point[2:]] for point in _mean_points(group.curve, language)]
         yield {**common, "seed": None, "n": len(completed), "link": link, "points": points}
     for run in completed if with_seeds or len(completed) == 1 else []:
@@ -108,7 +108,7 @@ def _lines(
 
 def _page_of(run: RunReport, address: Address) -> str | None:
     """Return the address of the record on its page, up to where a line's own anchor goes on."""
-    return address(Place(run, RECORD_ANCHOR))
+    return address(RecordLink(run, RECORD_ANCHOR))
 
 
 def _points(record: Record, language: Language) -> Iterator[list[Any]]:

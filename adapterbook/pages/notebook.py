@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from adapterbook.common.errors import RenderError
 from adapterbook.common.formatting import Language
+from adapterbook.common.privacy import rename_folders
 from adapterbook.pages.writing.escape import python_block, raw_html_code
 
 ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]")
@@ -68,12 +69,12 @@ def notebook_body(
         if not source.strip() or not _is_for(cell, language):
             continue
         if cell.get("cell_type") == "code":
-            parts.append(python_block(hide_folders(source, hidden)))
+            parts.append(python_block(rename_folders(source, hidden)))
             parts += [_output(text, language, kind) for kind, text in _outputs(cell, hidden)]
         elif cell.get("cell_type") == "markdown" and source in trusted:
             parts.append(_shift_headings(source, numbers))
         else:
-            parts.append(raw_html_code(hide_folders(source, hidden), css_class="prose"))
+            parts.append(raw_html_code(rename_folders(source, hidden), css_class="prose"))
     if failed_cell is not None and failed_cell >= len(cells):
         parts.append(_anchor())
     return "\n\n".join(parts)
@@ -116,7 +117,7 @@ def _outputs(cell: Mapping[str, Any], hidden: Mapping[str, str]) -> list[tuple[s
             shown[-1] = (kind, shown[-1][1] + text)
         elif text:
             shown.append((kind, text))
-    cleaned = [(kind, hide_folders(_as_terminal(text), hidden)) for kind, text in shown]
+    cleaned = [(kind, rename_folders(_as_terminal(text), hidden)) for kind, text in shown]
     return [(kind, text) for kind, text in cleaned if text.strip()]
 
 
@@ -136,13 +137,6 @@ def _as_terminal(text: str) -> str:
     """Return what a terminal would show at the end: colours gone, overwritten progress bars gone."""
     lines = ANSI.sub("", text).replace("\r\n", "\n").split("\n")
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines).rstrip()
-
-
-def hide_folders(text: str, hidden: Mapping[str, str]) -> str:
-    """Return a text with folders of this machine named as in ``hidden``."""
-    for folder, shown in hidden.items():
-        text = text.replace(folder, shown)
-    return text
 
 
 def _output(text: str, language: Language, kind: str) -> str:

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from adapterbook.common.files import replace_folder
+
 WORKPLACE: Final = ".pages-"
 
 
@@ -39,7 +41,7 @@ def put_in_place(contents: Mapping[Path, str], root: Path, report: Path, folders
             _write(new, content.encode(), path)
         made = workplace / "new" / report.relative_to(root)
         for folder in folders:
-            _replace(made / folder, report / folder, workplace / f"old-{folder}")
+            replace_folder(made / folder, report / folder, workplace / f"old-{folder}")
         for path in contents:
             new = workplace / "new" / path.relative_to(root)
             if new.exists():  # in none of the folders
@@ -57,9 +59,3 @@ def _write(new: Path, content: bytes, old: Path) -> None:
             shutil.copy2(old, new)
     else:
         new.write_bytes(content)
-
-
-def _replace(new: Path, place: Path, old: Path) -> None:
-    if place.exists():
-        place.rename(old)
-    new.rename(place)

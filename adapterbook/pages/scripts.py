@@ -6,8 +6,8 @@ host, so the one that draws the charts is part of the site. Pages that show no c
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from functools import cache
 from importlib import metadata
 from typing import Final
 
@@ -34,13 +34,13 @@ def head_of(scripts: Sequence[str], up: str) -> list[str]:
     return [style, *(f'<script src="{up}{script}" defer></script>' for script in scripts)]
 
 
-def vega_script(memo: Cache) -> str:
+def vega_script(cache: Cache) -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script, of the version that Altair writes for."""
     versions = [f"{name} {metadata.version(name)}" for name in ("altair", "vl-convert-python")]
-    return memo.get("vega", versions, lambda: _bundle().encode()).decode()
+    return cache.get("vega", versions, lambda: _bundle().encode()).decode()
 
 
-@cache
+@functools.cache
 def _bundle() -> str:
     import altair
     import vl_convert

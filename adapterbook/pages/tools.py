@@ -26,8 +26,8 @@ from adapterbook.pages.explorer import explorer_block
 from adapterbook.pages.notebook import FAILED_CELL
 from adapterbook.pages.numbers.figure_table import make_figure_table
 from adapterbook.pages.numbers.number import FieldPath, derived_span, number_span
+from adapterbook.pages.numbers.record_link import RecordLink, link_of_derived, link_of_number, link_of_row
 from adapterbook.pages.numbers.record_view import RECORD_ANCHOR
-from adapterbook.pages.numbers.source_link import Place, place_of_derived, place_of_number, place_of_row
 from adapterbook.pages.outline import PageSpec, slug_of
 from adapterbook.pages.sentence_tools import sentence_tools
 from adapterbook.pages.writing.code import adapter_code, call_code, training_code
@@ -110,13 +110,11 @@ class PageTools:
 
     def number(self, run: RunReport, field: FieldPath, kind: str) -> Markup:
         """Return a number of a run's record, a link to the line that holds it."""
-        return self._linked(number_span(run, field, kind, self.language), place_of_number(run, field))
+        return self._linked(number_span(run, field, kind, self.language), link_of_number(run, field))
 
     def derived(self, thing: Any, field: FieldPath, kind: str) -> Markup:
         """Return a number that the analysis computed, a link to what it was computed from."""
-        return self._linked(
-            derived_span(thing, field, kind, self.language), place_of_derived(thing, field, self.report)
-        )
+        return self._linked(derived_span(thing, field, kind, self.language), link_of_derived(thing, field, self.report))
 
     def figure(self, id: str, caption: str | None = None) -> Markup:
         """Return a figure with its caption, its alternative text and, folded, the numbers drawn."""
@@ -133,7 +131,7 @@ class PageTools:
         image = f'![{_one_line(text)}]({source}){{#{self._figure_id(figure)} fig-alt="{alt}"}}'
 
         def lead(row: Mapping[str, Any], shown: Markup) -> Markup:
-            return self._linked(shown, place_of_row(figure, row, self.report))
+            return self._linked(shown, link_of_row(figure, row, self.report))
 
         table = make_figure_table(figure, self.language, self.wording, self.short_names, lead)
         if table is None or self.target == "pdf":
@@ -200,7 +198,7 @@ class PageTools:
         path, shown = run.run.folder(self.paths) / name, text if isinstance(text, Markup) else escape_text(text)
         return self._led(shown, path) if is_plain_file(path, self.paths.results) else shown
 
-    def address(self, place: Place) -> str | None:
+    def address(self, place: RecordLink) -> str | None:
         """Return a place's address as the rendered page needs it, for links that a script makes; `None` in the PDF."""
         page, anchor = self._find(place.of), self._anchor_of(place)
         if self.target == "pdf":
@@ -217,7 +215,7 @@ class PageTools:
 
     def cell_link(self, run: RunReport, text: str) -> Markup:
         """Return a link to the place of a failed run's notebook where it failed."""
-        return self._linked(escape_text(text), Place(run, FAILED_CELL))
+        return self._linked(escape_text(text), RecordLink(run, FAILED_CELL))
 
     def config_code(self, adapter: AdapterReport) -> Markup:
         """Return the code that made an adapter, from its first record; without one, the settings of its YAML file."""
@@ -227,7 +225,7 @@ class PageTools:
         made = records[0].adapter
         return python_block(adapter_code(made.config_class, made.settings, train_adapter=adapter.config.train_adapter))
 
-    def _linked(self, shown: Markup, place: Place | None) -> Markup:
+    def _linked(self, shown: Markup, place: RecordLink | None) -> Markup:
         """Return something as a link, but where a setting already stands in its place."""
         if place is None:
             return shown
@@ -250,7 +248,7 @@ class PageTools:
         page = path.with_suffix(".html") if path.suffix == ".qmd" else path
         return Markup(f"[{shown}]({self.site_url}/{_relative(page, self.paths.root)}{anchor})")
 
-    def _anchor_of(self, place: Place) -> str:
+    def _anchor_of(self, place: RecordLink) -> str:
         page = self._find(place.of)
         if isinstance(place.of, RunReport) or isinstance(page, RunReport):
             return place.section

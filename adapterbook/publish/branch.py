@@ -1,16 +1,13 @@
-"""A folder → a branch of the remote ``origin``: exactly the folder's files, one commit, and that only after a change.
+"""Publish a folder on a branch of the remote ``origin``: exactly its files, in one commit, only after a change.
 
-Owns what is asked of git. It goes on from the remote's branch, never from a local one, and leaves the working tree, the
-index, the local branches and the settings of the repository as they are. The commit is made by ghp-import, which reads
-the folder's bytes past all of git's filters, or by Quarto.
+The commit follows the remote's branch, never a local one. The working tree, the index, local branches and settings stay
+as they are. ghp-import makes the commit: it reads the folder's bytes past git's filters.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,13 +17,13 @@ from adapterbook.common.git import ask, hide_credentials, run, tail
 
 REMOTE: Final = "origin"
 BRANCH: Final = "gh-pages"
-# Where ghp-import makes its commit: a branch of its own for a moment, so that no one's branch is moved.
+# ghp-import makes its commit on this temporary branch, so that no other branch moves.
 MAKING: Final = "adapterbook-publish"
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """The state of a project that a site is made from.
+    """Describe the state of the project that a site is made from.
 
     Attributes
     ----------
@@ -48,7 +45,7 @@ class Checkout:
 
 @dataclass(frozen=True)
 class Publication:
-    """What was published: the branch's commit, whether that is new, and the number of files."""
+    """Report what was published: the branch's commit, whether it is new, and the number of files."""
 
     commit: str
     is_new: bool
@@ -56,33 +53,33 @@ class Publication:
 
 
 def inspect_checkout(root: Path) -> Checkout:
-    """Return what is checked out in a project's folder, after everything that publishing needs of git was found there.
+    """Return what is checked out in a project's folder, if git has everything that publishing needs.
 
     Raises
     ------
     PublishError
-        If git, a repository, a commit, a remote, or a name to commit with is missing; or if the branch to publish to
-        is the one that is checked out. The message says what to do.
+        If git, a repository, a commit, a remote, or a name to commit with is missing, or if the branch to publish to
+        is checked out. The message says what to do.
     """
     if shutil.which("git") is None:
-        raise PublishError("git is not installed, and publishing goes through it. On Debian: apt install git")
+        raise PublishError("git is not installed, and publishing needs it. On Debian: apt install git")
     inside = ask(root, "rev-parse", "--is-inside-work-tree")
     if inside.returncode or inside.stdout.strip() != "true":
         raise PublishError(
-            "This folder is in no git repository, so there is nowhere to publish to: `git init`, commit the project, "
-            f"and `git remote add {REMOTE} <address>`. Git said:",
+            "This folder is not in a git repository, so there is nowhere to publish to: `git init`, commit the "
+            f"project, and `git remote add {REMOTE} <address>`. Git said:",
             tail(inside),
         )
     commit = ask(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}").stdout.strip()
     if not commit:
         raise PublishError(
-            "This repository has no commit yet, and readers should be able to see what the site was made from: commit "
-            "the project first."
+            "This repository has no commit yet, so readers could not see what the site was made from: commit the "
+            "project first."
         )
     branch = ask(root, "symbolic-ref", "--quiet", "--short", "HEAD").stdout.strip() or None
     if branch == BRANCH:
         raise PublishError(
-            f"{BRANCH} is checked out: that branch is for the site, which would replace the project's files there. "
+            f"{BRANCH} is checked out: that branch holds the site, which would replace the project's files there. "
             "Switch to another one, such as `git switch main`."
         )
     address = ask(root, "remote", "get-url", REMOTE)
@@ -93,34 +90,32 @@ def inspect_checkout(root: Path) -> Checkout:
     for key, example in (("user.name", "Your Name"), ("user.email", "you@example.org")):
         if not ask(root, "config", key).stdout.strip():
             raise PublishError(f'Git knows no {key} to sign the commit with: `git config {key} "{example}"`.')
-    # Without a lock: the index stays as it is, its times included.
+    # Without a lock, the index and its times stay as they are.
     changed = ask(root, "--no-optional-locks", "status", "--porcelain", "--untracked-files=no").stdout.strip()
     return Checkout(commit, branch, bool(changed), hide_credentials(address.stdout.strip()))
 
 
-def publish_folder(root: Path, folder: Path, message: str, quarto: str | None = None) -> Publication:
+def publish_folder(root: Path, folder: Path, message: str) -> Publication:
     """Make the remote's branch hold exactly the files of a folder.
 
     Parameters
     ----------
     root : Path
-        A folder in the repository, which `inspect_checkout` found nothing wrong with.
+        A folder in the repository, checked by `inspect_checkout`.
     folder : Path
-        What is published: every file in it, hidden and ignored ones too.
+        What is published: every file in it, including hidden and ignored ones.
     message : str
-        Of the commit.
-    quarto : str, optional
-        The command ``quarto``, to publish with where it can go on from a branch that is there already.
+        Message of the commit.
 
     Returns
     -------
     Publication
-        With the commit of before where the branch holds these very files already.
+        With the old commit if the branch already holds these files.
 
     Raises
     ------
     PublishError
-        If the remote cannot be reached or refuses; the branch stays as it was.
+        If the remote cannot be reached or refuses; its branch stays as it was.
     """
     before = _fetch(root)
     files = _hash_files(root, folder)
@@ -130,15 +125,10 @@ def publish_folder(root: Path, folder: Path, message: str, quarto: str | None = 
             return Publication(before, False, len(files))
         if "CNAME" in published and "CNAME" not in files:
             raise PublishError(
-                f"{REMOTE}/{BRANCH} holds a file CNAME, the domain of the site's own, and {folder.name}/ does not: the "
-                "site would lose its domain. Put the file CNAME into the project's folder and name it in _quarto.yml "
+                f"{REMOTE}/{BRANCH} holds a file CNAME with the site's domain, and {folder.name}/ does not: the site "
+                "would lose its domain. Put the file CNAME into the project's folder and name it in _quarto.yml "
                 'under project.resources as "/CNAME", then `make site`.'
             )
-    if quarto is not None and before is not None:
-        commit = _push_with_quarto(root, quarto, message)
-        if commit == before or _list_files(root, commit) != files:
-            raise PublishError(f"Quarto published something else than {folder.name}/: publish with RENDERER=embedded.")
-        return Publication(commit, True, len(files))
     commit = _commit(root, folder, before, message)
     if _list_files(root, commit) != files:
         raise PublishError(f"The commit does not hold what {folder.name}/ holds: did its files change? Publish again.")
@@ -147,15 +137,15 @@ def publish_folder(root: Path, folder: Path, message: str, quarto: str | None = 
     )
     if pushed.returncode:
         raise PublishError(
-            f"{REMOTE} did not take the site, and its {BRANCH} is as it was. If somebody else published in the "
-            "meantime, publish again; if it was refused, ask who owns it. Git said:",
+            f"{REMOTE} did not accept the site, and its {BRANCH} is unchanged. If somebody else published in the "
+            "meantime, publish again; if it was refused, ask its owner. Git said:",
             tail(pushed),
         )
     return Publication(commit, True, len(files))
 
 
 def _fetch(root: Path) -> str | None:
-    """Return the commit of the remote's branch, fetched; None where it has no such branch."""
+    """Fetch the remote's branch and return its commit; None if it has no such branch."""
     listed = ask(root, "ls-remote", "--exit-code", REMOTE, f"refs/heads/{BRANCH}")
     if listed.returncode == 2:
         return None
@@ -173,9 +163,9 @@ def _fetch(root: Path) -> str | None:
 
 
 def _commit(root: Path, folder: Path, before: str | None, message: str) -> str:
-    """Return a new commit after `before` that holds a folder's files; on no branch."""
+    """Make a commit after `before` with a folder's files, on no branch, and return it."""
     branch = f"refs/heads/{MAKING}"
-    ask(root, "update-ref", "-d", branch)  # of a process that was killed
+    ask(root, "update-ref", "-d", branch)  # left by a killed process
     if before is not None:
         ask(root, "update-ref", branch, before)
     command = [sys.executable, "-m", "ghp_import", "--branch", MAKING, "--message", message, str(folder.resolve())]
@@ -189,37 +179,8 @@ def _commit(root: Path, folder: Path, before: str | None, message: str) -> str:
     return commit
 
 
-def _push_with_quarto(root: Path, quarto: str, message: str) -> str:
-    """Have Quarto commit the site that it rendered, and push it; return the branch's new commit.
-
-    Quarto writes a number of its own into ``.nojekyll``, so that no two commits are the same, and has one message for
-    all: hooks of this one commit put both right. It also moves the local branch of that name and adds to the settings
-    of the repository: both are put back.
-    """
-    settings_file = root / ask(root, "rev-parse", "--git-path", "config").stdout.strip()
-    settings, local = settings_file.read_bytes(), f"refs/heads/{BRANCH}"
-    commit = ask(root, "rev-parse", "--verify", "--quiet", local).stdout.strip()
-    with tempfile.TemporaryDirectory() as name:
-        hooks = Path(name)
-        (hooks / "message").write_text(message, "utf-8")
-        for hook, lines in (("pre-commit", ": >.nojekyll && git add --force .nojekyll"),
-                            ("commit-msg", f'cat "{hooks}/message" >"$1"')):  # fmt: skip
-            (hooks / hook).write_text(f"#!/bin/sh\n{lines}\n", "utf-8")
-            (hooks / hook).chmod(0o755)
-        own = {"core.hooksPath": str(hooks), "core.autocrlf": "false", "core.attributesFile": os.devnull}
-        try:
-            command = [quarto, "publish", BRANCH, "--no-render", "--no-prompt", "--no-browser"]
-            done = run(command, root, settings=own)
-        finally:
-            settings_file.write_bytes(settings)
-            ask(root, "update-ref", *([local, commit] if commit else ["-d", local]))
-    if done.returncode:
-        raise PublishError("quarto publish failed; RENDERER=embedded goes on without Quarto. It said:", tail(done))
-    return _fetch(root) or ""
-
-
 def _hash_files(root: Path, folder: Path) -> dict[str, str]:
-    """Return git's hash of each file's bytes, past all filters, by its path from the folder."""
+    """Return git's hash of each file's bytes, without filters, by its path in the folder."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     asked = "".join(f"{path.resolve()}\n" for path in paths)
     hashed = ask(root, "hash-object", "--no-filters", "--stdin-paths", stdin=asked)
@@ -230,7 +191,7 @@ def _hash_files(root: Path, folder: Path) -> dict[str, str]:
 
 
 def _list_files(root: Path, commit: str) -> dict[str, str]:
-    """Return the hash of each file of a commit, by its path."""
+    """Return the hash of each file of a commit, by path."""
     listed = ask(root, "ls-tree", "-r", "-z", "--full-tree", commit).stdout
     entries = (entry.partition("\t") for entry in listed.split("\0") if entry)
     return {path: facts.split()[2] for facts, _, path in entries}

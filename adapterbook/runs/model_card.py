@@ -1,9 +1,8 @@
-"""A completed record → the model card of its adapter: the README.md that the Hugging Face Hub shows, in both languages.
+"""Render the model card of a completed run: the README.md, in both languages, that the Hugging Face Hub shows.
 
-Owns what the card says, in the Hub's metadata and in words. It is a function of the record alone, but of nothing that
-another training of the same run would change (times, memory, the day), so that the card can lie in the adapter's folder
-when the run is sealed. What the record cannot know, such as the licence of a model that nobody here has heard of, it
-calls unknown.
+The card depends on the record alone, and not on its times, memory or dates: training the same run again gives the same
+card. It lies in the adapter's folder when the run is sealed. What the record does not know, such as the licence of an
+unfamiliar base model, the card calls unknown.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Final
 import jinja2
 from huggingface_hub import EvalResult, ModelCardData
 
-from adapterbook.common.files import write_text_atomically
+from adapterbook.common.files import write_atomically
 from adapterbook.common.formatting import format_number
 from adapterbook.common.stats import wilson_interval
 from adapterbook.runs.record import Record, SourceInfo
@@ -28,7 +27,7 @@ METHODS: Final = {"LORA": "LoRA", "IA3": "IA³", "ADALORA": "AdaLoRA", "LOKR": "
 
 @dataclass(frozen=True)
 class _BaseModel:
-    """What is known of a base model: its name on the Hub, and its licence by the Hub's names."""
+    """Name a known base model and its licence as the Hub does."""
 
     hub_name: str
     licence: str
@@ -52,8 +51,8 @@ ENGLISH: Final = frozenset(
 
 
 def write_model_card(record: Record, folder: Path) -> None:
-    """Write the card into an adapter's folder."""
-    write_text_atomically(folder / CARD, render_model_card(record))
+    """Write the card of a run into its adapter's folder."""
+    write_atomically(folder / CARD, render_model_card(record))
 
 
 def render_model_card(record: Record) -> str:
@@ -62,7 +61,7 @@ def render_model_card(record: Record) -> str:
     Parameters
     ----------
     record : Record
-        With ``status`` completed; of another there is no adapter.
+        With ``status`` completed: only such a run has an adapter.
     """
     assert record.test is not None
     n_right = round(record.test.accuracy * record.test.n)
@@ -79,7 +78,7 @@ def render_model_card(record: Record) -> str:
 
 
 def make_card_data(record: Record) -> ModelCardData:
-    """Return the Hub's metadata of a completed run: what the card's first lines hold.
+    """Return the Hub's metadata of a completed run, which the card begins with.
 
     Notes
     -----
@@ -117,7 +116,7 @@ def make_card_data(record: Record) -> ModelCardData:
 
 
 def _base(source: SourceInfo) -> str | None:
-    """Return the base model's name on the Hub, None for a folder."""
+    """Return the base model's name on the Hub, None if it is a folder."""
     known = BASE_MODELS.get(source.base_model)
     if known is not None:
         return known.hub_name
@@ -130,7 +129,7 @@ def _settings(record: Record) -> dict[str, object]:
 
 @cache
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(  # Markdown, not HTML: texts that may hold anything go through `code`
+    environment = jinja2.Environment(  # Markdown, not HTML: texts from elsewhere go through `code`
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=False,
         undefined=jinja2.StrictUndefined,
@@ -145,6 +144,6 @@ def _template() -> jinja2.Template:
 
 
 def _code(text: str) -> str:
-    """Return a text as inline code of one line, whatever is in it."""
+    """Return any text as inline code in one line."""
     line = "".join(char if char.isprintable() else " " for char in text).replace("`", "'").replace("|", "¦").strip()
     return f"`{line}`"

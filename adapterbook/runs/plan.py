@@ -1,7 +1,6 @@
-"""Study → runs: which runs there are, what each is made from, and which are up to date.
+"""Plan the runs of a study, and tell which of them are up to date.
 
-Owns run ids, the stamps and their comparison. A run is up to date when its record is completed and all its stamps
-agree with today's; file times are never looked at. Trains nothing and loads no torch.
+A run is up to date when its record is completed and all its stamps agree with today's; file times are never compared.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adapterbook.common.errors import ConfigError, RecordError, RunError
-from adapterbook.common.safe_paths import find_intruder
+from adapterbook.common.safe_paths import find_intruders
 from adapterbook.common.yaml_files import shown_key, shown_text
 from adapterbook.config.adapters import AdapterConfig
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import MAX_SEED, DataConfig, StudyConfig, TrainingConfig
 from adapterbook.runs.record import Record, SmallerBatch, Stamps, load_record
 
-# Everything in this folder may change a curve: its files are the code stamp.
+# Every file in this folder may change a curve, so together they are the code stamp.
 TRAINING_CODE = Path(__file__).parents[1] / "training"
 TRAINING_PACKAGES = (
     "accelerate", "datasets", "evaluate", "numpy", "peft", "safetensors", "tokenizers", "torch", "transformers",
@@ -34,7 +33,7 @@ NOT_PLAIN = "is neither a plain file nor a folder, such as a link: it is not fol
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the study: one adapter, one variant, one seed, on one source."""
+    """Describe a run: one adapter, one variant, one seed, on one source."""
 
     adapter: AdapterConfig
     variant: str
@@ -49,13 +48,13 @@ class Run:
         return f"{self.adapter.id}/{self.variant}/seed-{self.seed}"
 
     def folder(self, paths: Paths) -> Path:
-        """Return the folder that the run's record, predictions, notebook and adapter lie in."""
+        """Return the folder of the run's record, predictions, notebook and adapter."""
         return paths.results / self.source / self.id
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """What lies in a run's folder today.
+    """Describe what lies in a run's folder today.
 
     Attributes
     ----------
@@ -66,7 +65,7 @@ class RunStatus:
     record : Record or None
         None where the run is missing or broken.
     problem : str or None
-        Why a run failed or a record is broken, for people to read.
+        Why a run failed or a record is broken, as a message.
     """
 
     run: Run
@@ -77,7 +76,7 @@ class RunStatus:
 
     @property
     def up_to_date(self) -> bool:
-        """Whether nothing is left to do for this run."""
+        """Tell whether nothing is left to do for this run."""
         return self.state == "completed" and not self.stale
 
 
@@ -91,12 +90,12 @@ def plan_runs(
     source : str
         Name of the source, which is the name of its folder under ``results/``.
     seeds : sequence of int, optional
-        Instead of the study's own.
+        Instead of those of the study.
 
     Raises
     ------
     ConfigError
-        If a variant names an adapter that there is no file for, or a seed is no seed.
+        If a variant names an adapter without a file, or a seed is out of range.
     """
     no_seeds = [seed for seed in seeds or () if not 0 <= seed <= MAX_SEED]
     if no_seeds:
@@ -119,12 +118,12 @@ def plan_runs(
 
 
 def split_batch(training: TrainingConfig, micro_batches: int, message: str) -> SmallerBatch:
-    """Return the sizes with which each batch is computed in parts, whose gradients are accumulated.
+    """Return the sizes for computing each batch in parts and accumulating their gradients.
 
     Raises
     ------
     RunError
-        If the batch does not split into so many equal parts: the effective batch would change.
+        If the batch does not split into that many equal parts, since the effective batch would change.
 
     Examples
     --------
@@ -154,13 +153,13 @@ def compute_stamps(run: Run, paths: Paths, data_identity: Mapping[str, Any]) -> 
     Parameters
     ----------
     data_identity : mapping
-        What tells the base model and the data set apart from any other, from ``sources``.
+        What identifies the base model and the data set, from `ResolvedSource.data_identity`.
     """
     return stamp_runs([run], paths, data_identity)[0]
 
 
 def stamp_runs(runs: Sequence[Run], paths: Paths, data_identity: Mapping[str, Any]) -> list[Stamps]:
-    """Return today's stamps of several runs; code, notebook and packages are looked at once."""
+    """Return today's stamps of several runs, with code, notebook and packages hashed once."""
     common = {
         "code": _hash_files(sorted(TRAINING_CODE.glob("*.py"))),
         "notebook": _hash_json(_code_cells(paths.notebook)),
@@ -184,15 +183,15 @@ def _hash_config(run: Run) -> str:
 
 
 def status_of(run: Run, paths: Paths, stamps: Mapping[str, str]) -> RunStatus:
-    """Return what lies in a run's folder; a record that cannot be read is a state, not an exception.
+    """Return the status of a run; a record that cannot be read is a state, not an exception.
 
     Parameters
     ----------
     stamps : mapping of stamp name to hash
-        Today's stamps of the run; only those given are compared.
+        Today's stamps of the run; only these are compared.
     """
     folder = run.folder(paths)
-    intruder = find_intruder(folder, paths.results)
+    intruder = next(find_intruders(folder, paths.results), None)
     if intruder is not None:
         return RunStatus(run, "broken", problem=f"{paths.shown(intruder)} {NOT_PLAIN}")
     if not (folder / "record.json").exists():
@@ -211,12 +210,12 @@ def status_of(run: Run, paths: Paths, stamps: Mapping[str, str]) -> RunStatus:
 
 
 def package_versions() -> dict[str, str]:
-    """Return the version of each package that training uses, without a build's local label (``+cpu``)."""
+    """Return the version of each package that training uses, without the local label of a build (``+cpu``)."""
     return {name: metadata.version(name).partition("+")[0] for name in TRAINING_PACKAGES}
 
 
 def _code_cells(notebook: Path) -> list[str]:
-    """Return the sources of a notebook's code cells: prose may change without a retraining."""
+    """Return the sources of a notebook's code cells: changed prose needs no retraining."""
     try:
         cells = json.loads(notebook.read_text("utf-8"))["cells"]
         return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]

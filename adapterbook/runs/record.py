@@ -1,7 +1,6 @@
-"""The record: what one run leaves behind, and the only thing a page may take a number from.
+"""Define, read and write the record of a run, the only source of the numbers on the pages.
 
-Owns the record's schema, its reading and its atomic writing. Refuses a record that is truncated, has an unknown or
-a missing field, or calls itself completed while a number is missing. From this module on nothing imports torch.
+A record is refused if it is truncated, has an unknown or a missing field, or is completed but lacks a number.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from pydantic import (
 )
 
 from adapterbook.common.errors import RecordError
-from adapterbook.common.files import hash_file, write_text_atomically
+from adapterbook.common.files import hash_file, write_atomically
 from adapterbook.common.strict_json import load_json
 from adapterbook.common.strict_table import ColumnType, is_float, is_integer, is_text, load_table
 from adapterbook.config.study import DataConfig, TrainingConfig
@@ -41,23 +40,23 @@ PREDICTION_COLUMNS: dict[str, ColumnType] = {
 }  # fmt: skip
 
 
-def _is_of_this_century(moment: datetime) -> datetime:
-    if not 2000 <= moment.year < 2100:  # and so a day in every time zone
-        raise ValueError(f"{moment} is no time at which a run can have been made")
+def _check_century(moment: datetime) -> datetime:
+    if not 2000 <= moment.year < 2100:  # and so a valid day in every time zone
+        raise ValueError(f"{moment} is not a time at which a run can have been made")
     return moment
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_is_of_this_century)]
+Moment = Annotated[AwareDatetime, AfterValidator(_check_century)]
 
 
 class RecordPart(BaseModel):
-    """Base of a record's parts: frozen, no unknown field, no number that is not finite."""
+    """Give a record's parts their rules: frozen, no unknown field, only finite numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class AdapterInfo(RecordPart):
-    """Which adapter the run trained."""
+    """Describe the adapter that the run trained."""
 
     id: str = Field(description="Name of the file under experiments/adapters/, without .yaml")
     peft_type: str = Field(description="PEFT's name of the method, such as LORA or IA3")
@@ -67,7 +66,7 @@ class AdapterInfo(RecordPart):
 
 
 class SourceInfo(RecordPart):
-    """Which base model and which data set the run used."""
+    """Describe the base model and the data set that the run used."""
 
     name: str = Field(description="Name of the source; also the folder under experiments/results/")
     base_model: str = Field(description="Hub name, embedded/ name or name of the local folder")
@@ -81,14 +80,14 @@ class SourceInfo(RecordPart):
 
 
 class SplitInfo(RecordPart):
-    """Rows of one split."""
+    """Count the rows of one split."""
 
     n: PositiveInt
     n_positive: NonNegativeInt = Field(description="Rows with label 1")
 
 
 class Splits(RecordPart):
-    """The three splits; no text of test is in train or validation."""
+    """Describe the three splits, where no test text is in train or validation."""
 
     train: SplitInfo
     validation: SplitInfo
@@ -96,7 +95,7 @@ class Splits(RecordPart):
 
 
 class EpochResult(RecordPart):
-    """One moment of training: the end of an epoch, or an evaluation within one."""
+    """Describe a moment of training: the end of an epoch, or an evaluation within one."""
 
     epoch: NonNegativeFloat = Field(description="Epochs of training so far; whole at the end of an epoch")
     train_loss: float | None = Field(
@@ -108,7 +107,7 @@ class EpochResult(RecordPart):
 
 
 class ModuleUpdate(RecordPart):
-    """How far training moved the effective weight of one linear layer."""
+    """Measure how far training moved the effective weight of one linear layer."""
 
     module: str = Field(description="Name of the layer within the base model")
     in_features: PositiveInt
@@ -121,16 +120,16 @@ class ModuleUpdate(RecordPart):
 
 
 class TestResult(RecordPart):
-    """The best checkpoint on the test rows."""
+    """Measure the best checkpoint on the test rows."""
 
     n: PositiveInt = Field(description="Test rows")
     accuracy: Proportion
-    f1: Proportion = Field(description="F1 of the positive class; 0 where it was neither predicted nor there")
+    f1: Proportion = Field(description="F1 of the positive class; 0 if no row has or was predicted this class")
     loss: NonNegativeFloat = Field(description="Cross-entropy, nat")
 
 
 class BestCheckpoint(RecordPart):
-    """The checkpoint that the test rows were predicted with."""
+    """Identify the checkpoint that predicted the test rows."""
 
     epoch: NonNegativeFloat
     metric: str = Field(description="Name of the metric that selected it; loss is minimised, all else maximised")
@@ -138,7 +137,7 @@ class BestCheckpoint(RecordPart):
 
 
 class Environment(RecordPart):
-    """The machine and the packages, without any name of the machine or its user."""
+    """Describe the machine and the packages, without the name of the machine or its user."""
 
     device: Literal["cpu", "cuda", "mps"]
     device_name: str = Field(description="Model of the processor or GPU")
@@ -149,24 +148,24 @@ class Environment(RecordPart):
 
 
 class Stamps(RecordPart):
-    """A run is up to date when all its stamps agree with today's."""
+    """Hold the stamps of a run, which is up to date if all of them agree with today's."""
 
     config: Sha256 = Field(description="Adapter settings, training arguments, data protocol and seed")
-    code: Sha256 = Field(description="The modules that training goes through")
+    code: Sha256 = Field(description="The modules that training uses")
     notebook: Sha256 = Field(description="The sources of the notebook's code cells")
     data: Sha256 = Field(description="Identity of the base model and the data set")
     packages: Sha256 = Field(description="Versions of the packages that training uses")
 
 
 class GitState(RecordPart):
-    """The commit the run was made from."""
+    """Identify the commit that the run was made from."""
 
     commit: str = Field(pattern=r"^[0-9a-f]{40,64}$")
     dirty: bool = Field(description="True where tracked files differed from the commit")
 
 
 class Failure(RecordPart):
-    """Why a run failed."""
+    """Say why a run failed."""
 
     type: str = Field(description="Name of the exception, or DeadKernel, Timeout")
     message: str
@@ -174,16 +173,16 @@ class Failure(RecordPart):
 
 
 class SmallerBatch(RecordPart):
-    """How each batch was split after memory ran out; the effective batch is the configured one."""
+    """Say how each batch was split after memory ran out; the effective batch is the configured one."""
 
     per_device_train_batch_size: PositiveInt
     per_device_eval_batch_size: PositiveInt
     gradient_accumulation_steps: PositiveInt
-    message: str = Field(description="What the first attempt said as it ran out of memory")
+    message: str = Field(description="Message of the first attempt, which ran out of memory")
 
 
 class Record(RecordPart):
-    """One run: one adapter, one variant, one seed, on one source."""
+    """Record a run: one adapter, one variant, one seed, on one source."""
 
     schema_version: Literal[1] = 1
     status: Literal["completed", "failed"]
@@ -200,9 +199,9 @@ class Record(RecordPart):
     finished_at: Moment
     error: Failure | None = Field(default=None, description="null for a completed run")
     resumed_after: tuple[NonNegativeFloat, ...] = Field(
-        default=(), description="Epochs after which training was interrupted and went on from a checkpoint"
+        default=(), description="Epochs after which training was interrupted and resumed from a checkpoint"
     )
-    smaller_batch: SmallerBatch | None = Field(default=None, description="null where memory sufficed")
+    smaller_batch: SmallerBatch | None = Field(default=None, description="null if memory sufficed")
     files: dict[str, Sha256] = Field(
         default_factory=dict, description="SHA-256 of every other file of the run's folder, by relative path"
     )
@@ -248,7 +247,7 @@ class Record(RecordPart):
 
     @property
     def curve(self) -> tuple[EpochResult, ...]:
-        """Every moment that was measured: `evaluations`, or the epochs where there are no others."""
+        """Return every measured moment: `evaluations`, or `epochs` if there are none."""
         return self.evaluations or self.epochs
 
     @property
@@ -257,7 +256,7 @@ class Record(RecordPart):
         return f"{self.adapter.id}/{self.variant}/seed-{self.seed}"
 
     def compute_seal(self) -> str:
-        """Return the seal that fits this record's content: whoever edits a record by hand breaks it."""
+        """Return the seal of this record's content, which no longer fits after an edit by hand."""
         return hashlib.sha256(self.model_dump_json(exclude={"seal"}).encode()).hexdigest()
 
 
@@ -311,7 +310,7 @@ def load_predictions(folder: Path) -> pd.DataFrame:
     except FileNotFoundError:
         raise RecordError(f"{name} is missing: run `make train`.") from None
     except (OSError, ValueError) as error:
-        raise RecordError(f"{name} is of no use ({error}): run `make train`.") from error
+        raise RecordError(f"{name} is not valid ({error}): run `make train`.") from error
     binary = table[["label", "prediction"]].isin([0, 1]).to_numpy().all()
     if not binary or not all(math.isfinite(p) and 0 <= p <= 1 for p in table["probability"]):
         raise RecordError(f"{name}: a label is not 0 or 1, or a probability not in [0, 1]: run `make train`.")
@@ -319,18 +318,18 @@ def load_predictions(folder: Path) -> pd.DataFrame:
 
 
 def write_record(record: Record, folder: Path) -> None:
-    """Write ``record.json`` into a folder, all of it or nothing."""
-    write_text_atomically(folder / "record.json", record.model_dump_json(indent=2) + "\n")
+    """Write ``record.json`` into a folder, atomically."""
+    write_atomically(folder / "record.json", record.model_dump_json(indent=2) + "\n")
 
 
 def seal_record(record: Record, folder: Path) -> Record:
-    """Return a record with the hashes of the other files of its folder, and sealed: the last thing done to a run."""
+    """Return a record with the hashes of its folder's other files, sealed: the last step of a run."""
     whole = record.model_copy(update={"files": hash_files(folder), "seal": None})
     return whole.model_copy(update={"seal": whole.compute_seal()})
 
 
 def hash_files(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file of a run's folder but its record, by relative path, in order."""
+    """Return the SHA-256 of every file of a run's folder except the record, by relative path, in order."""
     hashes = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()

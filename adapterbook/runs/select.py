@@ -1,7 +1,4 @@
-"""Which runs a command is about: of which study, which source, which seeds, and what lies in their folders.
-
-Owns the choices that a user may leave open. Trains nothing, makes nothing, loads nothing heavy.
-"""
+"""Choose which runs a command is about: which study, source and seeds, and what lies in their folders."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adapterbook.common.errors import RecordError, SourceError
-from adapterbook.common.gpu import has_gpu
+from adapterbook.common.machine import has_gpu
 from adapterbook.config.adapters import AdapterConfig, load_adapters
 from adapterbook.config.paths import Paths
 from adapterbook.config.source import load_source
@@ -21,7 +18,7 @@ from adapterbook.sources.resolve import ResolvedSource, resolve_source
 
 
 def load_statuses(root: Path, source: str, seeds: Sequence[int] | None) -> list[RunStatus]:
-    """Return what lies in each run's folder, compared with today's stamps.
+    """Return the status of each run, compared with today's stamps.
 
     Raises
     ------
@@ -37,9 +34,9 @@ def load_statuses(root: Path, source: str, seeds: Sequence[int] | None) -> list[
 def load_report(
     paths: Paths, source: str, seeds: Sequence[int] | None
 ) -> tuple[str, StudyConfig, dict[str, AdapterConfig], list[RunStatus]]:
-    """Return what a report is about: its source's name, its study with its seeds, its adapters, its runs.
+    """Return the source's name, the study with its seeds, the adapters and the runs of a report.
 
-    The source is not resolved: a report is made on machines that can reach nothing.
+    The source is not resolved: a report is made without network.
     """
     study, adapters = load_project(paths)
     name = choose_results(paths, source)
@@ -53,7 +50,7 @@ def choose_results(paths: Paths, source: str) -> str:
     Parameters
     ----------
     source : str
-        ``auto``: the one trained last. Else a source's name, or the path of its YAML file.
+        ``auto`` for the one trained last, a source's name, or the path of its YAML file.
 
     Raises
     ------
@@ -73,13 +70,13 @@ def choose_results(paths: Paths, source: str) -> str:
 
 
 def choose_source(paths: Paths, name: str) -> str:
-    """Return what to choose to get the source of a name; the name itself where no file of ``sources/`` has it."""
+    """Return the SOURCE that gives the source of a name; the name itself if no file of ``sources/`` has it."""
     files = sorted((paths.experiments / "sources").glob("*.yaml"))
     return next((file.stem for file in files if load_source(file).name == name), name)
 
 
 def name_source(paths: Paths, choice: str, resolved: ResolvedSource) -> str:
-    """Return the source as the notebook gets it: a name, or the path of a YAML file from the project's folder."""
+    """Return the source for the notebook: a name, or the path of a YAML file relative to the project's folder."""
     if choice == "auto":
         return resolved.config.name
     is_name = (paths.experiments / "sources" / f"{choice}.yaml").exists()
@@ -87,12 +84,12 @@ def name_source(paths: Paths, choice: str, resolved: ResolvedSource) -> str:
 
 
 def default_seeds(study: StudyConfig) -> tuple[int, ...]:
-    """Return the seeds of a study on this machine: those for a GPU where there is one."""
+    """Return the seeds of a study on this machine: those for a GPU if it has one."""
     return study.seeds_on_gpu if study.seeds_on_gpu and has_gpu() else study.seeds
 
 
 def recorded_seeds(paths: Paths, source: str) -> list[int]:
-    """Return every seed that a source has a record of, in order; a folder whose name is of no run is passed over."""
+    """Return every seed of a source's records, in order; folders with other names are ignored."""
     names = {path.parent.name for path in (paths.results / source).glob("*/*/seed-*/record.json")}
     seeds = (int(match[1]) for name in names if (match := re.fullmatch(r"seed-(0|[1-9][0-9]{0,9})", name)))
     return sorted(seed for seed in seeds if seed <= MAX_SEED)
@@ -111,14 +108,14 @@ def compute_statuses(
     seeds: Sequence[int] | None,
     resolved: ResolvedSource | None,
 ) -> list[RunStatus]:
-    """Return what lies in each planned run's folder, compared with today's stamps.
+    """Return the status of each planned run, compared with today's stamps.
 
     Parameters
     ----------
     source : str
         Name of the source.
     resolved : ResolvedSource or None
-        None: the source is not looked at, and the data stamp not compared.
+        None: the data stamp is not compared.
     """
     identity = resolved.data_identity() if resolved else {}
     runs = plan_runs(study, adapters, source, seeds)

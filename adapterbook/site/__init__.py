@@ -1,7 +1,4 @@
-"""From ``.qmd`` pages to a static site and its PDFs: two renderers, Quarto's and our own, behind one interface.
-
-Imports no torch and nothing of the training: a laptop rebuilds the site in seconds.
-"""
+"""Render the pages as a static site and PDFs, with Quarto or with the embedded renderer. Imports common."""
 
 from adapterbook.site.check import check_project
 from adapterbook.site.renderer import Renderer, build_site, choose_renderer

@@ -1,7 +1,7 @@
-"""Finds what would come out wrong, before anything is rendered, and says all of it at once.
+"""Check the pages' sources before anything is rendered, and report every problem at once.
 
-Quarto only warns of an unresolved cross-reference and says nothing of a missing picture; here both are errors, in both
-renderers. Reads the sources; :mod:`.links` looks at what was rendered.
+Quarto only warns of an unresolved cross-reference and ignores a missing picture; here both are errors, in both
+renderers. :mod:`.links` checks the rendered site.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PDF_SOURCES: Final = "report/pdf/report-*.qmd"
 SHORTCODE: Final = re.compile(r"\{\{<")
 
 
-def check_project(project: Path, memo: Cache = NO_CACHE) -> None:
+def check_project(project: Path, cache: Cache = NO_CACHE) -> None:
     """Check a website project and its combined documents.
 
     Raises
@@ -36,8 +36,8 @@ def check_project(project: Path, memo: Cache = NO_CACHE) -> None:
         cross-references, an id used twice on a page, shortcodes, pages without title or counterpart,
         menus that name no page.
     """
-    read = read_project(project, memo)
-    inventories = read_inventories(read.pages.values(), "html", memo)
+    read = read_project(project, cache)
+    inventories = read_inventories(read.pages.values(), "html", cache)
     problems = [problem for source in read.pages for problem in _page_problems(read, source, inventories)]
     problems += _counterpart_problems(read)
     try:
@@ -45,8 +45,8 @@ def check_project(project: Path, memo: Cache = NO_CACHE) -> None:
         read_sidebars(read)
     except RenderError as error:
         problems.append(str(error))
-    documents = {path.name: read_document(path, memo) for path in sorted(project.glob(PDF_SOURCES))}
-    for name, inventory in read_inventories(documents.values(), "typst", memo).items():
+    documents = {path.name: read_document(path, cache) for path in sorted(project.glob(PDF_SOURCES))}
+    for name, inventory in read_inventories(documents.values(), "typst", cache).items():
         problems += _document_problems(documents[name], inventory)
     if problems:
         raise RenderError(f"{project}: the pages are not ready to render:", problems)
@@ -103,7 +103,7 @@ def _link_problems(project: Project, page: Page, target: str, inventories: Mappi
 
 
 def _is_made_or_there(project: Project, path: Path) -> bool:
-    """Tell whether a file is there, or is one of the PDFs that are made after the pages."""
+    """Tell whether a file exists, or is one of the PDFs that are made after the pages."""
     if path.exists():
         return True
     found = path.resolve()
@@ -113,7 +113,7 @@ def _is_made_or_there(project: Project, path: Path) -> bool:
 
 
 def _counterpart_problems(project: Project) -> Iterator[str]:
-    """Yield the pages that are not there in the other language; pages in the project's root are for all."""
+    """Yield the pages without a counterpart in the other language; pages in the project's root need none."""
     for source, page in project.pages.items():
         if "/" not in source:
             continue
@@ -123,7 +123,7 @@ def _counterpart_problems(project: Project) -> Iterator[str]:
             continue
         other = project.page_at(page, str(target))
         if other is None:
-            yield f"{source}: translation {target} is no page of project.render"
+            yield f"{source}: translation {target} is not a page of project.render"
         elif project.page_at(other, str(other.metadata.get("translation", ""))) is not page:
             yield f"{source}: its translation {other.source} does not name it as its own translation"
         elif other.language == page.language:

@@ -1,26 +1,26 @@
--- Converts many documents in one process, so that pandoc's start and its syntax tables are paid for once, and a text that
--- is wanted in several formats is read once.
+-- Convert many documents in one process: pandoc starts and loads its syntax tables once, and reads a text that several
+-- formats need once. Run as `pandoc lua convert.lua`.
 --
--- In: a JSON list of {text, from, outputs}, where outputs are a list of {to, filter, template, template_path, toc_depth,
--- metadata, variables}; out: a list of {text, messages}, one for each output of each document in their order, where
--- messages are what pandoc and the filter warn of, a line each. Run as `pandoc lua convert.lua`. It opens no file but
--- the filter's and what the template includes: an empty list of files keeps the readers in a sandbox.
+-- Input: a JSON list of {text, from, outputs}; outputs is a list of {to, filter, template, template_path, toc_depth,
+-- metadata, variables}. Output: a list of {text, messages}, one for each output of each document, in order; messages
+-- are the warnings of pandoc and the filter, one a line. It opens only the filter's files and what the template
+-- includes: an empty list of files keeps the readers in a sandbox.
 
 local function write(document, output)
   for key, value in pairs(output.metadata or {}) do document.meta[key] = value end
   if output.filter then
-    FORMAT, PANDOC_SCRIPT_FILE = output.to, output.filter  -- what a filter finds when pandoc itself runs it
-    -- Loaded anew each time, since it counts figures and tables.
+    FORMAT, PANDOC_SCRIPT_FILE = output.to, output.filter  -- pandoc sets these when it runs a filter itself
+    -- Load it for each output, since it counts figures and tables.
     for _, pass in ipairs(dofile(output.filter)) do document = document:walk(pass) end
   end
   local options = {html_math_method='mathml', wrap_text='none', variables=output.variables}
-  if output.to == 'typst' then options.highlight_method = 'idiomatic' end  -- Typst colours code by itself
+  if output.to == 'typst' then options.highlight_method = 'idiomatic' end  -- Typst colours code itself
   if output.template then options.template = pandoc.template.compile(output.template, output.template_path) end
   if output.toc_depth then options.table_of_contents, options.toc_depth = true, output.toc_depth end
   return pandoc.write(document, output.to, options)
 end
 
--- Calls a function and returns its result or nil, and what was warned of or went wrong, a list of lines.
+-- Calls a function; returns its result or nil, and a list of warnings and errors.
 local function try(f, ...)
   local messages, done, result = pandoc.log.silence(pcall, f, ...)
   local lines = {}

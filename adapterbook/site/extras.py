@@ -1,7 +1,6 @@
-"""What a web server and a search engine look for beside the pages: a page for lost visitors, the site's map, a mark.
+"""Add what web servers and search engines look for to a rendered site: ``404.html``, a sitemap, ``.nojekyll``.
 
-Writes them into a finished site of either renderer. The map repeats what the pages' own heads say of their address and
-their counterparts, so the two never differ.
+The sitemap takes each page's address and its counterparts from the page's head, so the two never differ.
 """
 
 from __future__ import annotations
@@ -12,62 +11,45 @@ import html
 import json
 from collections.abc import Mapping
 from functools import partial
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, Final
 
 from adapterbook.common.cache import NO_CACHE, Cache
+from adapterbook.site.start_tags import read_start_tags
 
 LOST: Final = "404.html"
 
 
-def write_extras(folder: Path, website: Mapping[str, Any], memo: Cache = NO_CACHE) -> None:
+def write_extras(folder: Path, website: Mapping[str, Any], cache: Cache = NO_CACHE) -> None:
     """Write the extra files of a site.
 
     Parameters
     ----------
     folder : Path
-        With all pages in it.
+        The rendered site.
     website : mapping
-        What ``_quarto.yml`` says of it: ``title``, and ``site-url`` where the address is known.
+        ``website`` of ``_quarto.yml``: ``title``, and ``site-url`` where the address is known.
     """
-    (folder / ".nojekyll").touch()  # GitHub Pages would leave out files whose names begin with an underscore
+    (folder / ".nojekyll").touch()  # else GitHub Pages leaves out files whose names begin with an underscore
     base = str(website.get("site-url") or "").rstrip("/")
     if not (folder / LOST).exists():
         title = html.escape(html.unescape(str(website.get("title", ""))))
         home = html.escape(f"{base}/" if base else "./")
         (folder / LOST).write_text(NOT_FOUND.format(title=title, home=home, style=STYLE, policy=POLICY), "utf-8")
     if base:
-        (folder / "sitemap.xml").write_text(_render_map(folder, base, memo), "utf-8")
+        (folder / "sitemap.xml").write_text(_render_map(folder, base, cache), "utf-8")
         if not (folder / "robots.txt").exists():
             (folder / "robots.txt").write_text(f"User-agent: *\nAllow: /\n\nSitemap: {base}/sitemap.xml\n", "utf-8")
 
 
-class _Head(HTMLParser):
-    """Collects what a page's head says of its address, and of its counterparts by language."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.canonical = ""
-        self.alternates: dict[str, str] = {}
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        attributes = {name: value or "" for name, value in attrs}
-        rels = attributes.get("rel", "").split() if tag == "link" else []
-        if "canonical" in rels:
-            self.canonical = attributes.get("href", "")
-        elif "alternate" in rels and attributes.get("hreflang"):
-            self.alternates[attributes["hreflang"]] = attributes.get("href", "")
-
-
-def _render_map(folder: Path, base: str, memo: Cache) -> str:
+def _render_map(folder: Path, base: str, cache: Cache) -> str:
     entries = []
     for path in sorted(folder.rglob("*.html")):
         name = path.relative_to(folder).as_posix()
         if name == LOST:
             continue
         page = path.read_bytes()
-        canonical, alternates = json.loads(memo.get("head", [page], partial(_read_head, page)))
+        canonical, alternates = json.loads(cache.get("head", [page], partial(_read_head, page)))
         address = canonical if canonical.startswith(f"{base}/") else f"{base}/{name}"
         links = "".join(
             f'<xhtml:link rel="alternate" hreflang="{html.escape(tag)}" href="{html.escape(link)}"/>\n'
@@ -79,13 +61,19 @@ def _render_map(folder: Path, base: str, memo: Cache) -> str:
 
 
 def _read_head(page: bytes) -> bytes:
-    head = _Head()
-    head.feed(page.partition(b"</head>")[0].decode("utf-8"))
-    head.close()
-    return json.dumps([head.canonical, head.alternates]).encode()
+    """Return a page's canonical address, and its counterparts by language, as JSON."""
+    canonical = ""
+    alternates: dict[str, str] = {}
+    for tag, attributes in read_start_tags(page.partition(b"</head>")[0].decode("utf-8")):
+        rels = attributes.get("rel", "").split() if tag == "link" else []
+        if "canonical" in rels:
+            canonical = attributes.get("href", "")
+        elif "alternate" in rels and attributes.get("hreflang"):
+            alternates[attributes["hreflang"]] = attributes.get("href", "")
+    return json.dumps([canonical, alternates]).encode()
 
 
-# A server shows this under any address, so it can rely on no file beside it: its style is its own, named by its hash.
+# A server answers any address with this page, so it refers to no other file; the policy allows its style by its hash.
 STYLE: Final = """
 :root { color-scheme: light dark; background: Canvas; color: CanvasText; font: 1.1rem/1.7 system-ui, sans-serif; }
 body { max-width: 32rem; margin: 20vh auto; padding: 0 1.5rem; }

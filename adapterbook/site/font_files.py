@@ -1,14 +1,19 @@
-"""Cuts the fonts down to the characters that the pages use: woff2 for the web, static weights for the PDF.
+"""Cut the fonts down to the characters that the pages use: woff2 for the web, static weights for the PDFs.
 
-HarfBuzz cuts, some fifty times as fast as fontTools, which renames and compresses here. Finding the fonts is
-:mod:`adapterbook.common.fonts`' task. Without a Chinese font nothing is written and a warning says so: most readers'
-systems have one.
+HarfBuzz cuts about fifty times as fast as fontTools, which renames and compresses. :mod:`adapterbook.common.fonts`
+finds the fonts. Without a Chinese font nothing is written, with a warning: most readers' systems have one.
+
+Chinese characters are heavy, about 270 bytes each, so the web gets them in slices, of which a browser fetches those
+that a page needs: the characters of the front pages, those of all others, and the few that most pages in other
+languages show too (the name of the language in their header). The letters of the formulas are one more file.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import partial
 from io import BytesIO
@@ -17,25 +22,32 @@ from typing import TYPE_CHECKING, Any, Final
 
 from adapterbook.common.cache import NO_CACHE, Cache, fingerprint
 from adapterbook.common.errors import RenderError
+from adapterbook.common.files import write_atomically
 from adapterbook.common.fonts import MATH, TEXT, FontPlace, find_font
+from adapterbook.site.project import Page
 
 if TYPE_CHECKING:
     from fontTools.ttLib import TTFont
 
 FAMILY: Final = "Noto Sans TC"
-# Half-width punctuation is all that browsers ask of a Chinese font; a math font's variants are what it is for.
+# Half-width punctuation: the only features of a Chinese font that browsers use. A math font keeps all of its features.
 TEXT_FEATURES: Final = ("halt", "chws", "kern")
-NOT_FOR_LINES: Final = ("vhea", "vmtx", "VORG", "VVAR")  # nothing here is set vertically
+NOT_FOR_LINES: Final = ("vhea", "vmtx", "VORG", "VVAR")  # no text here is set vertically
 WEIGHTS: Final = {"Regular": 400, "Bold": 700}
 HERE: Final = Path(__file__).parent
-# Files whose words get into a PDF beside the document's own: labels of figures, titles of callouts.
+# Files whose words get into every PDF: labels of figures, titles of callouts.
 SOURCES_OF_WORDS: Final = (HERE / "typst" / "typst-template.typ", HERE / "embedded" / "qmd.lua")
-# Letters, digits and punctuation that a number or a label may add.
+# Letters, digits and punctuation that a number or a label may contain.
 ALWAYS: Final = "".join(map(chr, range(0x20, 0x7F))) + "–—‘’“”…·「」『』《》〈〉（）：；，。、！？％＋－＝"
-# Letters as mathematics sets them: pandoc writes x, the browser shows 𝑥.
+# Mathematical letters: pandoc writes x, the browser shows 𝑥.
 MATH_LETTERS: Final = [*range(0x20, 0x7F), *range(0x391, 0x3CA), *range(0x1D434, 0x1D468), *range(0x1D6FC, 0x1D714)]
-# What MathML draws without naming it in the text: the root of <msqrt>. Without it σ/√B reads σ/B.
+# MathML draws the root of <msqrt>, which is not in the text. Without it σ/√B reads σ/B.
 MATH_SIGNS: Final = [ord("√")]
+# The cover and the first page of a language.
+FRONT_PAGE: Final = re.compile(r"(report/[^/]+/)?index\.qmd")
+FORMULA: Final = re.compile(r"<math.*?</math>", re.DOTALL)
+TAG: Final = re.compile(r"<annotation.*?</annotation>|<[^>]*>", re.DOTALL)
+FAMILIES: Final = {"text-front": "Report TC", "text-others": "Report TC", "text-common": "Report TC Common"}
 
 
 def select_cjk(text: str) -> str:
@@ -49,20 +61,68 @@ def select_cjk(text: str) -> str:
     return "".join(sorted(sign for sign in set(text) if ord(sign) >= 0x2E80 and sign.isprintable()))
 
 
-def write_web_fonts(slices: Mapping[str, str], folder: Path, memo: Cache = NO_CACHE) -> list[str]:
-    """Write the Chinese text font, weights 400 to 700, in slices: ``<name>.woff2`` with the characters of each name.
+def write_site_fonts(
+    rendered: Mapping[str, str], pages: Mapping[str, Page], words: str, folder: Path, cache: Cache = NO_CACHE
+) -> None:
+    """Write the fonts of a site, and ``fonts.css``, which names them, into ``folder``.
+
+    Parameters
+    ----------
+    rendered : mapping of str to str
+        The HTML of each page, by source path.
+    pages : mapping of str to Page
+        The pages, by source path.
+    words : str
+        Text that scripts put on the pages.
+    folder : Path
+        Where the style sheet and the fonts go.
+    """
+    everything = "".join(rendered.values())
+    front = select_cjk("".join(html for source, html in rendered.items() if FRONT_PAGE.fullmatch(source)) + words)
+    others = "".join(character for character in select_cjk(everything) if character not in front)
+    foreign = [select_cjk(html) for source, html in rendered.items() if not _is_chinese(pages[source])]
+    counts = Counter("".join(foreign))
+    common = "".join(character for character, n in sorted(counts.items()) if n > len(foreign) / 2)
+    slices = {"text-front": front, "text-others": others, "text-common": common}
+    rules = [
+        _face(FAMILIES[name], f"{name}.woff2", "400 700", _unicode_range(slices[name]))
+        for name in write_web_fonts(slices, folder, cache)
+    ]
+    formulas = "".join(TAG.sub("", formula) for formula in FORMULA.findall(everything))
+    if formulas and write_math_font(formulas, folder / "math.woff2", cache):
+        rules.append(_face("Report Math", "math.woff2", "400"))
+    (folder / "fonts.css").write_text("\n".join(rules) + "\n", "utf-8")
+
+
+def _is_chinese(page: Page) -> bool:
+    return page.language.lower().startswith("zh")
+
+
+def _face(family: str, file: str, weight: str, unicode_range: str = "U+0-10FFFF") -> str:
+    return (
+        f'@font-face {{ font-family: "{family}"; src: url("{file}") format("woff2"); font-weight: {weight}; '
+        f"font-display: swap; unicode-range: {unicode_range}; }}"
+    )
+
+
+def _unicode_range(characters: str) -> str:
+    return ",".join(f"U+{ord(character):X}" for character in characters)
+
+
+def write_web_fonts(slices: Mapping[str, str], folder: Path, cache: Cache = NO_CACHE) -> list[str]:
+    """Write the Chinese text font, weights 400 to 700, in slices: ``<name>.woff2`` with each name's characters.
 
     Returns
     -------
     list of str
-        The names that were written: none where no font was found, and none without characters.
+        The names of the written slices: none where no font was found, and none without characters.
     """
     source = _find_or_warn(TEXT, "the site relies on the reader's own Chinese font")
     wanted = {name: characters for name, characters in slices.items() if characters}
     if source is None or not wanted:
         return []
     for name, characters in wanted.items():
-        font = memo.get("web-font", [fingerprint([source]), characters], partial(_cut_slice, source, characters))
+        font = cache.get("web-font", [fingerprint([source]), characters], partial(_cut_slice, source, characters))
         (folder / f"{name}.woff2").write_bytes(font)
     return list(wanted)
 
@@ -71,14 +131,14 @@ def _cut_slice(source: Path, characters: str) -> bytes:
     return _compressed(_cut(source, map(ord, characters), TEXT_FEATURES, (400, 700)))
 
 
-def write_math_font(text: str, path: Path, memo: Cache = NO_CACHE) -> bool:
-    """Write a woff2 of STIX Two Math with the characters of ``text``, the text of all formulas, if there are any."""
+def write_math_font(text: str, path: Path, cache: Cache = NO_CACHE) -> bool:
+    """Write a woff2 of STIX Two Math with the characters of ``text``, all formulas; return whether it was written."""
     source = _find_or_warn(MATH, "formulas use the reader's own math font")
     if source is None or not text:
         return False
     wanted = sorted({*MATH_LETTERS, *MATH_SIGNS, *map(ord, text)})
     path.write_bytes(
-        memo.get(
+        cache.get(
             "math-font",
             [fingerprint([source]), json.dumps(wanted)],
             lambda: _compressed(_cut(source, wanted)),
@@ -87,10 +147,10 @@ def write_math_font(text: str, path: Path, memo: Cache = NO_CACHE) -> bool:
     return True
 
 
-def write_pdf_fonts(text: str, folder: Path, memo: Cache = NO_CACHE) -> None:
+def write_pdf_fonts(text: str, folder: Path, cache: Cache = NO_CACHE) -> None:
     """Write static Regular and Bold instances of Noto Sans TC with the characters of ``text`` into ``folder``.
 
-    Typst draws a variable font at its default weight, which is Thin for this one: the strokes come out as hairlines.
+    Typst draws a variable font at its default weight, which is Thin for this one.
     """
     source = _find_or_warn(TEXT, "the PDF will lack Chinese characters")
     if source is None:
@@ -99,11 +159,8 @@ def write_pdf_fonts(text: str, folder: Path, memo: Cache = NO_CACHE) -> None:
     wanted = sorted(set(map(ord, ALWAYS + text + select_cjk(text_of_files(SOURCES_OF_WORDS)))))
     depends = [fingerprint([source]), json.dumps(wanted)]
     for style, weight in WEIGHTS.items():
-        font = memo.get("pdf-font", [style, *depends], partial(_cut_style, source, wanted, style, weight))
-        path = folder / f"NotoSansTC-{style}.ttf"
-        unfinished = path.with_suffix(".partial")
-        unfinished.write_bytes(font)
-        unfinished.replace(path)
+        font = cache.get("pdf-font", [style, *depends], partial(_cut_style, source, wanted, style, weight))
+        write_atomically(folder / f"NotoSansTC-{style}.ttf", font, sync=False)
 
 
 def _cut_style(source: Path, codepoints: Iterable[int], style: str, weight: int) -> bytes:
@@ -130,7 +187,7 @@ def _cut(
     features: Iterable[str] | None = None,
     weights: tuple[int, int] | None = None,
 ) -> bytes:
-    """Return a font with some characters, layout features (None: all of them) and weights, lowest and highest."""
+    """Return a font with some characters, layout features (None: all) and weights (lowest and highest)."""
     import uharfbuzz as hb
 
     face = hb.Face(hb.Blob.from_file_path(str(source)))
@@ -172,7 +229,7 @@ def _saved(font: TTFont, flavor: str | None = None) -> bytes:
 
 
 def _name_instance(font: Any, style: str, weight: int) -> None:
-    """Give a static instance the names and the weight by which Typst tells regular from bold."""
+    """Give a static instance the names and the weight that tell Typst regular from bold."""
     for record in [record for record in font["name"].names if record.nameID in (1, 2, 3, 4, 6, 16, 17, 21, 22, 25)]:
         font["name"].removeNames(nameID=record.nameID)
     names = {1: FAMILY, 2: style, 3: f"{FAMILY} {style}", 4: f"{FAMILY} {style}", 6: f"NotoSansTC-{style}"}
@@ -187,7 +244,7 @@ def _name_instance(font: Any, style: str, weight: int) -> None:
 
 
 def text_of_files(paths: Iterable[Path]) -> str:
-    """Return all text of some files, for the characters in it."""
+    """Return the text of some files."""
     try:
         return "".join(path.read_text("utf-8") for path in paths)
     except OSError as error:

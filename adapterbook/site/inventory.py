@@ -1,7 +1,6 @@
-"""What a page defines and what it asks for: its ids, references, links and pictures, out of pandoc's tree.
+"""List a page's ids, references, links and pictures from pandoc's tree.
 
-Judges nothing: :mod:`.check` does. The tree itself is large and is let go of at once; an inventory is small and kept in
-the memo.
+:mod:`.check` judges them. The tree is large and is dropped at once; an inventory is small and is cached.
 """
 
 from __future__ import annotations
@@ -10,12 +9,12 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from html.parser import HTMLParser
 from typing import Any, Final, Literal
 
 from adapterbook.common.cache import NO_CACHE, Cache
 from adapterbook.site.pandoc import Element, Job, convert_all, each_element, flatten_text
 from adapterbook.site.project import Page
+from adapterbook.site.start_tags import read_start_tags
 
 Target = Literal["html", "typst"]
 
@@ -25,9 +24,10 @@ EQUATION_LABEL: Final = re.compile(r"\{#(eq-[\w-]+)\}")
 
 @dataclass
 class Inventory:
-    """What a page defines and what it asks for, in the order of the page.
+    """A page's ids and what it refers to, in the order of the page.
 
-    ``every_link`` and ``every_image`` are the addresses in the whole source; the others leave out what a format hides.
+    ``every_link`` and ``every_image`` are the addresses in the whole source; the others leave out what the target
+    format hides.
     """
 
     ids: list[str] = field(default_factory=list)
@@ -38,8 +38,8 @@ class Inventory:
     every_image: list[str] = field(default_factory=list)
 
 
-def read_inventories(pages: Iterable[Page], target: Target, memo: Cache = NO_CACHE) -> dict[str, Inventory]:
-    """Return the inventories of pages as they will be in ``html`` or ``typst``, by source path.
+def read_inventories(pages: Iterable[Page], target: Target, cache: Cache = NO_CACHE) -> dict[str, Inventory]:
+    """Return the inventories of pages, as rendered in ``html`` or ``typst``, by source path.
 
     Raises
     ------
@@ -47,12 +47,12 @@ def read_inventories(pages: Iterable[Page], target: Target, memo: Cache = NO_CAC
         If pandoc cannot read a page.
     """
     jobs = [inventory_job(page, target) for page in pages]
-    answers = convert_all(jobs, memo)
+    answers = convert_all(jobs, cache)
     return {job.name: Inventory(**json.loads(answer)) for job, answer in zip(jobs, answers, strict=True)}
 
 
 def inventory_job(page: Page, target: Target) -> Job:
-    """Return what :func:`read_inventories` asks pandoc for."""
+    """Return the job that :func:`read_inventories` gives to pandoc."""
     return Job(page.source, page.text, distil={"html": _for_html, "typst": _for_typst}[target])
 
 
@@ -91,7 +91,7 @@ def take_inventory(blocks: list[Element], target: Target) -> Inventory:
         elif kind == "Para" and (label := EQUATION_LABEL.fullmatch(flatten_text(content[-1:]))):
             _add_id(inventory, label[1])
         elif kind in ("RawBlock", "RawInline") and content[0].startswith("html") and target == "html":
-            _RawHtml(inventory).feed(content[1])
+            _add_raw_html(inventory, content[1])
     return inventory
 
 
@@ -101,7 +101,7 @@ def _add_id(inventory: Inventory, name: str) -> None:
 
 
 def _visible(node: object, target: str) -> Iterator[Element]:
-    """Yield the elements that a format shows, parents first, without the headings that become titles of tabs."""
+    """Yield the elements that a format shows, parents first; headings that become titles of tabs are left out."""
     if isinstance(node, list):
         for child in node:
             yield from _visible(child, target)
@@ -137,18 +137,12 @@ def _without_titles(blocks: list[Element], classes: list[str]) -> list[Element]:
     return blocks
 
 
-class _RawHtml(HTMLParser):
-    """Adds what a raw HTML block defines and asks for."""
-
-    def __init__(self, inventory: Inventory) -> None:
-        super().__init__()
-        self._inventory = inventory
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        for name, value in attrs:
+def _add_raw_html(inventory: Inventory, html: str) -> None:
+    for tag, attributes in read_start_tags(html):
+        for name, value in attributes.items():
             if name == "id" and value:
-                self._inventory.ids.append(value)
+                inventory.ids.append(value)
             elif name == "href" and tag == "a" and value:
-                self._inventory.links.append(value)
+                inventory.links.append(value)
             elif name == "src" and value:
-                self._inventory.images.append(value)
+                inventory.images.append(value)

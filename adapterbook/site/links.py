@@ -1,6 +1,6 @@
-"""Looks at a rendered site as a visitor's browser would: every link and anchor, and every request to another host.
+"""Check every link, anchor and request of a rendered site, as a visitor's browser would follow them.
 
-Works on the HTML alone, so it holds for both renderers. Repairs nothing.
+It reads the HTML, so it works for both renderers. :mod:`.check` checks the pages' sources.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from adapterbook.common.cache import NO_CACHE, Cache
+from adapterbook.site.start_tags import read_start_tags
 
-# Attributes that a browser fetches by itself, without a click.
+# Attributes whose addresses a browser fetches without a click.
 FETCHED: Final = {"src", "srcset", "poster", "data"}
 FETCHED_RELS: Final = {"stylesheet", "icon", "preload", "modulepreload", "manifest", "prefetch", "preconnect"}
 STYLE_URL: Final = re.compile(r"url\(\s*['\"]?([^'\")]+)")
@@ -25,38 +25,18 @@ STYLE_URL: Final = re.compile(r"url\(\s*['\"]?([^'\")]+)")
 
 @dataclass(frozen=True)
 class _Page:
-    """The ids and the addresses in one page, each once."""
+    """The distinct ids and addresses in one page."""
 
     ids: frozenset[str]
     links: tuple[str, ...]
     fetched: tuple[str, ...]
 
 
-class _Reader(HTMLParser):
-    """Collects what a page holds."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.ids: dict[str, None] = {}
-        self.links: dict[str, None] = {}
-        self.fetched: dict[str, None] = {}
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        attributes = {name: value or "" for name, value in attrs}
-        if name := attributes.get("id"):
-            self.ids[name] = None
-        if tag == "a" and "href" in attributes:
-            self.links[attributes["href"]] = None
-        if tag == "link" and FETCHED_RELS & set(attributes.get("rel", "").split()):
-            self.fetched[attributes.get("href", "")] = None
-        self.fetched |= {attributes[name]: None for name in FETCHED if attributes.get(name) and tag != "object"}
-
-
-def find_site_problems(folder: Path, memo: Cache = NO_CACHE) -> list[str]:
-    """Return what is wrong with the site in ``folder``, one line each; an empty list for a sound one."""
+def find_site_problems(folder: Path, cache: Cache = NO_CACHE) -> list[str]:
+    """Return the problems of the site in ``folder``, a line each; an empty list if there are none."""
     pages = {}
     for path in sorted(folder.rglob("*.html")):
-        pages[path.relative_to(folder).as_posix()] = _read_page(path.read_bytes(), memo)
+        pages[path.relative_to(folder).as_posix()] = _read_page(path.read_bytes(), cache)
     problems = [problem for name in pages for problem in _page_problems(folder, name, pages)]
     for style in sorted(folder.rglob("*.css")):
         for url in STYLE_URL.findall(style.read_text("utf-8")):
@@ -64,16 +44,25 @@ def find_site_problems(folder: Path, memo: Cache = NO_CACHE) -> list[str]:
     return problems
 
 
-def _read_page(html: bytes, memo: Cache) -> _Page:
-    ids, links, fetched = json.loads(memo.get("links", [html], lambda: _collect(html)))
+def _read_page(html: bytes, cache: Cache) -> _Page:
+    ids, links, fetched = json.loads(cache.get("links", [html], lambda: _collect(html)))
     return _Page(frozenset(ids), tuple(links), tuple(fetched))
 
 
 def _collect(html: bytes) -> bytes:
-    reader = _Reader()
-    reader.feed(html.decode("utf-8"))
-    reader.close()
-    return json.dumps([list(reader.ids), list(reader.links), list(reader.fetched)]).encode("utf-8")
+    """Return the fields of a page's :class:`_Page` as JSON."""
+    ids: dict[str, None] = {}
+    links: dict[str, None] = {}
+    fetched: dict[str, None] = {}
+    for tag, attributes in read_start_tags(html.decode("utf-8")):
+        if name := attributes.get("id"):
+            ids[name] = None
+        if tag == "a" and "href" in attributes:
+            links[attributes["href"]] = None
+        if tag == "link" and FETCHED_RELS & set(attributes.get("rel", "").split()):
+            fetched[attributes.get("href", "")] = None
+        fetched |= {attributes[name]: None for name in FETCHED if attributes.get(name) and tag != "object"}
+    return json.dumps([list(ids), list(links), list(fetched)]).encode("utf-8")
 
 
 def _page_problems(folder: Path, name: str, pages: dict[str, _Page]) -> Iterator[str]:
@@ -104,5 +93,5 @@ def _fetch_problems(folder: Path, name: str, url: str) -> Iterator[str]:
 
 
 def _resolve(name: str, path: str) -> str:
-    """Return what a relative path on page ``name`` means, from the site's root."""
+    """Return a path that is relative to page ``name`` as one relative to the site's root."""
     return posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(path))) if path else name

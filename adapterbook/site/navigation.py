@@ -1,7 +1,7 @@
-"""Turns ``website.navbar`` and ``website.sidebar`` into what the layout shows: menus, and the pages before and after.
+"""Read ``website.navbar`` and ``website.sidebar``: the menus, and the pages before and after a page.
 
-Understands Quarto's items: a path, ``{text, href}``, ``{section, href, contents}`` and ``---`` as a rule. Links leave
-here as paths from the site's root; the layout puts the way back to the root before them.
+The items are Quarto's: a path, ``{text, href}``, ``{section, href, contents}``, and ``---`` as a rule. Links are paths
+from the site's root; the layout adds the path from the page to the root.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from adapterbook.site.project import Page, Project
 
 @dataclass(frozen=True)
 class Item:
-    """An entry of a menu; ``href`` is empty for a heading without a page, ``contents`` for a page without others."""
+    """An entry of a menu; ``href`` is empty for a heading without a page, ``contents`` for one without children."""
 
     text: str
     href: str
@@ -28,13 +28,13 @@ class Item:
         return "://" in self.href
 
     def holds(self, href: str) -> bool:
-        """Tell whether the item or one below it is the page ``href``."""
+        """Tell whether the item, or one below it, leads to the page ``href``."""
         return self.href == href or any(item.holds(href) for item in self.contents)
 
 
 @dataclass(frozen=True)
 class Sidebar:
-    """One of ``website.sidebar``: pages name it by ``id``."""
+    """One entry of ``website.sidebar``; pages name it by its ``id``."""
 
     id: str
     title: str
@@ -60,7 +60,7 @@ def read_sidebars(project: Project) -> dict[str, Sidebar]:
 
 
 def sidebar_of(page: Page, sidebars: Mapping[str, Sidebar]) -> Sidebar | None:
-    """Return the sidebar that the page names, else the one that holds it, else none."""
+    """Return the sidebar that the page names, else the one that lists it, else ``None``."""
     named = page.metadata.get("sidebar")
     if named is False:
         return None
@@ -100,7 +100,7 @@ def _read_item(project: Project, value: Any) -> Item:
     page = project.pages.get(href)
     if href.endswith(".qmd"):
         if page is None:
-            raise RenderError(f"_quarto.yml: a menu names {href}, which is no page of project.render")
+            raise RenderError(f"_quarto.yml: a menu names {href}, which is not a page of project.render")
         href = page.href
     text = section or str(value.get("text") or "") or (page.title if page else href)
     return Item(text, href, tuple(_read_item(project, item) for item in contents if item != "---"), page)

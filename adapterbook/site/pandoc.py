@@ -1,11 +1,11 @@
-"""Calls pandoc, as a program, and reads its answers.
+"""Convert documents with the pandoc program.
 
-The only module that knows where pandoc is and which Markdown we speak: pandoc's own, as Quarto reads it. It renders
-nothing by itself. What was converted before comes from the memo, and pandoc is not even started where all of it did.
+The Markdown is pandoc's own, as Quarto reads it. Answers are cached; where all of them are, pandoc is not started.
 """
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 import os
@@ -15,29 +15,27 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 from adapterbook.common.cache import NO_CACHE, Cache, Part
 from adapterbook.common.errors import RenderError
 
-# A whole report takes seconds; this is for a machine that is busy with other things.
+# A whole report takes seconds; a busy machine needs longer.
 TIME_LIMIT_S: Final = 120
 
-# Pandoc has no Chinese for "Abstract", a word that no page of ours shows; what is raw for one format is left out of
-# others on purpose; and it tells of each part of a template that it read.
+# Pandoc lacks a Chinese word for "Abstract", which no page shows; raw content of one format is meant to be left out of
+# the others; and pandoc reports each part of a template that it loads.
 HARMLESS: Final = re.compile(
     r"Could not load translations|data file translations/|has no translation defined|^Not rendering Raw(Block|Inline) |"
     r"^Loaded .*\.typ from "
 )
-# What stands before the words of a filter.
+# Pandoc's prefix of a filter's message.
 ORIGIN: Final = re.compile(r"^(\[WARNING\] )?(Scripting warning at .*? line \d+ column \d+: )?")
 
-# Runs many conversions in one process.
 CONVERTER: Final = Path(__file__).with_name("convert.lua")
 N_PROCESSES: Final = min(4, os.cpu_count() or 1)
-# A process gets no more at a time: a tree is ten times as long as its text, and many of them do not fit into memory.
+# The most text for one process: a tree takes ten times the memory of its text.
 N_BATCH_CHARACTERS: Final = 1_000_000
 NUMERIC_ENTITY: Final = re.compile(r"&#\d+;")
 
@@ -49,8 +47,8 @@ Element = dict[str, Any]
 class Job:
     """One document to convert.
 
-    ``name`` is how an error calls it; ``distil``, a function of a module, makes of pandoc's answer what is wanted of it
-    and kept. The rest is what pandoc is told.
+    ``name`` names it in errors. ``distil``, a function of a module, turns pandoc's answer into the one that is returned
+    and cached. The rest are pandoc's options.
     """
 
     name: str
@@ -65,7 +63,7 @@ class Job:
     distil: Callable[[str], str] | None = None
 
     def parts(self) -> list[Part]:
-        """Return what the answer depends on; the files that are named here are part of the memo's stamp."""
+        """Return what the answer depends on; files are named only, as the cache's stamp covers their contents."""
         settings = [
             self.reader,
             self.writer,
@@ -79,7 +77,7 @@ class Job:
         return [self.text, json.dumps(settings, sort_keys=True)]
 
     def output(self) -> dict[str, Any]:
-        """Return what convert.lua has to know of it beside the text."""
+        """Return the options that convert.lua takes beside the text."""
         template = self.template
         return {
             "to": self.writer,
@@ -93,15 +91,15 @@ class Job:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What came of a job: its text, or what pandoc or a filter complain of."""
+    """The answer to a job: its text, or the complaints of pandoc or a filter."""
 
     text: str
     complaints: Sequence[str] = ()
 
 
-@cache
+@functools.cache
 def find_pandoc() -> str:
-    """Return the path of pandoc: the one that ``pypandoc-binary`` ships, else the one on the PATH."""
+    """Return the path of pandoc: the one in ``pypandoc-binary``, else the one on the PATH."""
     import pypandoc  # knows where its wheel put the program
 
     try:
@@ -112,23 +110,23 @@ def find_pandoc() -> str:
         raise RenderError("pandoc was not found: pip install pypandoc-binary, or put pandoc 3.9 on the PATH") from error
 
 
-@cache
+@functools.cache
 def pandoc_version() -> str:
     """Return pandoc's version, such as ``"3.9"``."""
     answer = subprocess.run([find_pandoc(), "--version"], capture_output=True, text=True, encoding="utf-8", check=True)
     return answer.stdout.split()[1]
 
 
-def convert_all(jobs: Sequence[Job], memo: Cache = NO_CACHE) -> list[str]:
-    """Return what pandoc writes for each job, as `distil` leaves it.
+def convert_all(jobs: Sequence[Job], cache: Cache = NO_CACHE) -> list[str]:
+    """Return pandoc's answer to each job, after its ``distil``.
 
     Raises
     ------
     RenderError
-        With the problems of all documents: what pandoc or a filter refuses or warns of. TeX that pandoc cannot
-        convert, for one, would show as source code on the page.
+        With the problems of all documents. A warning of pandoc or a filter counts: TeX that pandoc cannot convert,
+        for example, would show as source code on the page.
     """
-    answers = _answer_all(jobs, memo)
+    answers = _answer_all(jobs, cache)
     problems = [
         "\n    ".join([f"{job.name}: pandoc could not convert it:", *answer.complaints])
         for job, answer in zip(jobs, answers, strict=True)
@@ -139,26 +137,26 @@ def convert_all(jobs: Sequence[Job], memo: Cache = NO_CACHE) -> list[str]:
     return [answer.text for answer in answers]
 
 
-def convert_ahead(jobs: Sequence[Job], memo: Cache) -> None:
-    """Let the memo have what will be asked for later: jobs of one text, done at once, read it once.
+def convert_ahead(jobs: Sequence[Job], cache: Cache) -> None:
+    """Fill the cache with answers that are needed later; pandoc reads a text once for all its jobs.
 
-    What fails here is nobody's business yet; whoever asks for it gets the error.
+    Failures are ignored here: :func:`convert_all` meets and reports them.
     """
-    if memo.folder is not None:
-        _answer_all(jobs, memo)
+    if cache.folder is not None:
+        _answer_all(jobs, cache)
 
 
-def _answer_all(jobs: Sequence[Job], memo: Cache) -> list[_Answer]:
+def _answer_all(jobs: Sequence[Job], cache: Cache) -> list[_Answer]:
     answers: dict[int, _Answer] = {}
     for number, job in enumerate(jobs):
-        if (kept := memo.find("pandoc", job.parts())) is not None:
+        if (kept := cache.find("pandoc", job.parts())) is not None:
             answers[number] = _Answer(kept.decode("utf-8"))
 
     def convert(numbers: Sequence[int]) -> None:
         for number, answer in zip(numbers, _convert([jobs[number] for number in numbers]), strict=True):
             answers[number] = answer
             if not answer.complaints:
-                memo.keep("pandoc", jobs[number].parts(), answer.text.encode("utf-8"))
+                cache.store("pandoc", jobs[number].parts(), answer.text.encode("utf-8"))
 
     missing = [number for number in range(len(jobs)) if number not in answers]
     if missing:
@@ -168,7 +166,7 @@ def _answer_all(jobs: Sequence[Job], memo: Cache) -> list[_Answer]:
 
 
 def _batches(jobs: Sequence[Job], numbers: Sequence[int]) -> list[list[int]]:
-    """Deal jobs out to processes, by number: those of one text together, the longest first and one to each in turn."""
+    """Divide jobs, by number, among processes: those of one text together, the longest texts first, in turn."""
     by_text: dict[tuple[str, str], list[int]] = {}
     for number in numbers:
         by_text.setdefault((jobs[number].reader, jobs[number].text), []).append(number)
@@ -188,7 +186,7 @@ def _batches(jobs: Sequence[Job], numbers: Sequence[int]) -> list[list[int]]:
 
 
 def _convert(jobs: Sequence[Job]) -> list[_Answer]:
-    """Run one process of pandoc, which is its own Lua interpreter, over some jobs, those of one text side by side."""
+    """Run some jobs, those of one text side by side, in one process: pandoc as the Lua interpreter of convert.lua."""
     asked: list[dict[str, Any]] = []
     for number, job in enumerate(jobs):
         if number == 0 or (job.text, job.reader) != (jobs[number - 1].text, jobs[number - 1].reader):
@@ -220,9 +218,9 @@ def _run(command: Sequence[str], text: str, *, name: str) -> subprocess.Complete
         raise RenderError(f"{name}: pandoc was not done after {TIME_LIMIT_S} s and was stopped") from error
 
 
-@lru_cache(maxsize=1024)
-def plain_title(text: str, *, page: str, memo: Cache = NO_CACHE) -> str:
-    """Return a title as plain text: its Markdown is read, HTML in it is text.
+@functools.lru_cache(maxsize=1024)
+def plain_title(text: str, *, page: str, cache: Cache = NO_CACHE) -> str:
+    """Return a title as plain text; its Markdown is interpreted, HTML in it is text.
 
     Examples
     --------
@@ -230,9 +228,9 @@ def plain_title(text: str, *, page: str, memo: Cache = NO_CACHE) -> str:
     'r * 2'
     """
     if not set(NUMERIC_ENTITY.sub("", text)) & set("<\\*_`[&$^~@\"'"):
-        return html.unescape(text)  # most titles: nothing in it means anything to Markdown
+        return html.unescape(text)  # most titles hold no Markdown
     job = Job(page, text, reader="markdown-raw_html-native_spans", distil=_flatten_tree)
-    return convert_all([job], memo)[0]
+    return convert_all([job], cache)[0]
 
 
 def _flatten_tree(answer: str) -> str:
@@ -240,7 +238,7 @@ def _flatten_tree(answer: str) -> str:
 
 
 def flatten_text(node: object) -> str:
-    """Return the plain text of a piece of pandoc's tree, as a title or a caption reads.
+    """Return the plain text of a piece of pandoc's tree.
 
     Examples
     --------
@@ -261,7 +259,7 @@ def _text_pieces(node: object) -> Iterator[str]:
         if kind in ("Space", "SoftBreak", "LineBreak"):
             yield " "
         elif kind in ("Code", "RawInline", "Math", "Link", "Image", "Span", "Quoted") and isinstance(content, list):
-            # The first part is attributes, a format or a kind of quotation; a link's last is its target.
+            # The first part is the attributes, the format or the kind of quotation; the last of a link is its target.
             yield from _text_pieces(content[1])
         elif kind != "Note":
             yield from _text_pieces(content)

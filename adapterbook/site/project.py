@@ -1,8 +1,7 @@
-"""Reads a Quarto website project: ``_quarto.yml``, its metadata files, and the pages with their front matter.
+"""Read a Quarto website project: ``_quarto.yml``, its metadata files, and the pages with their front matter.
 
-Both renderers and the checks see the project through this module, so they agree on what is a page and what its
-metadata are. It follows Quarto's rules (deep merge, lists appended, ``_metadata.yml`` folder by folder) for the keys
-that AdapterBook's pages use; it renders and writes nothing.
+Both renderers and the checks use this module, so they agree on the pages and their metadata. It follows Quarto's rules
+(deep merge, lists appended, ``_metadata.yml`` folder by folder) for the keys that AdapterBook's pages use.
 """
 
 from __future__ import annotations
@@ -31,22 +30,21 @@ FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\n(?P<yaml>.*?)^---[ \t]*$\n?", re
 class Page:
     """One ``.qmd`` file.
 
-    ``source`` is its path from the project's root, with slashes; ``metadata`` the front matter over what
-    ``_metadata.yml`` and ``_quarto.yml`` say; ``text`` the whole file; ``path`` where it lies on disk; ``memo`` holds
-    what was made of it before.
+    ``source`` is its path from the project's root, with slashes; ``path`` its path on disk; ``metadata`` the front
+    matter over ``_metadata.yml`` and ``_quarto.yml``; ``text`` the whole file; ``cache`` the build cache.
     """
 
     source: str
     path: Path
     metadata: Mapping[str, Any]
     text: str
-    memo: Cache = NO_CACHE
+    cache: Cache = NO_CACHE
 
     @cached_property
     def title(self) -> str:
         """The title as plain text, for menus and the browser's tab."""
         title = str(self.metadata.get("title", ""))
-        return plain_title(title, page=self.source, memo=self.memo) or Path(self.source).stem
+        return plain_title(title, page=self.source, cache=self.cache) or Path(self.source).stem
 
     @property
     def language(self) -> str:
@@ -54,23 +52,23 @@ class Page:
 
     @property
     def href(self) -> str:
-        """Where the rendered page lies, from the site's root."""
+        """The rendered page's path from the site's root."""
         return self.source.removesuffix(".qmd") + ".html"
 
     def line_of(self, text: str) -> int | None:
-        """Return the number of the first line that holds ``text``, from 1, or ``None``."""
+        """Return the number of the first line that contains ``text``, from 1, or ``None``."""
         at = self.text.find(text)
         return None if at < 0 else self.text.count("\n", 0, at) + 1
 
 
 @dataclass(frozen=True)
 class Project:
-    """A website project: its folder, its merged configuration, its pages by source path, and what was made before."""
+    """A website project: its folder, merged configuration, pages by source path, and build cache."""
 
     root: Path
     config: Mapping[str, Any]
     pages: Mapping[str, Page]
-    memo: Cache = NO_CACHE
+    cache: Cache = NO_CACHE
 
     @property
     def output_dir(self) -> Path:
@@ -83,14 +81,14 @@ class Project:
     @property
     def title(self) -> str:
         """The site's title as plain text."""
-        return plain_title(str(self.website.get("title") or ""), page="_quarto.yml: title", memo=self.memo)
+        return plain_title(str(self.website.get("title") or ""), page="_quarto.yml: title", cache=self.cache)
 
     def page_at(self, page: Page, target: str) -> Page | None:
         """Return the page that a relative link ``target`` of ``page`` leads to, or ``None``."""
         return self.pages.get(posixpath.normpath(posixpath.join(posixpath.dirname(page.source), target)))
 
 
-def read_project(root: Path, memo: Cache = NO_CACHE) -> Project:
+def read_project(root: Path, cache: Cache = NO_CACHE) -> Project:
     """Read the website project in ``root``.
 
     Raises
@@ -101,14 +99,14 @@ def read_project(root: Path, memo: Cache = NO_CACHE) -> Project:
     config = read_config(root)
     inherited = {key: value for key, value in config.items() if key not in ("project", "website", "metadata-files")}
     paths = _find_sources(root, config["project"])
-    pages = {page.source: page for page in (_read_page(root, path, inherited, memo) for path in paths)}
+    pages = {page.source: page for page in (_read_page(root, path, inherited, cache) for path in paths)}
     if not pages:
         raise RenderError(f"{root / '_quarto.yml'}: no page matches project.render; run `make pages`")
-    return Project(root=root, config=config, pages=pages, memo=memo)
+    return Project(root=root, config=config, pages=pages, cache=cache)
 
 
 def read_config(root: Path) -> dict[str, Any]:
-    """Read ``_quarto.yml`` of a project, its metadata files merged in."""
+    """Read a project's ``_quarto.yml`` and merge its metadata files into it."""
     config_path = root / "_quarto.yml"
     if not config_path.is_file():
         raise RenderError(f"{config_path}: expected a Quarto website project, found no such file")
@@ -124,7 +122,7 @@ def read_config(root: Path) -> dict[str, Any]:
 
 
 def output_dir(root: Path, config: Mapping[str, Any]) -> Path:
-    """Return the folder that the site of a project goes to."""
+    """Return the folder of a project's rendered site."""
     return root / str(config["project"].get("output-dir", "_site"))
 
 
@@ -163,15 +161,15 @@ def _find_sources(root: Path, settings: Mapping[str, Any]) -> list[Path]:
 
 
 def find_files(root: Path, pattern: str) -> list[Path]:
-    """Return what a pattern of ``_quarto.yml`` names; to Quarto a leading slash is the project's folder.
+    """Return the paths that match a pattern of ``_quarto.yml``; a leading slash means the project's folder.
 
-    A link is passed over: what came with results from elsewhere must not publish another file.
+    Symbolic links are left out: results from elsewhere must not publish other files of this machine.
     """
     return sorted(path for path in root.glob(pattern.removeprefix("/")) if not passes_a_link(path, root))
 
 
 def linked_resources(root: Path, config: Mapping[str, Any]) -> list[Path]:
-    """Return the resources of a project that are links or lie behind one: Quarto would publish what they lead to."""
+    """Return the resources that are symbolic links or lie behind one; Quarto would publish their targets."""
     patterns = [str(pattern).removeprefix("/") for pattern in config["project"].get("resources") or ()]
     return sorted({path for pattern in patterns for path in root.glob(pattern) if passes_a_link(path, root)})
 
@@ -180,7 +178,7 @@ def _is_hidden(path: Path) -> bool:
     return any(part.startswith(("_", ".")) for part in path.parts)
 
 
-def _read_page(root: Path, path: Path, inherited: Mapping[str, Any], memo: Cache) -> Page:
+def _read_page(root: Path, path: Path, inherited: Mapping[str, Any], cache: Cache) -> Page:
     source = path.relative_to(root)
     metadata = dict(inherited)
     for folder in reversed(source.parents[:-1]):
@@ -188,11 +186,11 @@ def _read_page(root: Path, path: Path, inherited: Mapping[str, Any], memo: Cache
             metadata = merge_metadata(metadata, _read_yaml(shared))
     text = path.read_text("utf-8")
     metadata = merge_metadata(metadata, read_front_matter(text, source.as_posix()))
-    return Page(source=source.as_posix(), path=path, metadata=metadata, text=text, memo=memo)
+    return Page(source=source.as_posix(), path=path, metadata=metadata, text=text, cache=cache)
 
 
 def read_front_matter(text: str, name: str) -> dict[str, Any]:
-    """Return the YAML between the first two ``---`` of a page; ``name`` is how an error calls the page."""
+    """Return the YAML between the first two ``---`` of a page; ``name`` names the page in errors."""
     match = FRONT_MATTER.match(text)
     return _parse_yaml(match["yaml"], f"{name}: front matter") if match else {}
 

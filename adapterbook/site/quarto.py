@@ -1,7 +1,7 @@
-"""Renders with the Quarto command line, where it is installed.
+"""Render with the Quarto command line.
 
-Quarto works in folders of its own making: a new output folder that is put in place when it is complete, and for a PDF
-a copy of the document and its pictures, so that nothing is left in the project and Typst may read all it needs.
+Quarto writes the site into a new folder, which is put in place when it is complete. For a PDF it works on a copy of the
+document and its pictures, so that nothing is left in the project and Typst finds all files below its root.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any, Final
 import yaml
 
 from adapterbook.common.errors import RenderError
-from adapterbook.common.workdir import temporary_prefix
-from adapterbook.site.document import find_project, read_document, stage_document
+from adapterbook.common.files import write_atomically
+from adapterbook.common.workdir import fresh_folder, temporary_prefix
+from adapterbook.site.document import copy_document, find_project, read_document
 from adapterbook.site.embedded.pdf import render_pdf as render_with_package
 from adapterbook.site.project import linked_resources, merge_metadata, output_dir, read_config
-from adapterbook.site.swap_folder import fresh_folder, leave_as_it_is
 
-OLDEST: Final = (1, 4)  # the first of the layout that the pages rely on
-TRIED: Final = (1, 9)  # the oldest of those the pages were tried with
+OLDEST: Final = (1, 4)  # the first whose layout the pages fit
+TRIED: Final = (1, 9)  # the oldest that the pages were tried with
 N_TAIL_LINES: Final = 30
 TEMPLATE_FOLDER: Final = Path(__file__).parent / "typst"
 PARTIALS: Final = ("typst-template.typ", "typst-show.typ")
@@ -50,7 +50,7 @@ def parse_version(text: str) -> tuple[int, ...]:
 
 
 class QuartoRenderer:
-    """Renders with ``quarto render``."""
+    """Render with ``quarto render``."""
 
     name = "quarto"
 
@@ -58,15 +58,15 @@ class QuartoRenderer:
         self._command = command
         self.version = self._run(["--version"], Path.cwd()).strip()
 
-    def render_site(self, project: Path, finish: Callable[[Path], None] = leave_as_it_is) -> None:
-        """Render the website project into its output folder, complete or not at all; `finish` sees it before."""
+    def render_site(self, project: Path, finish: Callable[[Path], None] = lambda folder: None) -> None:
+        """Render the website project into its output folder, completely or not at all; `finish` gets the new folder."""
         root = project.resolve()
         config = read_config(root)
         links = [f"{path.relative_to(root)}: delete it" for path in linked_resources(root, config)]
         if links:
             raise RenderError(f"{project}: Quarto would publish what these links lead to:", links)
         with fresh_folder(output_dir(root, config)) as folder:
-            # Quarto joins an output folder to the project's, so it gets one relative to it.
+            # Quarto joins the output folder to the project's, so it gets a relative path.
             self._run(["render", ".", "--output-dir", str(folder.relative_to(root))], root)
             if not (folder / "index.html").is_file():
                 raise RenderError(f"{project}: quarto render ended well but wrote no index.html; see its output")
@@ -75,23 +75,21 @@ class QuartoRenderer:
     def render_pdf(self, document: Path, output: Path) -> None:
         """Set one combined document as a PDF with Quarto's Typst format and our template.
 
-        Quarto brings a Typst of its own: those of older ones are too old for the template, and the icons of callouts
-        would come over the network. There the ``typst`` package sets it.
+        Quarto contains a Typst. That of an older Quarto is too old for the template and would load the callouts' icons
+        over the network, so there the ``typst`` package sets the PDF.
         """
         if parse_version(self.version) < TRIED:
             render_with_package(document, output)
             return
-        with tempfile.TemporaryDirectory(prefix=temporary_prefix(find_project(document), "pdf")) as folder:
-            stage = Path(folder)
-            staged = _stage_document(document.resolve(), stage)
-            self._run(["render", staged.relative_to(stage).as_posix(), "--to", "typst"], stage)
-            made = staged.with_suffix(".pdf")
+        with tempfile.TemporaryDirectory(prefix=temporary_prefix(find_project(document), "pdf")) as temporary:
+            folder = Path(temporary)
+            copy = _copy_document(document.resolve(), folder)
+            self._run(["render", copy.relative_to(folder).as_posix(), "--to", "typst"], folder)
+            made = copy.with_suffix(".pdf")
             if not made.is_file():
                 raise RenderError(f"{document}: quarto render ended well but made no {made.name}; see its output")
             output.parent.mkdir(parents=True, exist_ok=True)
-            partial = output.with_name(output.name + ".partial")
-            shutil.copyfile(made, partial)
-            partial.replace(output)
+            write_atomically(output, made.read_bytes(), sync=False)
 
     def _run(self, arguments: Sequence[str], folder: Path) -> str:
         try:
@@ -113,23 +111,23 @@ class QuartoRenderer:
         return answer.stdout
 
 
-def _stage_document(document: Path, stage: Path) -> Path:
-    """Copy a document and what it needs into ``stage``, a project of its own, and return the copy."""
-    staged = stage_document(read_document(document), stage)
+def _copy_document(document: Path, folder: Path) -> Path:
+    """Make ``folder`` a Quarto project of one document, and return the document's copy in it."""
+    copy = copy_document(read_document(document), folder)
     options: dict[str, Any] = {
         "template-partials": list(PARTIALS),
-        "font-paths": ["/fonts"],  # to Quarto a leading slash is the project's folder
+        "font-paths": ["/fonts"],  # to Quarto a leading slash means the project's folder
         "section-numbering": "1.1",
         "tbl-colwidths": False,  # widths follow the contents, as on the site
-        "code-annotations": False,  # or `# <1>` at the end of a line of code would vanish
+        "code-annotations": False,  # else `# <1>` at the end of a line of code would vanish
     }
     config: dict[str, Any] = {"project": {"type": "default"}, "format": {"typst": options}}
     own = document.parent / "_quarto.yml"
     if own.is_file():
         config = merge_metadata(config, yaml.safe_load(own.read_text("utf-8")) or {})
-    (stage / "_quarto.yml").write_text(yaml.safe_dump(config, allow_unicode=True), "utf-8")
+    (folder / "_quarto.yml").write_text(yaml.safe_dump(config, allow_unicode=True), "utf-8")
     for name in PARTIALS:
-        # Quarto takes a path in _quarto.yml from the project's folder, older ones from the document's: serve both.
-        for folder in {stage, staged.parent}:
-            shutil.copyfile(TEMPLATE_FOLDER / name, folder / name)
-    return staged
+        # Quarto resolves a path in _quarto.yml against the project's folder; older versions, against the document's.
+        for place in {folder, copy.parent}:
+            shutil.copyfile(TEMPLATE_FOLDER / name, place / name)
+    return copy

@@ -1,6 +1,6 @@
-"""The one interface to both renderers, the choice between them, and the whole way from pages to a published folder.
+"""Choose a renderer, and build the site: check the pages, render them and the PDFs, check the result.
 
-Knows nothing of how a page is rendered: see :mod:`.quarto` and :mod:`.embedded`.
+:mod:`.quarto` and :mod:`.embedded` are the renderers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from adapterbook.site.quarto import OLDEST, TRIED, QuartoRenderer, find_quarto, 
 
 
 class Renderer(Protocol):
-    """What turns a website project into a site, and a combined document into a PDF."""
+    """A program that renders a website project as a site, and a combined document as a PDF."""
 
     @property
     def name(self) -> str:
@@ -36,49 +36,49 @@ class Renderer(Protocol):
 
     @property
     def version(self) -> str:
-        """The version of the program that does the work."""
+        """The version of the underlying program."""
 
     def render_site(self, project: Path, finish: Callable[[Path], None] = ...) -> None:
-        """Render the project into its output folder, complete or not at all; raise RenderError.
+        """Render the project into its output folder, completely or not at all; raise RenderError.
 
-        `finish` is called with the new folder before that is put in place.
+        `finish` is called with the new folder before it is put in place.
         """
 
     def render_pdf(self, document: Path, output: Path) -> None:
-        """Render one document as a PDF, complete or not at all; raise RenderError."""
+        """Render one document as a PDF, completely or not at all; raise RenderError."""
 
 
-def choose_renderer(name: str = "auto", memo: Cache = NO_CACHE) -> Renderer:
+def choose_renderer(name: str = "auto", cache: Cache = NO_CACHE) -> Renderer:
     """Return the renderer of that name.
 
     Parameters
     ----------
     name : str
-        ``"quarto"``, ``"embedded"``, or ``"auto"``: Quarto where it is on the PATH in a version that serves (a warning
-        where that is older than those tried), else the embedded one.
-    memo : Cache
-        Where the embedded renderer finds what it made before. Quarto makes everything anew.
+        ``"quarto"``, ``"embedded"``, or ``"auto"``: Quarto where it is on the PATH and new enough (with a warning if it
+        is older than those tried), else the embedded one.
+    cache : Cache
+        The build cache of the embedded renderer. Quarto always renders everything.
 
     Raises
     ------
     RenderError
-        If there is no renderer of that name, or Quarto is asked for and missing or too old.
+        If no renderer has that name, or if Quarto is asked for and is missing or too old.
     """
     if name == "embedded":
-        return EmbeddedRenderer(memo)
+        return EmbeddedRenderer(cache)
     if name not in ("auto", "quarto"):
         raise RenderError(f"RENDERER={name}: expected auto, quarto or embedded")
     command = find_quarto()
     if command is None:
         if name == "auto":
-            return EmbeddedRenderer(memo)
+            return EmbeddedRenderer(cache)
         raise RenderError("RENDERER=quarto: no quarto on the PATH; install it, or use RENDERER=embedded")
     quarto = QuartoRenderer(command)
     version = parse_version(quarto.version)
     wanted = ".".join(map(str, OLDEST))
     if version < OLDEST:
         if name == "auto":
-            return EmbeddedRenderer(memo)
+            return EmbeddedRenderer(cache)
         raise RenderError(
             f"RENDERER=quarto: expected Quarto {wanted} or newer, found {quarto.version}; update it, or use "
             "RENDERER=embedded"
@@ -99,32 +99,32 @@ def build_site(project: Path, renderer: str = "auto", *, say: Callable[[str], No
     renderer : str
         See :func:`choose_renderer`.
     say : callable
-        Takes each line of progress.
+        Prints a line of progress.
 
     Raises
     ------
     RenderError
-        If anything is wrong with the pages or their rendering. The site of before stays as it was.
+        If anything is wrong with the pages or their rendering. The previous site stays as it was.
     """
     started = time.monotonic()
-    memo = open_site_cache(project)
-    chosen = choose_renderer(renderer, memo)
+    cache = open_site_cache(project)
+    chosen = choose_renderer(renderer, cache)
     config = read_config(project)
     site, website = output_dir(project, config), config.get("website") or {}
     with hold_workplace(project, say), ThreadPoolExecutor() as pool:
         documents = sorted(project.glob(PDF_SOURCES))
-        # The fonts are cut while pandoc is busy: the two need a core each.
-        fonts = pool.submit(_cut_fonts, documents, memo)
+        # Cutting fonts and running pandoc need a core each, so they go side by side.
+        fonts = pool.submit(_cut_fonts, documents, cache)
         if isinstance(chosen, EmbeddedRenderer):
             chosen.read_ahead(project)
-        check_project(project, memo)
+        check_project(project, cache)
         say(f"rendering with {chosen.name} ({chosen.version})")
         fonts.result()
         pdfs = _submit_pdfs(pool, chosen, documents, workplace_of(project) / "pdf")
-        if chosen.name == "quarto":  # fills the machine by itself
+        if chosen.name == "quarto":  # Quarto alone fills the machine
             wait(pdfs.values())
-        chosen.render_site(project, lambda folder: _finish(folder, chosen, website, pdfs, memo, say))
-        memo.forget_unused()
+        chosen.render_site(project, lambda folder: _finish(folder, chosen, website, pdfs, cache, say))
+        cache.forget_unused()
     n_pages = sum(1 for _ in site.rglob("*.html"))
     say(f"{site}: {n_pages} pages in {time.monotonic() - started:.1f} s")
     return site
@@ -135,15 +135,15 @@ def open_site_cache(project: Path) -> Cache:
     return open_cache(project, "site", [f"pandoc {pandoc_version()}"])
 
 
-def _cut_fonts(documents: Sequence[Path], memo: Cache) -> None:
+def _cut_fonts(documents: Sequence[Path], cache: Cache) -> None:
     for document in documents:
-        write_pdf_fonts(text_of_files([document]), own_fonts(document), memo)
+        write_pdf_fonts(text_of_files([document]), own_fonts(document), cache)
 
 
 def _submit_pdfs(
     pool: ThreadPoolExecutor, renderer: Renderer, documents: Sequence[Path], folder: Path
 ) -> dict[Path, Future[None]]:
-    """Have the PDFs of documents made in `folder`; return what waits for each, by its path."""
+    """Start making the documents' PDFs in `folder`; return their futures by path."""
     folder.mkdir()
     pdfs = {document: folder / document.with_suffix(".pdf").name for document in documents}
     return {pdf: pool.submit(renderer.render_pdf, document, pdf) for document, pdf in pdfs.items()}
@@ -154,17 +154,17 @@ def _finish(
     renderer: Renderer,
     website: Mapping[str, Any],
     pdfs: Mapping[Path, Future[None]],
-    memo: Cache,
+    cache: Cache,
     say: Callable[[str], None],
 ) -> None:
-    """Put the PDFs and what servers look for into a new site, and look at it as a whole before it is put in place."""
+    """Add the PDFs and the extra files to a new site, and check it before it is put in place."""
     for pdf, done in pdfs.items():
         done.result()
         say(f"{pdf.name}: {pdf.stat().st_size / 1024:.0f} KiB")
         shutil.copyfile(pdf, folder / pdf.name)
-    write_extras(folder, website, memo)
-    problems = find_site_problems(folder, memo)
+    write_extras(folder, website, cache)
+    problems = find_site_problems(folder, cache)
     if problems and renderer.name == "embedded":
         raise RenderError("The rendered site is not sound:", problems)
     for problem in problems:
-        say(f"warning: {problem}")  # in Quarto's own parts a link may be there for a script alone
+        say(f"warning: {problem}")  # Quarto's own parts hold links that only its scripts use

@@ -1,7 +1,7 @@
-"""What a folder must hold to serve as a base model or as a data set, and what it must not.
+"""Check that a folder can serve as a base model or a data set.
 
-Owns the refusal of weights that are not safetensors, of files that cannot be read, and of a folder that would lead
-its reader out of itself. Loads no torch, and runs no code of a folder.
+Weights that are not safetensors, files that cannot be read, and names that lead out of the folder are refused. No code
+of the folder runs.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any, Literal
 
 import yaml
 
-from adapterbook.common.errors import SourceError
+from adapterbook.common.errors import SourceError, first_line
 
 Role = Literal["base_model", "dataset"]
 
-# No pickle: its reading runs code. *.json and *.txt hold the settings and the tokenizer.
+# No pickles: loading them runs code. *.json and *.txt hold the settings and the tokenizer.
 MODEL_FILES = ("*.json", "*.txt", "*.safetensors")
 DATA_SUFFIXES = {".parquet", ".arrow", ".csv", ".tsv", ".json", ".jsonl"}
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-# What Transformers reads of a model's folder, and whether it must be an object.
+# What Transformers reads from a model's folder, and whether it must be an object.
 SETTINGS = {
     "config.json": True,
     "tokenizer_config.json": True,
@@ -36,12 +36,12 @@ TEXTS = ("vocab.txt", "merges.txt")
 
 
 def check_files(role: Role, folder: Path, shown: str) -> None:
-    """Check that a folder looks like a base model or a data set, as far as its file names tell.
+    """Check by file names that a folder holds a base model or a data set.
 
     Parameters
     ----------
     shown : str
-        The folder's name as messages show it: never a path of this machine.
+        The folder's name for messages: never a path of this machine.
 
     Raises
     ------
@@ -67,9 +67,9 @@ def check_files(role: Role, folder: Path, shown: str) -> None:
 
 
 def check_contents(role: Role, folder: Path, shown: str) -> None:
-    """Check that a folder's files can be read, and that none leads its reader to a file elsewhere.
+    """Check that a folder's files can be read, and that none names a file outside.
 
-    Of a data set only the card and the lists of files are read; the rows are ``data``'s.
+    Only the card and the lists of files of a data set are read, not its rows.
 
     Raises
     ------
@@ -83,13 +83,13 @@ def check_contents(role: Role, folder: Path, shown: str) -> None:
 
 
 def _has_weights(folder: Path) -> bool:
-    """Return whether all safetensors files that a model's folder needs are there."""
+    """Return whether a model's folder has all safetensors files that it needs."""
     shards = _shards(folder)
     return bool(shards) and all((folder / shard).is_file() for shard in shards)
 
 
 def _shards(folder: Path) -> list[str]:
-    """Return the names of a model's weight files; none where the index makes no sense or leads out of the folder."""
+    """Return the names of a model's weight files; none if the index is not valid or leads out of the folder."""
     if not (folder / INDEX).is_file():
         return [WEIGHTS]
     try:
@@ -132,23 +132,23 @@ def _tokenizer_problem(file: Path) -> str | None:
     try:
         Tokenizer.from_file(str(file))
     except Exception as error:  # noqa: BLE001  the library raises no other class
-        return f"expected a tokenizer of the tokenizers library, got something else ({_first_line(error)})"
+        return f"expected a tokenizer of the tokenizers library, got something else ({first_line(error)})"
     return None
 
 
 def _safetensors_problem(file: Path) -> str | None:
-    """Return why a file is no safetensors file: its header, and whether the header fits the file's length."""
+    """Return why a file is not a safetensors file, by its header and its length; None if it is one."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, framework="numpy") as weights:
             return None if list(weights.keys()) else "it holds no tensor"
     except (SafetensorError, OSError, ValueError) as error:
-        return _first_line(error).replace(str(file), file.name)
+        return first_line(error).replace(str(file), file.name)
 
 
 def _dataset_problems(folder: Path) -> Iterator[str]:
-    """Yield each list of files in which the ``datasets`` library would follow a name out of the folder."""
+    """Yield a problem for each name that the ``datasets`` library would follow out of the folder."""
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder).as_posix()
         if file.name in ("state.json", "dataset_dict.json"):
@@ -166,12 +166,12 @@ def _load_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
-        return {}  # the datasets library says what is wrong with it
+        return {}  # the datasets library reports it
     return content if isinstance(content, dict) else {}
 
 
 def _load_card(file: Path) -> Any:
-    """Return the YAML at the head of a data set's README; None where there is none that can be read."""
+    """Return the YAML at the head of a data set's README; None if it is missing or cannot be read."""
     head, mark, rest = file.read_text("utf-8", errors="replace").lstrip("\ufeff").partition("---")
     if head.strip() or not mark:
         return None
@@ -182,7 +182,7 @@ def _load_card(file: Path) -> Any:
 
 
 def _data_files(card: Any) -> Iterator[str]:
-    """Yield each name of a file or a folder in a card's configurations."""
+    """Yield each name of a file or folder in a card's configurations."""
     configs = card.get("configs") if isinstance(card, dict) else None
     for config in configs if isinstance(configs, list) else []:
         if isinstance(config, dict):
@@ -191,7 +191,7 @@ def _data_files(card: Any) -> Iterator[str]:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """Yield every text in a value of lists and mappings, but for the names of splits."""
+    """Yield every text in nested lists and mappings, except the names of splits."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -204,11 +204,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _stays_inside(name: str) -> bool:
-    """Return whether a relative name stays in its folder, on any system, and is no address."""
+    """Return whether a name stays in its folder on any system and is not an address."""
     posix, windows = PurePosixPath(name), PureWindowsPath(name)
     anchored = posix.is_absolute() or bool(windows.drive or windows.root)
     return not anchored and ".." not in windows.parts and "://" not in name and not name.startswith("~")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

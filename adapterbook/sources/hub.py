@@ -1,8 +1,7 @@
-"""The Hugging Face Hub: which commit a name stands for, the way to a local snapshot of it, and what went wrong.
+"""Ask the Hugging Face Hub which commit a name stands for, download its snapshot, and explain what went wrong.
 
-Owns every call to ``huggingface_hub`` that asks the Hub, with time limits that hold. What it says of an error holds
-no address, path or setting of this machine: such texts reach records and pages. Knows nothing of what a base model or
-a data set must hold: that is ``folders``'.
+Every question has a time limit. Explanations hold no address, path or setting of this machine, because they reach
+records and pages.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from adapterbook.common.errors import first_line
 from adapterbook.sources.hub_cache import COMMIT, RepoType, note_branch, remove_leftovers
 
 Answer = TypeVar("Answer")
@@ -42,8 +42,8 @@ def ask_commit(name: str, repo_type: RepoType, revision: str | None, timeout_s: 
 
     Notes
     -----
-    The question runs in a daemon thread, and whoever waits for the answer keeps to ``timeout_s``: no limit of a
-    client covers the look-up of the host's name.
+    The question runs in a daemon thread, and the caller waits for at most ``timeout_s``: the client's own limits do
+    not cover the look-up of the host's name.
     """
 
     def ask() -> str:
@@ -63,8 +63,7 @@ def download_snapshot(name: str, repo_type: RepoType, branch: str, commit: str, 
     Parameters
     ----------
     branch : str
-        The revision that was asked for. The cache notes that it stands for this commit, so that the next run finds
-        the snapshot without network.
+        The revision that was asked for. The cache notes its commit, so the next run finds the snapshot without network.
 
     Raises
     ------
@@ -72,8 +71,8 @@ def download_snapshot(name: str, repo_type: RepoType, branch: str, commit: str, 
 
     Notes
     -----
-    Ends in bounded time: see `hub_client.watch_download`. This thread only waits, so that neither a server that
-    stalls within its headers nor Ctrl-C has to wait for a transfer.
+    Ends in bounded time, see `hub_patience.watch_download`. This thread only waits, so it can give up on a server that
+    stalls within its headers, and Ctrl-C works at once.
     """
     from huggingface_hub import close_session, snapshot_download
 
@@ -98,18 +97,18 @@ def download_snapshot(name: str, repo_type: RepoType, branch: str, commit: str, 
                         raise HubStalledError(f"nothing new has come for {watch.patience_s:g} s") from None
         except BaseException:
             watch.stop()
-            close_session()  # wakes the threads that read from a server which sends next to nothing
+            close_session()  # wakes the threads that wait for a slow server
             raise
-    if branch != commit:  # the client notes it only where it is given the branch
+    if branch != commit:  # the client notes it only if it is given the branch
         note_branch(folder, branch)
     return folder
 
 
 def hub_errors() -> tuple[type[Exception], ...]:
-    """Return what comes of asking the Hub: the client's own errors, and those of reading an answer that makes no sense.
+    """Return the errors that asking the Hub can raise: the client's own, and those of reading a malformed answer.
 
-    The client's tree is of OSErrors and ValueErrors. It takes the Hub's answers apart unchecked, so an answer of
-    another shape is one of the others.
+    The client's errors are OSErrors and ValueErrors. It does not check the shape of an answer, so a malformed one
+    raises one of the others.
     """
     import httpx2
 
@@ -120,17 +119,17 @@ def hub_errors() -> tuple[type[Exception], ...]:
 
 
 def explain_error(error: BaseException, timeout_s: float | None = None) -> str:
-    """Return in one line why a name or its files are not to be had.
+    """Return in one line why a name or its files are not available.
 
     Parameters
     ----------
     timeout_s : float, optional
-        The limit in which the Hub was to answer.
+        The time limit for the Hub's answer.
 
     Notes
     -----
-    Nothing of an error's own text is passed on, but a name that the Hub does not take: the text may hold the
-    address, a path of this machine, and of a header that is no header the token.
+    An error's own text is not passed on, except for a name that the Hub does not accept: it may hold the address, a
+    path of this machine, or, if a header is malformed, the token.
     """
     import httpx2
     from huggingface_hub import errors
@@ -140,16 +139,16 @@ def explain_error(error: BaseException, timeout_s: float | None = None) -> str:
     chain = list(_causes(error))
     for cause in chain:
         if isinstance(cause, errors.OfflineModeIsEnabled):
-            return "not in the Hub's cache, and HF_HUB_OFFLINE forbids to ask"
+            return "not in the Hub's cache, and HF_HUB_OFFLINE forbids asking it"
         if isinstance(cause, HubStalledError) and timeout_s is None:
             return f"the Hub stalled: {cause}"
         if isinstance(cause, httpx2.HTTPError) and isinstance(cause, errors.HfHubHTTPError):
             return _explain_refusal(cause)
     for cause in chain:
         if isinstance(cause, errors.HFValidationError):
-            return f"no folder, and no name that the Hub takes ({_first_line(cause)})"
+            return f"not a folder, and not a name that the Hub accepts ({first_line(cause)})"
         if isinstance(cause, errors.FileMetadataError):
-            return "what answered is no Hub: it does not say what a file is (see HF_ENDPOINT and the proxy settings)"
+            return "what answered is not a Hub: it does not describe its files (see HF_ENDPOINT and the proxy settings)"
         if isinstance(cause, (TimeoutError, httpx2.TimeoutException)):
             limit = "in time" if timeout_s is None else f"within {timeout_s:g} s"
             return f"not in the Hub's cache, and the Hub did not answer {limit}"
@@ -161,12 +160,12 @@ def explain_error(error: BaseException, timeout_s: float | None = None) -> str:
 
 
 def _explain_refusal(error: BaseException) -> str:
-    """Return what a status of the Hub means."""
+    """Return what a status code of the Hub means."""
     from huggingface_hub import errors
 
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, errors.GatedRepoError):
-        return "gated: ask for access on its page, and give HF_TOKEN"
+        return "gated: ask for access on its page, and set HF_TOKEN"
     if isinstance(error, errors.RepositoryNotFoundError):
         return "the Hub has no such name, or it is private or gated"
     if isinstance(error, errors.RevisionNotFoundError):
@@ -178,17 +177,17 @@ def _explain_refusal(error: BaseException) -> str:
     if status == 429:
         return "the Hub refuses for now (429, too many requests)"
     if isinstance(status, int) and status >= 500:
-        return f"the Hub is in trouble itself (status {status})"
+        return f"the Hub has an internal error (status {status})"
     return f"the Hub refused (status {status})"
 
 
 def _explain_rest(chain: list[BaseException]) -> str:
-    """Return what is left: no connection, a connection that broke off, an answer without sense, a disk."""
+    """Explain the other errors: no connection, a broken one, a malformed answer, or the disk."""
     import httpx2
 
     for cause in chain:
         if isinstance(cause, (httpx2.InvalidURL, httpx2.UnsupportedProtocol)):
-            return "HF_ENDPOINT, or a proxy, is no address"
+            return "HF_ENDPOINT, or a proxy, is not an address"
         if isinstance(cause, httpx2.ConnectError):
             numbers = [c.errno for c in chain if isinstance(c, OSError) and c.errno is not None and c.errno > 0]
             why = os.strerror(numbers[0]) if numbers else "no connection"
@@ -201,14 +200,14 @@ def _explain_rest(chain: list[BaseException]) -> str:
         if isinstance(cause, OSError) and cause.errno is not None:
             return f"the Hub's cache (HF_HOME) cannot be used: {os.strerror(cause.errno)}"
     if isinstance(chain[0], OSError):
-        return "a file arrived with another size than the Hub had said, or not at all"
+        return "a file did not arrive, or not with the size that the Hub announced"
     if isinstance(chain[0], json.JSONDecodeError):
-        return "the Hub's answer makes no sense (it is no JSON)"
-    return f"the Hub's answer makes no sense ({type(chain[0]).__name__})"
+        return "the Hub's answer is malformed (not JSON)"
+    return f"the Hub's answer is malformed ({type(chain[0]).__name__})"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it was raised from or after."""
+    """Yield an error and the errors that it was raised from or after."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
@@ -218,20 +217,20 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _in_background(question: Callable[[], Answer], name: str) -> Future[Answer]:
-    """Return a future of what a function returns or raises, in a thread that keeps no process alive."""
+    """Return a future of a function's result, computed in a daemon thread."""
     from huggingface_hub.utils import logging
 
     from adapterbook.sources.hub_patience import limit_patience
 
     limit_patience()
-    # The client's warnings hold addresses, and an executed notebook, which is published, would keep them.
+    # The client's warnings hold addresses, which would stay in an executed notebook and be published.
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     answer: Future[Answer] = Future()
 
     def ask() -> None:
         try:
             answer.set_result(question())
-        except BaseException as error:  # noqa: BLE001  handed to the thread that asked, which raises it
+        except BaseException as error:  # noqa: BLE001  raised in the thread that waits
             answer.set_exception(error)
 
     threading.Thread(target=ask, daemon=True, name=name).start()
@@ -240,7 +239,7 @@ def _in_background(question: Callable[[], Answer], name: str) -> Future[Answer]:
 
 @contextmanager
 def without_xet() -> Iterator[None]:
-    """Transfer files over plain HTTP: Xet's client is another program, and keeps to no limit of ours."""
+    """Transfer files over plain HTTP, because Xet's client ignores our time limits."""
     from huggingface_hub import constants
 
     was = constants.HF_HUB_DISABLE_XET
@@ -249,7 +248,3 @@ def without_xet() -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_DISABLE_XET = was
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

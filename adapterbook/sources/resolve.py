@@ -1,7 +1,6 @@
-"""Where the base model and the data set come from: the Hub, packages, or folders of one's own.
+"""Resolve and fetch the base model and the data set of a source: from the Hub, from packages, or from local folders.
 
-Owns the choice (`SOURCE`), the identity that a run's stamps hash, and the way to local folders. Refuses weights that
-are not safetensors, and never runs code that comes with a model or a data set. Loads no torch.
+Only safetensors weights are accepted, and code that comes with a model or a data set never runs.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from adapterbook.sources import hub, hub_cache
 from adapterbook.sources.folder_checks import MODEL_FILES, Role, check_contents, check_files
 from adapterbook.sources.packages import CONVERTER, EMBEDDED, materialise
 
-# README.md names the files of each split, and the classes. The last star lets .csv.gz in.
+# README.md names the files of each split, and the classes. The last star also matches .csv.gz.
 DATASET_FILES = ("*.parquet", "*.arrow", "*.csv*", "*.tsv*", "*.json*", "README.md")
 PATTERNS: dict[Role, list[str]] = {"base_model": list(MODEL_FILES), "dataset": list(DATASET_FILES)}
 MAX_PATH = 4000  # characters; systems refuse longer ones
@@ -31,12 +30,12 @@ REPO_TYPES: dict[Role, hub_cache.RepoType] = {"base_model": "model", "dataset": 
 
 @dataclass(frozen=True)
 class Resolved:
-    """One base model or data set, known well enough to tell it from any other.
+    """Identify one base model or data set.
 
     Attributes
     ----------
     name : str
-        As shown and recorded: the Hub's name, the ``embedded/`` name, or the folder's own name; never a whole path.
+        For pages and records: the Hub's name, the ``embedded/`` name, or the folder's name; never a whole path.
     revision : str or None
         The Hub's commit; None for a folder or a package.
     identity : str
@@ -54,7 +53,7 @@ class Resolved:
 
 @dataclass(frozen=True)
 class ResolvedSource:
-    """A source whose two parts are known to exist, and why it was taken, in one sentence."""
+    """Hold a source whose two parts exist, and the reason for its choice in one sentence."""
 
     config: SourceConfig
     base_model: Resolved
@@ -62,7 +61,7 @@ class ResolvedSource:
     reason: str
 
     def data_identity(self) -> dict[str, str]:
-        """Return what a run's data stamp hashes: the identities, and which columns and splits are read."""
+        """Return what a run's data stamp hashes: the identities, columns and splits."""
         return {
             "base_model": self.base_model.identity,
             "dataset": self.dataset.identity,
@@ -75,14 +74,14 @@ class ResolvedSource:
 
 @dataclass(frozen=True)
 class FetchedSource:
-    """A source on this machine: two local folders."""
+    """Hold the two local folders of a source."""
 
     base_model: Path
     dataset: Path
 
 
 class _HubOutOfReachError(SourceError):
-    """A name on the Hub cannot be had; ``auto`` takes this as its cue, any other error of a source it passes on."""
+    """Report that a name on the Hub is not available; ``auto`` then takes the embedded source."""
 
     def __init__(self, config: SourceConfig, file: Path, lines: list[str]) -> None:
         self.why = "; ".join(lines)
@@ -90,16 +89,16 @@ class _HubOutOfReachError(SourceError):
             "expected the network, a complete snapshot in the Hub's cache (HF_HOME), or a folder of that name beside "
             f"{file.name}: bring the network back, or take SOURCE=embedded or SOURCE=auto"
         )
-        super().__init__(f"source {config.name} cannot be had from the Hub:", [*lines, remedy])
+        super().__init__(f"source {config.name} is not available from the Hub:", [*lines, remedy])
 
 
 def resolve_source(choice: str, paths: Paths, *, timeout_s: float = 5.0) -> ResolvedSource:
-    """Find out what a choice of source stands for today; downloads nothing.
+    """Resolve a choice of source to today's commits, packages or folders, without downloading.
 
     Parameters
     ----------
     choice : str
-        ``auto`` (the Hub where both its names resolve, else embedded), ``hub``, ``embedded`` or another file's name
+        ``auto`` (the Hub if both its names resolve, else embedded), ``hub``, ``embedded`` or another file's name
         in ``experiments/sources/``, or a YAML file's path.
     timeout_s : float
         How long to wait for the Hub in all, in seconds. A complete snapshot in the Hub's cache needs no network.
@@ -107,7 +106,7 @@ def resolve_source(choice: str, paths: Paths, *, timeout_s: float = 5.0) -> Reso
     Raises
     ------
     SourceError
-        If the base model or the data set cannot be had.
+        If the base model or the data set is not available.
     ConfigError
         If the YAML file is missing or not valid.
     """
@@ -125,7 +124,7 @@ def resolve_source(choice: str, paths: Paths, *, timeout_s: float = 5.0) -> Reso
     if choice in ("hub", "embedded") or (IDENTIFIER.fullmatch(choice) and (folder / f"{choice}.yaml").is_file()):
         return _resolve_file(folder / f"{choice}.yaml", timeout_s, f"SOURCE={choice} was asked for.")
     if len(choice) > MAX_PATH or "\0" in choice:
-        raise SourceError(f"SOURCE={choice[:40]!r}…: this is no path of a file.")
+        raise SourceError(f"SOURCE={choice[:40]!r}…: this is not the path of a file.")
     file = Path(choice).expanduser()
     if not file.is_file() and (paths.root / file).is_file():
         file = paths.root / file
@@ -138,7 +137,7 @@ def resolve_source(choice: str, paths: Paths, *, timeout_s: float = 5.0) -> Reso
 
 
 def fetch_source(resolved: ResolvedSource) -> FetchedSource:
-    """Bring a resolved source onto this machine, where it is not there yet, and return its two folders.
+    """Download what is missing of a resolved source, and return its two folders.
 
     Raises
     ------
@@ -157,8 +156,8 @@ def hash_folder(folder: Path) -> str:
 
     Notes
     -----
-    Of a model's folder (one with a ``config.json``) only the weights, the settings and the tokenizer count: a README
-    or weights of another format change nothing. Hidden files never count.
+    In a model's folder (one with a ``config.json``) only the weights, the settings and the tokenizer count. A README,
+    weights of another format and hidden files do not.
     """
     is_model = (folder / "config.json").is_file()
     digest = hashlib.sha256()
@@ -174,7 +173,7 @@ def hash_folder(folder: Path) -> str:
 
 
 def _resolve_file(file: Path, timeout_s: float, reason: str = "") -> ResolvedSource:
-    """Resolve both names of a YAML file; the Hub is asked for both at once, so the limit holds for the whole."""
+    """Resolve both names of a YAML file, at once, so that the time limit holds for both together."""
     config = load_source(file)
     base_model = _resolve_local("base_model", config.base_model, file)
     dataset = _resolve_local("dataset", config.dataset, file)
@@ -202,7 +201,7 @@ def _resolve_file(file: Path, timeout_s: float, reason: str = "") -> ResolvedSou
 
 
 def _resolve_local(role: Role, name: str, file: Path) -> Resolved | None:
-    """Resolve an embedded name or a local folder; None where only the Hub can know the name."""
+    """Resolve an embedded name or a local folder; return None for a name on the Hub."""
     if name in EMBEDDED:
         identity = f"package:{EMBEDDED[name].sha256}:{name.removeprefix('embedded/')}:{CONVERTER}"
         return Resolved(name, "embedded", None, identity, name)
@@ -220,9 +219,9 @@ def _resolve_local(role: Role, name: str, file: Path) -> Resolved | None:
             return Resolved(folder.name, "folder", None, f"files:{hash_folder(folder)}", str(folder))
     if not hub.is_hub_name(name):
         raise SourceError(
-            f"{file.name}: {role} cannot be had:",
+            f"{file.name}: {role} is not available:",
             [
-                f"expected a name on the Hub (owner/name) or a folder, got {name!r}, which is no folder beside "
+                f"expected a name on the Hub (owner/name) or a folder, got {name!r}, which is not a folder beside "
                 f"{file.name} or in the working folder: check the path"
             ],
         )
@@ -230,7 +229,7 @@ def _resolve_local(role: Role, name: str, file: Path) -> Resolved | None:
 
 
 def _ask(role: Role, name: str, revision: str | None, timeout_s: float) -> Future[str]:
-    """Return a future of a name's commit: at once from the Hub's cache, else from the Hub."""
+    """Return a future of a name's commit, from the Hub's cache or else from the Hub."""
     cached = _cached(role, name, revision)
     if cached is None:
         return hub.ask_commit(name, REPO_TYPES[role], revision, timeout_s)
@@ -240,7 +239,7 @@ def _ask(role: Role, name: str, revision: str | None, timeout_s: float) -> Futur
 
 
 def _cached(role: Role, name: str, revision: str | None) -> Path | None:
-    """Return a snapshot in the Hub's cache that holds all it should, or None."""
+    """Return a complete snapshot in the Hub's cache, or None."""
     found = hub_cache.cached_snapshot(name, REPO_TYPES[role], revision, PATTERNS[role])
     if found is None:
         return None
@@ -271,18 +270,18 @@ def _download(part: Resolved, role: Role, branch: str) -> Path:
     except hub.hub_errors() as error:
         remedy = "try again (the files that have arrived are kept), or take SOURCE=embedded"
         problem = f"{part.name} cannot be downloaded from the Hub: {hub.explain_error(error)}: {remedy}."
-        # Not from the error: its text holds addresses and paths, and a notebook that is published would keep them.
+        # Not from the error: its text holds addresses and paths, which a published notebook would keep.
         raise SourceError(problem) from None
 
 
 def _check_hashes(part: Resolved, role: Role, folder: Path) -> None:
-    """Refuse a snapshot that is not what the Hub published, be it from a download or from a disk that aged."""
+    """Refuse a snapshot whose files are not what the Hub published, after a download or in an old cache."""
     damaged = hub_cache.find_damage(folder, PATTERNS[role])
     if not damaged:
         return
     try:
         hub_cache.remove_damaged(folder, damaged)
-        remedy = "removed from the cache: run again to fetch it anew, and if that does not help, take SOURCE=embedded"
+        remedy = "removed from the cache: run again to fetch it again, and if that does not help, take SOURCE=embedded"
     except OSError as error:
         remedy = f"it cannot be removed from the cache ({error.strerror}): remove it by hand, and run again"
     raise SourceError(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
 
-from adapterbook.common.files import hash_file
+from adapterbook.common.files import hash_file, replace_folder
 from adapterbook.runs.record import Stamps, hash_files
 
 CHECKPOINTS = "checkpoints"  # the Trainer's own folder, within the run's
@@ -62,8 +62,7 @@ def save_snapshot(output: Path, snapshot: Snapshot) -> Snapshot:
     shutil.copytree(output / CHECKPOINTS, draft / CHECKPOINTS, copy_function=_link)
     snapshot = snapshot.model_copy(update={"files": _hash_new_files(folder, draft / CHECKPOINTS)})
     (draft / MANIFEST).write_text(snapshot.model_dump_json(), "utf-8")
-    shutil.rmtree(new, ignore_errors=True)
-    draft.rename(new)
+    replace_folder(draft, new)
     for old in folder.iterdir():
         if old != new:
             shutil.rmtree(old)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from IPython.core.getipython import get_ipython
 
-from adapterbook.common.gpu import has_gpu
+from adapterbook.common.machine import has_gpu
 
 Kept = TypeVar("Kept")
 

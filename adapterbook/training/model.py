@@ -23,7 +23,7 @@ from peft import PeftConfig, PeftModel, get_peft_model
 from peft.utils.other import ModulesToSaveWrapper
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel, set_seed
 
-from adapterbook.common.errors import ConfigError, SourceError
+from adapterbook.common.errors import ConfigError, SourceError, first_line
 from adapterbook.config.adapters import AdapterConfig
 from adapterbook.training.kernel_state import reuse
 from adapterbook.training.onednn import use_onednn
@@ -71,7 +71,7 @@ def make_peft_config(adapter: AdapterConfig) -> PeftConfig:
         config_class = config_class_of(adapter.peft_type)
         return config_class(**adapter.keywords())
     except MISFITS as error:
-        raise ConfigError(f"{_file(adapter)} is not a valid adapter:", [_first_line(error)]) from error
+        raise ConfigError(f"{_file(adapter)} is not a valid adapter:", [first_line(error)]) from error
 
 
 def check_adapters(adapters: Iterable[AdapterConfig], base_model: Path) -> None:
@@ -216,7 +216,7 @@ def _problems(adapter: AdapterConfig, model: PreTrainedModel) -> list[str]:
         except ConfigError as error:
             return list(error.problems)
         except MISFITS as error:
-            return [f"{adapter.peft_type} cannot serve this base model as a classifier: {_first_line(error)}"]
+            return [f"{adapter.peft_type} cannot serve this base model as a classifier: {first_line(error)}"]
     return []
 
 
@@ -290,14 +290,9 @@ def _without_warnings() -> Iterator[None]:
 
 def _no_classifier(folder: Path, error: BaseException) -> SourceError:
     problem = (
-        f"expected safetensors weights and a config.json of an encoder that can classify, got: {_first_line(error)}"
+        f"expected safetensors weights and a config.json of an encoder that can classify, got: {first_line(error)}"
     )
     return SourceError(f"the base model in {folder.name} cannot be loaded as a classifier:", [problem])
-
-
-def _first_line(error: BaseException) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return "".join(char if char.isprintable() else " " for char in line[:500])
 
 
 def _file(adapter: AdapterConfig) -> str:

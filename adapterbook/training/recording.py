@@ -7,7 +7,6 @@ nothing.
 from __future__ import annotations
 
 import platform
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from scipy.special import softmax
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import PredictionOutput
 
+from adapterbook.common import git
 from adapterbook.common.errors import ConfigError
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import TrainingConfig
@@ -292,15 +292,13 @@ def describe_environment(device: Literal["cpu", "cuda", "mps"], n_threads: int |
 def git_state(root: Path) -> GitState | None:
     """Return the commit that is checked out, or None outside a git checkout or without a commit."""
     try:
-        commit = _git(root, "rev-parse", "--verify", "HEAD")
-        return GitState(commit=commit, dirty=bool(_git(root, "status", "--porcelain", "--untracked-files=no")))
-    except (OSError, subprocess.CalledProcessError):
+        head = git.ask(root, "rev-parse", "--verify", "HEAD")
+        changes = git.ask(root, "--no-optional-locks", "status", "--porcelain", "--untracked-files=no")
+    except OSError:  # git is not installed
         return None
-
-
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", root, *arguments], check=True, capture_output=True, text=True, timeout=30)
-    return done.stdout.strip()
+    if head.returncode or changes.returncode:
+        return None
+    return GitState(commit=head.stdout.strip(), dirty=bool(changes.stdout.strip()))
 
 
 def _split_info(rows: datasets.Dataset) -> SplitInfo:

@@ -1,6 +1,6 @@
-"""Can every number of a report be believed? The checks of ``make verify``, and what they find.
+"""Check every record against its files, its source and a new training. Imports execution and the rooms below it.
 
-Owns nothing that trains or reports; looks at what both left behind, and changes none of it. ``audit`` is the list of
-checks, ``findings`` what the stored files alone say, ``recomputation`` what follows from stored numbers, ``agreement``
-what source and adapter say, ``re_evaluation`` and ``retraining`` where the new figures come from.
+``audit`` lists the checks. ``findings`` compares the stored files, ``recomputation`` the numbers that follow from
+stored ones, ``agreement`` the records with source and adapter; ``re_evaluation`` and ``retraining`` make the numbers to
+compare with.
 """

@@ -9,12 +9,12 @@ that is wrong. Loads no torch.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from adapterbook.common.safe_paths import find_intruders
 from adapterbook.config.paths import Paths
 from adapterbook.runs.plan import Run, RunStatus, package_versions
 from adapterbook.runs.record import Record, hash_files
@@ -63,14 +63,12 @@ class Finding:
 def find_links(run: Run, paths: Paths) -> list[Finding]:
     """Return what in a run's folder, or on the way to it, is neither a file nor a folder: it must not be followed."""
     folder = run.folder(paths)
-    above = [folder, *folder.parents][: len(folder.relative_to(paths.results).parts)]
     found = []
-    for path in (*reversed(above), *_walk(folder)):
-        if path.is_symlink() or (path.exists() and not (path.is_file() or path.is_dir())):
-            kind = "a symbolic link" if path.is_symlink() else "neither a file nor a folder"
-            name = path.relative_to(folder) if path.is_relative_to(folder) else path.relative_to(paths.results)
-            subject = name.as_posix() if name.parts else "the run's folder"
-            found.append(Finding(run.id, subject, f"is {kind}: nothing of this run was read"))
+    for path in find_intruders(folder, paths.results):
+        kind = "a symbolic link" if path.is_symlink() else "neither a file nor a folder"
+        name = path.relative_to(folder) if path.is_relative_to(folder) else path.relative_to(paths.results)
+        subject = name.as_posix() if name.parts else "the run's folder"
+        found.append(Finding(run.id, subject, f"is {kind}: nothing of this run was read"))
     return found
 
 
@@ -132,14 +130,6 @@ def find_setting_differences(run: Run, record: Record, stale: Collection[str]) -
         for name, (theirs, ours) in pairs.items()
         if _json(theirs) != _json(ours)
     ]
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield everything below a folder, following no link."""
-    if folder.is_symlink():
-        return
-    for top, folders, files in os.walk(folder, followlinks=False):
-        yield from (Path(top) / name for name in sorted([*folders, *files]))
 
 
 def _pairs(name: str, theirs: dict[str, Any], ours: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

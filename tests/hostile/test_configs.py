@@ -358,7 +358,7 @@ def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 def test_a_pipe_is_no_file(tmp_path: Path) -> None:
     """A pipe in the place of a file is refused, not waited for."""
     os.mkfifo(tmp_path / "odd.yaml")
-    with pytest.raises(ConfigError, match="is no file"):
+    with pytest.raises(ConfigError, match="is not a file"):
         load_study(tmp_path / "odd.yaml")
 
 

@@ -107,23 +107,23 @@ AT_RESOLUTION: dict[str, tuple[dict[str, Any], str]] = {
     "silent": ({"stall": "silent"}, "did not answer within 1 s"),
     "headers byte by byte": ({"stall": "headers"}, "did not answer within 1 s"),
     "body byte by byte": ({"stall": "trickle"}, "did not answer within 1 s"),
-    "500": ({"status": 500}, "in trouble itself (status 500)"),
-    "502 with a page": ({"status": 502, "body": b"<html>bad gateway</html>"}, "in trouble itself (status 502)"),
-    "503": ({"status": 503, "headers": {"Retry-After": "3600"}}, "in trouble itself (status 503)"),
+    "500": ({"status": 500}, "has an internal error (status 500)"),
+    "502 with a page": ({"status": 502, "body": b"<html>bad gateway</html>"}, "has an internal error (status 502)"),
+    "503": ({"status": 503, "headers": {"Retry-After": "3600"}}, "has an internal error (status 503)"),
     "429": ({"status": 429, "headers": {"Retry-After": "86400"}}, "too many requests"),
     "401": ({"status": 401}, "refuses access (401)"),
     "403": ({"status": 403}, "refuses access (403)"),
     "gated": ({"status": 403, "headers": {"X-Error-Code": "GatedRepo"}}, "gated: ask for access"),
     "404": ({"status": 404, "headers": {"X-Error-Code": "RepoNotFound"}}, "no such name"),
     "redirected in a circle": ({"status": 302, "headers": {"Location": "/api/models/x/y"}}, "no such name"),
-    "empty": ({"status": 200}, "makes no sense"),
-    "no JSON": ({"status": 200, "body": b"<html>log in to the Wi-Fi</html>"}, "it is no JSON"),
-    "another JSON": ({"status": 200, "body": b"[1, 2]"}, "makes no sense"),
-    "no commit": ({"status": 200, "body": b'{"id": "x/y"}'}, "makes no sense"),
-    "a commit that is none": ({"status": 200, "body": b'{"id": "x/y", "sha": "../../../evil"}'}, "makes no sense"),
-    "a commit of another type": ({"status": 200, "body": b'{"id": "x/y", "sha": 5}'}, "makes no sense"),
-    "siblings of another type": ({"status": 200, "body": b'{"id": "x", "siblings": "abc"}'}, "makes no sense"),
-    "nested too deep": ({"status": 200, "body": b"[" * 200_000}, "makes no sense"),
+    "empty": ({"status": 200}, "malformed"),
+    "no JSON": ({"status": 200, "body": b"<html>log in to the Wi-Fi</html>"}, "not JSON"),
+    "another JSON": ({"status": 200, "body": b"[1, 2]"}, "malformed"),
+    "no commit": ({"status": 200, "body": b'{"id": "x/y"}'}, "malformed"),
+    "a commit that is none": ({"status": 200, "body": b'{"id": "x/y", "sha": "../../../evil"}'}, "malformed"),
+    "a commit of another type": ({"status": 200, "body": b'{"id": "x/y", "sha": 5}'}, "malformed"),
+    "siblings of another type": ({"status": 200, "body": b'{"id": "x", "siblings": "abc"}'}, "malformed"),
+    "nested too deep": ({"status": 200, "body": b"[" * 200_000}, "malformed"),
     "cut short": ({"length_off": 10}, "broke off"),
 }
 
@@ -158,21 +158,21 @@ IN_A_DOWNLOAD: dict[str, tuple[str, dict[str, Any], str]] = {
         "stalled",
     ),
     "listing 500": ("GET .*/tree/", {"status": 500}, "stalled"),
-    "listing no JSON": ("GET .*/tree/", {"status": 200, "body": b"<html>"}, "it is no JSON"),
-    "listing of another shape": ("GET .*/tree/", {"status": 200, "body": b'[{"type": "file"}]'}, "makes no sense"),
-    "listing of texts": ("GET .*/tree/", {"status": 200, "body": b'["config.json"]'}, "makes no sense"),
+    "listing no JSON": ("GET .*/tree/", {"status": 200, "body": b"<html>"}, "not JSON"),
+    "listing of another shape": ("GET .*/tree/", {"status": 200, "body": b'[{"type": "file"}]'}, "malformed"),
+    "listing of texts": ("GET .*/tree/", {"status": 200, "body": b'["config.json"]'}, "malformed"),
     "HEAD silent": ("HEAD", {"stall": "silent"}, "stalled"),
     "HEAD byte by byte": ("HEAD", {"stall": "headers"}, "stalled"),
     "HEAD 503": ("HEAD .*config.json", {"status": 503}, "stalled"),
     "HEAD 404": ("HEAD .*/config.json", {"status": 404, "headers": {"X-Error-Code": "EntryNotFound"}}, "does not have"),
     "HEAD 403": ("HEAD .*/config.json", {"status": 403}, "refuses access (403)"),
-    "HEAD without ETag": ("HEAD", {"status": 200}, "what answered is no Hub"),
+    "HEAD without ETag": ("HEAD", {"status": 200}, "what answered is not a Hub"),
     "asked to wait for a day": ("HEAD|GET /store/", {"status": 429, "headers": {"Retry-After": "86400"}}, "86400 s"),
     "file silent": ("GET /store/", {"stall": "silent"}, "stalled"),
     "file byte by byte": ("GET /store/", {"stall": "trickle"}, "stalled"),
     "file 500": ("GET /store/", {"status": 500}, "status 500"),
-    "file empty": ("GET /store/", {"status": 200}, "another size"),
-    "file longer than said": ("GET /store/", {"length_off": -1}, "another size"),
+    "file empty": ("GET /store/", {"status": 200}, "size that the Hub announced"),
+    "file longer than said": ("GET /store/", {"length_off": -1}, "size that the Hub announced"),
 }
 
 
@@ -223,7 +223,7 @@ def test_a_model_that_disagrees_with_its_checksum_is_refused_and_fetched_anew(
         message = _message(paths, hub, tmp_path)
     assert f"{MODEL}: what lies in the Hub's cache is not what the Hub published" in message
     assert f"{name}: expected {'sha256' if 'safetensors' in name else 'git-sha1'}" in message
-    assert "run again to fetch it anew" in message
+    assert "run again to fetch it again" in message
     hub.requests.clear()
     assert (_fetch(paths).base_model / name).read_bytes() == (hub.repos[f"models/{MODEL}"] / name).read_bytes()
     small = [request for request in hub.requests if request.startswith("GET /distilbert")]
@@ -253,7 +253,7 @@ def test_a_file_that_rots_in_the_cache_is_found(
     weights.resolve().write_bytes(content)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "model.safetensors: expected sha256" in _message(paths, hub, tmp_path)
-    assert "HF_HUB_OFFLINE forbids to ask" in _message(paths, hub, tmp_path)
+    assert "HF_HUB_OFFLINE forbids asking it" in _message(paths, hub, tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     _fetch(paths)
 
@@ -287,7 +287,7 @@ def test_an_incomplete_cache_is_not_enough_offline(
     """A file that is missing, even one that not every model has, is said; auto takes embedded."""
     (_fetch(paths).base_model / "tokenizer_config.json").unlink()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert f"{MODEL}: not in the Hub's cache, and HF_HUB_OFFLINE forbids to ask" in _message(paths, hub, tmp_path)
+    assert f"{MODEL}: not in the Hub's cache, and HF_HUB_OFFLINE forbids asking it" in _message(paths, hub, tmp_path)
     assert resolve_source("auto", paths).config.name == "embedded"
 
 

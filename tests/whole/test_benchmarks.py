@@ -237,8 +237,8 @@ def test_a_wrong_choice_is_named() -> None:
 def test_a_change_that_does_not_show_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rebuild that leaves the old site is quick, but not timed as one; nor is one whose site differs by itself."""
     paths = write_results(tmp_path, adapters=("lora_1",))
-    (paths.templates / "zh").mkdir(parents=True)
-    (paths.templates / "zh" / "overview.qmd.j2").write_text("一句。")
+    (paths.templates / "pages").mkdir(parents=True)
+    (paths.templates / "pages" / "overview.qmd.j2").write_text("一句。")
     paths.report.mkdir()
     monkeypatch.setattr(measurements, "run_timed", lambda *_, **__: Timed(1.0, None, ""))
     sites = iter(["site", "site", "site"])

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from adapterbook.commands.shared_files import copy_shared_files
 from adapterbook.config.adapters import load_adapters
 from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
@@ -31,9 +32,9 @@ SIZES = {"n_train": 12, "n_validation": 8, "n_test": 16}
 
 
 def stage(root: Path) -> Paths:
-    """Copy the example and, by its own Makefile, what it shares with the project."""
+    """Copy the example, without what lies there from earlier runs."""
     shutil.copytree(EXAMPLE, root, ignore=shutil.ignore_patterns(".*", "_site", "results"))
-    subprocess.run(["make", "shared", f"ROOT={PROJECT.root}"], cwd=root, check=True, capture_output=True)
+    copy_shared_files(Paths(root))
     return Paths(root)
 
 

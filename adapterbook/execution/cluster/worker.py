@@ -34,6 +34,7 @@ from adapterbook.config.paths import Paths
 from adapterbook.execution.cluster.parcel import pack_folder, unpack
 from adapterbook.execution.kernels import PACKAGE_PARENT, KernelPool
 from adapterbook.execution.papermill_runs import Work, execute_run
+from adapterbook.execution.progress import last_whole_line
 from adapterbook.execution.results_folder import staging_folder, stop_kernels
 from adapterbook.runs.plan import Run, package_versions
 from adapterbook.runs.record import Environment, Record, seal_record, write_record
@@ -221,7 +222,7 @@ def execute_task(task: Task) -> Answer:
         while wait([future], timeout=TICK_S).not_done:
             if _is_cancelled(worker, key):
                 site.stop()
-            progress = _last_line(staging_folder(run, site.paths) / "progress.jsonl")
+            progress = last_whole_line(staging_folder(run, site.paths) / "progress.jsonl")
             if progress != told:
                 tell(progress)
                 told = progress
@@ -265,15 +266,6 @@ def _environment() -> Environment | None:
 def _tell(worker: Worker, task: Task, progress: str) -> None:
     """Tell the driver that a run has begun, or how far it is."""
     worker.log_event(task.project.topic, {"run": task.run.id, "progress": progress})
-
-
-def _last_line(path: Path) -> str:
-    """Return the last whole line of a progress file; nothing where there is none yet."""
-    try:
-        lines = path.read_text("utf-8").splitlines(keepends=True)
-    except OSError:
-        return ""
-    return next((line for line in reversed(lines) if line.endswith("\n")), "")
 
 
 def _is_cancelled(worker: Worker, key: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from adapterbook.pages.notebook import hide_folders
+from adapterbook.common.privacy import rename_folders
 from adapterbook.pages.writing.escape import escape_attribute, html_entities
 from adapterbook.runs.record import Record
 
@@ -95,7 +95,7 @@ def _plain_anchor(path: Path) -> str | None:
 def _text(value: Any, hidden: Mapping[str, str]) -> str:
     """Return a number, a flag, a text or nothing as JSON, with no character that could act or cannot be seen."""
     if isinstance(value, str):
-        value = hide_folders(value, hidden)
+        value = rename_folders(value, hidden)
         value = value if len(value) <= MAX_TEXT else f"{value[:MAX_TEXT]} …"
     written = json.dumps(value, ensure_ascii=False)
     return html_entities("".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in written))

@@ -8,7 +8,7 @@ choose between sentences. Refuses arithmetic and string building in templates, a
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,18 +51,18 @@ class _Environment(jinja2.Environment):
         return template
 
 
-def make_environment(folder: Path, language: Language, names: Mapping[str, Any]) -> jinja2.Environment:
+def make_environment(folders: Sequence[Path], language: Language, names: Mapping[str, Any]) -> jinja2.Environment:
     """Return the environment of one language.
 
     Parameters
     ----------
-    folder : Path
-        ``templates/``; a page of a language may include what lies beside the languages' folders.
+    folders : sequence of Path
+        Where templates are looked up; the first folder that has one wins.
     names : mapping
         What every template sees: ``report``, ``figures``, ``term``, …
     """
     environment = _Environment(
-        loader=jinja2.FileSystemLoader(folder, encoding="utf-8"),
+        loader=jinja2.FileSystemLoader(folders, encoding="utf-8"),
         undefined=jinja2.StrictUndefined,
         autoescape=True,
         finalize=_show,

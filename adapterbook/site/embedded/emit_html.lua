@@ -1,4 +1,4 @@
--- How qmd.lua's elements look in HTML. site.css and site.js know the classes named here.
+-- Write qmd.lua's elements as HTML. site.css and site.js use the classes named here.
 
 local M = {}
 local n_tabsets = 0
@@ -55,7 +55,7 @@ function M.figure_group(parts, id, caption, n_columns)
   return pandoc.Figure({grid}, plain(caption), {id=id, class='figure-group'})
 end
 
--- A wide table scrolls inside its own frame, which the keyboard can reach; its caption stays where it is.
+-- A wide table scrolls inside a frame that takes the keyboard's focus; its caption stays in place.
 function M.table(block, _, name)
   local caption, id = block.caption, block.identifier
   block.caption, block.identifier = {long = pandoc.Blocks{}}, ''
@@ -76,8 +76,8 @@ function M.code(block, filename, id, caption)
   return pandoc.Figure(out, plain(caption), {id=id, class='listing'})
 end
 
--- The roles and the first tab's state are those of the ARIA tabs pattern; site.js adds the keys. Without script all
--- panels show, one below the other, each under its title.
+-- Roles and states follow the ARIA tabs pattern; site.js adds the keys. Without scripts all panels show, one below the
+-- other, each under its title.
 function M.tabset(tabs)
   n_tabsets = n_tabsets + 1
   local list, out = '', pandoc.Blocks{}
@@ -91,7 +91,7 @@ function M.tabset(tabs)
     local body = pandoc.Blocks{pandoc.Div({pandoc.Plain(tab.title)}, {class='tab-title', ['aria-hidden']='true'})}
     body:extend(tab.body)
     local class = i == 1 and {'tab-panel'} or {'tab-panel', 'not-chosen'}
-    -- A list keeps its order where a table of names would not: the same page gives the same bytes.
+    -- A list keeps its order, a table of names does not: the same page gives the same bytes.
     local attributes = {{'role', 'tabpanel'}, {'tabindex', '0'}, {'aria-labelledby', tab.key .. '-tab'}}
     out:insert(pandoc.Div(body, pandoc.Attr(tab.key, class, attributes)))
   end
@@ -113,7 +113,7 @@ function M.callout(callout)
   return pandoc.Div({raw('<p class="callout-title">' .. title .. '</p>'), body}, {id=callout.id, class=class, role='note'})
 end
 
--- The page's title is the one h1: where a page has level-1 headings of its own, all go down by one.
+-- The page's title is the only h1: where a page has level-1 headings, all headings go down by one level.
 function M.heading(heading, number, top)
   if number then
     heading.content:insert(1, pandoc.Span({pandoc.Str(number)}, {class='section-number'}))

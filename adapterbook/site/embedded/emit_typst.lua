@@ -1,12 +1,12 @@
--- How qmd.lua's elements look in Typst. The functions called here (fitted, note-box, …) are
--- in ../typst/typst-template.typ; numbers of figures, tables, equations and headings are Typst's own.
+-- Write qmd.lua's elements as Typst. The functions called here (fitted, note-box, …) are in
+-- ../typst/typst-template.typ; Typst numbers figures, tables, equations and headings.
 
 local M = {}
 
 local function raw(text) return pandoc.RawBlock('typst', text) end
 local function inline(text) return pandoc.RawInline('typst', text) end
 
--- pandoc 3.9 writes two families of symbols by names that Typst 0.15 no longer has.
+-- pandoc 3.9 writes two families of symbols with names that Typst 0.15 no longer has.
 local function math_source(math)
   local source = pandoc.write(pandoc.Pandoc{pandoc.Plain{math}}, 'typst'):gsub('%s+$', '')
   return (source:gsub('%f[%w]([%w.]+)%.circle%f[%W]', '%1.o'):gsub('%f[%w]sect%f[%W]', 'inter'))
@@ -17,11 +17,11 @@ local function quoted(text)
   return '"' .. line:gsub('[\\"]', '\\%0') .. '"'
 end
 
--- Its source is what a screen reader says of a formula.
+-- A screen reader reads a formula's source aloud.
 function M.math(math) return inline(('#formula(%s, %s);'):format(quoted(math.text), math_source(math))) end
 
--- A word that Typst would read as a mark of its own or improve: "=" and "1." begin blocks in a cell, "..." turns into
--- one character, "-5" gets a minus sign. The author's own dashes and dots are characters by now, so this one is a text.
+-- Words that Typst would take for markup or rewrite: "=" and "1." begin blocks in a cell, "..." becomes one character,
+-- "-5" gets a minus sign. pandoc has replaced the author's dashes and dots by now, so what is left is meant literally.
 local MARKS = {'^=+$', '^[-+/]$', '^/.*:$', '^%d+%.$', '%.%.%.', '%-%-', '%-%?', '%-%d'}
 
 function M.word(word)
@@ -37,7 +37,7 @@ end
 
 function M.caption(_, _, inlines) return inlines end
 
-function M.display() return nil end  -- pandoc's own way serves
+function M.display() return nil end  -- pandoc's default is right
 
 function M.equation(math, id)
   local body = math_source(math)
@@ -47,7 +47,7 @@ end
 
 function M.image(image) return image end
 
--- #fitted(image(…)), as wide as it says, or as it is where it fits.
+-- #fitted(image(…)), with the picture's width attribute if it has one.
 local function image_call(image)
   local width = image.attributes.width
   width = width and width:match('^[%d.]+%%$') and ', width: ' .. width or ''
@@ -56,7 +56,7 @@ local function image_call(image)
   return ('fitted(image(%s, alt: %s%s))'):format(quoted(source), quoted(alt), width)
 end
 
--- #figure(…, caption: [caption]) <id>: in one paragraph, so that no blank line gets into the caption.
+-- #figure(…, caption: [caption]) <id>, in one paragraph, so that the caption holds no blank line.
 local function figure_call(kind, body, id, caption, is_numbered)
   local out = pandoc.Inlines{inline(('#figure(kind: %s, %s%s'):format(kind, is_numbered and '' or 'numbering: none, ', body))}
   if #caption > 0 then
@@ -94,7 +94,7 @@ function M.figure_group(parts, id, caption, n_columns)
   return pandoc.Para(out)
 end
 
--- pandoc makes a figure of every table; only those with a number may count.
+-- pandoc makes every table a figure; only those with a number may count.
 function M.table(block, is_numbered)
   if is_numbered then return block end
   return pandoc.Blocks{raw('#[#set figure(numbering: none)'), block, raw(']')}
@@ -146,7 +146,7 @@ function M.reference(id, entry, text, is_bare)
   return inline(('#ref(<%s>)'):format(id))
 end
 
--- A path leads nowhere from a PDF: only addresses and places in the document stay links.
+-- A relative path leads nowhere from a PDF: only addresses and anchors stay links.
 function M.link(link)
   if link.target:match('^#.') or link.target:match('^%a[%w+.-]*:') then return link end
   return link.content

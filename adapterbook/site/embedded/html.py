@@ -1,15 +1,15 @@
-"""Makes the pages of the site: the body by pandoc, the frame around it by one Jinja2 layout.
+"""Render the pages of the site as HTML: the body with pandoc, the frame around it with one Jinja2 layout.
 
-Renders text and decides nothing about files but their addresses; :mod:`.site` writes what is rendered here.
+:mod:`.renderer` writes the files.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,25 +24,25 @@ from adapterbook.site.project import Page, Project
 
 HERE: Final = Path(__file__).parent
 FILTER: Final = HERE / "qmd.lua"
-# The theme decides before the first paint, and a math or code block carries inline styles from pandoc; nothing else
-# is taken from anywhere but the site. `file:` is what 'self' fails to mean for a page opened from a folder.
+# Everything comes from the site, but for inline styles, which pandoc writes into formulas and code. `file:` is needed
+# for a page that is opened from a folder, which 'self' does not cover.
 POLICY: Final = (
     "default-src 'none'; script-src 'self' file:; style-src 'self' file: 'unsafe-inline'; img-src 'self' file: data:; "
     "font-src 'self' file:; base-uri 'none'; form-action 'none'"
 )
 PART: Final = "\n<!--part-->\n"
-# What pandoc puts before each line of code: an anchor that nobody sees.
+# Pandoc's invisible anchor before each line of code.
 LINE_ANCHOR: Final = re.compile(r'<a href="#[^"]+" aria-hidden="true" tabindex="-1"></a>')
-# A corner of a table that heads nothing: no heading to a screen reader.
+# An empty table head; a screen reader must not announce it as a heading.
 EMPTY_HEAD: Final = re.compile(r"<th([^>]*)></th>")
-# What pandoc says in every cell of a table; the style sheet says it in a word.
+# Pandoc's style in every table cell; a class of the style sheet is shorter.
 ALIGNMENT: Final = re.compile(r'(<t[dh]) style="text-align: (left|right);"')
 IMAGE: Final = re.compile(r'<img\s+(?:[^>"]|"[^"]*")*?src="([^"]+)"')
 
 
 @dataclass(frozen=True)
 class Body:
-    """What pandoc made of a page, each a piece of HTML."""
+    """The parts of a page that pandoc rendered, each as HTML."""
 
     title: str
     subtitle: str
@@ -52,27 +52,27 @@ class Body:
 
 @dataclass(frozen=True)
 class Frame:
-    """What all pages of a site share."""
+    """The parts that all pages of a site share."""
 
     project: Project
     navbar: tuple[Item, ...]
     sidebars: Mapping[str, Sidebar]
 
 
-def render_bodies(pages: Mapping[str, Page], memo: Cache) -> dict[str, Body]:
-    """Return the pages' own contents as HTML, by source path.
+def render_bodies(pages: Mapping[str, Page], cache: Cache) -> dict[str, Body]:
+    """Return the pages' contents as HTML, by source path.
 
     Raises
     ------
     RenderError
-        If pandoc refuses a page, or a cross-reference leads nowhere; with the problems of all pages.
+        With the problems of all pages: what pandoc refuses, and cross-references that lead nowhere.
     """
-    answers = convert_all([body_job(page) for page in pages.values()], memo)
+    answers = convert_all([body_job(page) for page in pages.values()], cache)
     return {source: _read_body(page, answer) for (source, page), answer in zip(pages.items(), answers, strict=True)}
 
 
 def body_job(page: Page) -> Job:
-    """Return what :func:`render_bodies` asks pandoc for."""
+    """Return the job that :func:`render_bodies` gives to pandoc."""
     options = _html_options(page)
     metadata: dict[str, str | bool] = {"lang": page.language}
     if page.metadata.get("number-sections", options.get("number-sections", False)):
@@ -92,7 +92,7 @@ def body_job(page: Page) -> Job:
 
 
 def _tidy(answer: str) -> str:
-    """Leave out of pandoc's answer what no reader needs."""
+    """Shorten pandoc's HTML by what no reader needs."""
     answer = ALIGNMENT.sub(lambda cell: cell[1] + (' class="right"' if cell[2] == "right" else ""), answer)
     return EMPTY_HEAD.sub(r"<td\1></td>", LINE_ANCHOR.sub("", answer))
 
@@ -135,19 +135,20 @@ def render_page(page: Page, body: Body, frame: Frame) -> str:
 
 
 def words_of(language: str) -> dict[str, str]:
-    """Return the layout's words in a language, English for one it does not speak."""
+    """Return the layout's words in a language, or in English if it has none."""
     return _labels().get(language.split("-")[0].lower()) or _labels()["en"]
 
 
 def home_of(project: Project) -> str:
-    """Return the site's front page, from its root."""
+    """Return the front page's path from the site's root, or an empty text if there is none."""
     return next((page.href for page in project.pages.values() if page.href == "index.html"), "")
 
 
 def belongs(item: Item, page: Page, sidebar: Sidebar | None) -> bool:
-    """Tell whether a navbar item belongs on a page: none that the sidebar has, none that leads to another language.
+    """Tell whether a page shows a navbar item.
 
-    The switch in the header leads there, to the very page that is read; the cover, which has no counterpart, shows all.
+    It leaves out items that its sidebar lists, and items of another language: the header's language switch leads there.
+    The cover, which has no counterpart, shows all.
     """
     if sidebar is not None and any(entry.holds(item.href) for entry in sidebar.items):
         return False
@@ -159,13 +160,13 @@ def belongs(item: Item, page: Page, sidebar: Sidebar | None) -> bool:
     return ending is None or ending[1] == page.language.split("-")[0]
 
 
-@cache
+@functools.cache
 def _labels() -> dict[str, dict[str, str]]:
     labels: dict[str, dict[str, str]] = yaml.safe_load((HERE / "labels.yml").read_text("utf-8"))
     return labels
 
 
-@cache
+@functools.cache
 def _layout() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, lstrip_blocks=True
@@ -195,17 +196,17 @@ def _header_texts(page: Page) -> list[str]:
 
 def _description(page: Page, project: Project) -> str:
     text = str(page.metadata.get("description") or project.website.get("description") or "")
-    return plain_title(" ".join(text.split()), page=page.source, memo=project.memo)
+    return plain_title(" ".join(text.split()), page=page.source, cache=project.cache)
 
 
 def _book_title(page: Page, project: Project) -> str:
-    """Return what the whole site is called: in the page's own language, where its folder says so."""
+    """Return the title of the whole site: in the page's language where its metadata give one."""
     own = page.metadata.get("book-title")
-    return plain_title(str(own), page=page.source, memo=project.memo) if own else project.title
+    return plain_title(str(own), page=page.source, cache=project.cache) if own else project.title
 
 
 def _other_language(page: Page, project: Project) -> dict[str, str] | None:
-    """Return the same page in the other language: its address from this page, its language and that one's name."""
+    """Return the page's counterpart: its address from this page, its language, and the language's name."""
     target = page.metadata.get("translation")
     other = project.page_at(page, str(target)) if target else None
     if other is None:
@@ -214,22 +215,22 @@ def _other_language(page: Page, project: Project) -> dict[str, str] | None:
     return {"link": link, "language": other.language, "name": words_of(other.language)["name"]}
 
 
-@lru_cache(maxsize=16)
-def _footer_html(markdown: str, memo: Cache) -> str:
-    return convert_all([Job("_quarto.yml: page-footer", markdown, writer="html5", filter=FILTER)], memo)[0]
+@functools.lru_cache(maxsize=16)
+def _footer_html(markdown: str, cache: Cache) -> str:
+    return convert_all([Job("_quarto.yml: page-footer", markdown, writer="html5", filter=FILTER)], cache)[0]
 
 
 def _render_footer(project: Project, root: str, language: str) -> str:
-    """Return the footer; its links are written from the site's root, as ``/report-zh.pdf`` for Quarto to see that."""
+    """Return the footer; its source has links from the site's root, such as ``/report-zh.pdf``, as Quarto expects."""
     footer = project.website.get("page-footer") or ""
     parts = [footer] if isinstance(footer, str) else [footer.get(side) for side in ("left", "center", "right")]
     texts = [part for part in parts if isinstance(part, str)]
-    html = "\n".join(f"<div>{_footer_html(text, project.memo).strip()}</div>" for text in texts if text)
+    html = "\n".join(f"<div>{_footer_html(text, project.cache).strip()}</div>" for text in texts if text)
     return re.sub(r'href="(?!\w+:|#)/?', f'href="{root}', html)
 
 
 def _size_images(page: Page, body: str) -> str:
-    """Give each SVG its own width and height, so that the text does not jump when it arrives."""
+    """Give each SVG its width and height, so that the text does not jump when the picture arrives."""
 
     def add_size(match: re.Match[str]) -> str:
         size = _svg_size(page.path.parent / match[1]) if match[1].endswith(".svg") else None
@@ -239,7 +240,7 @@ def _size_images(page: Page, body: str) -> str:
 
 
 def _svg_size(path: Path) -> tuple[int, int] | None:
-    """Return an SVG's size in CSS pixels, or ``None`` where it does not say."""
+    """Return an SVG's size in CSS pixels, or ``None`` where the file does not tell it."""
     try:
         with path.open("rb") as file:
             _, element = next(ET.iterparse(file, events=("start",)))

@@ -1,6 +1,6 @@
-"""Makes a PDF of one combined document: pandoc writes Typst, the ``typst`` package sets it.
+"""Make a PDF of a combined document: pandoc writes Typst, the ``typst`` package sets it.
 
-The look is in ``../typst/typst-template.typ``, which Quarto's own Typst format takes too.
+The layout is ``../typst/typst-template.typ``, which Quarto's Typst format uses too.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Final
 
 from adapterbook.common.cache import NO_CACHE, Cache, Part
 from adapterbook.common.errors import RenderError
+from adapterbook.common.files import write_atomically
 from adapterbook.common.workdir import temporary_prefix
-from adapterbook.site.document import find_project, read_document, stage_document, typst_options
+from adapterbook.site.document import copy_document, find_project, read_document, typst_options
 from adapterbook.site.pandoc import Job, convert_all
 from adapterbook.site.project import Page
 
@@ -24,72 +25,70 @@ HERE: Final = Path(__file__).parent
 FILTER: Final = HERE / "qmd.lua"
 TEMPLATE: Final = HERE.parent / "typst" / "report.typ"
 PROGRAM: Final = HERE / "set_pdf.py"
-# The documents of a large study do not fit into the memory of a small machine side by side.
+# Side by side, the documents of a large study exceed the memory of a small machine.
 ONE_AT_A_TIME: Final = threading.Lock()
 
 
-def render_pdf(document: Path, output: Path, memo: Cache = NO_CACHE) -> None:
-    """Set ``document`` (a ``.qmd`` file) as a PDF at ``output``, complete or not at all.
+def render_pdf(document: Path, output: Path, cache: Cache = NO_CACHE) -> None:
+    """Set ``document`` (a ``.qmd`` file) as a PDF at ``output``, completely or not at all.
 
-    Typst works in a folder of its own, which holds the document, its pictures and its fonts: a PDF depends on them
-    alone, so one that was set before is taken from the memo where they are the same.
+    Typst works in a temporary folder with copies of the document, its pictures and its fonts. A PDF depends only on
+    them, so it is taken from the cache where they are the same.
 
     Raises
     ------
     RenderError
-        If pandoc or Typst refuse it; the message carries Typst's own words.
+        If pandoc or Typst refuses it; the message quotes Typst.
 
     Warns
     -----
     UserWarning
-        If it cannot be PDF/UA-1, for want of a picture's alternative text or by a level of headings that is left out:
-        the PDF is made all the same.
+        If it cannot be PDF/UA-1, because a picture lacks its alternative text or a level of headings is skipped. The
+        PDF is made all the same.
     """
-    page = read_document(document, memo)
-    source = convert_all([typst_job(page)], memo)[0]
-    with tempfile.TemporaryDirectory(prefix=temporary_prefix(find_project(document), "pdf")) as folder:
-        stage = Path(folder)
-        copy = stage_document(page, stage)
-        staged = copy.with_suffix(".typ")
-        staged.write_text(source, "utf-8")
+    page = read_document(document, cache)
+    source = convert_all([typst_job(page)], cache)[0]
+    with tempfile.TemporaryDirectory(prefix=temporary_prefix(find_project(document), "pdf")) as temporary:
+        folder = Path(temporary)
+        copy = copy_document(page, folder)
+        typst_file = copy.with_suffix(".typ")
+        typst_file.write_text(source, "utf-8")
         copy.unlink()  # Typst does not read it
-        parts = _contents(stage)
-        pdf = memo.find("pdf", parts)
+        parts = _contents(folder)
+        pdf = cache.find("pdf", parts)
         if pdf is None:
-            pdf, lacks = _compile(document, staged, stage)
-            if lacks:  # said again each time, so not kept
+            pdf, lacks = _compile(document, typst_file, folder)
+            if lacks:  # not cached, so that the warning appears each time
                 warnings.warn(f"{document}: set, but not as PDF/UA-1: {lacks}", stacklevel=2)
             else:
-                memo.keep("pdf", parts, pdf)
+                cache.store("pdf", parts, pdf)
     output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(output.name + ".partial")
-    partial.write_bytes(pdf)
-    partial.replace(output)
+    write_atomically(output, pdf, sync=False)
 
 
-def _contents(stage: Path) -> list[Part]:
+def _contents(folder: Path) -> list[Part]:
     """Return the names and the contents of all files in a folder."""
     parts: list[Part] = []
-    for path in sorted(path for path in stage.rglob("*") if path.is_file()):
-        parts += [path.relative_to(stage).as_posix(), path.read_bytes()]
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        parts += [path.relative_to(folder).as_posix(), path.read_bytes()]
     return parts
 
 
-def _compile(document: Path, staged: Path, stage: Path) -> tuple[bytes, str]:
+def _compile(document: Path, typst_file: Path, folder: Path) -> tuple[bytes, str]:
     """Return the PDF, and what it lacks to be PDF/UA-1, if anything."""
-    pdf = staged.with_suffix(".pdf")
-    command = [sys.executable, str(PROGRAM), str(stage), str(staged), str(pdf)]
+    pdf = typst_file.with_suffix(".pdf")
+    command = [sys.executable, str(PROGRAM), str(folder), str(typst_file), str(pdf)]
     with ONE_AT_A_TIME:
         done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode < 0:
-        raise RenderError(f"{document}: Typst was killed, most likely for want of memory: end what else runs")
+        raise RenderError(f"{document}: Typst was killed, probably out of memory; close other programs")
     if done.returncode > 0:
         raise RenderError(f"{document}: Typst could not set it:", done.stderr.splitlines())
     return pdf.read_bytes(), done.stderr.strip()
 
 
 def typst_job(page: Page) -> Job:
-    """Return what pandoc is asked for: the filter, the template, and the title as it was typed."""
+    """Return the job that :func:`render_pdf` gives to pandoc; the filter gets the titles as they were typed."""
     options = typst_options(page)
     variables: dict[str, str] = {
         key: str(options[key]) for key in ("papersize", "mainfont", "fontsize", "toc-depth") if key in options

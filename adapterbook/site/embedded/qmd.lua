@@ -1,15 +1,16 @@
 -- Quarto's Markdown → plain pandoc elements: numbers and cross-references, callouts, tabsets, conditional content.
 --
--- This file decides what things are and what number they get; emit_html.lua or emit_typst.lua says how they look.
--- Order of the passes: metadata → math → what the format does not show → blocks, top-down (so a figure is numbered
--- before those inside it) → headings → references, links and words (everything has its number by then). Top-down, pandoc
--- goes on with the children of what a function returns, not with what it returns: contents leave here inside a Div.
+-- This filter recognises the elements and numbers them; emit_html.lua and emit_typst.lua write them.
+-- Order of the passes: metadata → math → removal of what the format hides → blocks, top-down (so that a figure is
+-- numbered before those inside it) → headings → references, links and words (everything has its number by then). In a
+-- top-down pass pandoc visits the children of what a function returns, but not the returned blocks themselves: contents
+-- are returned inside a Div.
 
 local stringify, blocks_to_inlines = pandoc.utils.stringify, pandoc.utils.blocks_to_inlines
 local target = FORMAT:match('typst') and 'typst' or 'html'
 local emit = dofile(pandoc.path.join{pandoc.path.directory(PANDOC_SCRIPT_FILE), 'emit_' .. target .. '.lua'})
 
--- The words that Quarto uses, so that a page reads the same from both renderers.
+-- Quarto's words, so that both renderers write the same page.
 local WORDS = {
   en = {fig='Figure', tbl='Table', eq='Equation', sec='Section', lst='Listing', colon=': ', code='Code',
         note='Note', tip='Tip', warning='Warning', important='Important', caution='Caution', table='Table'},
@@ -22,7 +23,7 @@ local words, number_sections = WORDS.en, false
 local counts = {fig=0, tbl=0, eq=0, lst=0}
 local numbered = {}      -- id → {kind=, number=, title=, parent=, letter=}
 
--- 'fig', 'tbl', 'eq', 'lst', 'sec' of an id such as fig-loss, else nil.
+-- Returns 'fig', 'tbl', 'eq', 'lst' or 'sec' of an id such as fig-loss, else nil.
 local function kind_of(id)
   local kind = id and id:match('^(%a+)%-')
   return kind and (counts[kind] or kind == 'sec') and kind or nil
@@ -36,7 +37,7 @@ end
 
 local function label_of(entry) return words[entry.kind] .. NBSP .. entry.number end
 
--- Markdown without raw HTML: a title from a record shows as it was typed.
+-- Reads Markdown without raw HTML: a title from a record shows as it was typed.
 local function safe_inlines(text)
   return blocks_to_inlines(pandoc.read(text, 'markdown-raw_html-raw_attribute-raw_tex-native_divs-native_spans').blocks)
 end
@@ -60,7 +61,7 @@ end
 local function equation(para)
   local first, last = para.content[1], para.content[#para.content]
   if not first or first.t ~= 'Math' or first.mathtype ~= 'DisplayMath' then return nil end
-  -- Not to be descended into: what is returned holds the formula's paragraph again.
+  -- false stops the descent: the returned element contains the formula's paragraph again.
   if #para.content == 1 then return emit.display(first), false end
   local id = stringify(last):match('^{#(eq%-[%w_%-]+)}$')
   if not id then return nil end
@@ -71,7 +72,7 @@ local function caption_inlines(caption)
   return caption.long and #caption.long > 0 and blocks_to_inlines(caption.long) or pandoc.Inlines{}
 end
 
--- The caption as it shows: with its label where the format does not number by itself.
+-- Returns a caption with its label; a format that numbers by itself leaves the label out.
 local function numbered_caption(kind, id, inlines)
   local label = words[kind] .. NBSP .. next_number(kind, id)
   return emit.caption(label, words.colon, inlines), label
@@ -138,7 +139,7 @@ local function table_block(block, id, caption)
     name = label .. (name ~= '' and words.colon .. name or '')
   end
   block.identifier = id
-  -- pandoc takes widths from the dashes below the head where a source line is long: let the contents decide.
+  -- Where a source line is long, pandoc takes widths from the dashes below the head: let the contents decide.
   block.colspecs = block.colspecs:map(function(column) return {column[1]} end)
   block.caption = {long = #caption > 0 and pandoc.Blocks{pandoc.Plain(caption)} or pandoc.Blocks{}}
   return emit.table(block, is_numbered, name ~= '' and name or words.table), false
@@ -211,7 +212,7 @@ local function div(element)
   if kind_of(element.identifier) == 'tbl' then return table_div(element) end
 end
 
--- Headings are numbered from the page's highest level on, whatever that is.
+-- Numbers headings from the page's highest level on.
 local function number_headings(document)
   local top = 6
   document:walk{Header = function(heading) top = math.min(top, heading.level) end}
@@ -235,7 +236,7 @@ local function cite(element)
   for i, citation in ipairs(element.citations) do
     local entry = numbered[citation.id]
     if not entry then
-      if not kind_of(citation.id) then return element.content end  -- no bibliography here: text that holds an @
+      if not kind_of(citation.id) then return element.content end  -- there is no bibliography: this is text with an @
       pandoc.log.warn('unresolved reference @' .. citation.id)
       return nil
     end
@@ -251,7 +252,7 @@ local function cite(element)
   return out
 end
 
--- A script in a link's target is never followed, whoever wrote it.
+-- Removes links whose target is a script.
 local function link(element)
   local scheme = element.target:gsub('[%s%c]', ''):lower():match('^([%a][%w+.-]*):')
   if scheme and (scheme == 'javascript' or scheme == 'vbscript' or scheme == 'data') then return element.content end

@@ -1,8 +1,8 @@
-"""Makes the search index of one language: a list of sections with their text, as a script.
+"""Write the search index of one language: a list of sections with their text, as a script.
 
-A script, since a page opened from a file may not fetch one. What the reader types is looked for as a substring (see
-site.js): Chinese has no spaces between words, and a search for words would miss most of them. Texts are as the page has
-them; site.js finds ia3 in IA³ and shows IA³.
+It is a script, because a page that is opened from a file may not fetch data. site.js searches for substrings: Chinese
+has no spaces between words, so a search for whole words would miss most of them. The texts are the page's; site.js
+finds ia3 in IA³ and shows IA³.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ SearchEntry = tuple[str, str, str, str]
 
 HEADINGS: Final = frozenset({"h2", "h3", "h4", "h5", "h6"})
 SILENT: Final = frozenset({"script", "style", "annotation"})
-# Inside JSON these can only stand in texts: written so, no text can end a script or one of its lines.
+# In JSON these occur only in texts. Escaped, no text can end a script or one of its lines.
 SCRIPT_ESCAPES: Final = {"<": r"\u003c", "\u2028": r"\u2028", "\u2029": r"\u2029"}
 INLINE: Final = frozenset({"a", "b", "code", "em", "i", "mark", "span", "strong", "sub", "sup", "mi", "mo", "mn"})
 
 
 class _Sections(HTMLParser):
-    """Collects a page's text, section by section."""
+    """Collect a page's text, section by section."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -63,7 +63,7 @@ class _Sections(HTMLParser):
             (heading if self._in_heading else body).append(text)
 
 
-def index_page(href: str, title: str, body: str, memo: Cache = NO_CACHE) -> list[SearchEntry]:
+def index_page(href: str, title: str, body: str, cache: Cache = NO_CACHE) -> list[SearchEntry]:
     """Return the sections of one page; ``body`` is its rendered HTML.
 
     Examples
@@ -71,12 +71,12 @@ def index_page(href: str, title: str, body: str, memo: Cache = NO_CACHE) -> list
     >>> index_page("a.html", "A", '<p>one</p><h2 id="s">Two</h2><p>th&lt;ree</p>')
     [('a.html', 'A', '', 'one'), ('a.html#s', 'A', 'Two', 'th<ree')]
 
-    A record shown whole is not searched: its numbers stand on pages, under names.
+    A whole record is left out: its numbers are on other pages, with their names.
 
     >>> index_page("a.html", "A", '<p>one</p><pre class="record">{"seed": 1}</pre><pre>two</pre>')
     [('a.html', 'A', '', 'one two')]
     """
-    sections = json.loads(memo.get("search", [body], lambda: json.dumps(_read_sections(body)).encode("utf-8")))
+    sections = json.loads(cache.get("search", [body], lambda: json.dumps(_read_sections(body)).encode("utf-8")))
     return [(f"{href}#{anchor}" if anchor else href, title, heading, text) for anchor, heading, text in sections]
 
 

@@ -1,10 +1,9 @@
-"""A program of its own: set one Typst file as a PDF, and end.
+"""Set one Typst file as a PDF, in a separate process: ``set_pdf.py <folder> <file.typ> <file.pdf>``.
 
-Typst keeps what it worked out for a document as long as its process lives, hundreds of megabytes for a large study; so
-each document gets a process. Called as ``set_pdf.py <folder> <file.typ> <file.pdf>``; Typst reads nothing outside the
-folder, and takes its fonts from ``fonts/`` there. What it complains of goes to stderr, with exit status 1. A document
-that cannot be PDF/UA-1, the standard for readers who hear a page, is set without: what it lacks goes to stderr, with
-exit status 0.
+Typst keeps its intermediate results until its process ends, hundreds of megabytes for a large study, so each document
+gets its own process. Typst reads nothing outside the folder, and takes its fonts from ``fonts/`` there. Its complaint
+goes to stderr, with exit status 1. A document that cannot be PDF/UA-1, the standard for screen readers, is set without
+it: what it lacks goes to stderr, with exit status 0.
 """
 
 import sys

@@ -1,4 +1,4 @@
-// The site's behaviour: theme, menu, search, tabs, copy buttons, table of contents. Everything reads without it.
+// Theme, menu, search, tabs, copy buttons, table of contents. Every page can be read without this script.
 (() => {
   "use strict";
   const root = document.documentElement;
@@ -14,7 +14,7 @@
       try {
         localStorage.setItem("theme", root.dataset.theme);
       } catch {
-        // storage is switched off: the choice lasts as long as the page
+        // storage is disabled: the choice lasts as long as the page
       }
     });
     new MutationObserver(show).observe(root, { attributeFilter: ["data-theme"] });
@@ -30,7 +30,7 @@
     const set = (open) => {
       sidebar.classList.toggle("open", open);
       button.setAttribute("aria-expanded", String(open));
-      // On a narrow window the menu covers what is below it, which nobody should tab into.
+      // In a narrow window the menu covers what is below it, which must not take the focus.
       for (const part of covered) part.inert = open;
       if (open && here) sidebar.scrollTop = here.offsetTop - 80;
     };
@@ -45,8 +45,8 @@
     if (here && here.offsetTop > sidebar.clientHeight) sidebar.scrollTop = here.offsetTop - 80;
   }
 
-  // The way to the other language leads to the section, figure or table that is being read: both languages give them
-  // the same ids. One that is not there in the other language leads to the top of the page, as without script.
+  // The language switch leads to the section, figure or table that is being read: both languages use the same ids. An
+  // id that the other page lacks leads to its top, as without this script.
   function languageSwitch() {
     const link = one("a.language");
     if (!link) return;
@@ -57,11 +57,11 @@
       const here = scrollY > 0 && places.filter(above).pop();
       link.setAttribute("href", here ? `${page}#${encodeURIComponent(here.id)}` : page);
     };
-    // Also a link that is copied, or opened in another tab, leads there.
+    // A link that is copied or opened in another tab leads there too.
     for (const kind of ["click", "auxclick", "contextmenu", "dragstart"]) link.addEventListener(kind, update);
   }
 
-  // Search: every word that was typed must occur, as a substring, in a section's title or text.
+  // Search: every word must occur, as a substring, in a section's title or text.
   function search() {
     const box = one(".search");
     const input = one("input", box);
@@ -94,7 +94,7 @@
       return sum;
     };
 
-    // The folded text, and where in the text each of its letters comes from: folding makes three letters of an ellipsis.
+    // The folded text, and the position in the text of each of its letters: an ellipsis folds into three letters.
     const trace = (text) => {
       const places = [];
       let folded = "";
@@ -109,7 +109,7 @@
       return { folded, places };
     };
 
-    // Splits the text at the words found and marks them: as text nodes, so that nothing in it becomes markup.
+    // Split the text at the words found and mark them; they stay text nodes, so that nothing in them becomes markup.
     const excerpt = (section, words) => {
       section.traced ??= trace(section.text);
       const { folded, places } = section.traced;
@@ -188,7 +188,7 @@
     });
   }
 
-  // The ARIA tabs pattern: arrows move, Home and End jump, only the chosen tab is in the tab order.
+  // The ARIA tabs pattern: arrows move, Home and End jump, only the selected tab is in the tab order.
   function tabsets() {
     for (const set of all(".tabset")) {
       const tabs = all(':scope > [role="tablist"] > [role="tab"]', set);
@@ -235,7 +235,7 @@
         try {
           await navigator.clipboard.writeText(code.textContent);
         } catch {
-          // no clipboard here: leave the code selected, ready for the reader's own keys
+          // no clipboard: leave the code selected, so that the reader can copy it
           getSelection().selectAllChildren(code);
           return;
         }
@@ -248,7 +248,7 @@
     }
   }
 
-  // What scrolls sideways must be reachable by keyboard.
+  // A frame that scrolls sideways must take the keyboard's focus.
   function scrollFrames() {
     const frames = all(".equation-body");
     const update = () => {

@@ -1,4 +1,4 @@
-// Runs before the page is painted, so that it never flashes in the wrong theme: the reader's choice, else the system's.
+// Set the theme before the page is painted, so that no wrong theme flashes: the reader's choice, else the system's.
 (() => {
   "use strict";
   const root = document.documentElement;
@@ -7,7 +7,7 @@
     try {
       return localStorage.getItem("theme");
     } catch {
-      return null; // storage is switched off: the system decides
+      return null; // storage is disabled: the system decides
     }
   };
   const apply = () => {

@@ -36,9 +36,9 @@ def read(paths: Paths, *, remembering: bool = True) -> Report:
     study, adapters = load_study(paths.study), load_adapters(paths.experiments / "adapters")
     if not remembering:
         return analyse(read_statuses(paths), paths, study, adapters, {})
-    memo = open_cache(paths.root, "analysis")
-    report = analyse(read_statuses(paths), paths, study, adapters, {}, memo)
-    memo.forget_unused()
+    cache = open_cache(paths.root, "analysis")
+    report = analyse(read_statuses(paths), paths, study, adapters, {}, cache)
+    cache.forget_unused()
     return report
 
 

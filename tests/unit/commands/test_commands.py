@@ -14,7 +14,7 @@ from rich.console import Console
 from adapterbook.cli import EPILOG, app
 from adapterbook.commands import report
 from adapterbook.common.errors import RecordError
-from adapterbook.common.gpu import has_gpu
+from adapterbook.common.machine import has_gpu
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import load_study
 from adapterbook.runs import select as selection
@@ -77,7 +77,7 @@ def test_a_gpu_gives_three_seeds_and_a_cpu_one(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_hidden_gpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """CUDA_VISIBLE_DEVICES= hides it, as for torch."""
-    monkeypatch.setattr("adapterbook.common.gpu.version", lambda name: "2.13.0")
+    monkeypatch.setattr("adapterbook.common.machine.version", lambda name: "2.13.0")
     monkeypatch.setattr("ctypes.CDLL", lambda name: None)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert has_gpu()

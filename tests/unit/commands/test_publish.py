@@ -47,7 +47,7 @@ class Book:
         """Publish and return what is said."""
         output = io.StringIO()
         console = Console(file=output, width=300)
-        publish.publish_site(self.repository.root, "embedded", None, retrain, allow, "auto", 60.0, console)
+        publish.publish_site(self.repository.root, "embedded", None, retrain, allow, 60.0, console)
         return output.getvalue()
 
 
@@ -128,7 +128,7 @@ def test_changes_that_are_not_committed_are_named(book: Book) -> None:
     book.publish()
     message = book.repository.at_remote("log", "-1", "--format=%B", "gh-pages")
     commit = book.repository.git("rev-parse", "HEAD")
-    assert message == f"Site of {commit[:12]}\n\nMade from commit {commit}, with changes that are not committed."
+    assert message == f"Site of {commit[:12]}\n\nMade from commit {commit}, with uncommitted changes."
 
 
 def test_a_run_may_be_trained_again(book: Book) -> None:
@@ -192,7 +192,7 @@ def test_failed_and_missing_runs_are_told_in_one_message(tmp_path: Path, monkeyp
     said = str(caught.value)
     assert "stale and failed" in said
     assert "ALLOW=stale,failed" in said
-    assert "lora_1/submitted/seed-224 was not trained yet" in said
+    assert "lora_1/submitted/seed-224 is not trained yet" in said
     assert "ia3/submitted/seed-224 failed: " in said
     with pytest.raises(PublishError, match=r"it is failed.*ALLOW=stale,failed"):
         book.publish(["stale"])

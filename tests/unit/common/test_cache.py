@@ -21,8 +21,8 @@ def never() -> bytes:
 
 def test_a_value_is_made_once(tmp_path: Path) -> None:
     """A second build finds what the first one made."""
-    assert Cache(tmp_path / "memo").get("page", ["text"], lambda: b"html") == b"html"
-    assert Cache(tmp_path / "memo").get("page", ["text"], never) == b"html"
+    assert Cache(tmp_path / "cache").get("page", ["text"], lambda: b"html") == b"html"
+    assert Cache(tmp_path / "cache").get("page", ["text"], never) == b"html"
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_value_is_made_once(tmp_path: Path) -> None:
 )
 def test_anything_else_is_made_anew(kind: str, parts: list[Part], stamp: str, tmp_path: Path) -> None:
     """Another kind, other parts, parts divided otherwise, bytes for text, another version: never the same entry."""
-    Cache(tmp_path).keep("page", ["text"], b"html")
+    Cache(tmp_path).store("page", ["text"], b"html")
     assert Cache(tmp_path, stamp).get(kind, parts, lambda: b"another") == b"another"
     assert Cache(tmp_path).get("page", ["text"], never) == b"html"
 
@@ -51,23 +51,23 @@ def flip(data: bytes) -> bytes:
 @pytest.mark.parametrize("damage", [flip, lambda data: data[:-1], lambda data: b"", lambda data: data + b"x"])
 def test_a_damaged_entry_is_made_anew(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
     """A bit that flipped, an end that is missing, an empty file: the value is made again and put right."""
-    memo = Cache(tmp_path)
-    memo.keep("page", ["text"], b"html")
+    cache = Cache(tmp_path)
+    cache.store("page", ["text"], b"html")
     (entry,) = tmp_path.iterdir()
     entry.write_bytes(damage(entry.read_bytes()))
-    assert memo.get("page", ["text"], lambda: b"made anew") == b"made anew"
-    assert memo.get("page", ["text"], never) == b"made anew"
+    assert cache.get("page", ["text"], lambda: b"made anew") == b"made anew"
+    assert cache.get("page", ["text"], never) == b"made anew"
 
 
 def test_an_entry_under_another_name_is_none(tmp_path: Path) -> None:
     """Whoever swaps two entries gets neither."""
-    memo = Cache(tmp_path)
-    memo.keep("page", ["a"], b"A")
+    cache = Cache(tmp_path)
+    cache.store("page", ["a"], b"A")
     (entry,) = tmp_path.iterdir()
-    memo.keep("page", ["b"], b"B")
+    cache.store("page", ["b"], b"B")
     other = next(path for path in tmp_path.iterdir() if path != entry)
     other.write_bytes(entry.read_bytes())
-    assert memo.find("page", ["b"]) is None
+    assert cache.find("page", ["b"]) is None
 
 
 def test_what_fails_is_not_kept(tmp_path: Path) -> None:
@@ -76,10 +76,10 @@ def test_what_fails_is_not_kept(tmp_path: Path) -> None:
     def fail() -> bytes:
         raise ValueError("a page is wrong")
 
-    memo = Cache(tmp_path)
+    cache = Cache(tmp_path)
     with pytest.raises(ValueError, match="a page is wrong"):
-        memo.get("page", ["text"], fail)
-    assert memo.find("page", ["text"]) is None
+        cache.get("page", ["text"], fail)
+    assert cache.find("page", ["text"]) is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -87,12 +87,12 @@ def test_what_a_build_did_not_use_is_forgotten(tmp_path: Path) -> None:
     """After a complete build there are its own entries and no others, nor leftovers of a killed one."""
     first = Cache(tmp_path)
     for name in "abc":
-        first.keep("page", [name], name.encode())
+        first.store("page", [name], name.encode())
     (tmp_path / ".partial-1").write_bytes(b"half")
     second = Cache(tmp_path)
     assert second.find("page", ["a"]) == b"a"
     second.use("page", ["b"])
-    second.keep("page", ["d"], b"d")
+    second.store("page", ["d"], b"d")
     assert second.forget_unused() == 2
     third = Cache(tmp_path)
     assert [third.find("page", [name]) for name in "abcd"] == [b"a", b"b", None, b"d"]
@@ -102,9 +102,9 @@ def test_what_a_build_did_not_use_is_forgotten(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from adapterbook.memo import Cache
+from adapterbook.common.cache import Cache
 Path.replace = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
-Cache(Path(sys.argv[1])).keep("page", ["text"], b"html" * 1000)
+Cache(Path(sys.argv[1])).store("page", ["text"], b"html" * 1000)
 """
 
 
@@ -113,9 +113,9 @@ def test_a_killed_process_leaves_no_entry(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert len(list(tmp_path.iterdir())) == 1
-    memo = Cache(tmp_path)
-    assert memo.find("page", ["text"]) is None
-    assert memo.forget_unused() == 1
+    cache = Cache(tmp_path)
+    assert cache.find("page", ["text"]) is None
+    assert cache.forget_unused() == 1
     assert list(tmp_path.iterdir()) == []
 
 

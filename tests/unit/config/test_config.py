@@ -64,7 +64,7 @@ def test_variants_lie_over_the_protocol() -> None:
         ("seeds: [224]", "seeds: [1, 1]", "each seed once"),
         ("{learning_rate: 2.0e-4}", "{lr: 2.0e-4}", "variants.lr-2e-4.training.lr: unknown key"),
         ("  lr-2e-4:", "  ../up:", "variants.../up: a name is letters"),
-        ("seeds: [224]", "seeds: [224]\nseeds: [1]", "the key 'seeds' is there twice"),
+        ("seeds: [224]", "seeds: [224]\nseeds: [1]", "the key 'seeds' is repeated"),
         ("data:\n", "data: [\n", "is not valid YAML"),
     ],
 )

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from adapterbook.common.errors import RunError
-from adapterbook.common.gpu import has_gpu
+from adapterbook.common.machine import has_gpu
 from adapterbook.execution.capacity import GIB, count_workers, list_devices
 
 
@@ -77,7 +77,7 @@ def test_torch_is_asked_for_gpus_only_where_there_may_be_one(
         if not driver:
             raise OSError("cannot open shared object file")
 
-    monkeypatch.setattr("adapterbook.common.gpu.version", lambda package: build)
+    monkeypatch.setattr("adapterbook.common.machine.version", lambda package: build)
     monkeypatch.setattr("sys.platform", platform)
     monkeypatch.setattr("ctypes.CDLL", load)
     assert has_gpu() is expected

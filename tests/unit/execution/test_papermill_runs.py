@@ -24,7 +24,7 @@ from adapterbook.config.study import load_study
 from adapterbook.execution.kernels import KernelPool
 from adapterbook.execution.papermill_runs import LocalExecutor, train_runs
 from adapterbook.execution.progress import TrainingDisplay
-from adapterbook.execution.results_folder import move_into_results, recover
+from adapterbook.execution.results_folder import recover
 from adapterbook.runs.plan import Run, plan_runs
 from adapterbook.runs.record import Record, hash_files, load_record
 from tests.support.factory import PROJECT, make_failed_record, make_record, write_results
@@ -324,16 +324,6 @@ def test_a_trainer_that_is_killed_leaves_no_process_and_no_file(study: Study) ->
     recover(study.paths, "embedded", due=())
     assert temporary_folders(study.paths.root, "kernel") == []
     assert _leftovers(study.paths) == []
-
-
-def test_publishing_replaces_a_folder_whole(tmp_path: Path) -> None:
-    """Nothing of the old folder is left in the new one."""
-    for name in ("old", "new"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / f"{name}.txt").touch()
-    move_into_results(tmp_path / "new", tmp_path / "old")
-    assert ["old.txt"] != [file.name for file in (tmp_path / "old").iterdir()] == ["new.txt"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["old"]
 
 
 def test_the_display_says_run_epoch_loss_and_time_left(tmp_path: Path) -> None:

@@ -55,12 +55,12 @@ def test_the_lines_are_the_headline_s(report: Report, tmp_path: Path, monkeypatc
 
 def test_the_same_report_gives_the_same_bytes(report: Report, tmp_path: Path) -> None:
     """A card has the same bytes from the cache as drawn again; a file that is right stays untouched."""
-    memo = Cache(tmp_path / "memo")
-    first = draw_cards(report, TITLE, SUBTITLE, tmp_path / "one", PHRASES, memo)["en"]
+    cache = Cache(tmp_path / "cache")
+    first = draw_cards(report, TITLE, SUBTITLE, tmp_path / "one", PHRASES, cache)["en"]
     os.utime(first, (1, 1))
-    assert draw_cards(report, TITLE, SUBTITLE, tmp_path / "one", PHRASES, memo)["en"].stat().st_mtime == 1
+    assert draw_cards(report, TITLE, SUBTITLE, tmp_path / "one", PHRASES, cache)["en"].stat().st_mtime == 1
     assert draw_cards(report, TITLE, SUBTITLE, tmp_path / "two", PHRASES)["en"].read_bytes() == first.read_bytes()
-    other = draw_cards(report, BilingualText(zh="乙", en="B"), SUBTITLE, tmp_path / "one", PHRASES, memo)["en"]
+    other = draw_cards(report, BilingualText(zh="乙", en="B"), SUBTITLE, tmp_path / "one", PHRASES, cache)["en"]
     assert other.read_bytes() != draw_cards(report, TITLE, SUBTITLE, tmp_path / "two", PHRASES)["en"].read_bytes()
 
 

@@ -43,7 +43,7 @@ def counting(pictures):
     return draw_all(pictures)
 render._draw_all = counting
 root = Path(sys.argv[1])
-draw_figures(read_report(Paths(root)), root / "figures", PHRASES, memo=open_figures_cache(root))
+draw_figures(read_report(Paths(root)), root / "figures", PHRASES, cache=open_figures_cache(root))
 print(len(drawn), "matplotlib" in sys.modules)
 """
 
@@ -55,7 +55,7 @@ def paths(tmp_path: Path) -> Paths:
 
 @pytest.fixture
 def one_core(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(render, "_count_cores", lambda: 1)
+    monkeypatch.setattr(render, "count_cores", lambda: 1)
     yield
 
 
@@ -147,9 +147,9 @@ def test_one_phrase_redraws_what_shows_it(paths: Paths, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("one_core")
 def test_a_new_picture_is_drawn_and_the_old_one_forgotten(paths: Paths) -> None:
     """The files after a change are those of a build from scratch, and the store does not grow."""
-    folder, memo = paths.root / "figures", open_figures_cache(paths.root)
-    draw_figures(read_report(paths), folder, PHRASES, ["zh"], memo)
-    memo.forget_unused()
+    folder, cache = paths.root / "figures", open_figures_cache(paths.root)
+    draw_figures(read_report(paths), folder, PHRASES, ["zh"], cache)
+    cache.forget_unused()
     kept = paths.root / ".cache" / "build" / "figures"
     n_kept = len(list(kept.iterdir()))
     change_loss(paths, "lora_1/submitted/seed-224")
@@ -174,7 +174,7 @@ def test_code_font_and_versions_are_part_of_every_entry(tmp_path: Path, monkeypa
     def known() -> bool:
         return open_figures_cache(tmp_path).find("svg", ["x"]) is not None
 
-    open_figures_cache(tmp_path).keep("svg", ["x"], b"drawn")
+    open_figures_cache(tmp_path).store("svg", ["x"], b"drawn")
     assert known()
     (package / "figures" / "style.py").write_text("WIDTH = 7\n", "utf-8")
     assert not known()
@@ -202,21 +202,21 @@ def test_pictures_are_the_same_drawn_beside_each_other(paths: Paths, monkeypatch
     one = render_pictures(pictures)
     with mpl.rc_context({"lines.linewidth": 9.0, "axes.facecolor": "red"}):
         assert render_pictures(pictures) == one
-    monkeypatch.setattr(render, "_count_cores", lambda: 2)
+    monkeypatch.setattr(render, "count_cores", lambda: 2)
     monkeypatch.setattr(render, "PICTURES_PER_PROCESS", 2)
     assert render_pictures(pictures) == one
 
 
 def test_every_picture_asked_for_comes_back_in_order(tmp_path: Path) -> None:
     """Known and new pictures mixed keep their places."""
-    memo = Cache(tmp_path / "memo")
+    cache = Cache(tmp_path / "cache")
 
     def picture(id: str) -> Picture:
         return Picture(id, 2.0, partial(_write, id))
 
     alone = {id: render_pictures([picture(id)])[0] for id in "abc"}
-    render_pictures([picture("b")], memo)
-    assert render_pictures([picture("a"), picture("b"), picture("c")], memo) == list(alone.values())
+    render_pictures([picture("b")], cache)
+    assert render_pictures([picture("a"), picture("b"), picture("c")], cache) == list(alone.values())
     assert len(set(alone.values())) == 3
 
 

@@ -479,7 +479,7 @@ def test_a_broken_template_is_named_and_nothing_is_written(tmp_path: Path) -> No
     """An error in a template names the template and the line, and the pages that were there stay."""
     made = make_study_pages(tmp_path, adapters=("lora_1", "ia3"), variants=ONE_VARIANT)
     before = {path: path.read_bytes() for path in made.files}
-    template = made.paths.templates / "en" / "glossary.qmd.j2"
+    template = made.paths.templates / "pages" / "glossary.qmd.j2"
     for broken, message in (
         ("a\nb\n{{ report.nothing }}\n", "templates/pages/glossary.qmd.j2, line 3: .*nothing"),
         ("a\n{{ report.n_seeds }}\n", "templates/pages/glossary.qmd.j2, line 2: 1 cannot be shown as it is"),

@@ -23,7 +23,7 @@ from adapterbook.config.paths import Paths
 from adapterbook.config.study import load_study
 from adapterbook.pages import build, outline, tools, write_pages
 from adapterbook.pages import cache_key as identity
-from adapterbook.pages.cache_key import hash_inputs, hash_templates
+from adapterbook.pages.cache_key import hash_page_inputs, hash_templates
 from adapterbook.runs.record import load_record, seal_record, write_record
 from tests.support.factory import PROJECT, write_results
 from tests.support.report_pages import analyse_project, make_study_pages, plan_without_drawing
@@ -48,9 +48,9 @@ def build_pages(paths: Paths) -> set[str]:
     """Make the pages with what was kept, and return which files are not the very files that were there before."""
     before = {path: path.stat().st_mtime_ns for path in _files(paths)}
     report = analyse_project(paths)
-    memo = open_cache(paths.root, "pages")
-    write_pages(report, plan_without_drawing(report, paths), paths, memo)
-    memo.forget_unused()
+    cache = open_cache(paths.root, "pages")
+    write_pages(report, plan_without_drawing(report, paths), paths, cache)
+    cache.forget_unused()
     return {_name(path, paths) for path in _files(paths) if before.get(path) != path.stat().st_mtime_ns}
 
 
@@ -215,8 +215,8 @@ def test_all_of_the_report_is_in_a_page_s_identity(paths: Paths) -> None:
     """A state, a verdict, a seed, a hidden folder: each changes the hash; the same report read again does not."""
     report = analyse_project(paths)
     figures = plan_without_drawing(report, paths)
-    base = hash_inputs(report, figures, paths, {"/home/me": "~"})
-    assert base == hash_inputs(analyse_project(paths), figures, paths, {"/home/me": "~"})
+    base = hash_page_inputs(report, figures, paths, {"/home/me": "~"})
+    assert base == hash_page_inputs(analyse_project(paths), figures, paths, {"/home/me": "~"})
     others = [
         replace(report, runs=(replace(report.runs[0], stale=("code",)), *report.runs[1:])),
         replace(report, headline=replace(report.headline, p=0.5)),
@@ -224,9 +224,9 @@ def test_all_of_the_report_is_in_a_page_s_identity(paths: Paths) -> None:
         replace(report, ablations={}),
         replace(report, study=load_study(PROJECT.study)),
     ]
-    hashes = [hash_inputs(other, figures, paths, {"/home/me": "~"}) for other in others]
-    hashes.append(hash_inputs(report, figures, paths, {"/home/you": "~"}))
-    hashes.append(hash_inputs(report, {}, paths, {"/home/me": "~"}))
+    hashes = [hash_page_inputs(other, figures, paths, {"/home/me": "~"}) for other in others]
+    hashes.append(hash_page_inputs(report, figures, paths, {"/home/you": "~"}))
+    hashes.append(hash_page_inputs(report, {}, paths, {"/home/me": "~"}))
     assert len({base, *hashes}) == len(hashes) + 1
 
 

@@ -16,8 +16,8 @@ import pytest
 from adapterbook.analysis.shapes import Report
 from adapterbook.common.formatting import Language, format_number
 from adapterbook.figures import Figure
+from adapterbook.pages.numbers.record_link import RecordLink, link_of_derived, link_of_number, link_of_row
 from adapterbook.pages.numbers.record_view import record_block
-from adapterbook.pages.numbers.source_link import Place, place_of_derived, place_of_number, place_of_row
 from adapterbook.site import build_site
 from tests.support.browser import open_browser, visit
 from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, HOSTILE_TEXTS, PROJECT, make_record
@@ -133,7 +133,7 @@ def rows_of(figure: Figure) -> list[dict[str, Any]]:
 
 def place(report: Report, thing: Any, field: str) -> tuple[str, str] | None:
     """Return a place as the id of what it belongs to and its section."""
-    found = place_of_derived(thing, field, report)
+    found = link_of_derived(thing, field, report)
     return None if found is None else (found.of if isinstance(found.of, str) else found.of.id, found.section)
 
 
@@ -183,8 +183,8 @@ def test_a_derived_number_leads_to_what_it_was_computed_from(study: MadePages, s
 def test_a_field_with_an_unusual_name_leads_to_the_whole_record(study: MadePages) -> None:
     """No anchor is made of a name that another field could share: the link leads to the record."""
     run = study.report.runs[0]
-    assert place_of_number(run, ["environment", "packages", "scikit-learn"]) == Place(run, "r")
-    assert place_of_number(run, "test.accuracy") == Place(run, "r-test-accuracy")
+    assert link_of_number(run, ["environment", "packages", "scikit-learn"]) == RecordLink(run, "r")
+    assert link_of_number(run, "test.accuracy") == RecordLink(run, "r-test-accuracy")
 
 
 def test_rows_behind_a_figure_lead_to_their_epoch_in_the_record(study: MadePages) -> None:
@@ -192,7 +192,7 @@ def test_rows_behind_a_figure_lead_to_their_epoch_in_the_record(study: MadePages
     checked = 0
     for figure in study.figures.values():
         for row in rows_of(figure):
-            found = place_of_row(figure, row, study.report)
+            found = link_of_row(figure, row, study.report)
             if figure.id == "block" or figure.id.startswith("published"):
                 assert found is None
                 continue
@@ -217,12 +217,12 @@ def test_rows_behind_a_figure_lead_to_their_epoch_in_the_record(study: MadePages
 def test_rows_over_seeds_lead_to_the_list_of_runs(seeds: MadePages) -> None:
     """Means over seeds have no single record; published beside rerun is told by the figure's adapter."""
     figure = seeds.figures["headline"]
-    found = place_of_row(figure, rows_of(figure)[0], seeds.report)
+    found = link_of_row(figure, rows_of(figure)[0], seeds.report)
     assert found is not None
     assert found.section == "runs"
     published = seeds.figures["published-lora-1"]
-    found = place_of_row(published, rows_of(published)[0], seeds.report)
-    assert found == Place(seeds.report.adapters["lora_1"], "runs")
+    found = link_of_row(published, rows_of(published)[0], seeds.report)
+    assert found == RecordLink(seeds.report.adapters["lora_1"], "runs")
 
 
 def shown_record(page: Qmd) -> Any:

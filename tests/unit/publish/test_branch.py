@@ -137,7 +137,7 @@ def test_a_remote_that_refuses_is_quoted(repository: Repository) -> None:
     hook.write_text("#!/bin/sh\necho 'only teachers publish here' >&2\nexit 1\n")
     hook.chmod(0o755)
     before = repository.state()
-    with pytest.raises(PublishError, match=r"(?s)origin did not take the site.*only teachers publish here"):
+    with pytest.raises(PublishError, match=r"(?s)origin did not accept the site.*only teachers publish here"):
         publish(repository)
     assert repository.n_commits() == 0
     assert repository.state() == before
@@ -150,7 +150,7 @@ def test_a_remote_whose_working_tree_shows_the_branch_refuses(repository: Reposi
     other = make_repository(tmp_path / "theirs", tmp_path / "unused.git")
     other.git("checkout", "-q", "-b", "gh-pages")
     repository.git("remote", "set-url", "origin", str(other.root))
-    with pytest.raises(PublishError, match=r"origin did not take the site"):
+    with pytest.raises(PublishError, match=r"origin did not accept the site"):
         publish(repository)
 
 
@@ -199,7 +199,7 @@ def test_a_domain_of_its_own_is_not_lost(repository: Repository) -> None:
     ("state", "message"),
     [
         ("no git", r"git is not installed"),
-        ("no repository", r"(?s)in no git repository.*git init"),
+        ("no repository", r"(?s)not in a git repository.*git init"),
         ("no commit", r"has no commit yet"),
         ("no origin", r"There is no remote called origin.*git remote add origin"),
         ("no name", r'Git knows no user\.name.*git config user\.name "Your Name"'),
@@ -244,91 +244,3 @@ def test_a_hook_s_environment_does_not_lead_elsewhere(
     monkeypatch.delenv("GIT_INDEX_FILE")
     assert repository.published() == FILES
     assert other.n_commits() == 0
-
-
-# ---- Quarto
-
-# What Quarto 1.10 asks of git, in its order.
-QUARTO = """#!/bin/sh
-set -e
-test "$*" = "publish gh-pages --no-render --no-prompt --no-browser"
-test -z "$QUARTO_FAILS" || { echo "ERROR: no network" >&2; exit 1; }
-git remote set-branches --add origin gh-pages
-git fetch --quiet origin gh-pages
-mkdir -p .quarto
-git worktree add --quiet --track -B gh-pages .quarto/publish origin/gh-pages
-cd .quarto/publish
-git rm -r --quiet . || true
-cp -R ../../_site/. .
-test -z "$QUARTO_ADDS" || echo more > more.html
-echo "some number" > .nojekyll
-git add -Af .
-git commit --quiet --allow-empty -m "Built site for gh-pages"
-git push --quiet --force origin HEAD:gh-pages
-cd ../..
-git worktree remove --force .quarto/publish
-rmdir .quarto
-"""
-
-
-# Quarto adds the files through git's filters; a site that brings its own settings of them is for ghp-import.
-PLAIN = {name: content for name, content in FILES.items() if name != ".gitattributes"}
-
-
-@pytest.fixture
-def quarto(tmp_path: Path) -> str:
-    """A stand-in for the command, which does in git what Quarto does."""
-    script = tmp_path / "quarto"
-    script.write_text(QUARTO, "utf-8")
-    script.chmod(0o755)
-    return str(script)
-
-
-def test_quarto_publishes_the_same(repository: Repository, quarto: str) -> None:
-    """Goes on from what is there: every byte, our message, no commit without a change, the repository as it was."""
-    site = repository.root / "_site"
-    before = repository.state()
-    write_site(site, PLAIN)
-    assert publish_folder(repository.root, site, "one", quarto).is_new  # by ghp-import: there is no branch yet
-    changed = PLAIN | {"index.html": b"another\r\n"}
-    write_site(site, changed)
-    done = publish_folder(repository.root, site, "Site of 2\n\nMade from commit 2.\n", quarto)
-    assert done.is_new
-    assert done.commit == repository.at_remote("rev-parse", "gh-pages")
-    assert repository.published() == changed
-    assert repository.at_remote("log", "-1", "--format=%B", "gh-pages") == "Site of 2\n\nMade from commit 2."
-    assert repository.n_commits() == 2
-    assert not publish_folder(repository.root, site, "three", quarto).is_new
-    assert repository.n_commits() == 2
-    assert repository.state() == before
-
-
-def test_quarto_moves_no_branch_of_the_user_s(repository: Repository, quarto: str) -> None:
-    """A local gh-pages with commits of its own stays where it was."""
-    write_site(repository.root / "_site", PLAIN)
-    publish(repository)
-    repository.git("branch", "gh-pages", "main")
-    before = repository.state()
-    site = {"index.html": b"x", ".nojekyll": b""}
-    write_site(repository.root / "_site", site)
-    assert publish_folder(repository.root, repository.root / "_site", "x", quarto).is_new
-    assert repository.published() == site
-    assert repository.state() == before
-
-
-@pytest.mark.parametrize(
-    ("variable", "message"),
-    [("QUARTO_FAILS", r"(?s)quarto publish failed.*ERROR: no network"), ("QUARTO_ADDS", r"published something else")],
-)
-def test_what_quarto_does_is_checked(
-    repository: Repository, quarto: str, monkeypatch: pytest.MonkeyPatch, variable: str, message: str
-) -> None:
-    """It fails, or publishes something else than the site."""
-    write_site(repository.root / "_site", PLAIN)
-    publish(repository)
-    before = repository.state()
-    write_site(repository.root / "_site", {"index.html": b"x", ".nojekyll": b""})
-    monkeypatch.setenv(variable, "1")
-    with pytest.raises(PublishError, match=message):
-        publish_folder(repository.root, repository.root / "_site", "x", quarto)
-    assert repository.state() == before

@@ -160,7 +160,7 @@ def test_a_stale_or_altered_run_stays_here(project: Paths, hub: HubServer) -> No
     adapter.write_text(adapter.read_text("utf-8").replace("r: 64", "r: 32"), "utf-8")
     done = push(project, hub)
     assert done.returncode == 1
-    assert "No adapter can go" in done.stdout
+    assert "No adapter can be uploaded" in done.stdout
     assert "adapter/adapter_model.safetensors was changed after the run ended" in done.stdout
     assert "is stale (config): run `make train`" in done.stdout
     assert hub.requests == []
@@ -208,7 +208,7 @@ def test_a_namespace_that_the_hub_does_not_take_is_refused_here(project: Paths, 
     """Before anybody is asked."""
     done = push(project, hub, "--namespace", namespace)
     assert done.returncode == 2
-    assert "make no names that the Hub takes" in done.stderr
+    assert "give names that the Hub does not accept" in done.stderr
     assert hub.requests == []
 
 

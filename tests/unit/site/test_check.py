@@ -67,13 +67,13 @@ def test_problem_in_a_page_is_found(project: Path, text: str, message: str) -> N
     ("change", "message"),
     [
         (replace("translation: ../en/index.qmd\n", ""), r"zh/index\.qmd: no `translation:`"),
-        (replace("translation: ../en/index.qmd", "translation: ../en/none.qmd"), r"none\.qmd is no page"),
+        (replace("translation: ../en/index.qmd", "translation: ../en/none.qmd"), r"none\.qmd is not a page"),
         (replace("translation: ../en/index.qmd", "translation: adapters/ia3.qmd"), "does not name it"),
         (replace('title: "總覽"', 'title: ""'), "no title in the front matter"),
         (replace("lang: zh-TW", "lang: [zh"), "front matter: not valid YAML"),
         (
             replace("report/zh/adapters/ia3.qmd", "report/zh/x.qmd", "report/_navigation.yml"),
-            "no page of project.render",
+            "not a page of project.render",
         ),
     ],
 )

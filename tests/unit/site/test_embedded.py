@@ -298,7 +298,7 @@ def test_failed_build_leaves_the_old_site(tmp_path: Path) -> None:
     with pytest.raises(RenderError, match=r"report/zh/index\.qmd"):
         build_site(root, "embedded", say=lambda line: None)
     assert (root / "_site/index.html").read_bytes() == before
-    assert sorted(path.name for path in (root / ".cache").iterdir()) == ["build.lock", "memo"]
+    assert sorted(path.name for path in (root / ".cache").iterdir()) == ["build", "build.lock"]
 
 
 def test_pandoc_that_never_ends_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

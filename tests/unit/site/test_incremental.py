@@ -46,7 +46,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Return the sample project as it was built once, with its site and its memo."""
+    """Return the sample project as it was built once, with its site and its cache."""
     root = tmp_path / "project"
     shutil.copytree(built_sample(), root)
     return root
@@ -156,14 +156,14 @@ def test_another_font_shows_at_once(project: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_memo_does_not_grow(project: Path) -> None:
-    """After each build the memo has the entries of that build: those of the old word are gone."""
-    memo = project / ".cache" / "build" / "site"
-    n_before = len(list(memo.iterdir()))
+    """After each build the cache has the entries of that build: those of the old word are gone."""
+    cache = project / ".cache" / "build" / "site"
+    n_before = len(list(cache.iterdir()))
     for word in ("每一步走多少", "每一步邁多遠", "每一步走多遠"):
         path = project / "report/zh/index.qmd"
         path.write_text(path.read_text("utf-8").replace("學習率是", f"學習率是{word}，", 1), "utf-8")
         build(project)
-        assert len(list(memo.iterdir())) == n_before
+        assert len(list(cache.iterdir())) == n_before
 
 
 def test_a_broken_page_is_an_error_until_it_is_mended(project: Path, made: list[str]) -> None:

@@ -56,24 +56,24 @@ def test_no_document_reads_a_file(tmp_path: Path) -> None:
 
 def test_what_was_converted_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A text that was converted once is not converted again, under whatever name; for another format it is."""
-    memo = Cache(tmp_path)
-    first = convert_all([Job("a.qmd", "# One\n", writer="html5"), Job("b.qmd", "Two\n", writer="html5")], memo)
+    cache = Cache(tmp_path)
+    first = convert_all([Job("a.qmd", "# One\n", writer="html5"), Job("b.qmd", "Two\n", writer="html5")], cache)
     monkeypatch.setattr("adapterbook.site.pandoc._run", lambda *_, **__: pytest.fail("pandoc was started"))
-    assert convert_all([Job("c.qmd", "# One\n", writer="html5")], memo) == first[:1]
+    assert convert_all([Job("c.qmd", "# One\n", writer="html5")], cache) == first[:1]
     for other in (Job("a.qmd", "# One\n"), Job("a.qmd", "# One\n", writer="html5", metadata={"lang": "en"})):
         with pytest.raises(pytest.fail.Exception, match="pandoc was started"):
-            convert_all([other], memo)
+            convert_all([other], cache)
 
 
 def test_what_fails_ahead_fails_when_it_is_asked_for(tmp_path: Path) -> None:
     """Converting ahead keeps what is sound and raises nothing; the error comes to whoever asks, each time."""
-    memo = Cache(tmp_path)
+    cache = Cache(tmp_path)
     sound, broken = Job("a.qmd", "# One\n"), Job("a.qmd", "See @fig-gone.", writer="html5", filter=FILTER)
-    convert_ahead([sound, broken], memo)
-    assert memo.find("pandoc", sound.parts()) is not None
+    convert_ahead([sound, broken], cache)
+    assert cache.find("pandoc", sound.parts()) is not None
     for _ in range(2):
         with pytest.raises(RenderError, match="unresolved reference @fig-gone"):
-            convert_all([broken], memo)
+            convert_all([broken], cache)
 
 
 def test_formats_of_one_text_do_not_touch_each_other() -> None:

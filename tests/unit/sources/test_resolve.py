@@ -219,7 +219,7 @@ def test_own_yaml_takes_folders_beside_it_and_in_the_working_folder(
 
 def test_own_yaml_with_a_missing_folder_says_where_it_looked(paths: Paths, tmp_path: Path) -> None:
     """A folder that is not there is one clear error, whether or not its name could be one of the Hub's."""
-    with pytest.raises(SourceError, match=r"mine.yaml: base_model.*\n.*'\./model'.*no folder beside mine.yaml"):
+    with pytest.raises(SourceError, match=r"mine.yaml: base_model.*\n.*'\./model'.*not a folder beside mine.yaml"):
         resolve_source(str(_own_yaml(tmp_path / "mine.yaml", "./model", "reviews")), paths)
     with pytest.raises(SourceError, match=r"(?s)my/model and my/reviews: .*a folder of that name beside mine.yaml"):
         resolve_source(str(_own_yaml(tmp_path / "mine.yaml", "my/model", "my/reviews")), paths)

@@ -24,6 +24,7 @@ from adapterbook.training.recording import (
     measure_updates,
 )
 from tests.support.factory import PROJECT
+from tests.support.git_project import isolate_git, make_repository
 
 
 @pytest.fixture
@@ -118,6 +119,19 @@ def test_git_state_outside_a_checkout_is_none(tmp_path: Path) -> None:
     state = git_state(PROJECT.root)
     assert state is not None
     assert len(state.commit) == 40
+
+
+def test_git_state_is_that_of_the_project_within_a_hook_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GIT_DIR in the environment, as git sets it for a hook, does not put another repository's commit in a record."""
+    isolate_git(monkeypatch, tmp_path)
+    here, other = (make_repository(tmp_path / name, tmp_path / f"{name}.git") for name in ("here", "other"))
+    other.git("commit", "-q", "--allow-empty", "-m", "another")
+    expected = here.git("rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_DIR", str(other.root / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other.root))
+    state = git_state(here.root)
+    assert state is not None
+    assert state.commit == expected != other.git("rev-parse", "HEAD")
 
 
 def test_arguments_that_transformers_refuses_are_named(tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ Runs = Sequence[RunReport]
 
 
 @dataclass(frozen=True)
-class Place:
-    """A place on the site.
+class RecordLink:
+    """A section of a page of the site that a number leads to.
 
     Attributes
     ----------
@@ -53,55 +53,55 @@ class Place:
     section: str
 
 
-def place_of_number(run: RunReport, field: FieldPath) -> Place:
+def link_of_number(run: RunReport, field: FieldPath) -> RecordLink:
     """Return the line of the run's record that holds the field."""
-    return Place(run, anchor_of(parts_of_path(field)))
+    return RecordLink(run, anchor_of(parts_of_path(field)))
 
 
-def place_of_derived(thing: object, field: FieldPath, report: Report) -> Place | None:
+def link_of_derived(thing: object, field: FieldPath, report: Report) -> RecordLink | None:
     """Return where a number of the analysis leads, ``None`` where that is nowhere."""
     parts = parts_of_path(field)
     first = parts[0]
     match thing:
         case Report() if first in ("study", "n_seeds"):
-            return Place("reproduction", "protocol")
+            return RecordLink("reproduction", "protocol")
         case Ablation():
-            return Place("reproduction", "protocol")
+            return RecordLink("reproduction", "protocol")
         case AdapterReport() | Group() if first in ("config", "training"):
             return None
         case SentenceTable() if "probabilities" in parts:
-            return Place(thing.runs[int(parts[-1])], RECORD_ANCHOR)
+            return RecordLink(thing.runs[int(parts[-1])], RECORD_ANCHOR)
         case _:
-            place = _place_of_runs(_runs_behind(thing, first, report), report)
-    if place is not None and isinstance(place.of, RunReport) and isinstance(_recorded(place.of, first), int | float):
-        return Place(place.of, anchor_of([first]))  # one run's: the very same field of its record
-    return place
+            link = _link_of_runs(_runs_behind(thing, first, report), report)
+    if link is not None and isinstance(link.of, RunReport) and isinstance(_recorded(link.of, first), int | float):
+        return RecordLink(link.of, anchor_of([first]))  # one run's: the very same field of its record
+    return link
 
 
-def place_of_row(figure: Figure, row: Mapping[str, Any], report: Report) -> Place | None:
+def link_of_row(figure: Figure, row: Mapping[str, Any], report: Report) -> RecordLink | None:
     """Return where a row of the table behind a figure leads: to the epoch in the record, where it is about one."""
     group = _group_of_row(figure, row, report)
-    place = None if group is None else _place_of_runs(_completed(group), report)
-    if group is None or place is None or not isinstance(place.of, RunReport) or place.of.record is None:
-        return place
-    record = place.of.record
+    link = None if group is None else _link_of_runs(_completed(group), report)
+    if group is None or link is None or not isinstance(link.of, RunReport) or link.of.record is None:
+        return link
+    record = link.of.record
     for index, point in enumerate(record.curve):
         if point.epoch == row.get("epoch"):
-            return Place(place.of, anchor_of(["evaluations" if record.evaluations else "epochs", index]))
-    return place
+            return RecordLink(link.of, anchor_of(["evaluations" if record.evaluations else "epochs", index]))
+    return link
 
 
 def _recorded(run: RunReport, field: str) -> object:
     return getattr(run.record, field, None)
 
 
-def _place_of_runs(runs: Runs, report: Report) -> Place | None:
+def _link_of_runs(runs: Runs, report: Report) -> RecordLink | None:
     adapters = {run.run.adapter.id for run in runs}
     if len(runs) == 1:
-        return Place(runs[0], RECORD_ANCHOR)
+        return RecordLink(runs[0], RECORD_ANCHOR)
     if len(adapters) == 1:
-        return Place(report.adapters[adapters.pop()], "runs")
-    return Place("reproduction", "runs") if runs else None
+        return RecordLink(report.adapters[adapters.pop()], "runs")
+    return RecordLink("reproduction", "runs") if runs else None
 
 
 def _runs_behind(thing: object, field: str, report: Report) -> Runs:

@@ -1,4 +1,4 @@
-"""Tell whether torch could find a GPU, without loading torch, which takes seconds."""
+"""Tell how many cores this machine has and whether torch could find a GPU, without loading torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import ctypes
 import os
 import sys
 from importlib.metadata import version
+
+
+def count_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def has_gpu() -> bool:
@@ -18,7 +23,7 @@ def has_gpu() -> bool:
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return False
     try:
-        ctypes.CDLL("libcuda.so.1")  # as torch itself looks for it; Windows' Linux has it, too
+        ctypes.CDLL("libcuda.so.1")  # as torch itself looks for it, which finds it under WSL too
     except OSError:
         return False
     return True

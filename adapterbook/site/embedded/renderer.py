@@ -1,29 +1,68 @@
-"""Renders a whole website with packages alone: pages, styles, scripts, fonts, search index, copied files.
+"""Render the website and the PDFs without Quarto.
 
-Writes only into the folder it is given. The caller (:mod:`adapterbook.site.renderer`) puts that folder in place.
+A site is pages, style sheets, scripts, fonts, search indexes and the files that pages link to.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from adapterbook.common.cache import NO_CACHE, Cache
 from adapterbook.common.errors import RenderError
 from adapterbook.common.safe_paths import passes_a_link
-from adapterbook.site.embedded.html import Frame, render_bodies, render_page, words_of
+from adapterbook.common.workdir import fresh_folder
+from adapterbook.site.check import PDF_SOURCES
+from adapterbook.site.document import read_document
+from adapterbook.site.embedded.html import Frame, body_job, render_bodies, render_page, words_of
+from adapterbook.site.embedded.pdf import render_pdf, typst_job
 from adapterbook.site.embedded.search import index_page, render_index
-from adapterbook.site.embedded.webfonts import write_fonts
-from adapterbook.site.inventory import Inventory, read_inventories
+from adapterbook.site.font_files import write_site_fonts
+from adapterbook.site.inventory import Inventory, inventory_job, read_inventories
 from adapterbook.site.navigation import read_navbar, read_sidebars
-from adapterbook.site.project import Page, Project, find_files
+from adapterbook.site.pandoc import convert_ahead, pandoc_version
+from adapterbook.site.project import Page, Project, find_files, read_project
 
 HERE: Final = Path(__file__).parent
 ASSETS: Final = ("site.css", "site.js", "theme.js")
 
 
-def write_site(project: Project, folder: Path) -> None:
+class EmbeddedRenderer:
+    """Render pages with pandoc, a Lua filter and a Jinja2 layout, and PDFs with Typst."""
+
+    name = "embedded"
+
+    def __init__(self, cache: Cache = NO_CACHE) -> None:
+        self._cache = cache
+
+    @property
+    def version(self) -> str:
+        return f"pandoc {pandoc_version()}"
+
+    def read_ahead(self, project: Path) -> None:
+        """Fill the cache with all that pandoc will be asked for, so that it reads each page once."""
+        pages = read_project(project, self._cache).pages.values()
+        documents = [read_document(path, self._cache) for path in sorted(project.glob(PDF_SOURCES))]
+        jobs = [job for page in pages for job in (inventory_job(page, "html"), body_job(page))]
+        jobs += [job for page in documents for job in (inventory_job(page, "typst"), typst_job(page))]
+        convert_ahead(jobs, self._cache)
+
+    def render_site(self, project: Path, finish: Callable[[Path], None] = lambda folder: None) -> None:
+        """Render the website project into its output folder, completely or not at all; `finish` gets the new folder."""
+        read = read_project(project, self._cache)
+        with fresh_folder(read.output_dir) as folder:
+            _write_site(read, folder)
+            finish(folder)
+
+    def render_pdf(self, document: Path, output: Path) -> None:
+        """Set one combined document as a PDF."""
+        render_pdf(document, output, self._cache)
+
+
+def _write_site(project: Project, folder: Path) -> None:
     """Write the site of ``project`` into the empty ``folder``.
 
     Raises
@@ -32,7 +71,7 @@ def write_site(project: Project, folder: Path) -> None:
         With the problems of all pages.
     """
     frame = Frame(project, read_navbar(project), read_sidebars(project))
-    bodies = render_bodies(project.pages, project.memo)
+    bodies = render_bodies(project.pages, project.cache)
     pages = {source: render_page(page, bodies[source], frame) for source, page in project.pages.items()}
     for source, page in project.pages.items():
         _write(folder / page.href, pages[source])
@@ -45,11 +84,11 @@ def write_site(project: Project, folder: Path) -> None:
             entry
             for source, page in project.pages.items()
             if page.language == language
-            for entry in index_page(page.href, page.title, bodies[source].body, project.memo)
+            for entry in index_page(page.href, page.title, bodies[source].body, project.cache)
         ]
         _write(assets / f"search-{language}.js", render_index(entries))
     written = "".join(word for language in ("zh-TW", "en") for word in words_of(language).values())
-    write_fonts(pages, project.pages, written, assets, project.memo)
+    write_site_fonts(pages, project.pages, written, assets, project.cache)
     _copy_files(project, folder)
 
 
@@ -59,7 +98,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _copy_files(project: Project, folder: Path) -> None:
-    """Copy the resources that ``_quarto.yml`` names and every local file that a page shows or links to."""
+    """Copy the resources that ``_quarto.yml`` names, and every local file that a page shows or links to."""
     wanted = {
         path
         for pattern in project.config["project"].get("resources") or ()
@@ -67,7 +106,7 @@ def _copy_files(project: Project, folder: Path) -> None:
     }
     if favicon := project.website.get("favicon"):
         wanted.add(project.root / str(favicon))
-    for name, inventory in read_inventories(project.pages.values(), "html", project.memo).items():
+    for name, inventory in read_inventories(project.pages.values(), "html", project.cache).items():
         wanted.update(_linked_files(project.pages[name], inventory))
     root = project.root.resolve()
     for path in sorted(wanted):
