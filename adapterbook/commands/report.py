@@ -35,7 +35,7 @@ def update_pages(root: Path, source: str, seeds: Sequence[int] | None, console: 
         from adapterbook.pages import write_pages
 
         start = time.monotonic()
-        book, phrases = load_book(paths.book), load_phrases(paths.find_template("phrases.yaml").parent)
+        book, phrases = load_book(paths.book), load_phrases(*paths.template_folders)
         published = {file.stem: load_published(file) for file in published_files(paths)}
         with hold_workplace(root, lambda text: say(console, text)):
             numbers, pictures, texts = open_cache(root, "analysis"), open_figures_cache(root), open_cache(root, "pages")

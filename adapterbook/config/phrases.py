@@ -62,15 +62,16 @@ def fill_places(text: str, places: Mapping[str, str], language: Language) -> str
     return filled
 
 
-def load_phrases(folder: Path) -> Phrases:
-    """Read the words of a project's folder of templates.
+def load_phrases(*folders: Path) -> Phrases:
+    """Read the words of the first of some folders of templates that has them.
 
     Raises
     ------
     ConfigError
         Naming every key that is unknown, missing, or lacks a language.
     """
-    file = folder / "phrases.yaml"
+    files = [folder / "phrases.yaml" for folder in folders]
+    file = next((file for file in files if file.exists()), files[0])
     return validate(Phrases, load_yaml(file), file)
 
 

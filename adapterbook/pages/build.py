@@ -108,7 +108,7 @@ class _Builder:
         self.wording = load_wording(paths.find_template("glossary.yaml"))
         self.outline = make_outline(report, self.wording)
         self.index = index_outline(self.outline)
-        phrases = load_phrases(paths.find_template("phrases.yaml").parent)
+        phrases = load_phrases(*paths.template_folders)
         self.figure_words = {language: FigureWords(phrases, language) for language in LANGUAGES}
         self.short_names = {language: short_names(report, words) for language, words in self.figure_words.items()}
         self.prose = prose_of(paths.notebook) if paths.notebook.exists() else frozenset()
