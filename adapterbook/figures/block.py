@@ -73,7 +73,7 @@ def find_touched(target_modules: Any, layout: Layout = DISTILBERT) -> frozenset[
         try:
             return frozenset(name for name, path in layout.items() if re.fullmatch(target_modules, path))
         except re.error:
-            return frozenset()  # training refused it with a message of its own
+            return frozenset()  # training refused it, with a message
     endings = target_modules or ()
     return frozenset(name for name, path in layout.items() if any(path.endswith(f".{ending}") for ending in endings))
 

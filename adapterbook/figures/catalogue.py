@@ -14,10 +14,10 @@ from adapterbook.common.formatting import Language
 from adapterbook.config.phrases import Phrases
 from adapterbook.config.study import BilingualText
 from adapterbook.figures.block import plan_block
-from adapterbook.figures.checkpoints import plan_epochs, plan_eval_strategy
 from adapterbook.figures.confusion import plan_confusion
 from adapterbook.figures.curves import plan_accuracy, plan_batch_size, plan_curves, plan_learning_rate, plan_published
 from adapterbook.figures.dots import plan_costs, plan_test_accuracy
+from adapterbook.figures.epochs import plan_epochs, plan_eval_strategy
 from adapterbook.figures.figure import Drawing, Figure
 from adapterbook.figures.headline import plan_headline
 from adapterbook.figures.learned import plan_learned

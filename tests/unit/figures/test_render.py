@@ -29,7 +29,7 @@ VARIANTS = {
     "submitted": {"title": "As submitted"},
     "lr-1e-3": {"title": "1e-3", "training": {"learning_rate": 1.0e-3}},
 }
-# Makes the figures in a process of its own, and tells how many pictures it drew and whether Matplotlib was loaded.
+# Makes the figures in another process, and tells how many pictures it drew and whether Matplotlib was loaded.
 SCRIPT = """
 import sys
 from pathlib import Path
