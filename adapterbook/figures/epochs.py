@@ -1,4 +1,4 @@
-"""Draw which epochs of a curve matter: those an evaluation strategy sees and keeps, the best, the onset of overfitting."""
+"""Draw which epochs of a curve matter: those that a strategy sees and keeps, the best, the onset of overfitting."""
 
 from __future__ import annotations
 
