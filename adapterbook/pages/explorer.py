@@ -19,8 +19,8 @@ from adapterbook.figures.vega_charts import CHANCE, QUANTITIES, chart_spec, line
 from adapterbook.figures.words import FigureWords
 from adapterbook.pages.numbers.record_link import RecordLink
 from adapterbook.pages.numbers.record_view import RECORD_ANCHOR, anchor_of
-from adapterbook.pages.script_data import plain, script_block
-from adapterbook.pages.writing.wording import Wording
+from adapterbook.pages.scripts import script_block
+from adapterbook.pages.writing.escape import isolate_text
 from adapterbook.runs.record import Record
 
 # Of more runs than this only the means over seeds are handed over: a page that every reader has to load.
@@ -43,7 +43,7 @@ Address = Callable[[RecordLink], str | None]
 
 
 def explorer_block(
-    report: Report, words: FigureWords, wording: Wording, short_names: Mapping[str, str], address: Address
+    report: Report, words: FigureWords, short_names: Mapping[str, str], address: Address
 ) -> Markup | None:
     """Return a raw HTML block with all that the explorer shows, ``None`` where there is no curve.
 
@@ -54,7 +54,7 @@ def explorer_block(
     address : callable
         Gives a place's address from the page.
     """
-    language = words.language
+    language, phrases = words.language, words.phrases
     with_seeds = sum(run.completed for run in report.runs) <= MAX_SEED_LINES
     lines = [line for adapter in report.adapters.values() for group in adapter.groups.values()
              for line in _lines(adapter, group, language, address, with_seeds)]  # fmt: skip
@@ -64,12 +64,12 @@ def explorer_block(
     variants = [variant for variant in report.variants if any(line["variant"] == variant.name for line in lines)]
     styles = {name: style_of(report, name) for name in report.adapters if name in shown}
     content = {
-        "adapters": [{"id": name, "name": plain(short_names[name]), **line_look(style)}
+        "adapters": [{"id": name, "name": isolate_text(short_names[name]), **line_look(style)}
                      for name, style in styles.items()],
         "variants": [
             {
                 "id": variant.name,
-                "title": plain(variant.title.in_language(language)),
+                "title": isolate_text(variant.title.in_language(language)),
                 "rate": variant.training.learning_rate,
                 "rate_title": words.rate_label(variant.training.learning_rate),
             }
@@ -84,10 +84,10 @@ def explorer_block(
         "views": [{"id": name, "quantities": list(parts)} for name, parts in VIEWS.items()],
         "lines": lines,
         "chance": words.say("axes.chance"),
-        "words": {name: wording.text("labels", ["explorer", name], language) for name in WORDS},
-        "columns": {name: wording.text("labels", name, language) for name in COLUMNS},
+        "words": {name: phrases.text("explorer", name, language) for name in WORDS},
+        "columns": {name: phrases.text("headings", name, language) for name in COLUMNS},
     }  # fmt: skip
-    return script_block("explorer", content, wording.text("labels", "explorer_without", language))
+    return script_block("explorer", content, phrases.text("explorer", "without", language))
 
 
 def _lines(

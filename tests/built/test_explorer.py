@@ -20,11 +20,11 @@ from adapterbook.figures.style import OTHER_LINES, OTHER_MARKERS, LineStyle, ada
 from adapterbook.figures.vega_charts import CHANCE, DASHES, MARKERS, QUANTITIES, chart_spec, line_look
 from adapterbook.figures.words import short_names
 from adapterbook.pages import explorer
-from adapterbook.pages.script_data import plain, script_block
-from adapterbook.pages.writing.wording import load_wording
+from adapterbook.pages.scripts import script_block
+from adapterbook.pages.writing.escape import isolate_text
 from adapterbook.runs.record import Record, load_record
 from tests.support.browser import open_browser, visit
-from tests.support.factory import FIGURE_WORDS, PROJECT
+from tests.support.factory import FIGURE_WORDS
 from tests.support.interactive_site import HOSTILE_NAME, make_interactive_site
 
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
@@ -337,9 +337,9 @@ def test_hostile_names_stay_text(browser: Browser, built: Built) -> None:
             page = opened.page
             page.locator("select[name=setting]").select_option("lr-1e-3")
             wait_for_charts(page)
-            assert plain(HOSTILE_NAME) in page.locator("fieldset label").all_text_contents()
-            assert [plain(HOSTILE_NAME)] * 2 in [row[:2] for row in rows_of(page)]
-            assert plain(HOSTILE_NAME) in (page.locator(".explorer-chart").get_attribute("aria-label") or "")
+            assert isolate_text(HOSTILE_NAME) in page.locator("fieldset label").all_text_contents()
+            assert [isolate_text(HOSTILE_NAME)] * 2 in [row[:2] for row in rows_of(page)]
+            assert isolate_text(HOSTILE_NAME) in (page.locator(".explorer-chart").get_attribute("aria-label") or "")
             assert page.locator("main img").count() == page.locator("main figure img").count()
             assert opened.messages == []
     source = (built.paths.report / "en" / "explorer.qmd").read_text("utf-8")
@@ -359,9 +359,8 @@ def test_script_block_gives_the_data_back() -> None:
 def test_the_explorer_is_of_many_runs_too(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of very many runs the page holds the means alone."""
     monkeypatch.setattr(explorer, "MAX_SEED_LINES", 5)
-    wording = load_wording(PROJECT.templates / "glossary.yaml")
     words = FIGURE_WORDS["en"]
-    block = explorer.explorer_block(built.report, words, wording, short_names(built.report, words), lambda place: None)
+    block = explorer.explorer_block(built.report, words, short_names(built.report, words), lambda place: None)
     (data,) = re.findall(r'<script type="application/json">(.*)</script>', str(block))
     assert [line["seed"] for line in json.loads(data)["lines"]] == [None] * 9
 
