@@ -1,4 +1,4 @@
-"""Read ``templates/phrases.yaml`` and ``templates/glossary.yaml``: the phrases of the pages, each in both languages."""
+"""Read ``templates/phrases.yaml`` and ``templates/glossary.yaml``: what pages and figures say, in both languages."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class PhrasesFile(Settings):
 
 
 class Phrases(PhrasesFile):
-    """The phrases of the pages and the terms of the glossary."""
+    """The phrases of the pages and figures, and the terms of the glossary."""
 
     terms: dict[str, Term]
 
@@ -144,41 +144,41 @@ class Phrases(PhrasesFile):
                 return known.text.in_language(language)
         return None
 
-    def figure(self, key: str, places: Mapping[str, str], language: Language) -> str:
-        """Return a phrase of a figure, such as ``batch-size.title``, with its places filled.
+    def figure(self, key: str, values: Mapping[str, str], language: Language) -> str:
+        """Return a phrase of a figure, such as ``batch-size.title``, with its placeholders filled.
 
         Raises
         ------
         ConfigError
-            If there is no such phrase, or it has other places than these.
+            If there is no such phrase, or it has other placeholders than these.
         """
-        figure, _, name = key.partition(".")
-        phrase = self.figures.get(figure, {}).get(name)
+        figure, _, part = key.partition(".")
+        phrase = self.figures.get(figure, {}).get(part)
         if phrase is None:
             raise ConfigError("templates/phrases.yaml is not valid:", [f"figures.{key}: missing"])
         text = phrase.in_language(language)
-        found, known = dict.fromkeys(PLACEHOLDER.findall(text)), ", ".join(f"{{{place}}}" for place in places) or "none"
-        problems = [f"lacks the place {{{place}}}" for place in places if place not in found]
-        problems += [f"unknown place {{{place}}}; its places: {known}" for place in found if place not in places]
+        found, known = dict.fromkeys(PLACEHOLDER.findall(text)), ", ".join(f"{{{name}}}" for name in values) or "none"
+        problems = [f"lacks the placeholder {{{name}}}" for name in values if name not in found]
+        problems += [f"unknown placeholder {{{name}}}; known are {known}" for name in found if name not in values]
         if problems:
             where = f"figures.{key}.{language}"
             raise ConfigError("templates/phrases.yaml is not valid:", [f"{where}: {problem}" for problem in problems])
-        return fill_places(text, places, language)
+        return fill_placeholders(text, values, language)
 
 
-def fill_places(text: str, places: Mapping[str, str], language: Language) -> str:
-    """Return a text with its places filled; in Chinese with a space between Chinese and Latin letters.
+def fill_placeholders(text: str, values: Mapping[str, str], language: Language) -> str:
+    """Return a text with its placeholders filled; in Chinese with a space between Chinese and Latin letters.
 
     Examples
     --------
-    >>> fill_places("{name}從 {first} 開始", {"name": "LoRA 1", "first": "0.7"}, "zh")
+    >>> fill_placeholders("{name}從 {first} 開始", {"name": "LoRA 1", "first": "0.7"}, "zh")
     'LoRA 1 從 0.7 開始'
-    >>> fill_places("{name}從 {first} 開始", {"name": "只訓練分類頭", "first": "0.7"}, "zh")
+    >>> fill_placeholders("{name}從 {first} 開始", {"name": "只訓練分類頭", "first": "0.7"}, "zh")
     '只訓練分類頭從 0.7 開始'
     """
     filled = ""
     for i, piece in enumerate(PLACEHOLDER.split(text)):
-        part = places[piece] if i % 2 else piece
+        part = values[piece] if i % 2 else piece
         if language == "zh" and filled and part and _need_space(filled[-1], part[0]):
             filled += " "
         filled += part

@@ -54,7 +54,7 @@ def draw_figures(
     Raises
     ------
     ConfigError
-        If ``phrases.yaml`` lacks a phrase, or a phrase has other places than the figure fills.
+        If ``phrases.yaml`` lacks a phrase, or a phrase has other placeholders than the figure fills.
     """
     figures, pictures = plan_report(report, folder, phrases, languages)
     for language in languages:

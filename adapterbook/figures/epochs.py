@@ -95,14 +95,14 @@ def _title_of(view: EvalView, steps_per_epoch: int, words: FigureWords) -> str:
 
 def _describe_view(item: _View, words: FigureWords) -> str:
     view = item.view
-    places = {
+    values = {
         "strategy": item.title,
         "epoch": words.number(view.best_epoch),
         "loss": words.number(view.best_validation_loss, "loss"),
     }
     if view.regret == 0:
-        return words.say("eval-strategy.lowest", **places)
-    return words.say("eval-strategy.higher", **places, regret=words.number(view.regret, "loss"))
+        return words.say("eval-strategy.lowest", **values)
+    return words.say("eval-strategy.higher", **values, regret=words.number(view.regret, "loss"))
 
 
 def plan_epochs(report: Report, words: FigureWords) -> Drawing:

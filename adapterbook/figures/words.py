@@ -27,15 +27,15 @@ class FigureWords:
     phrases: Phrases
     language: Language
 
-    def say(self, key: str, **places: str) -> str:
-        """Return the phrase of a key such as ``batch-size.title`` with its places filled.
+    def say(self, key: str, **values: str) -> str:
+        """Return the phrase of a key such as ``batch-size.title`` with its placeholders filled.
 
         Raises
         ------
         ConfigError
-            If ``phrases.yaml`` lacks the phrase, or the phrase has other places than these.
+            If ``phrases.yaml`` lacks the phrase, or the phrase has other placeholders than these.
         """
-        return self.phrases.figure(key, places, self.language)
+        return self.phrases.figure(key, values, self.language)
 
     def labels(self, *keys: str) -> Labels:
         """Return words that a painter needs; a key without a dot is one of the axes."""
@@ -87,13 +87,13 @@ def describe_loss(group: Group, name: str, words: FigureWords) -> str:
     points = group.curve.values("validation_loss")
     first, last = points[0], points[-1]
     best = min(points, key=lambda point: point[1].mean)
-    places = {"name": name, "epoch": words.number(best[0]), "low": words.number(best[1].mean, "loss")}
+    values = {"name": name, "epoch": words.number(best[0]), "low": words.number(best[1].mean, "loss")}
     start, end = (words.number(value.mean, "loss") for _, value in (first, last))
     if best[0] == first[0]:
-        return words.say("curve.lowest_first", **places, last_epoch=words.number(last[0]), last=end)
+        return words.say("curve.lowest_first", **values, last_epoch=words.number(last[0]), last=end)
     if best[0] == last[0]:
-        return words.say("curve.lowest_last", **places, first=start)
-    return words.say("curve.lowest_between", **places, first=start, last_epoch=words.number(last[0]), last=end)
+        return words.say("curve.lowest_last", **values, first=start)
+    return words.say("curve.lowest_between", **values, first=start, last_epoch=words.number(last[0]), last=end)
 
 
 def describe_missing(report: Report, drawn: Sequence[str], words: FigureWords) -> str:
