@@ -15,7 +15,7 @@ from rich.console import Console
 from adapterbook.common.console import format_duration, say
 from adapterbook.common.errors import RunError
 from adapterbook.config.paths import Paths
-from adapterbook.execution.capacity import count_workers, list_devices
+from adapterbook.execution.capacity import count_parallel_runs, list_devices
 from adapterbook.execution.progress import TrainingDisplay
 from adapterbook.execution.results_folder import clear_leftovers
 from adapterbook.runs.plan import Run
@@ -25,7 +25,7 @@ from adapterbook.sources.resolve import ResolvedSource, resolve_source
 if TYPE_CHECKING:
     from distributed import Client
 
-    from adapterbook.execution.cluster.driver import Cluster
+    from adapterbook.execution.cluster.driver import ClusterExecutor
     from adapterbook.execution.papermill_runs import Executor
     from adapterbook.runs.record import Record
 
@@ -101,7 +101,7 @@ def _train(
             where = f"the cluster at {scheduler}"
         else:
             memory = gpu_memory_bytes()
-            n_workers = count_workers(jobs, n_runs=len(due), gpu_memory_bytes=memory)
+            n_workers = count_parallel_runs(jobs, n_runs=len(due), gpu_memory_bytes=memory)
             executor = LocalExecutor(KernelPool(paths.root, n_workers, list_devices(len(memory))), LOAD_TRAINING)
             where = ""
         records = train_runs(
@@ -129,7 +129,7 @@ def _train(
 def _prepare(
     due: Sequence[Run], paths: Paths, resolved: ResolvedSource, n_workers: int, where: str, console: Console
 ) -> Mapping[str, Record]:
-    """Fetch the source and check every adapter, while the kernels start; return the skeleton records by run id.
+    """Fetch the source and check every adapter, while the kernels start; return the placeholder records by run id.
 
     Parameters
     ----------
@@ -142,10 +142,10 @@ def _prepare(
         load_training()  # takes seconds; the kernels are loading it at the same time
         from adapterbook.training.recording import preflight
 
-        skeletons = preflight(due, paths, resolved)
-    device = next(iter(skeletons.values())).environment.device_name
+        placeholders = preflight(due, paths, resolved)
+    device = next(iter(placeholders.values())).environment.device_name
     say(console, f"{n_workers} at a time, on {where or device}.")
-    return skeletons
+    return placeholders
 
 
 def _connect(scheduler: str, console: Console) -> AbstractContextManager[Client]:
@@ -164,11 +164,11 @@ def _connect(scheduler: str, console: Console) -> AbstractContextManager[Client]
     return connect(scheduler)
 
 
-def _prepare_cluster(client: Client, paths: Paths, resolved: ResolvedSource, console: Console) -> Cluster:
+def _prepare_cluster(client: Client, paths: Paths, resolved: ResolvedSource, console: Console) -> ClusterExecutor:
     """Check that every worker can execute the runs as this machine would."""
-    from adapterbook.execution.cluster.driver import Cluster, make_project
+    from adapterbook.execution.cluster.driver import ClusterExecutor, pack_study
 
-    cluster = Cluster(client, make_project(paths, resolved))
+    cluster = ClusterExecutor(client, pack_study(paths, resolved))
     with console.status("Checking every worker, fetching the base model and the data there …"):
         cluster.check_workers()
     return cluster

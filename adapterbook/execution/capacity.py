@@ -1,7 +1,4 @@
-"""How many runs go side by side on this machine, and on which GPU each.
-
-Owns the rule, not the measuring of a GPU, which would load torch.
-"""
+"""Decide how many runs go side by side on this machine, and which GPU each gets. Loads no torch."""
 
 from __future__ import annotations
 
@@ -14,20 +11,20 @@ from adapterbook.common.errors import RunError
 from adapterbook.common.machine import count_cores
 
 GIB = 1024**3
-# What a run is given when nobody says how many; DistilBERT with LoRA takes about 1.2 GiB.
-MEMORY_PER_WORKER_BYTES = 2 * GIB
-GPU_MEMORY_PER_WORKER_BYTES = 6 * GIB
-LEAST_MEMORY_BYTES = 1 * GIB  # with less, a kernel does not even load torch and a model
+# Memory planned for a run if JOBS is not set; DistilBERT with LoRA takes about 1.2 GiB.
+MEMORY_PER_RUN_BYTES = 2 * GIB
+GPU_MEMORY_PER_RUN_BYTES = 6 * GIB
+LEAST_MEMORY_BYTES = 1 * GIB  # with less, a kernel cannot load torch and a model
 
 
-def count_workers(jobs: int | None, *, n_runs: int, gpu_memory_bytes: Sequence[int] = ()) -> int:
+def count_parallel_runs(jobs: int | None, *, n_runs: int, gpu_memory_bytes: Sequence[int] = ()) -> int:
     """Return how many runs go side by side.
 
     Parameters
     ----------
     jobs : int or None
-        What the user asked for; None: one per core that 2 GiB of free memory go with, and on GPUs no more than have
-        6 GiB of a GPU's memory each.
+        What the user asked for; None: one per core, each with 2 GiB of free memory and, on GPUs, 6 GiB of a GPU's
+        memory.
     gpu_memory_bytes : sequence of int
         Memory of each GPU; empty: no GPU.
 
@@ -40,13 +37,13 @@ def count_workers(jobs: int | None, *, n_runs: int, gpu_memory_bytes: Sequence[i
         raise RunError(f"JOBS={jobs}: expected 1 or more, or nothing for as many as this machine has cores for.")
     free = psutil.virtual_memory().available
     if jobs is None:
-        jobs = min(count_cores(), free // MEMORY_PER_WORKER_BYTES)
+        jobs = min(count_cores(), free // MEMORY_PER_RUN_BYTES)
         if gpu_memory_bytes:
-            jobs = min(jobs, sum(max(1, memory // GPU_MEMORY_PER_WORKER_BYTES) for memory in gpu_memory_bytes))
+            jobs = min(jobs, sum(max(1, memory // GPU_MEMORY_PER_RUN_BYTES) for memory in gpu_memory_bytes))
         return max(1, min(jobs, n_runs))
     jobs = min(jobs, n_runs)
     if jobs > 1 and jobs * LEAST_MEMORY_BYTES > free:
-        fits = max(1, free // MEMORY_PER_WORKER_BYTES)
+        fits = max(1, free // MEMORY_PER_RUN_BYTES)
         raise RunError(
             f"JOBS={jobs}: {jobs} runs side by side need {jobs * LEAST_MEMORY_BYTES / GIB:.0f} GiB of memory at least, "
             f"and {free / GIB:.1f} GiB are free: JOBS={fits} fits."
@@ -55,7 +52,7 @@ def count_workers(jobs: int | None, *, n_runs: int, gpu_memory_bytes: Sequence[i
 
 
 def list_devices(n_gpus: int) -> list[str]:
-    """Return what each GPU is called in ``CUDA_VISIBLE_DEVICES``, where this process sees so many.
+    """Return the name of each GPU for ``CUDA_VISIBLE_DEVICES``.
 
     Examples
     --------

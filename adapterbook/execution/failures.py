@@ -1,6 +1,6 @@
-"""What went wrong with a run, as its record says it.
+"""Name what went wrong with a run, for its record.
 
-Owns the names of failures: one for memory that ran out and one for a full disk, whoever says so and in what words.
+Out of memory and a full disk have one name each, whatever library reports them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DISK_FULL = ("no space left", "os error 28", "disk quota exceeded", "file too la
 
 
 def describe_cell_error(error: PapermillExecutionError, root: Path) -> Failure:
-    """Return the failure of a cell; running out of memory or disk has one name, whoever says so."""
+    """Return the failure of a cell."""
     message = hide_machine(str(error.evalue)[:2000], root)
     said = f"{error.ename}: {message}".lower()
     kind = error.ename
@@ -31,7 +31,7 @@ def describe_cell_error(error: PapermillExecutionError, root: Path) -> Failure:
 
 
 def describe_os_error(error: OSError) -> Failure:
-    """Return the failure of a run whose folder could not be written."""
+    """Return the failure of a run whose folder cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         message = f"The disk is full ({error.strerror}): make room, and run `make train` again."
         return Failure(type="DiskFull", message=message, cell=None)
@@ -40,7 +40,7 @@ def describe_os_error(error: OSError) -> Failure:
 
 
 def last_started_cell(notebook: Path) -> int | None:
-    """Return the index of the last cell that Papermill started, or None where none was."""
+    """Return the index of the last cell that Papermill started, or None."""
     try:
         cells = nbformat.read(notebook, as_version=4).cells
     except (OSError, ValueError):  # not there, or cut off

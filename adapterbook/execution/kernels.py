@@ -1,7 +1,7 @@
-"""The kernels that notebooks are executed in, and the Papermill engine that executes a notebook in a running kernel.
+"""Start and end the kernels that notebooks are executed in, and execute a notebook in a running kernel.
 
-Owns how a kernel is started and how it ends: on Unix sockets, because TCP ports collide when kernels start side by
-side; with an environment that makes runs repeatable; and never outliving the run.
+Kernels use Unix sockets, because TCP ports collide when kernels start side by side. Their environment makes runs
+repeatable, and they end with the run's process.
 """
 
 from __future__ import annotations
@@ -28,45 +28,45 @@ from papermill.engines import NBClientEngine, NotebookExecutionManager, papermil
 
 import adapterbook
 from adapterbook.common.workdir import temporary_prefix
-from adapterbook.training.kernel_state import load_training, start_afresh
+from adapterbook.training.kernel_state import load_training, reset_kernel
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 ENGINE = "started-kernel"
-PACKAGE_PARENT = Path(adapterbook.__file__).parents[1]  # the kernel imports the same code as the driver
+PACKAGE_PARENT = Path(adapterbook.__file__).parents[1]  # kernels import this code
 
-# One thread a kernel: two such kernels finish 1.25 times as many runs an hour as one with two threads, and the curves
-# do not depend on the number of cores.
+# One thread a kernel: the curves then do not depend on the number of cores, and two such kernels finish 1.25 times as
+# many runs an hour as one kernel with two threads.
 KERNEL_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    "PYTHONHASHSEED": "0",  # PEFT writes sets; in one order
+    "PYTHONHASHSEED": "0",  # PEFT writes sets, which then keep one order
     "TOKENIZERS_PARALLELISM": "false",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # deterministic cuBLAS; read when CUDA starts
     "HF_HUB_OFFLINE": "1",  # everything was fetched before the first kernel started
     "HF_DATASETS_OFFLINE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
-    "PYTHONWARNINGS": "ignore",  # they would put this machine's paths into notebooks that are published
+    "PYTHONWARNINGS": "ignore",  # they would write this machine's paths into the notebooks
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
 }
 
 
 LOAD_TRAINING = f"from {load_training.__module__} import load_training; load_training()"
-START_AFRESH = f"from {start_afresh.__module__} import start_afresh; start_afresh()"
+RESET_KERNEL = f"from {reset_kernel.__module__} import reset_kernel; reset_kernel()"
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel that runs, and the client that speaks with it."""
+    """Hold a running kernel and its client."""
 
     manager: KernelManager
     client: AsyncKernelClient
 
 
-class StartedKernelEngine(NBClientEngine):  # type: ignore[misc]  # papermill is untyped
-    """Papermill's own engine, but for the kernel: one that is running already, and goes on running."""
+class RunningKernelEngine(NBClientEngine):  # type: ignore[misc]  # papermill is untyped
+    """Execute notebooks as Papermill's own engine does, but in a kernel that is already running and keeps running."""
 
     @classmethod
     def execute_managed_notebook(
@@ -78,36 +78,41 @@ class StartedKernelEngine(NBClientEngine):  # type: ignore[misc]  # papermill is
         execution_timeout: float | None = None,
         **kwargs: Any,
     ) -> None:
-        """Execute a notebook's cells in a kernel as good as new, writing the notebook after each of them."""
+        """Reset the kernel, then execute a notebook's cells, writing the notebook after each."""
         client = PapermillNotebookClient(
-            nb_man, km=kernel.manager, timeout=execution_timeout, kernel_name=kernel_name, log=_quiet
+            nb_man, km=kernel.manager, timeout=execution_timeout, kernel_name=kernel_name, log=_silent_log
         )
         client.kc = kernel.client
         try:
-            reply = client.wait_for_reply(kernel.client.execute(START_AFRESH, silent=True))
-        except DeadKernelError as error:  # between two runs: another one will do
+            reply = client.wait_for_reply(kernel.client.execute(RESET_KERNEL, silent=True))
+        except DeadKernelError as error:  # it died between two runs, and can be replaced
             raise RuntimeError("it died") from error
         if reply["content"]["status"] != "ok":
             raise RuntimeError(reply["content"].get("evalue", "no reason given"))
         client.execute()
 
 
-# What went wrong with a run is said once, by its record.
-_quiet = logging.getLogger(__name__)
-_quiet.addHandler(logging.NullHandler())
-_quiet.propagate = False
+# The record alone reports what went wrong with a run.
+_silent_log = logging.getLogger(__name__)
+_silent_log.addHandler(logging.NullHandler())
+_silent_log.propagate = False
 
-papermill_engines.register(ENGINE, StartedKernelEngine)
+papermill_engines.register(ENGINE, RunningKernelEngine)
+
+
+def import_path() -> str:
+    """Return the ``PYTHONPATH`` of a process that has to import this code."""
+    return os.pathsep.join(filter(None, [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH")]))
 
 
 @contextmanager
 def start_kernel(root: Path, device: str | None = None, *, timeout_s: float = 300) -> Iterator[Kernel]:
-    """Start a kernel of this Python, in a project's folder, and see to its end.
+    """Start a kernel of this Python in a project's folder, and end it afterwards.
 
     Parameters
     ----------
     device : str, optional
-        The only GPU that the kernel sees, as in ``CUDA_VISIBLE_DEVICES``; None: whatever this process sees.
+        The only GPU that the kernel sees, as in ``CUDA_VISIBLE_DEVICES``; None: all that this process sees.
     timeout_s : float
         Longest time until the kernel answers.
 
@@ -122,8 +127,7 @@ def start_kernel(root: Path, device: str | None = None, *, timeout_s: float = 30
             connection_file=str(Path(folder) / "k.json"),
             client_class="jupyter_client.asynchronous.AsyncKernelClient",
         )
-        search_path = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH")]))
-        environment = os.environ | KERNEL_ENVIRONMENT | {"PYTHONPATH": search_path}
+        environment = os.environ | KERNEL_ENVIRONMENT | {"PYTHONPATH": import_path()}
         if device is not None:
             environment["CUDA_VISIBLE_DEVICES"] = device
         manager.start_kernel(env=environment, cwd=str(root), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -136,75 +140,75 @@ def start_kernel(root: Path, device: str | None = None, *, timeout_s: float = 30
         finally:
             client.stop_channels()
             manager.shutdown_kernel(now=True)
-            ensure_event_loop().close()  # this thread's, made by the line above and by nbclient
+            ensure_event_loop().close()  # of this thread; the line above and nbclient made it
 
 
 class KernelPool:
-    """Threads that runs go side by side in, each with a kernel that stays for its next run.
+    """Call functions in threads, each of which keeps one kernel for all its runs.
 
-    A kernel is started, used and ended by one thread: its client belongs to that thread's event loop.
+    One thread starts, uses and ends a kernel, because the kernel's client belongs to that thread's event loop.
 
     Parameters
     ----------
     root : Path
         The project's folder.
-    n_workers : int
+    n_kernels : int
         How many runs go side by side.
     devices : sequence of str
-        What each worker sees as its only GPU, in turn: values of ``CUDA_VISIBLE_DEVICES``. Empty: no GPU.
+        The only GPU that each kernel sees, in turn: values of ``CUDA_VISIBLE_DEVICES``. Empty: no GPU.
     """
 
-    def __init__(self, root: Path, n_workers: int, devices: Sequence[str] = ()) -> None:
-        self.root, self._n_workers = root, n_workers
+    def __init__(self, root: Path, n_kernels: int, devices: Sequence[str] = ()) -> None:
+        self.root, self._n_kernels = root, n_kernels
         self._devices = itertools.cycle(devices)
-        self._pool = ThreadPoolExecutor(n_workers)
-        self._own = threading.local()
+        self._pool = ThreadPoolExecutor(n_kernels)
+        self._thread = threading.local()
 
-    def submit(self, function: Callable[..., Answer], *arguments: object) -> Future[Answer]:
-        """Call a function in one of the threads, with these workers before its arguments."""
+    def submit(self, function: Callable[..., Result], *arguments: object) -> Future[Result]:
+        """Call a function in one of the threads, with this pool before its arguments."""
         return self._pool.submit(function, self, *arguments)
 
     def warm_up(self, code: str) -> None:
-        """Have every thread start its kernel, and the kernel execute some code; does not wait for it."""
-        together = threading.Barrier(self._n_workers)
+        """Let every thread start its kernel and the kernel execute some code, without waiting for it."""
+        together = threading.Barrier(self._n_kernels)
 
-        def begin() -> None:
-            together.wait()  # so that each thread has one of these to do
+        def start() -> None:
+            together.wait()  # each thread takes one of these
             try:
                 with self.kernel() as kernel:
                     kernel.client.execute(code, silent=True)
-            except RuntimeError:  # the run that comes will try again, and say so if it fails, too
+            except RuntimeError:  # the next run tries again, and reports it
                 return
 
-        for _ in range(self._n_workers):
-            self._pool.submit(begin)
+        for _ in range(self._n_kernels):
+            self._pool.submit(start)
 
     @contextmanager
     def kernel(self) -> Iterator[Kernel]:
-        """Give this thread's kernel; one that dies, or in which anything fails, is ended and not used again."""
-        if not hasattr(self._own, "stack"):
-            self._own.stack = ExitStack()
-            self._own.kernel = self._own.stack.enter_context(start_kernel(self.root, next(self._devices, None)))
+        """Yield this thread's kernel, started where needed; if anything fails in it, end it."""
+        if not hasattr(self._thread, "stack"):
+            self._thread.stack = ExitStack()
+            self._thread.kernel = self._thread.stack.enter_context(start_kernel(self.root, next(self._devices, None)))
         try:
-            yield self._own.kernel
+            yield self._thread.kernel
         except BaseException:
             self.end_kernel()
             raise
 
     def end_kernel(self) -> None:
         """End this thread's kernel, if it has one."""
-        if hasattr(self._own, "stack"):
-            stack = self._own.stack
-            del self._own.stack, self._own.kernel
+        if hasattr(self._thread, "stack"):
+            stack = self._thread.stack
+            del self._thread.stack, self._thread.kernel
             stack.close()
 
     def close(self) -> None:
-        """End every kernel, each in its own thread, and the threads."""
-        together = threading.Barrier(self._n_workers)
+        """End every kernel in its thread, then the threads."""
+        together = threading.Barrier(self._n_kernels)
 
         def end() -> None:
-            together.wait()  # so that each thread has one of these to do
+            together.wait()  # each thread takes one of these
             self.end_kernel()
 
-        wait([self._pool.submit(end) for _ in range(self._n_workers)])
+        wait([self._pool.submit(end) for _ in range(self._n_kernels)])
         self._pool.shutdown()

@@ -1,8 +1,9 @@
-"""Runs that are due → Papermill, once per run, several side by side → their folders under ``results/``.
+"""Execute the due runs with Papermill, several side by side, and put their folders under ``results/``.
 
-Owns how a run is executed and what becomes of one that fails. A run is judged by the record that its notebook wrote,
-never by the notebook's own status: a cell whose kernel died can end up marked completed. Until the notebook overwrites
-it, that record says ``failed``; so a run that is killed can not look finished.
+A run's record is written three times. This module writes a placeholder first, which says ``failed``, so a killed run
+cannot look finished. The notebook's kernel replaces it with the run's own record. When the run has ended, this module
+completes and seals that record, or writes why the run failed. The record decides whether a run completed, not the
+notebook's status: a cell whose kernel died can be marked completed.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from adapterbook.config.paths import Paths
 from adapterbook.execution.failures import describe_cell_error, describe_os_error, last_started_cell
 from adapterbook.execution.kernels import ENGINE, KernelPool
 from adapterbook.execution.progress import TrainingDisplay
-from adapterbook.execution.results_folder import hold_lock, recover, staging_folder, stop_kernels
+from adapterbook.execution.results_folder import hold_lock, repair_results, staging_folder, stop_kernels
 from adapterbook.runs.model_card import write_model_card
 from adapterbook.runs.plan import Run, split_batch
 from adapterbook.runs.record import Failure, Record, load_record, seal_record, write_record
@@ -51,19 +52,18 @@ def train_runs(
     cell_timeout_s: float | None = None,
     display: TrainingDisplay,
 ) -> list[Record]:
-    """Execute runs side by side; a run that fails is recorded, and the others go on.
+    """Execute runs side by side; a run that fails is recorded, and the others continue.
 
     Parameters
     ----------
     runs : sequence of Run
         What is due, in order.
     prepare : callable
-        Called while the kernels start; returns, by run id, each run's failed record, which stands until its notebook
-        writes a completed one.
+        Called while the kernels start; returns each run's placeholder record by run id.
     source : str
         The source as the notebook gets it: the name of a file of ``sources/``, or the path of a YAML file.
     executor : Executor
-        Where the runs are executed; closed at the end.
+        Executes the runs; closed at the end.
     cell_timeout_s : float, optional
         Longest time one cell may take; None: no limit.
 
@@ -77,44 +77,44 @@ def train_runs(
     RunError
         If another trainer holds the lock of these results, or the notebook lacks a parameter.
     KeyboardInterrupt
-        After the kernels were stopped. Unfinished runs leave nothing behind.
+        After the kernels were stopped and unfinished runs removed.
     """
     records: list[Record] = []
     stopping = threading.Event()
     with hold_lock(paths):
-        recover(paths, runs[0].source, due=runs)
+        repair_results(paths, runs[0].source, due=runs)
         with closing(executor):
             check_parameters(paths)
             executor.warm_up()
-            work = Work(prepare(), paths, source, cell_timeout_s, display.started, stopping)
-            futures = {executor.submit(run, work): run for run in runs}
+            context = TrainingContext(prepare(), paths, source, cell_timeout_s, display.started, stopping)
+            futures = {executor.submit(run, context): run for run in runs}
             try:
                 with display:
-                    for future in _as_they_end(futures, display.refresh):
+                    for future in _as_completed(futures, display.refresh):
                         run = futures[future]
-                        record = _put_in_place(executor.collect(future, run, work), run, paths)
+                        record = _move_run_into_results(executor.collect_record(future, run, context), run, paths)
                         records.append(record)
                         display.ended(record)
             except BaseException:
                 stopping.set()
                 for future in futures:
                     future.cancel()
-                while not all(future.done() for future in futures):  # a kernel may be about to start
+                while not all(future.done() for future in futures):  # a kernel may just be starting
                     executor.stop()
                     wait(futures, timeout=0.2)
                 raise
         completed = {record.run_id for record in records if record.status == "completed"}
-        recover(paths, runs[0].source, due=[run for run in runs if run.id not in completed])
+        repair_results(paths, runs[0].source, due=[run for run in runs if run.id not in completed])
     return records
 
 
 def check_parameters(paths: Paths) -> None:
-    """Check that the notebook takes the parameters it will be given: Papermill itself only warns.
+    """Check that the notebook takes the parameters it will be given; Papermill only warns.
 
     Raises
     ------
     RunError
-        Naming those that it lacks, in the cell that is tagged ``parameters``.
+        Naming those that its cell tagged ``parameters`` lacks.
     """
     taken = papermill.inspect_notebook(paths.notebook)
     missing = [name for name in PARAMETERS if name not in taken]
@@ -123,124 +123,124 @@ def check_parameters(paths: Paths) -> None:
 
 
 @dataclass(frozen=True)
-class Work:
-    """What all runs of one `train_runs` share.
+class TrainingContext:
+    """Hold what all runs of one call of `train_runs` share.
 
     Attributes
     ----------
-    skeletons : mapping of run id to Record
+    placeholders : mapping of run id to Record
         Each run's failed record, which stands until its notebook writes a completed one.
     source : str
         The source as the notebook gets it.
-    started : callable
-        Told each run that begins and the folder that it is made in.
+    on_start : callable
+        Called with each run that starts, and its staging folder.
     stopping : Event
-        Once it is set, no kernel starts.
+        No kernel starts once it is set.
     """
 
-    skeletons: Mapping[str, Record]
+    placeholders: Mapping[str, Record]
     paths: Paths
     source: str
     cell_timeout_s: float | None
-    started: Callable[[Run, Path], None]
+    on_start: Callable[[Run, Path], None]
     stopping: threading.Event
 
 
 class Executor(Protocol):
-    """Where runs are executed, side by side."""
+    """Execute runs side by side, on this machine or elsewhere."""
 
     def warm_up(self) -> None:
-        """Begin with what takes long and needs no run; does not wait for it."""
+        """Start the slow preparations that need no run, without waiting for them."""
 
-    def submit(self, run: Run, work: Work) -> Future[Any]:
-        """Have a run executed, as soon as there is room for it."""
+    def submit(self, run: Run, context: TrainingContext) -> Future[Any]:
+        """Execute a run as soon as there is room for it."""
 
-    def collect(self, future: Future[Any], run: Run, work: Work) -> Record:
-        """Return the record of a run that ended, which lies with its other files in the run's staging folder."""
+    def collect_record(self, future: Future[Any], run: Run, context: TrainingContext) -> Record:
+        """Return the record of a run that ended; its files are in the run's staging folder."""
 
     def stop(self) -> None:
-        """End the runs that have begun, now; called again until their futures are done."""
+        """Stop the runs that have started; called again until their futures are done."""
 
     def close(self) -> None:
-        """Give back what runs were executed with."""
+        """Release what runs were executed with."""
 
 
 @dataclass(frozen=True)
 class LocalExecutor:
-    """Runs in kernels of this machine; `ahead` is what every kernel loads before its first run."""
+    """Execute runs in kernels of this machine; every kernel executes `warm_up_code` before its first run."""
 
-    workers: KernelPool
-    ahead: str = ""
+    pool: KernelPool
+    warm_up_code: str = ""
 
     def warm_up(self) -> None:
         """See `Executor`."""
-        if self.ahead:
-            self.workers.warm_up(self.ahead)
+        if self.warm_up_code:
+            self.pool.warm_up(self.warm_up_code)
 
-    def submit(self, run: Run, work: Work) -> Future[Record]:
+    def submit(self, run: Run, context: TrainingContext) -> Future[Record]:
         """See `Executor`."""
-        return self.workers.submit(execute_run, run, work)
+        return self.pool.submit(execute_run, run, context)
 
-    def collect(self, future: Future[Record], run: Run, work: Work) -> Record:
+    def collect_record(self, future: Future[Record], run: Run, context: TrainingContext) -> Record:
         """See `Executor`."""
         return future.result()
 
     def stop(self) -> None:
         """See `Executor`."""
-        stop_kernels(self.workers.root)
+        stop_kernels(self.pool.root)
 
     def close(self) -> None:
         """See `Executor`."""
-        self.workers.close()
+        self.pool.close()
 
 
-def execute_run(workers: KernelPool, run: Run, work: Work) -> Record:
-    """Execute the notebook for one run, in its staging folder; once more with half the batch if memory runs out.
+def execute_run(pool: KernelPool, run: Run, context: TrainingContext) -> Record:
+    """Execute the notebook for one run in its staging folder, again with split batches if memory runs out.
 
     Returns
     -------
     Record
-        The notebook's own, or a failed one that says what happened. Nothing that the disk does is raised.
+        The notebook's own, or a failed one that says what happened. Errors of the disk are recorded, not raised.
     """
-    staging, skeleton = staging_folder(run, work.paths), work.skeletons[run.id]
+    staging, placeholder = staging_folder(run, context.paths), context.placeholders[run.id]
     started_at = datetime.now(UTC)
-    skeleton = skeleton.model_copy(update={"started_at": started_at, "finished_at": started_at})
+    placeholder = placeholder.model_copy(update={"started_at": started_at, "finished_at": started_at})
     try:
-        work.started(run, staging)
-        begin(staging, skeleton)
-        failure = _execute_notebook(workers, run, work, micro_batches=1)
+        context.on_start(run, staging)
+        make_run_folder(staging, placeholder)
+        failure = _execute_notebook(pool, run, context, micro_batches=1)
         halved = run.training.per_device_train_batch_size % 2 == 0
-        if failure is not None and failure.type == "OutOfMemory" and halved and not work.stopping.is_set():
+        if failure is not None and failure.type == "OutOfMemory" and halved and not context.stopping.is_set():
             smaller = split_batch(run.training, 2, failure.message)
-            skeleton = skeleton.model_copy(update={"smaller_batch": smaller})
-            begin(staging, skeleton)
-            failure = _execute_notebook(workers, run, work, micro_batches=2)
-        record = _judge(staging, skeleton, failure)
-        return _seal(staging, record, work.paths)
+            placeholder = placeholder.model_copy(update={"smaller_batch": smaller})
+            make_run_folder(staging, placeholder)
+            failure = _execute_notebook(pool, run, context, micro_batches=2)
+        record = _choose_final_record(staging, placeholder, failure)
+        return _write_final_record(staging, record, context.paths)
     except OSError as error:
-        failed = skeleton.model_copy(update={"finished_at": datetime.now(UTC), "error": describe_os_error(error)})
-        return save_failure(staging, failed, work.paths)
+        failed = placeholder.model_copy(update={"finished_at": datetime.now(UTC), "error": describe_os_error(error)})
+        return write_failed_record(staging, failed, context.paths)
 
 
-def begin(staging: Path, skeleton: Record) -> None:
-    """Make the run's staging folder anew, with the record of a run that did not reach its end."""
+def make_run_folder(staging: Path, placeholder: Record) -> None:
+    """Make an empty staging folder for a run, with its placeholder record."""
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
-    write_record(skeleton, staging)
+    write_record(placeholder, staging)
 
 
-def _execute_notebook(workers: KernelPool, run: Run, work: Work, *, micro_batches: int) -> Failure | None:
-    """Execute the notebook, and return what went wrong with it, if anything.
+def _execute_notebook(pool: KernelPool, run: Run, context: TrainingContext, *, micro_batches: int) -> Failure | None:
+    """Execute the notebook, and return its failure if it failed.
 
     Raises
     ------
     OSError
         If the executed notebook cannot be written.
     """
-    root, staging = work.paths.root, staging_folder(run, work.paths)
+    root, staging = context.paths.root, staging_folder(run, context.paths)
     output = staging / "notebook.ipynb"
     parameters = {
-        "source": work.source,
+        "source": context.source,
         "adapter": run.adapter.id,
         "variant": run.variant,
         "seed": run.seed,
@@ -248,24 +248,24 @@ def _execute_notebook(workers: KernelPool, run: Run, work: Work, *, micro_batche
         "micro_batches": micro_batches,
     }
     for attempt in range(1, START_ATTEMPTS + 1):
-        if work.stopping.is_set():
+        if context.stopping.is_set():
             return Failure(type="Interrupted", message="Training was stopped.", cell=None)
         try:
-            with workers.kernel() as kernel:
+            with pool.kernel() as kernel:
                 papermill.execute_notebook(
-                    work.paths.notebook,
+                    context.paths.notebook,
                     output,
                     parameters,
                     kernel_name="python3",
                     engine_name=ENGINE,
                     kernel=kernel,
                     progress_bar=False,
-                    execution_timeout=work.cell_timeout_s,
+                    execution_timeout=context.cell_timeout_s,
                 )
         except PapermillExecutionError as error:
             return describe_cell_error(error, root)
         except CellTimeoutError:
-            message = f"A cell took longer than {work.cell_timeout_s:.0f} s. CELL_TIMEOUT_S= sets another limit."
+            message = f"A cell took longer than {context.cell_timeout_s:.0f} s. CELL_TIMEOUT_S= sets another limit."
             return Failure(type="Timeout", message=message, cell=last_started_cell(output))
         except DeadKernelError:
             message = "The kernel died: it was killed, or the machine ran out of memory. JOBS=1 needs least memory."
@@ -279,22 +279,22 @@ def _execute_notebook(workers: KernelPool, run: Run, work: Work, *, micro_batche
     raise AssertionError("the last attempt returns")
 
 
-def _judge(staging: Path, skeleton: Record, failure: Failure | None) -> Record:
-    """Return the record of a run that ended: the notebook's own, or a failed one."""
+def _choose_final_record(staging: Path, placeholder: Record, failure: Failure | None) -> Record:
+    """Return the record of a run that ended: the notebook's own, or the placeholder with the failure."""
     try:
         record = load_record(staging)
     except RecordError as error:
-        record, failure = skeleton, failure or Failure(type="RecordError", message=str(error), cell=None)
+        record, failure = placeholder, failure or Failure(type="RecordError", message=str(error), cell=None)
     if failure is None and record.status == "completed":
-        # Only the driver knows why this source was taken, since the kernel is offline, and why a batch was split.
-        source = record.source.model_copy(update={"reason": skeleton.source.reason})
-        return record.model_copy(update={"source": source, "smaller_batch": skeleton.smaller_batch})
-    return skeleton.model_copy(update={"finished_at": datetime.now(UTC), "error": failure or record.error})
+        # The kernel, which is offline, does not know why this source was chosen or why a batch was split.
+        source = record.source.model_copy(update={"reason": placeholder.source.reason})
+        return record.model_copy(update={"source": source, "smaller_batch": placeholder.smaller_batch})
+    return placeholder.model_copy(update={"finished_at": datetime.now(UTC), "error": failure or record.error})
 
 
-def _seal(staging: Path, record: Record, paths: Paths) -> Record:
-    """Write the last record of a run, sealed, after taking away what no reader needs."""
-    _tidy(staging, paths.root, keep_results=record.status == "completed")
+def _write_final_record(staging: Path, record: Record, paths: Paths) -> Record:
+    """Clean a run's folder, then write its model card and its sealed record."""
+    _clean_run_folder(staging, paths.root, keep_results=record.status == "completed")
     if record.status == "completed" and (staging / "adapter").is_dir():
         write_model_card(record, staging / "adapter")
     record = seal_record(record, staging)
@@ -302,19 +302,19 @@ def _seal(staging: Path, record: Record, paths: Paths) -> Record:
     return record
 
 
-def save_failure(staging: Path, failed: Record, paths: Paths) -> Record:
-    """Write a failed record where the disk lets us; else the one that the run began with stands, failed too."""
+def write_failed_record(staging: Path, failed: Record, paths: Paths) -> Record:
+    """Write a failed record; if the disk refuses, the placeholder stands, which is failed too."""
     try:
-        return _seal(staging, failed, paths)
+        return _write_final_record(staging, failed, paths)
     except OSError:
         return failed
 
 
-def _put_in_place(record: Record, run: Run, paths: Paths) -> Record:
-    """Put a run's folder in place, and return its record: a failed one where the disk does not let us."""
+def _move_run_into_results(record: Record, run: Run, paths: Paths) -> Record:
+    """Move a run's folder under ``results/``, and return its record: a failed one if the disk refuses."""
     staging = staging_folder(run, paths)
     try:
-        if staging.exists():  # not so where the disk did not even take the folder
+        if staging.exists():  # a full disk may not even have taken the folder
             replace_folder(staging, run.folder(paths))
     except OSError as error:
         return record.model_copy(update={"status": "failed", "error": describe_os_error(error)})
@@ -323,8 +323,8 @@ def _put_in_place(record: Record, run: Run, paths: Paths) -> Record:
     return record
 
 
-def _tidy(staging: Path, root: Path, *, keep_results: bool) -> None:
-    """Take away what no reader needs, and from the executed notebook what it tells of this machine."""
+def _clean_run_folder(staging: Path, root: Path, *, keep_results: bool) -> None:
+    """Remove checkpoints and other files no reader needs, and this machine's paths from the notebook."""
     for name in (CHECKPOINTS,) if keep_results else (CHECKPOINTS, "adapter"):
         shutil.rmtree(staging / name, ignore_errors=True)
     for path in [*staging.glob(".*"), staging / "progress.jsonl"]:
@@ -337,7 +337,7 @@ def _tidy(staging: Path, root: Path, *, keep_results: bool) -> None:
     try:
         # Papermill's markers, in English only, would shift the cell that the record names.
         notebook = remove_error_markers(nbformat.read(path, as_version=4))
-    except ValueError:  # cut off, where the disk was full
+    except ValueError:  # cut off by a full disk
         path.unlink()
         return
     for cell in notebook.cells:
@@ -350,8 +350,8 @@ def _tidy(staging: Path, root: Path, *, keep_results: bool) -> None:
     write_atomically(path, hide_folders(nbformat.writes(notebook) + "\n", root))
 
 
-def _as_they_end(futures: Mapping[Future[Any], Run], tick: Callable[[], None]) -> Iterator[Future[Any]]:
-    """Yield futures as they end, calling `tick` a few times a second while waiting."""
+def _as_completed(futures: Mapping[Future[Any], Run], tick: Callable[[], None]) -> Iterator[Future[Any]]:
+    """Yield futures as they complete, and call `tick` a few times a second while waiting."""
     pending = set(futures)
     while pending:
         done, pending = wait(pending, timeout=0.25, return_when=FIRST_COMPLETED)

@@ -1,6 +1,6 @@
 """Show how far training is: run, epoch, loss and time left.
 
-A terminal gets bars that move; a file or a CI log gets one line when a run ends.
+A terminal gets moving bars; a file or a CI log gets one line when a run ends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from adapterbook.runs.record import Record
 
 
 class TrainingDisplay:
-    """Progress of several runs at once.
+    """Show the progress of several runs.
 
     Parameters
     ----------
@@ -56,13 +56,13 @@ class TrainingDisplay:
         self._progress.stop()
 
     def started(self, run: Run, staging: Path) -> None:
-        """Show a run that begins; called from its worker's thread."""
+        """Show a run that starts; called from the run's thread."""
         with self._lock:
             task = self._progress.add_task(run.id, total=None, detail="starting the kernel")
             self._active[run.id] = (task, staging / "progress.jsonl")
 
     def refresh(self) -> None:
-        """Read how far the active runs are, and show it."""
+        """Read and show the progress of the active runs."""
         done = float(self._n_ended)
         with self._lock:
             for task, path in self._active.values():
@@ -106,7 +106,7 @@ def _describe_step(line: dict[str, Any]) -> str:
 
 
 def last_whole_line(path: Path) -> str:
-    """Return the last whole line of a progress file; empty where there is none yet."""
+    """Return the last complete line of a progress file; empty if there is none yet."""
     try:
         lines = path.read_text("utf-8").splitlines(keepends=True)
     except OSError:

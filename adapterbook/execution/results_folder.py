@@ -1,7 +1,7 @@
-"""The folder of results as a place of work: its lock, the folders that runs are made in, and what a crash left there.
+"""Change the folder of results: its lock, the staging folders of runs, and the repair after a crash.
 
-Owns every step by which a run's folder changes. A run is made in a staging folder and put in place as a whole, so a
-reader finds the old run or the new one. Loads nothing heavy: every ``make`` looks for leftovers.
+A run is made in a staging folder and moved into ``results/`` as a whole, so a reader finds the old run or the new one.
+Imports nothing heavy, because every ``make`` looks for leftovers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from adapterbook.training.checkpoints import snapshots_folder
 
 @contextmanager
 def hold_lock(paths: Paths) -> Iterator[None]:
-    """Hold the lock of a project's results; a lock whose holder died is free.
+    """Hold the lock of a project's results; the lock of a dead process is free.
 
     Raises
     ------
@@ -48,26 +48,26 @@ def hold_lock(paths: Paths) -> Iterator[None]:
 
 
 def staging_folder(run: Run, paths: Paths) -> Path:
-    """Return the folder that a run is made in before it is put in place, on the same file system."""
-    return paths.results / ".staging" / run.source / run.id.replace("/", "+")  # in no identifier there is a +
+    """Return the folder that a run is made in, on the same file system as its final folder."""
+    return paths.results / ".staging" / run.source / run.id.replace("/", "+")  # no identifier has a +
 
 
 def clear_leftovers(paths: Paths, source: str) -> None:
-    """Clear away what a killed trainer left behind where nothing is left to train; a trainer at work is left alone."""
+    """Remove what a killed trainer left behind, when no run is due; does nothing while a trainer is at work."""
     if (paths.results / ".staging" / source).exists() or _old_folders(paths) or temporary_folders(paths.root, "kernel"):
         with suppress(RunError), hold_lock(paths):
-            recover(paths, source, due=())
+            repair_results(paths, source, due=())
 
 
-def recover(paths: Paths, source: str, due: Collection[Run]) -> None:
-    """Clear away what a trainer that was killed left behind; the caller holds the lock.
+def repair_results(paths: Paths, source: str, due: Collection[Run]) -> None:
+    """Remove what a killed trainer left behind, and restore replaced folders; the caller holds the lock.
 
     Parameters
     ----------
     source : str
-        Whose unfinished runs are looked at. Those of another source may still go on some day.
+        Its unfinished runs are removed. Those of other sources stay, to be continued later.
     due : collection of Run
-        Runs whose last whole epochs are kept, because training will go on from there.
+        Runs whose snapshots are kept, because training will continue from them.
     """
     stop_kernels(paths.root)
     for folder in temporary_folders(paths.root, "kernel"):
@@ -93,9 +93,9 @@ def _old_folders(paths: Paths) -> list[Path]:
 
 
 def stop_kernels(root: Path) -> None:
-    """Kill a project's kernels and all that they started, and wait until they are gone.
+    """Kill a project's kernels and their children, and wait until they are gone.
 
-    Those of a trainer that is gone are among them: they notice it themselves, but not at once.
+    This includes the kernels of a dead trainer, which end by themselves only after a while.
     """
     prefix = temporary_prefix(root, "kernel")
     kernels = [

@@ -1,8 +1,8 @@
-"""Render the model card of a completed run: the README.md, in both languages, that the Hugging Face Hub shows.
+"""Write the model card of an adapter, the README.md that the Hugging Face Hub shows, in both languages.
 
 The card depends on the record alone, and not on its times, memory or dates: training the same run again gives the same
 card. It lies in the adapter's folder when the run is sealed. What the record does not know, such as the licence of an
-unfamiliar base model, the card calls unknown.
+unfamiliar base model, the card calls unknown. The card's code needs only packages from PyPI.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from adapterbook.common.files import write_atomically
 from adapterbook.common.formatting import format_number
 from adapterbook.common.stats import wilson_interval
 from adapterbook.runs.record import Record, SourceInfo
+from adapterbook.sources.packages import BASE_MODEL, BERT_MODEL, DATASET, EMBEDDED, PRODUCT_DATASET
 
 CARD: Final = "README.md"
 METHODS: Final = {"LORA": "LoRA", "IA3": "IA³", "ADALORA": "AdaLoRA", "LOKR": "LoKr", "LOHA": "LoHa"}
@@ -37,15 +38,15 @@ MINILM: Final = _BaseModel("sentence-transformers/all-MiniLM-L6-v2", "apache-2.0
 BASE_MODELS: Final = {
     "distilbert/distilbert-base-cased": _BaseModel("distilbert/distilbert-base-cased", "apache-2.0"),
     "google-bert/bert-base-uncased": _BaseModel("google-bert/bert-base-uncased", "apache-2.0"),
-    "embedded/all-MiniLM-L6-v2-distilbert": MINILM,
-    "embedded/all-MiniLM-L6-v2-bert": MINILM,
+    BASE_MODEL: MINILM,
+    BERT_MODEL: MINILM,
 }
 ENGLISH: Final = frozenset(
     {
         "stanfordnlp/imdb",
         "fancyzhx/amazon_polarity",
-        "embedded/movie-review-snippets",
-        "embedded/product-review-snippets",
+        DATASET,
+        PRODUCT_DATASET,
     }
 )
 
@@ -64,6 +65,7 @@ def render_model_card(record: Record) -> str:
         With ``status`` completed: only such a run has an adapter.
     """
     assert record.test is not None
+    name = record.source.base_model
     n_right = round(record.test.accuracy * record.test.n)
     return _template().render(
         record=record,
@@ -72,7 +74,8 @@ def render_model_card(record: Record) -> str:
         settings=json.dumps(_settings(record), indent=2, ensure_ascii=False),
         interval=wilson_interval(n_right, record.test.n),
         base=_base(record.source),
-        embedded=record.source.base_model.startswith("embedded/"),
+        package=EMBEDDED[name].requirement if name in EMBEDDED else None,
+        converted=name == BASE_MODEL,
         packages=sorted(record.environment.packages.items()),
     )
 

@@ -1,7 +1,7 @@
-"""Where an interrupted run goes on from: its checkpoints, as they stood at the end of its last whole epoch.
+"""Keep a snapshot of a run's checkpoints after each epoch, to continue an interrupted run after its last whole epoch.
 
-Owns the snapshots beside a run's folder: how one is made, believed and put back. Each is a folder of its own that gets
-its name when it is whole, so whoever is killed in between leaves the one before. Knows nothing of the Trainer.
+Snapshots lie beside the run's folder. Each is a folder that gets its final name when it is complete, so a process that
+is killed in between leaves the snapshot before.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, Po
 from adapterbook.common.files import hash_file, replace_folder
 from adapterbook.runs.record import Stamps, hash_files
 
-CHECKPOINTS = "checkpoints"  # the Trainer's own folder, within the run's
+CHECKPOINTS = "checkpoints"  # the Trainer's folder, inside the run's
 MANIFEST = "snapshot.json"
 
 
 class Snapshot(BaseModel):
-    """What a snapshot says of itself."""
+    """Hold what a snapshot records about itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    stamps: Stamps  # of the run: a run of today goes on from its own past alone
-    micro_batches: PositiveInt  # how many each batch was split into
+    stamps: Stamps  # of the run: it continues only if its settings, code, data and packages are the same
+    micro_batches: PositiveInt  # parts of each batch
     epoch: NonNegativeInt
     train_time_s: NonNegativeFloat  # so far
     peak_memory_bytes: NonNegativeInt  # so far
@@ -35,20 +35,20 @@ class Snapshot(BaseModel):
 
 
 def snapshots_folder(output: Path) -> Path:
-    """Return the folder that a run's snapshots lie in: beside the run's own, which is replaced as a whole."""
+    """Return the folder of a run's snapshots, beside the run's folder, which is replaced as a whole."""
     return output.with_name(f"{output.name}.epochs")
 
 
 def last_checkpoint(output: Path) -> Path | None:
-    """Return the Trainer's newest checkpoint in a run's folder, None where there is none."""
+    """Return the Trainer's newest checkpoint in a run's folder, or None."""
     found = list((output / CHECKPOINTS).glob("checkpoint-*"))
     return max(found, key=lambda path: int(path.name.partition("-")[2]), default=None)
 
 
 def save_snapshot(output: Path, snapshot: Snapshot) -> Snapshot:
-    """Keep a run's checkpoints as they are now, in the place of the snapshot before.
+    """Replace a run's snapshot by its checkpoints as they are now.
 
-    Files are linked where the file system can, since the Trainer never writes into a checkpoint of an earlier epoch.
+    Files are hard links if the file system has them; the Trainer never changes a checkpoint of an earlier epoch.
 
     Returns
     -------
@@ -70,15 +70,15 @@ def save_snapshot(output: Path, snapshot: Snapshot) -> Snapshot:
 
 
 def restore_snapshot(output: Path, stamps: Stamps, micro_batches: int) -> Snapshot | None:
-    """Put a run's checkpoints back as they were at the end of its last whole epoch.
+    """Restore a run's checkpoints as they were at the end of its last whole epoch.
 
-    A snapshot of other settings, code, data or packages is not gone on from, nor is one whose files are not, to the
-    last bit, what they were. Then the run's folder holds no checkpoint, and training begins anew.
+    A snapshot is used only if settings, code, data and packages are the same and its files have their recorded hashes.
+    Otherwise the run's folder holds no checkpoint, and training starts from the beginning.
 
     Returns
     -------
     Snapshot or None
-        The one put back.
+        The one restored.
     """
     shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
     for folder, snapshot in _newest_first(snapshots_folder(output)):
@@ -91,7 +91,7 @@ def restore_snapshot(output: Path, stamps: Stamps, micro_batches: int) -> Snapsh
 
 
 def _hash_new_files(folder: Path, checkpoints: Path) -> dict[str, str]:
-    """Return the hashes of a draft's files; those of files that the snapshot before holds too are known."""
+    """Return the hashes of a draft's files, reusing those of files that the snapshot before holds too."""
     known = next(_newest_first(folder), None)
     hashes = {}
     for path in sorted(path for path in checkpoints.rglob("*") if path.is_file()):
@@ -104,12 +104,12 @@ def _hash_new_files(folder: Path, checkpoints: Path) -> dict[str, str]:
 
 
 def _newest_first(folder: Path) -> Iterator[tuple[Path, Snapshot]]:
-    """Yield the snapshots of a folder that can be read."""
+    """Yield the readable snapshots of a folder, the newest first."""
     found = []
     for path in folder.glob(f"epoch-*/{MANIFEST}"):
         try:
             found.append((path.parent, Snapshot.model_validate_json(path.read_text("utf-8"))))
-        except (OSError, ValueError, ValidationError):  # cut off by a power cut: as good as not there
+        except (OSError, ValueError, ValidationError):  # cut off by a power cut
             continue
     yield from sorted(found, key=lambda item: -item[1].epoch)
 
@@ -117,5 +117,5 @@ def _newest_first(folder: Path) -> Iterator[tuple[Path, Snapshot]]:
 def _link(source: str, target: str) -> None:
     try:
         os.link(source, target)
-    except OSError:  # a file system without links
+    except OSError:  # a file system without hard links
         shutil.copy2(source, target)

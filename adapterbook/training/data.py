@@ -1,8 +1,7 @@
-"""A folder with a data set → the train, validation and test rows of a study.
+"""Load the train, validation and test rows of a study from a data set's folder.
 
-Owns which rows a study uses, the truncation to words, and the hash over what came out. Refuses labels other than 0
-and 1, text that is no text, and test rows whose text training or selection has seen. Tokenises nothing: that is the
-notebook's, which shows the call.
+Labels other than 0 and 1, texts that are not text, and test rows whose text occurs in train or validation are refused.
+The notebook tokenises the rows.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from adapterbook.config.source import SourceConfig
 from adapterbook.config.study import DataConfig
 from adapterbook.sources.packages import cache_folder
 
-# What the library raises where it cannot read a folder; RuntimeError where the folder holds a loading script, which
-# would be code that comes with data: it is not run.
+# What the library raises for a folder that it cannot read; RuntimeError if the folder holds a loading script, which is
+# not run.
 UNREADABLE = (
     datasets.exceptions.DatasetsError, OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError,
 )  # fmt: skip
@@ -37,8 +36,8 @@ def load_splits(dataset: Path, source: SourceConfig, data: DataConfig) -> Datase
     """Return the rows of a study.
 
     The train split is shuffled with ``shuffle_seed``; its first ``n_train`` rows are train, the ``n_validation`` rows
-    after them validation. The test rows come from the shuffled test split, or where the source names none, from the
-    rows after validation. A test row is passed over where its truncated text is already in train, validation or test.
+    after them validation. The test rows come from the shuffled test split, or, if the source names none, from
+    the rows after validation. A test row is skipped if its truncated text is already in train, validation or test.
 
     Parameters
     ----------
@@ -59,7 +58,7 @@ def load_splits(dataset: Path, source: SourceConfig, data: DataConfig) -> Datase
     Raises
     ------
     SourceError
-        If the folder cannot be read, or a split, a column, a text, a label or enough rows are not there.
+        If the folder cannot be read, or a split, a column, a text, a label or rows are missing.
     """
     splits = _load(dataset, source)
     wanted = [source.train_split] if source.test_split is None else [source.train_split, source.test_split]
@@ -82,7 +81,7 @@ def load_splits(dataset: Path, source: SourceConfig, data: DataConfig) -> Datase
         )
     train = _truncate(rows.select(range(data.n_train)), data.max_words)
     validation = _truncate(rows.select(range(data.n_train, n_seen)), data.max_words)
-    # Where one split serves for all, the rows of train and validation are passed over by their texts.
+    # If one split serves for all, the rows of train and validation are skipped by their texts.
     candidates = shuffled[source.test_split or source.train_split]
     test = _select_test(candidates, {*train["text"], *validation["text"]}, source, data)
     return DatasetDict({"train": train, "validation": validation, "test": test})
@@ -98,9 +97,9 @@ def hash_rows(splits: DatasetDict) -> str:
 
 
 def sort_by_length(rows: Dataset) -> tuple[Dataset, list[int]]:
-    """Return tokenised rows from the longest to the shortest, and where each of them was.
+    """Return tokenised rows from the longest to the shortest, and their former positions.
 
-    Batches of like lengths need next to no padding. Of rows of one length, the earlier comes first.
+    Batches of similar lengths need almost no padding. Rows of one length keep their order.
 
     Parameters
     ----------
@@ -118,7 +117,7 @@ def sort_by_length(rows: Dataset) -> tuple[Dataset, list[int]]:
 
 
 def truncate_words(text: str, max_words: int) -> str:
-    """Return the first words of a text, joined by single spaces, as the homework did before it tokenised.
+    """Return the first words of a text, joined by single spaces, as in the homework.
 
     Examples
     --------
@@ -129,7 +128,7 @@ def truncate_words(text: str, max_words: int) -> str:
 
 
 def _load(folder: Path, source: SourceConfig) -> DatasetDict:
-    """Read a data set's folder; nothing is written into it."""
+    """Read a data set's folder without writing into it."""
     try:
         with _quiet():
             if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
@@ -138,9 +137,9 @@ def _load(folder: Path, source: SourceConfig) -> DatasetDict:
                 loaded = datasets.load_dataset(str(folder), cache_dir=str(cache_folder() / "datasets"))
     except UNREADABLE as error:
         problem = f"expected parquet, csv or json files, or a folder of save_to_disk, got: {_explain(error, folder)}"
-        # Not from the error: its text holds paths of this machine, and a published notebook would keep them.
+        # `from None`: the error's text holds paths of this machine, which would stay in the notebook.
         raise _error(source, [problem]) from None
-    # save_to_disk of one split writes no name that one could rely on: it is the train split.
+    # save_to_disk of one split writes no reliable name: it is the train split.
     return loaded if isinstance(loaded, DatasetDict) else DatasetDict({source.train_split: loaded})
 
 
@@ -162,7 +161,7 @@ def _shuffle(rows: Dataset, split: str, source: SourceConfig, data: DataConfig) 
         raise _error(source, problems)
     with _quiet():
         rows = rows.add_column("row_id", list(range(len(rows))))
-        # In memory: Dataset.shuffle keeps its indices in the data set's folder otherwise.
+        # In memory, because Dataset.shuffle would write its indices into the data set's folder.
         return rows.shuffle(seed=data.shuffle_seed, keep_in_memory=True)
 
 
@@ -186,7 +185,7 @@ def _label_problems(rows: Dataset, split: str) -> list[str]:
 
 
 def _truncate(rows: Dataset, max_words: int) -> Dataset:
-    """Return rows with truncated texts, in memory: nothing of a run may come out of an old cache file."""
+    """Return rows with truncated texts, in memory, so that no old cache file is read."""
     return Dataset.from_dict(
         {
             "row_id": list(rows["row_id"]),
@@ -217,7 +216,7 @@ def _select_test(candidates: Dataset, seen: set[str], source: SourceConfig, data
 
 
 def _explain(error: BaseException, folder: Path) -> str:
-    """Return what the library says, and what it was raised from, without the way to the folder."""
+    """Return the message of an error and of its cause, without the folder's path."""
     said = []
     for cause in (error, error.__cause__ or error.__context__):
         if cause is not None:
@@ -234,13 +233,13 @@ def _error(source: SourceConfig, problems: list[str]) -> SourceError:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep progress bars, the advice that a folder without a data card gets, and paths off terminal and notebook."""
+    """Keep progress bars, advice about data cards, and paths off the terminal and the notebook."""
     was_on = not datasets.are_progress_bars_disabled()
     loggers = [logging.getLogger(name) for name in ("huggingface_hub.repocard", "datasets")]
     levels = [logger.level for logger in loggers]
     datasets.disable_progress_bars()
     for logger in loggers:
-        logger.setLevel(logging.CRITICAL)  # an error is raised as well, and then says it without the path
+        logger.setLevel(logging.CRITICAL)  # the error is raised too, without the path
     try:
         yield
     finally:

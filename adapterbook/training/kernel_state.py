@@ -1,6 +1,6 @@
 """Load what a kernel needs, and reset it between two runs without reloading torch, the model or the data.
 
-A test shows that a run in a used kernel leaves what it leaves in a fresh one, bit for bit.
+A run in a used kernel must give the same bits as one in a fresh kernel; a test compares them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from adapterbook.common.machine import has_gpu
 
 Kept = TypeVar("Kept")
 
-TORCH_DEFAULT_SEED = 67280421310721  # c10::detail::default_rng_seed_val: what a new process begins with
+TORCH_DEFAULT_SEED = 67280421310721  # c10::detail::default_rng_seed_val: the seed of a new process
 CLEAR_REFS = Path("/proc/self/clear_refs")
 RESET_PEAK = "5"  # proc(5): resets the peak resident set size
 
@@ -28,9 +28,9 @@ _kept: dict[str, tuple[object, Any]] = {}
 
 
 def reuse(name: str, key: object, make: Callable[[], Kept]) -> Kept:
-    """Return what was made for this name and key by an earlier run of this kernel, or make it now and keep it.
+    """Return what an earlier run of this kernel made for this name and key, or make it now and keep it.
 
-    One thing is kept for a name, so the kernel does not grow. Nobody may change what comes back.
+    One value is kept for each name, so the kernel does not grow. Callers must not change the value.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def reuse(name: str, key: object, make: Callable[[], Kept]) -> Kept:
 def load_training() -> None:
     """Import everything that a run needs: torch, transformers, peft.
 
-    The garbage collector is off meanwhile and ignores what was imported from then on. Otherwise it would take a fifth
+    The garbage collector is off meanwhile, and ignores the imported objects afterwards. Otherwise it would take a fifth
     of the import time, and a second at the end of the process.
     """
     gc.disable()
@@ -58,7 +58,7 @@ def load_training() -> None:
 
 
 def gpu_memory_bytes() -> list[int]:
-    """Return the memory of each GPU; loads torch only where there may be one."""
+    """Return the memory of each GPU; loads torch only if there may be a GPU."""
     if not has_gpu():
         return []
     import torch
@@ -66,8 +66,8 @@ def gpu_memory_bytes() -> list[int]:
     return [torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())]
 
 
-def start_afresh() -> None:
-    """Forget the run before: its names, its memory, its random numbers, its settings."""
+def reset_kernel() -> None:
+    """Clear the names, memory, random state and settings of the run before."""
     shell = get_ipython()
     if shell is not None:
         shell.reset(new_session=True)  # type: ignore[no-untyped-call]
@@ -89,13 +89,13 @@ def start_afresh() -> None:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-    _give_memory_back()
+    _release_memory()
     if CLEAR_REFS.exists():
         CLEAR_REFS.write_text(RESET_PEAK)
 
 
-def _give_memory_back() -> None:
-    """Return freed memory to the system, so that the next run's peak is its own; glibc would keep it."""
+def _release_memory() -> None:
+    """Return freed memory to the system; glibc would keep it, and the next run's peak would include it."""
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     except (OSError, AttributeError):  # another C library

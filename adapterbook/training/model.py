@@ -1,8 +1,7 @@
-"""Base model plus adapter: the PEFT config of a YAML file, its check against the base model, and parameter counts.
+"""Build a base model with an adapter: check the settings against PEFT and the model, load, freeze and count.
 
-Owns the step from an adapter's settings to PEFT, and finds every problem of every adapter before anything trains.
-Knows no method by name: what PEFT takes, PEFT says. Refuses weights that are not safetensors, and an adapter that
-would leave the classification head untrained.
+Every problem of every adapter is found before anything trains. What a method takes is PEFT's to say; no method is named
+here. Weights that are not safetensors are refused, and so is an adapter that leaves the classification head untrained.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from adapterbook.training.peft_settings import config_class_of, key_problems, mo
 ID2LABEL = {0: "negative", 1: "positive"}
 
 ALWAYS_FITS = 50_000_000  # numbers, of four bytes each
-# What PEFT and torch raise where settings and model do not fit each other.
+# What PEFT and torch raise if settings and model do not fit.
 MISFITS = (
     ValueError, TypeError, RuntimeError, AttributeError, LookupError, ImportError, AssertionError, ArithmeticError,
     OSError, MemoryError, re.error,
@@ -41,7 +40,7 @@ MISFITS = (
 
 @dataclass(frozen=True)
 class ParameterCounts:
-    """Parameters of a model with its adapter.
+    """Hold the parameter counts of a model with its adapter.
 
     Attributes
     ----------
@@ -50,7 +49,7 @@ class ParameterCounts:
     n_head : int
         Trainable parameters that are saved whole beside the adapter: the classification head.
     n_total : int
-        All parameters, counted once; the untrained copy of the head that PEFT keeps is not among them.
+        All parameters, each counted once, without the untrained copy of the head that PEFT keeps.
     """
 
     n_trainable: int
@@ -60,7 +59,7 @@ class ParameterCounts:
 
 
 def make_peft_config(adapter: AdapterConfig) -> PeftConfig:
-    """Return PEFT's config of an adapter; the task is sequence classification where the file does not say.
+    """Return PEFT's config of an adapter; the default task is sequence classification.
 
     Raises
     ------
@@ -75,7 +74,7 @@ def make_peft_config(adapter: AdapterConfig) -> PeftConfig:
 
 
 def check_adapters(adapters: Iterable[AdapterConfig], base_model: Path) -> None:
-    """Check that PEFT takes every adapter, and that each trains on the base model's architecture.
+    """Check that PEFT accepts every adapter, and that each can be trained on the base model's architecture.
 
     Parameters
     ----------
@@ -109,7 +108,7 @@ def load_base_model(folder: Path, seed: int) -> PreTrainedModel:
     folder : Path
         Folder in Transformers' format, with safetensors weights.
     seed : int
-        For Python, NumPy and torch; set before the head is made.
+        Of Python, NumPy and torch; set before the head is made.
 
     Returns
     -------
@@ -124,7 +123,7 @@ def load_base_model(folder: Path, seed: int) -> PreTrainedModel:
     set_seed(seed)
     files = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(folder.glob("*")))
     model, random_state = reuse("base model", (str(folder), files, seed), lambda: _load(folder))
-    torch.set_rng_state(random_state)  # as it is once the head is made, whether it was made now or for a run before
+    torch.set_rng_state(random_state)  # as after the head was made, also if an earlier run made it
     return copy.deepcopy(model)
 
 
@@ -143,7 +142,7 @@ def _load(folder: Path) -> tuple[PreTrainedModel, torch.Tensor]:
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise _no_classifier(folder, error) from error
-    # The head is new, and so may be a pooler; anything else without weights would be random numbers, frozen.
+    # The head is new, and a pooler may be; any other module without weights would stay random.
     prefix = f"{model.base_model_prefix}."
     missing = sorted(name for name in found["missing_keys"] if name.startswith(prefix) and "pooler" not in name)
     if missing:
@@ -153,7 +152,7 @@ def _load(folder: Path) -> tuple[PreTrainedModel, torch.Tensor]:
 
 
 def freeze_adapter(model: PeftModel) -> None:
-    """Freeze everything but the classification head: the adapter stays as it starts, without effect."""
+    """Freeze everything but the classification head, so the adapter keeps its initial state, without effect."""
     in_heads = {id(parameter) for head in _heads(model) for parameter in head.parameters()}
     for parameter in model.parameters():
         if id(parameter) not in in_heads:
@@ -161,7 +160,7 @@ def freeze_adapter(model: PeftModel) -> None:
 
 
 def count_parameters(model: PeftModel) -> ParameterCounts:
-    """Count the parameters of a model with its adapter, each once even where two modules share it."""
+    """Count the parameters of a model with its adapter; a shared parameter counts once."""
     heads = _heads(model)
     in_heads = {id(parameter) for head in heads for parameter in head.parameters()}
     untrained_copies = {id(parameter) for head in heads for parameter in head.original_module.parameters()}
@@ -174,17 +173,17 @@ def count_parameters(model: PeftModel) -> ParameterCounts:
 
 
 def _heads(model: torch.nn.Module) -> list[ModulesToSaveWrapper]:
-    """Return the modules that train whole beside the adapter."""
+    """Return the modules that are trained in full beside the adapter."""
     return [module for module in model.modules() if isinstance(module, ModulesToSaveWrapper)]
 
 
 def describe_config(config: PeftConfig) -> dict[str, Any]:
-    """Return every keyword argument of a PEFT config with its value, as JSON knows it, the same each time.
+    """Return every keyword argument of a PEFT config with its JSON value, in a fixed order.
 
-    Sets become sorted lists. The base model's path is left out: it is a path of one machine.
+    Sets become sorted lists. The base model's path is left out, because it belongs to one machine.
     """
     described = {key: _plain(value) for key, value in config.to_dict().items() if key != "base_model_name_or_path"}
-    if isinstance(described.get("modules_to_save"), list):  # PEFT adds the usual heads, some for the second time
+    if isinstance(described.get("modules_to_save"), list):  # PEFT adds the usual heads, some twice
         described["modules_to_save"] = list(dict.fromkeys(described["modules_to_save"]))
     return described
 
@@ -202,7 +201,7 @@ def _plain(value: Any) -> Any:
 
 
 def _problems(adapter: AdapterConfig, model: PreTrainedModel) -> list[str]:
-    """Return every problem of one adapter: first what the settings say, then what PEFT and the model make of them."""
+    """Return every problem of one adapter: first of the settings, then of PEFT with this model."""
     try:
         config_class = config_class_of(adapter.peft_type)
     except ValueError as error:
@@ -221,12 +220,12 @@ def _problems(adapter: AdapterConfig, model: PreTrainedModel) -> list[str]:
 
 
 def _check_size(config: PeftConfig, model: PreTrainedModel) -> None:
-    """Refuse an adapter too large to be tried out, by its shapes alone; a method that needs numbers to begin passes.
+    """Refuse an adapter that is too large to try out, by its shapes; a method that needs real weights passes.
 
     Raises
     ------
     ValueError
-        If it holds more numbers than the base model, and more than any machine has room for without asking.
+        If it holds more numbers than the base model and than `ALWAYS_FITS`.
     """
     shapes = copy.deepcopy(model)
     torch.nn.Module.to(shapes, "meta")
@@ -245,7 +244,7 @@ def _count_numbers(model: torch.nn.Module) -> int:
 
 
 def _try_out(config: PeftConfig, model: PreTrainedModel) -> None:
-    """Put the adapter on a copy of the model, and take one step forward and back on two tiny texts."""
+    """Add the adapter to a copy of the model, and compute one loss and its gradients on two tiny texts."""
     _check_size(config, model)
     adapted = get_peft_model(copy.deepcopy(model), config)
     token_ids = torch.arange(1, 17).reshape(2, 8) % model.config.vocab_size  # (batch 2, tokens 8)
@@ -253,13 +252,13 @@ def _try_out(config: PeftConfig, model: PreTrainedModel) -> None:
     adapted(input_ids=token_ids, attention_mask=mask, labels=torch.tensor([0, 1])).loss.backward()
     counts = count_parameters(adapted)
     if counts.n_adapter == 0:
-        raise ValueError("it trains no parameter of its own")
+        raise ValueError("it trains no parameter besides the head")
     if counts.n_head == 0:
         raise ValueError("it leaves the new classification head untrained")
 
 
 def _build_untrained(folder: Path) -> PreTrainedModel:
-    """Return the base model's architecture with small random weights, without reading any."""
+    """Return the base model's architecture with small random weights, without reading the real ones."""
     try:
         config = AutoConfig.from_pretrained(
             folder, num_labels=len(ID2LABEL), local_files_only=True, trust_remote_code=False
@@ -275,14 +274,14 @@ def _build_untrained(folder: Path) -> PreTrainedModel:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0.0, 0.02, generator=generator)
-        for buffer in model.buffers():  # position and token type ids; zeros are in range of every table
+        for buffer in model.buffers():  # position and token type ids: zero is valid in every table
             buffer.zero_()
     return model
 
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Keep PEFT's advice back while an adapter is only tried out: it comes again when it trains."""
+    """Suppress PEFT's warnings while an adapter is tried out; training shows them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

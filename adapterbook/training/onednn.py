@@ -1,8 +1,8 @@
-"""Linear layers whose float32 products oneDNN computes, on processors where PyTorch's own choice is half as fast.
+"""Compute float32 linear layers with oneDNN on processors where it is faster than PyTorch's choice.
 
-PyTorch multiplies float32 matrices with MKL, which uses AVX-512 on Intel's processors alone. oneDNN, which every build
-of PyTorch for x86 has as well, uses it on all: on an AMD EPYC with AVX-512 it takes half the time for the products of a
-DistilBERT, and these are seven tenths of a training step. The precision is the same; the last bits differ.
+PyTorch multiplies float32 matrices with MKL, which uses AVX-512 only on Intel's processors. oneDNN, which is part of
+every build of PyTorch for x86, uses it on all. On an AMD EPYC with AVX-512 the products of a DistilBERT take half the
+time, and they are seven tenths of a training step. The precision is the same; the last bits differ.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch.nn import functional
 
 
 class OneDnnLinear(nn.Linear):
-    """A linear layer; on the CPU and in float32 oneDNN computes its product and the gradients of it."""
+    """A linear layer whose product and gradients oneDNN computes on the CPU in float32."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Return ``input @ weight.T + bias``; `input` is of shape (…, in_features)."""
@@ -23,9 +23,9 @@ class OneDnnLinear(nn.Linear):
 
 
 def use_onednn(model: nn.Module) -> None:
-    """Give every plain linear layer of a model to oneDNN, where the processor has AVX-512; its weights stay its own.
+    """Let oneDNN compute every plain linear layer of a model if the processor has AVX-512; the weights stay the same.
 
-    The rule asks for the processor and measures nothing, so that runs side by side never differ in it.
+    The rule depends only on the processor, so runs side by side do not differ.
     """
     available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if available and torch.backends.cpu.get_cpu_capability() == "AVX512":

@@ -1,7 +1,6 @@
-"""What an adapter's file says, against what PEFT's config class takes and the base model's modules are called.
+"""Check an adapter's settings against PEFT's config class and the base model's module names.
 
-Owns the check of keys, types and module names, and the wording of what is wrong. Knows no method by name, builds no
-model and starts no training: that is ``model``'s.
+What a method takes is PEFT's to say; no method is named here but for LayerNorm tuning's modules. Builds no model.
 """
 
 from __future__ import annotations
@@ -29,14 +28,16 @@ from adapterbook.config.adapters import AdapterConfig
 
 # Keys of every PEFT config that PEFT fills in itself, or that would keep the adapter from training.
 RESERVED = {"peft_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode"}
-# Keys that make PEFT read files, ask the Hub or import a module by its name: nothing comes from outside the source.
+# Keys that make PEFT read files, ask the Hub or import a module. An adapter may only use its source.
 OUTSIDE = {
     "adapters", "corda_config", "lora_ga_config", "megatron_config", "megatron_core",
     "prompt_tuning_init_state_dict_path", "shadow_model", "tokenizer_kwargs", "tokenizer_name_or_path",
 }  # fmt: skip
 # Keys that name modules of the base model.
 MODULE_KEYS = ("target_modules", "feedforward_modules", "exclude_modules", "modules_to_save")
-PATTERN_TIME_S = 3.0  # for one pattern over all modules, with the start of a process; an honest one takes a hundredth
+PATTERN_TIME_S = (
+    3.0  # for one pattern over all modules, with the start of a process; ordinary patterns take a hundredth of it
+)
 REPETITION = re.compile(r"[*+{]")
 # The ways in which PEFT matches names with patterns of target_modules, rank_pattern and layers_pattern.
 MATCHER = """
@@ -51,7 +52,7 @@ for form in ("(?:{})\\Z", "(.*\\.)?({})$", ".*\\.{}\\.(\\d+)\\."):
         compiled.match(name)
 """
 MAX_SHOWN = 20
-MAX_NUMBER = 1_000_000  # of a size or a rate; PEFT allocates what it is told
+MAX_NUMBER = 1_000_000  # of a size or a rate; PEFT would allocate it
 
 
 def config_class_of(peft_type: str) -> type[PeftConfig]:
@@ -60,19 +61,19 @@ def config_class_of(peft_type: str) -> type[PeftConfig]:
     Raises
     ------
     ValueError
-        If PEFT knows no such method; the message names those it knows.
+        If PEFT does not know the method; the message names those it knows.
     """
     known = {kind.value: config_class for kind, config_class in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
     if peft_type not in known:
         close = difflib.get_close_matches(peft_type, known, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         names = ", ".join(sorted(known))
-        raise ValueError(f"peft_type: {shown_text(peft_type)} is no method of PEFT{hint}; PEFT knows {names}")
+        raise ValueError(f"peft_type: {shown_text(peft_type)} is not a method of PEFT{hint}; PEFT knows {names}")
     return known[peft_type]
 
 
 def key_problems(adapter: AdapterConfig, config_class: type[PeftConfig]) -> list[str]:
-    """Return what is wrong with the keys of an adapter's settings and with the types of their values."""
+    """Return the problems of an adapter's keys and of the types of their values."""
     known = [field.name for field in dataclasses.fields(config_class) if field.init and field.name not in RESERVED]
     hints = _type_hints(config_class)
     problems = []
@@ -98,7 +99,7 @@ def key_problems(adapter: AdapterConfig, config_class: type[PeftConfig]) -> list
 
 
 def module_problems(adapter: AdapterConfig, model: PreTrainedModel) -> list[str]:
-    """Return which names of modules match nothing, by the rules that PEFT matches them with."""
+    """Return the module names that match nothing, by the rules that PEFT matches them with."""
     names = [name for name, _ in model.named_modules() if name]
     problems = [
         f"{key}: {problem}"
@@ -125,11 +126,11 @@ def _patterns(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _pattern_problem(pattern: str, names: Sequence[str]) -> str | None:
-    """Return what is wrong with a regular expression: not valid, or of the kind that takes for ever to find nothing."""
+    """Return the problem of a regular expression: it is invalid, or takes too long to match."""
     try:
         re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
-        return f'"{shown_key((pattern,))}" matches no module: it is no regular expression ({error})'
+        return f'"{shown_key((pattern,))}" matches no module: it is not a regular expression ({error})'
     if REPETITION.search(pattern) and not _matches_in_time(pattern, tuple(names)):
         return f"{shown_text(pattern)} takes too long to match: write it without a repetition inside a repetition"
     return None
@@ -137,7 +138,7 @@ def _pattern_problem(pattern: str, names: Sequence[str]) -> str | None:
 
 @cache
 def _matches_in_time(pattern: str, names: tuple[str, ...]) -> bool:
-    """Return whether a pattern is done with all names in time, in a process that can be stopped: a match cannot."""
+    """Return whether a pattern matches all names in time, in a separate process, because a match cannot be stopped."""
     question = json.dumps([pattern, names])
     try:
         subprocess.run(
@@ -162,27 +163,27 @@ def _holds_too_large(value: Any) -> bool:
 
 
 def _missing_modules(key: str, wanted: Any, names: list[str]) -> list[str]:
-    """Return the wanted names that are no module's: a text is a pattern over whole names, a list holds endings."""
+    """Return the wanted names that match no module: a text is a pattern for whole names, a list holds endings."""
     if isinstance(wanted, str):
-        # A pattern with a problem has been named already.
+        # A pattern with a problem is reported by module_problems.
         known = wanted.lower() == "all-linear" or _pattern_problem(wanted, names) is not None
         return [] if known or any(re.fullmatch(wanted, name) for name in names) else [wanted]
     if not isinstance(wanted, list):
         return []
-    # PEFT takes any ending in modules_to_save, and whole components of a name elsewhere.
+    # PEFT accepts any ending in modules_to_save, and whole components of a name elsewhere.
     dot = "" if key == "modules_to_save" else "."
     texts = [entry for entry in wanted if isinstance(entry, str)]
     return [entry for entry in texts if not any(name == entry or name.endswith(dot + entry) for name in names)]
 
 
 def _modules_there(adapter: AdapterConfig, key: str, model: PreTrainedModel) -> tuple[str, str]:
-    """Return the kind and the names of modules that an adapter may have meant, each layer's once."""
+    """Return the kind and the names of modules that an adapter may name, one name for all layers."""
     norms = adapter.peft_type == "LN_TUNING" and key != "modules_to_save"
     kind: type[nn.Module] = nn.LayerNorm if norms else nn.Linear
-    # The head trains in full: no adapter goes there, so it is named only where it may be meant.
+    # The head is trained in full and takes no adapter, so it is shown only for modules_to_save.
     searched = model if key == "modules_to_save" else model.base_model
     found = [name for name, module in searched.named_modules() if isinstance(module, kind)]
-    # transformer.layer.0.attention.q_lin → q_lin, transformer.layer.0.ffn.lin1 → ffn.lin1: as short as it is clear.
+    # transformer.layer.0.attention.q_lin → q_lin, transformer.layer.0.ffn.lin1 → ffn.lin1: as short as is unambiguous.
     short = [re.sub(r"^.*\.\d+\.(attention\.(self\.)?(?=\w+$))?", "", name) for name in found]
     return ("LayerNorm" if norms else "linear"), ", ".join(dict.fromkeys(short))
 
@@ -195,12 +196,12 @@ def _type_hints(config_class: type[PeftConfig]) -> dict[str, Any]:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Return whether a value is of a hinted type; a hint that cannot be checked lets everything pass."""
+    """Return whether a value is of a hinted type; a hint that cannot be checked accepts everything."""
     # LoraConfig hints init_lora_weights with the text "pissa_niter_[number of iters]": a rule, not a value.
     if any("[" in str(choice) for choice in _literals(hint)):
         return True
     try:
-        # JSON's strictness: a list may be a tuple or a set and 8 a float, but "8" is no number and 8.0 no count.
+        # JSON's strictness: a list may be a tuple or a set and 8 a float, but "8" is not a number and 8.0 not a count.
         TypeAdapter(hint).validate_json(json.dumps(value, default=str), strict=True)
     except ValidationError:
         return False
@@ -218,7 +219,7 @@ def _literals(hint: Any) -> Iterator[Any]:
 
 
 def _shown_hint(hint: Any) -> str:
-    """Return a type as a person would say it.
+    """Return a type in words.
 
     Examples
     --------

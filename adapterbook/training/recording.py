@@ -1,7 +1,6 @@
-"""From a trained model to what the run leaves behind: adapter, predictions, record.
+"""Write what a run leaves behind: its adapter, its predictions and its record.
 
-Owns what goes into a record, and the check before the first run of everything that can be checked by then. Trains
-nothing.
+`preflight` checks, before the first run, everything that can be checked by then.
 """
 
 from __future__ import annotations
@@ -56,15 +55,15 @@ from adapterbook.training.trainer import (
     training_kwargs,
 )
 
-# What PEFT raises where a method has nothing to merge, such as prompt learning, or refuses to.
+# What PEFT raises for a method that has nothing to merge, such as prompt learning, or refuses to.
 UNMERGEABLE = (NotImplementedError, AttributeError, TypeError, ValueError)
 
 
 def preflight(runs: Sequence[Run], paths: Paths, source: ResolvedSource) -> dict[str, Record]:
-    """Check everything that can be checked before the first run starts, and return each run's failed record.
+    """Check everything that can be checked before the first run starts, and return each run's placeholder record.
 
-    Fetches the source, loads its rows and lets PEFT take every adapter, so that a mistake costs no training. The
-    record that comes back stands for the run until its notebook writes a completed one.
+    Fetches the source, loads its rows and tries out every adapter, so a mistake costs no training. The placeholder says
+    ``failed``, and stands until the run's notebook writes a completed record.
 
     Returns
     -------
@@ -75,14 +74,14 @@ def preflight(runs: Sequence[Run], paths: Paths, source: ResolvedSource) -> dict
     ConfigError
         Naming every problem of every adapter.
     SourceError
-        If the base model or the data set cannot be had, or has too few rows.
+        If the base model or the data set is not available, or has too few rows.
     """
     check_arguments(runs)
     fetched = fetch_source(source)
     check_adapters({run.adapter.id: run.adapter for run in runs}.values(), fetched.base_model)
     splits = load_splits(fetched.dataset, source.config, runs[0].data)
     info = describe_source(source, fetched, splits)
-    environment, git = describe_environment(current_device(), n_threads=1), git_state(paths.root)
+    environment, commit = describe_environment(current_device(), n_threads=1), git_state(paths.root)
     now = datetime.now(UTC)
     return {
         run.id: Record(
@@ -95,7 +94,7 @@ def preflight(runs: Sequence[Run], paths: Paths, source: ResolvedSource) -> dict
             training=run.training,
             stamps=compute_stamps(run, paths, source.data_identity()),
             environment=environment,
-            git=git,
+            git=commit,
             started_at=now,
             finished_at=now,
             error=Failure(type="Interrupted", message="The run did not reach its end.", cell=None),
@@ -105,12 +104,12 @@ def preflight(runs: Sequence[Run], paths: Paths, source: ResolvedSource) -> dict
 
 
 def check_arguments(runs: Sequence[Run]) -> None:
-    """Check that Transformers takes every variant's training arguments.
+    """Check that Transformers accepts every variant's training arguments.
 
     Raises
     ------
     ConfigError
-        Naming each variant, and what Transformers says of it.
+        Naming each wrong variant, with the message of Transformers.
     """
     problems = []
     for variant, training in {run.variant: run.training for run in runs}.items():
@@ -139,7 +138,7 @@ def save_run(
     prediction : PredictionOutput
         ``predictions``: logits of the test rows, shape (n_test, 2).
     order : sequence of int
-        ``order[i]`` is the position in ``splits["test"]`` of the row that ``predictions[i]`` is of.
+        ``predictions[i]`` is of the row at position ``order[i]`` in ``splits["test"]``.
     """
     model = cast(PeftModel, trainer.model)
     model.active_peft_config.base_model_name_or_path = prepared.source.base_model.name  # not this machine's folder
@@ -151,7 +150,7 @@ def save_run(
     counts = count_parameters(model)
     summary = next(entry for entry in reversed(state.log_history) if "train_runtime" in entry)
     run, curve = prepared.run, epoch_results(state.log_history)
-    # The Trainer knows this part alone of a run that was interrupted.
+    # The Trainer counts only the time since an interruption.
     train_time_s = summary["train_runtime"] + (prepared.snapshot.train_time_s if prepared.snapshot else 0.0)
     epochs = tuple(row for row in curve if row.epoch.is_integer())
     record = Record(
@@ -223,9 +222,9 @@ def describe_adapter(run: Run, peft_config: PeftConfig) -> AdapterInfo:
 
 @torch.no_grad()
 def measure_updates(model: PeftModel) -> tuple[ModuleUpdate, ...] | None:
-    """Return how far the adapter moved each layer's effective weight, or None where the method cannot be merged.
+    """Return how far the adapter moved each layer's effective weight, or None if the method cannot be merged.
 
-    Merges the adapter, and so serves every method that PEFT can merge. The model is left merged: measure last.
+    Works for every method that PEFT can merge, and leaves the model merged, so it must come last.
     """
     layers = {
         name.removeprefix("base_model.model."): (module, base.weight)
@@ -271,12 +270,12 @@ def describe_source(source: ResolvedSource, fetched: FetchedSource, splits: data
 
 
 def describe_environment(device: Literal["cpu", "cuda", "mps"], n_threads: int | None = None) -> Environment:
-    """Return the device and the packages, without any name of the machine or its user.
+    """Return the device and the packages, without the name of the machine or its user.
 
     Parameters
     ----------
     n_threads : int, optional
-        Of the process that trains; None: this one.
+        Threads of the process that trains; None: those of this process.
     """
     name = torch.cuda.get_device_name() if device == "cuda" else _processor_name()
     return Environment(
@@ -290,7 +289,7 @@ def describe_environment(device: Literal["cpu", "cuda", "mps"], n_threads: int |
 
 
 def git_state(root: Path) -> GitState | None:
-    """Return the commit that is checked out, or None outside a git checkout or without a commit."""
+    """Return the checked-out commit, or None outside a git checkout or without a commit."""
     try:
         head = git.ask(root, "rev-parse", "--verify", "HEAD")
         changes = git.ask(root, "--no-optional-locks", "status", "--porcelain", "--untracked-files=no")
@@ -306,7 +305,7 @@ def _split_info(rows: datasets.Dataset) -> SplitInfo:
 
 
 def _best_checkpoint(trainer: Trainer, training: TrainingConfig) -> BestCheckpoint:
-    """Return which checkpoint the model holds now: the best one where it was loaded, else the last."""
+    """Return which checkpoint the model holds: the best one if it was loaded, else the last."""
     state, name = trainer.state, training.metric_for_best_model
     evaluations = [entry for entry in state.log_history if f"eval_{name}" in entry]
     if training.load_best_model_at_end:

@@ -1,7 +1,6 @@
-"""What the notebook needs around the Trainer: the run's inputs, its metrics and its progress.
+"""Prepare a run for the notebook, and give the Trainer its metrics, losses and callbacks.
 
-Owns what is no call of Transformers or PEFT worth showing; those stand in the notebook. Decides nothing about
-whether a run is due (``runs``), starts no kernel (``execution``) and writes no record (``recording``).
+The notebook itself holds the calls of Transformers and PEFT that are worth showing.
 """
 
 from __future__ import annotations
@@ -41,16 +40,16 @@ STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """A run with everything it needs on this machine.
+    """Hold a run with everything it needs on this machine.
 
     Attributes
     ----------
     output : Path
         Folder that the record, the predictions and the adapter are written into.
     micro_batches : int
-        How many parts each batch is computed in.
+        Parts that each batch is computed in.
     snapshot : Snapshot or None
-        The epoch that training goes on from; None: from the beginning.
+        The epoch that training continues after; None: from the beginning.
     """
 
     run: Run
@@ -65,17 +64,17 @@ class PreparedRun:
 
     @property
     def data_key(self) -> tuple[str, DataConfig]:
-        """What a run's rows and tokens follow from: runs that share it share them."""
+        """Return what a run's rows and tokens depend on; runs with the same key share them."""
         return self.stamps.data, self.run.data
 
     @property
     def checkpoint(self) -> Path | None:
-        """What ``Trainer.train`` goes on from, if anything."""
+        """Return the checkpoint that ``Trainer.train`` continues from, or None."""
         return last_checkpoint(self.output)
 
     @property
     def smaller_batch(self) -> SmallerBatch | None:
-        """How each batch is split; None where it is computed whole."""
+        """Return how each batch is split, or None if it is computed whole."""
         if self.micro_batches == 1:
             return None
         return split_batch(self.run.training, self.micro_batches, "micro_batches was set by hand.")
@@ -84,12 +83,10 @@ class PreparedRun:
 def prepare_run(
     source: str, adapter: str, variant: str, seed: int, output: str, micro_batches: int = 1, root: Path | None = None
 ) -> PreparedRun:
-    """Look a run up in the study by its ids, and make this process ready for it, where it was interrupted if it was.
+    """Look a run up in the study by its ids, fetch its source, and restore its snapshot if it was interrupted.
 
-    An empty id stands for the first adapter, or the first variant.
-
-    On a CPU torch computes with one thread, so that the curves depend neither on the number of cores nor on how many
-    runs go side by side.
+    An empty id stands for the first adapter, or the first variant. On a CPU torch computes with one thread, so the
+    curves depend neither on the number of cores nor on how many runs go side by side.
 
     Raises
     ------
@@ -129,14 +126,14 @@ def training_kwargs(training: TrainingConfig, micro_batches: int = 1) -> dict[st
 
 
 def current_device() -> Literal["cpu", "cuda", "mps"]:
-    """Return the kind of device that the Trainer will take."""
+    """Return the kind of device that the Trainer uses."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 class Accuracy(evaluate.Metric):  # type: ignore[misc]  # evaluate is untyped
-    """Share of predictions that are right; ``evaluate``'s own is fetched from the Hub, this one is not."""
+    """Compute the share of right predictions; ``evaluate``'s own metric would be fetched from the Hub."""
 
     def _info(self) -> evaluate.MetricInfo:
         return _metric_info("accuracy", "Share of predictions that equal their reference.")
@@ -146,7 +143,7 @@ class Accuracy(evaluate.Metric):  # type: ignore[misc]  # evaluate is untyped
 
 
 class F1(evaluate.Metric):  # type: ignore[misc]
-    """F1 of the positive class; 0 where it is neither predicted nor there."""
+    """Compute F1 of the positive class; 0 if it is neither predicted nor present."""
 
     def _info(self) -> evaluate.MetricInfo:
         return _metric_info("f1", "Harmonic mean of precision and recall of the positive class.")
@@ -181,15 +178,15 @@ def compute_metrics(evaluation: EvalPrediction) -> dict[str, float]:
 
 
 def logits_of(predictions: Any) -> npt.NDArray[np.floating[Any]]:
-    """Return the logits alone: a model may give a tuple of which they are the first."""
+    """Return the logits; some models give a tuple that begins with them."""
     return np.asarray(predictions[0] if isinstance(predictions, tuple) else predictions)
 
 
 class ClassifierTrainer(Trainer):
-    """The Trainer, whose evaluation loss is the cross-entropy alone.
+    """The Trainer with the cross-entropy as its evaluation loss.
 
-    Some methods add a term of their own to the loss that they train on, such as AdaLoRA's for orthogonality; losses
-    with and without it could not be compared.
+    Some methods add a term to their training loss, such as AdaLoRA for orthogonality. Losses with and without it cannot
+    be compared.
     """
 
     def prediction_step(
@@ -207,9 +204,9 @@ class ClassifierTrainer(Trainer):
 
 
 class ProgressFile(TrainerCallback):
-    """Tells the driver how far training is: one JSON line a step in ``progress.jsonl``.
+    """Write one JSON line a step into ``progress.jsonl``, for the driver.
 
-    Stops the run at a loss that is not a number, which the Trainer itself would train on with.
+    Stops the run at a loss that is not finite, with which the Trainer would continue.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -217,7 +214,7 @@ class ProgressFile(TrainerCallback):
         self._last: dict[str, float] = {}
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Keep the last losses, and refuse one that is not finite."""
+        """Keep the last losses; raise RunError for one that is not finite."""
         logs: dict[str, float] = kwargs.get("logs") or {}
         for name in ("loss", "eval_loss"):
             if name in logs:
@@ -232,12 +229,12 @@ class ProgressFile(TrainerCallback):
             file.write(json.dumps(line) + "\n")
 
 
-class KeepEpochs(TrainerCallback):
-    """Saves a checkpoint at the end of each epoch, whatever ``save_strategy`` says, and keeps a snapshot of it.
+class SaveEpochSnapshots(TrainerCallback):
+    """Save a checkpoint at the end of each epoch, whatever ``save_strategy`` says, and keep a snapshot of it.
 
-    These alone hold the optimiser's state: the arguments are to say ``save_only_model=True`` for all others.
-    Put behind every other callback, so that the epoch's losses are in what is saved. Of prompt learning PEFT saves the
-    prompts, not the network that some methods make them with: enough to predict with, not to go on from.
+    Only these checkpoints hold the optimiser's state; the training arguments set ``save_only_model=True`` for all
+    others. This must be the last callback, so that the epoch's losses are saved. Prompt learning has no snapshots: PEFT
+    saves its prompts but not the network that some methods make them with, so training could not continue.
     """
 
     def __init__(self, prepared: PreparedRun) -> None:
@@ -254,10 +251,10 @@ class KeepEpochs(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Ask for a checkpoint, of the epoch's end and not of its last step: only now its training loss is known."""
+        """Ask for a checkpoint at the epoch's end, when its training loss is known."""
         if not kwargs["model"].active_peft_config.is_prompt_learning:
             control.should_save = self._at_epoch_end = True
-            args.save_only_model = state.global_step >= state.max_steps  # nobody goes on from the last one
+            args.save_only_model = state.global_step >= state.max_steps  # nothing continues after the last step
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Keep the checkpoints as they are now."""
@@ -281,7 +278,7 @@ class KeepEpochs(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """After the best checkpoint of prompt learning was loaded back, take its prompts as they are."""
+        """Use the prompts of prompt learning as they are, once its best checkpoint was loaded."""
         config = kwargs["model"].active_peft_config
         if config.is_prompt_learning and state.best_model_checkpoint is not None and args.load_best_model_at_end:
             config.inference_mode = True
@@ -294,18 +291,18 @@ def resumed_after(prepared: PreparedRun) -> tuple[float, ...]:
 
 
 def peak_memory_bytes(prepared: PreparedRun) -> int:
-    """Return the peak allocated on the GPU, or else the peak resident size of the process; of all parts of the run."""
+    """Return the peak memory of all parts of a run: allocated on the GPU, or else resident in the process."""
     before = prepared.snapshot.peak_memory_bytes if prepared.snapshot else 0
     if prepared.device == "cuda":
         return max(before, int(torch.cuda.max_memory_allocated()))
-    if STATUS.exists():  # Linux: this counts from where the kernel was last made as good as new
+    if STATUS.exists():  # Linux: counted since the last `reset_kernel`
         peak = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
         return max(before, int(peak.split()[1]) * 1024)
     return max(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # macOS counts in bytes
 
 
 def epoch_results(log_history: Sequence[dict[str, Any]]) -> tuple[EpochResult, ...]:
-    """Turn the Trainer's log into one row per epoch, or per evaluation where that comes more often.
+    """Return the Trainer's log as one row per epoch, or per evaluation if those are more frequent.
 
     Examples
     --------

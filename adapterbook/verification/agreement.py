@@ -1,7 +1,6 @@
-"""Does a stored run agree with what its source and its adapter give today?
+"""Compare a stored run with what its source and its adapter give today.
 
-Owns the comparison of the record and the predictions with the rows of the data set, loaded again, and with the
-probabilities of the saved adapter, evaluated again. How those are got is ``re_evaluation``'s.
+The rows of the data set are loaded again and the saved adapter is evaluated again by ``re_evaluation``.
 """
 
 from __future__ import annotations
@@ -19,20 +18,20 @@ from adapterbook.runs.record import Record, SourceInfo
 from adapterbook.verification.findings import Finding
 from adapterbook.verification.recomputation import LOSS_TOLERANCE, compute_loss_bounds, short
 
-# Of a probability, between two evaluations: on the same kind of device, and on different ones.
+# Largest difference of a probability between two evaluations: on the same kind of device, and on different kinds.
 SAME_DEVICE_TOLERANCE, OTHER_DEVICE_TOLERANCE = 1e-4, 1e-2
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Probabilities of the positive class, shape (n,), that a saved adapter gives today."""
+    """Hold the probabilities of the positive class, shape (n,), that a saved adapter gives today."""
 
     validation: npt.NDArray[np.float64]
     test: npt.NDArray[np.float64]
 
 
 def find_other_source(record: Record, today: SourceInfo, splits: Mapping[str, Dataset]) -> list[Finding]:
-    """Return each field of the record's source and splits that today's source does not give."""
+    """Return each field of the record's source and splits that differs from today's source."""
     stated, actual = record.source.model_dump(), today.model_dump()
     pairs = {f"source.{name}": (stated[name], actual[name]) for name in actual if name != "reason"}
     for name, rows in splits.items():
@@ -50,15 +49,16 @@ def find_other_source(record: Record, today: SourceInfo, splits: Mapping[str, Da
 
 
 def find_other_rows(record: Record, table: pd.DataFrame, test: Dataset) -> list[Finding]:
-    """Return the columns of predictions.parquet that are not those of the test rows, loaded again."""
+    """Return the columns of predictions.parquet that differ from the test rows, loaded again."""
     if len(table) != len(test):
-        return [Finding(record.run_id, "predictions.parquet", f"holds {len(table)} rows, the source {len(test)}")]
+        message = f"holds {len(table)} rows, the source gives {len(test)}"
+        return [Finding(record.run_id, "predictions.parquet", message)]
     found = []
     for column in ("row_id", "text", "label"):
         pairs = zip(table[column].tolist(), test[column], strict=True)
         wrong = [i for i, (stored, loaded) in enumerate(pairs) if stored != loaded]
         if wrong:
-            message = f"has another {column} than the source in {len(wrong)} rows, the first is row {wrong[0]}"
+            message = f"differs from the source in the {column} of {len(wrong)} rows, first in row {wrong[0]}"
             found.append(Finding(record.run_id, "predictions.parquet", message))
     return found
 
@@ -71,17 +71,17 @@ def find_other_results(
     *,
     same_device: bool,
 ) -> list[Finding]:
-    """Return where the adapter, evaluated again, disagrees with the record or the stored predictions.
+    """Return where the adapter, evaluated again, differs from the record or the stored predictions.
 
-    Of validation, the epoch is looked at that the record says the adapter was kept from. That also finds a method
-    whose checkpoints hold less than it trains, such as P-tuning: what is loaded back is then another model.
+    The validation result is compared with the epoch that the record says the adapter was kept from. This also finds a
+    method whose checkpoints hold less than it trains, such as P-tuning, where another model is loaded back.
 
     Parameters
     ----------
     table : DataFrame or None
         The stored predictions; None where they could not be read.
     same_device : bool
-        Whether the evaluation was made on the kind of device that the run was made on.
+        Whether the run was trained on the kind of device that it was evaluated on.
     """
     tolerance = SAME_DEVICE_TOLERANCE if same_device else OTHER_DEVICE_TOLERANCE
     found = []
@@ -90,7 +90,7 @@ def find_other_results(
         if not (distance <= tolerance).all():
             i = int(distance.argmax())
             message = (
-                f"holds other probabilities than the adapter gives in {int((distance > tolerance).sum())} rows: "
+                f"differs from the adapter's probabilities in {int((distance > tolerance).sum())} rows: "
                 f"{short(table['probability'].iloc[i])} in row {i}, {short(evaluation.test[i])} from the adapter"
             )
             found.append(Finding(record.run_id, "predictions.parquet", message))
@@ -114,7 +114,7 @@ def _compare(
     probabilities: npt.NDArray[np.float64],
     tolerance: float,
 ) -> Iterator[Finding]:
-    """Compare a recorded accuracy and loss with those of probabilities, which are known to a tolerance."""
+    """Compare a recorded accuracy and loss with those computed from probabilities, which have a tolerance."""
     labels = np.asarray(rows["label"])
     joint = "." if prefix == "test" else "_"
     right = (probabilities > 0.5) == (labels == 1)
@@ -122,7 +122,7 @@ def _compare(
     if accuracy is not None and abs(accuracy * len(labels) - right.sum()) > undecided + 1e-6 * len(labels):
         message = f"is {short(accuracy)} in the record, {short(right.mean())} from the adapter, evaluated again"
         yield Finding(run_id, f"{prefix}{joint}accuracy", message)
-    # An error of the probability of the right class moves its loss by as much over that probability.
+    # An error e of the right class's probability p changes its loss by e / p.
     low, _ = compute_loss_bounds(labels, probabilities)
     chosen = np.where(labels == 1, probabilities, 1 - probabilities)
     slack = float((tolerance / np.maximum(chosen, tolerance)).mean())

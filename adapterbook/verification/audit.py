@@ -1,7 +1,6 @@
-"""`make verify`: whether every number of a report can be believed, run by run and check by check.
+"""Run the checks of `make verify` on every run, in order, and collect what they find.
 
-Owns the order of the checks, what is left out where an earlier one failed, and how the findings are told. Each check
-is a function of the module that it is imported from. Changes nothing under ``results/``.
+A check whose input an earlier check found wrong is left out. Nothing under ``results/`` changes.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ CHECKED = "stamps, seals, files, metrics"
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found, and what was done.
+    """Hold what was found and what was done.
 
     Attributes
     ----------
     findings : tuple of Finding
-        Empty where every number can be believed.
+        Empty if every number passed.
     summary : str
         For people, without the findings.
     """
@@ -64,9 +63,9 @@ def audit_runs(
     Parameters
     ----------
     resolved : ResolvedSource or AdapterBookError
-        The source of the runs, or why it cannot be had today.
+        The source of the runs, or why it is not available today.
     retrain : str
-        Id of the run to train again, ``none``, or empty: the shortest of those that nothing was found about.
+        Id of the run to train again, ``none``, or empty: the shortest of those without findings.
     source : str
         The source as the notebook gets it.
     """
@@ -80,7 +79,7 @@ def audit_runs(
             sound.append(load_record(run.folder(paths)))
         findings += found
         if not console.is_terminal:
-            outcome = f"findings: {len(found)}" if found else "is what its record says"
+            outcome = f"findings: {len(found)}" if found else "matches its record"
             say(console, f"[{i:{len(str(len(runs)))}}/{len(runs)}] {run.id}  {outcome}")
     verified = f"{len(runs)} runs" if len(sound) == len(runs) else f"{len(sound)} of {len(runs)} runs"
     summary = f"{verified} verified: {CHECKED}{', data, adapters' if material else ''}"
@@ -90,7 +89,7 @@ def audit_runs(
     wanted = retrain or (shortest.run_id if shortest else "")
     chosen = next((run for run in runs if run.id == wanted), None)
     if chosen is None:
-        return Audit(tuple(findings), f"{summary}; none was sound enough to be trained again.")
+        return Audit(tuple(findings), f"{summary}; none without findings could be trained again.")
     say(console, f"Training {chosen.id} again, beside the results.")
     problems, outcome = repeat_run(chosen, paths, resolved, source, cell_timeout_s, console)
     return Audit((*findings, *problems), f"{summary}; {chosen.id} trained again: {outcome}.")
@@ -99,26 +98,26 @@ def audit_runs(
 def _load(
     resolved: ResolvedSource | AdapterBookError, runs: Sequence[Run], console: Console
 ) -> tuple[Material | None, list[Finding]]:
-    """Load today's base model and rows, or say why they cannot be had."""
+    """Load today's base model and rows, or report why they are not available."""
     try:
         if isinstance(resolved, AdapterBookError):
             raise resolved
         with console.status("Fetching the base model and the data …"):
             return load_material(resolved, runs[0].data), []
     except AdapterBookError as error:
-        message = f"cannot be had today, so neither data nor adapters were checked and nothing trained again: {error}"
+        message = f"is not available, so neither data nor adapters were checked and no run was trained again: {error}"
         return None, [Finding("", "the source", " ".join(message.split()))]
 
 
 def audit_run(run: Run, paths: Paths, stamps: Mapping[str, str], material: Material | None) -> list[Finding]:
-    """Return everything about a run that cannot be believed; nothing where all can.
+    """Return every finding about a run.
 
     Parameters
     ----------
     stamps : mapping of stamp name to hash
         Today's; only those given are compared.
     material : Material or None
-        Today's base model and rows. None: they cannot be had, and what needs them is not checked.
+        Today's base model and rows. None: they are not available, and what needs them is not checked.
     """
     folder = run.folder(paths)
     links = find_links(run, paths)
@@ -144,7 +143,7 @@ def audit_run(run: Run, paths: Paths, stamps: Mapping[str, str], material: Mater
     found += others
     if table is not None:
         found += find_other_rows(record, table, material.splits["test"])
-    # Another model or another adapter would only disagree in everything.
+    # With another model or another adapter every number would differ.
     if "config" in status.stale or any(finding.subject.endswith("_sha256") for finding in others):
         return found
     evaluation, problems = evaluate_adapter(run, record, folder, material)
@@ -158,7 +157,7 @@ def audit_run(run: Run, paths: Paths, stamps: Mapping[str, str], material: Mater
 def repeat_run(
     run: Run, paths: Paths, resolved: ResolvedSource, source: str, cell_timeout_s: float | None, console: Console
 ) -> tuple[list[Finding], str]:
-    """Train a run again and compare; return the findings, and in a few words what came of it."""
+    """Train a run again and compare; return the findings and the outcome in a few words."""
     try:
         if find_links(run, paths):
             raise RecordError("its folder holds a link")

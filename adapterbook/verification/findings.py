@@ -1,9 +1,7 @@
-"""Is a stored run what its training left behind? Its folder, its stamps, its seal, its files and its settings.
+"""Check a stored run's folder, stamps, seal, files and settings, without computing a number.
 
-Owns what a finding is, and the checks that compute nothing anew: they neither follow a link nor change a file. What
-follows from the stored numbers is for ``recomputation``, what needs the model for ``re_evaluation`` and
-``retraining``. The functions ``find_…`` of all four return every finding, not the first, and raise nothing about a run
-that is wrong. Loads no torch.
+No check follows a link or changes a file. Every function ``find_…`` of this room returns all findings, not only the
+first, and does not raise because a run is wrong. Loads no torch.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from adapterbook.runs.record import Record, hash_files
 
 STAMPED = {
     "config": "the settings of the adapter or the study, or the seed",
-    "code": "the modules that training goes through",
+    "code": "the code of training",
     "notebook": "the code of the notebook",
     "data": "the base model or the data set",
     "packages": "the versions of the packages",
@@ -30,7 +28,7 @@ STAMPED = {
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about a run that cannot be believed.
+    """Hold one thing about a run that is wrong, stale or failed.
 
     Attributes
     ----------
@@ -41,7 +39,8 @@ class Finding:
     message : str
         What is wrong with it; continues the subject.
     kind : "wrong", "stale" or "failed"
-        Whether the run is to be trained, anew or at all, or has failed; anything else is wrong.
+        Stale: the run is missing or out of date, and has to be trained. Failed: its training failed. Wrong: anything
+        else.
 
     Examples
     --------
@@ -56,12 +55,12 @@ class Finding:
 
     def __str__(self) -> str:
         text = f"{self.run_id}: {self.subject} {self.message}" if self.run_id else f"{self.subject} {self.message}"
-        # File names and texts of a record from elsewhere must not steer the terminal.
+        # File names and texts of a foreign record may hold control characters for the terminal.
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def find_links(run: Run, paths: Paths) -> list[Finding]:
-    """Return what in a run's folder, or on the way to it, is neither a file nor a folder: it must not be followed."""
+    """Return what in a run's folder or above it is neither a file nor a folder, and must not be followed."""
     folder = run.folder(paths)
     found = []
     for path in find_intruders(folder, paths.results):
@@ -73,28 +72,28 @@ def find_links(run: Run, paths: Paths) -> list[Finding]:
 
 
 def find_state_problems(status: RunStatus) -> list[Finding]:
-    """Return why a run is missing, broken or failed, and each stamp that disagrees with today's."""
+    """Return why a run is missing, broken or failed, and each stamp that differs from today's."""
     run = status.run
     if status.state == "missing":
         return [Finding(run.id, "record.json", "is missing: run `make train`", "stale")]
     problem = " ".join((status.problem or "").split())
     if status.state == "broken":
-        return [Finding(run.id, "record.json", f"cannot be believed: {problem}")]
+        return [Finding(run.id, "record.json", f"cannot be used: {problem}")]
     found = [Finding(run.id, "status", f"is failed: {problem}", "failed")] if status.state == "failed" else []
     return found + [
-        Finding(run.id, f"stamps.{name}", f"disagrees with today's: {STAMPED[name]} differ: run `make train`", "stale")
+        Finding(run.id, f"stamps.{name}", f"differs from today's: {STAMPED[name]} changed: run `make train`", "stale")
         for name in status.stale
     ]
 
 
 def find_wrong_files(record: Record, folder: Path) -> list[Finding]:
-    """Return where the seal and the hashes of the record disagree with the record and the files; links excluded before.
+    """Return where the seal and the hashes of the record do not match the record and the files.
 
-    A seal says that nobody touched the run since it ended, by accident or in passing. It is no signature: whoever
-    computes it anew is found by what the other checks recompute.
+    The folder must hold no links (`find_links`). A seal shows that a run was not changed by accident after it ended. It
+    is not a signature: a forged seal is left to the checks that compute the numbers again.
     """
     if record.seal is None:
-        message = "is missing: the record was not sealed, but made by an older version or written by hand"
+        message = "is missing: the record was not sealed; an older version made it, or it was written by hand"
         return [Finding(record.run_id, "seal", message)]
     found = []
     if record.seal != record.compute_seal():
@@ -107,14 +106,14 @@ def find_wrong_files(record: Record, folder: Path) -> list[Finding]:
         if name not in actual:
             found.append(Finding(record.run_id, name, "is missing, but the record names it"))
         elif name not in record.files:
-            found.append(Finding(record.run_id, name, "is no file of this run: the record does not name it"))
+            found.append(Finding(record.run_id, name, "does not belong to this run: the record does not name it"))
         elif actual[name] != record.files[name]:
-            found.append(Finding(record.run_id, name, "was changed after the run ended: its SHA-256 is another"))
+            found.append(Finding(record.run_id, name, "was changed after the run ended: its SHA-256 differs"))
     return found
 
 
 def find_setting_differences(run: Run, record: Record, stale: Collection[str]) -> list[Finding]:
-    """Return each setting that the record shows otherwise than it is today, though the stamps over it agree."""
+    """Return each setting that differs from today's although the stamps that cover it agree."""
     pairs: dict[str, tuple[Any, Any]] = {}
     if "config" not in stale:
         pairs |= {

@@ -1,8 +1,7 @@
-"""A stored adapter over today's base model, on the rows loaded again: which probabilities does it give?
+"""Evaluate a stored adapter over today's base model, on the rows loaded again, without the Trainer.
 
-Owns the loading of the source and of the saved adapter, and its evaluation, without the Trainer. Believes no file that
-came with a run: the adapter's own config must be that of the project's YAML file before PEFT may read it, since a
-config can name other files and hosts, and weights are safetensors.
+No file that came with a run is trusted. PEFT reads the adapter's own config only if it is what the project's YAML file
+gives, since a config can name other files and hosts; weights are safetensors.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ from adapterbook.training.trainer import current_device
 from adapterbook.verification.agreement import Evaluation
 from adapterbook.verification.findings import Finding
 
-# What PEFT writes into a saved config besides the method's settings; rank_pattern follows from the weights' shapes.
+# Keys that PEFT adds to a saved config and that are not compared; rank_pattern follows from the weights' shapes.
 UNSETTLED_KEYS = (
     "auto_mapping",
     "base_model_name_or_path",
@@ -59,7 +58,7 @@ UNSETTLED_KEYS = (
 
 @dataclass(frozen=True)
 class Material:
-    """What a source gives today, loaded once for all runs."""
+    """Hold what a source gives today, loaded once for all runs."""
 
     info: SourceInfo
     splits: DatasetDict
@@ -67,7 +66,7 @@ class Material:
     tokenizer: PreTrainedTokenizerBase
 
     def base_model(self, seed: int) -> PreTrainedModel:
-        """Return the base model; with a seed, since some adapters leave a part of the new head as it started."""
+        """Return the base model; some adapters leave a part of the new head as the seed made it."""
         with _quiet():
             return load_base_model(self.folder, seed)
 
@@ -78,14 +77,14 @@ def load_material(resolved: ResolvedSource, data: DataConfig) -> Material:
     Raises
     ------
     SourceError
-        If the base model or the data set cannot be had, or has too few rows.
+        If the base model or the data set is not available, or has too few rows.
     """
     fetched = fetch_source(resolved)
     splits = load_splits(fetched.dataset, resolved.config, data)
     info = describe_source(resolved, fetched, splits)
     tokenizer = AutoTokenizer.from_pretrained(fetched.base_model, local_files_only=True, trust_remote_code=False)
     material = Material(info, splits, fetched.base_model, tokenizer)
-    material.base_model(seed=0)  # a model that cannot be loaded is told once, and not of every run
+    material.base_model(seed=0)  # report a model that does not load once, not for every run
     return material
 
 
@@ -99,13 +98,13 @@ def evaluate_adapter(
     Evaluation or None
         None where the adapter cannot be loaded.
     list of Finding
-        Parameters that are counted otherwise than recorded, a config that is not the run's, weights that do not fit.
+        Parameter counts that differ from the record, a config that is not the run's, weights that do not fit.
     """
     missing = [name for name in ("adapter_config.json", "adapter_model.safetensors")
                if not (folder / "adapter" / name).is_file()]  # fmt: skip
     if missing:
         return None, [
-            Finding(run.id, f"adapter/{name}", "is missing: it cannot be evaluated again") for name in missing
+            Finding(run.id, f"adapter/{name}", "is missing: the adapter was not evaluated") for name in missing
         ]
     with _one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PEFT's advice was given when the run trained
@@ -129,7 +128,7 @@ def evaluate_adapter(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Compute with one thread, as runs do on a CPU; beside other work more of them are slower, too."""
+    """Compute with one thread, as runs do on a CPU."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -140,7 +139,7 @@ def _one_thread() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Transformers' report on the new head, and its bars, off the terminal: training showed them."""
+    """Keep Transformers' report on the new head and its progress bars off the terminal."""
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity(logging.ERROR)
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -156,11 +155,11 @@ def _find_other_counts(record: Record, model: PeftModel) -> Iterator[Finding]:
     for name in ("trainable", "adapter", "head", "total"):
         stated, counted = getattr(record, f"n_{name}_params"), getattr(counts, f"n_{name}")
         if stated != counted:
-            yield Finding(record.run_id, f"n_{name}_params", f"is {stated} in the record, {counted} counted again")
+            yield Finding(record.run_id, f"n_{name}_params", f"is {stated} in the record, {counted} when counted again")
 
 
 def _find_other_config(record: Record, untrained: PeftModel, folder: Path) -> Iterator[Finding]:
-    """Find a saved config that is not what the YAML file makes of this base model."""
+    """Find a saved config that differs from what the YAML file gives for this base model."""
     subject = "adapter/adapter_config.json"
     try:
         saved = json.loads((folder / "adapter_config.json").read_text("utf-8"))
@@ -174,14 +173,12 @@ def _find_other_config(record: Record, untrained: PeftModel, folder: Path) -> It
     for key in sorted((expected.keys() | saved.keys()) - set(UNSETTLED_KEYS)):
         stored, ours = _in_order(saved.get(key)), _in_order(expected.get(key))
         if stored != ours:
-            message = (
-                f"has {key} {json.dumps(stored)}, but the YAML file makes it {json.dumps(ours)}: it was not loaded"
-            )
+            message = f"has {key} {json.dumps(stored)}, but the YAML file gives {json.dumps(ours)}: not loaded"
             yield Finding(record.run_id, subject, message)
 
 
 def _find_other_weights(record: Record, model: PeftModel, folder: Path) -> Iterator[Finding]:
-    """Find tensors of the file that the model has no place for, or the other way round: PEFT only warns."""
+    """Find tensors that only the file or only the model has, or of another shape: PEFT only warns."""
     with safe_open(folder / "adapter_model.safetensors", framework="numpy") as file:
         stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     loaded = {name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(model).items()}
@@ -199,7 +196,7 @@ def _in_order(value: Any) -> Any:
 
 
 class _Predictor:
-    """Gives the probability of the positive class, batch by batch, in the order of the rows."""
+    """Compute the probability of the positive class, batch by batch, in the order of the rows."""
 
     def __init__(self, model: PeftModel, tokenizer: PreTrainedTokenizerBase, batch_size: int) -> None:
         self._device = torch.device(current_device())

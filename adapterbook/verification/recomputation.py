@@ -1,7 +1,6 @@
-"""What follows from a stored run's own numbers: its metrics from its predictions, its sums, its best checkpoint.
+"""Compute again what follows from a stored run's own numbers: metrics, sums and the best checkpoint.
 
-Owns the recomputation of everything that needs neither the data set nor the model, and trusts no field of the record
-while checking another. Loads no torch.
+Needs neither the data set nor the model, and loads no torch.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ LOSS_TOLERANCE = 1e-5  # the Trainer's loss is a mean in float32
 
 
 def find_inconsistencies(record: Record, folder: Path) -> list[Finding]:
-    """Return where a completed record contradicts itself, or the size of its adapter's file."""
+    """Return where a completed record contradicts itself or the size of its adapter's file."""
     test, splits, training = record.test, record.splits, record.training
     assert test is not None and splits is not None  # as in every completed record
     n_train = record.data.n_train
@@ -47,7 +46,7 @@ def find_inconsistencies(record: Record, folder: Path) -> list[Finding]:
     }
     if record.evaluations:
         whole = [row for row in record.evaluations if row.epoch.is_integer()]
-        sums["evaluations"] = (whole == list(record.epochs), True, "their whole epochs being those of epochs")
+        sums["evaluations"] = (whole == list(record.epochs), True, "comparing their whole epochs with epochs")
     weights = folder / "adapter" / "adapter_model.safetensors"
     if weights.is_file():
         sums["adapter_file_bytes"] = (record.adapter_file_bytes, weights.stat().st_size, "the file's size")
@@ -73,12 +72,12 @@ def find_wrong_metrics(record: Record, table: pd.DataFrame) -> list[Finding]:
     Parameters
     ----------
     table : DataFrame, n_test rows
-        As ``records.load_predictions`` returns it.
+        As ``record.load_predictions`` returns it.
     """
     test, splits = record.test, record.splits
     assert test is not None and splits is not None
     if len(table) == 0:
-        return [Finding(record.run_id, "predictions.parquet", "holds no row")]
+        return [Finding(record.run_id, "predictions.parquet", "holds no rows")]
     labels, predictions = table["label"].to_numpy(int), table["prediction"].to_numpy(int)
     probabilities = table["probability"].to_numpy(float)
     metrics = {
@@ -102,7 +101,7 @@ def find_wrong_metrics(record: Record, table: pd.DataFrame) -> list[Finding]:
     if wrong.any():
         row = table[wrong].iloc[0]
         message = (
-            f"predicts against its own probability in {int(wrong.sum())} rows, such as row_id {row['row_id']}: "
+            f"contradicts its own probabilities in {int(wrong.sum())} rows, such as row_id {row['row_id']}: "
             f"prediction {row['prediction']}, probability {short(row['probability'])}"
         )
         found.append(Finding(record.run_id, "predictions.parquet", message))
@@ -112,8 +111,8 @@ def find_wrong_metrics(record: Record, table: pd.DataFrame) -> list[Finding]:
 def compute_loss_bounds(labels: npt.NDArray[np.int_], probabilities: npt.NDArray[np.float64]) -> tuple[float, float]:
     """Return the lowest and the highest mean cross-entropy, in nat, that rounded probabilities allow.
 
-    A probability next to 1 is rounded to 2**-53; so what is left for the other class is known no better, and where
-    nothing is left, its loss has no upper bound.
+    A probability next to 1 is rounded to 2**-53, so the other class's probability is known to that precision. If it
+    rounds to 0, its loss has no upper bound.
 
     Parameters
     ----------
@@ -144,7 +143,7 @@ def _find_wrong_times(record: Record) -> Iterator[Finding]:
     n_samples = record.data.n_train * record.training.num_train_epochs
     if not math.isclose(stated * time_s, n_samples, rel_tol=2e-3, abs_tol=2e-3 * time_s):
         message = (
-            f"is {short(stated)} in the record; {n_samples} samples in train_time_s, {short(time_s)}, are not that"
+            f"is {short(stated)} in the record; {n_samples} samples in train_time_s {short(time_s)} give another rate"
         )
         yield Finding(record.run_id, "train_samples_per_s", message)
 
@@ -155,12 +154,12 @@ def _find_wrong_accuracies(record: Record) -> Iterator[Finding]:
         for i, row in enumerate(getattr(record, name)):
             right = (row.validation_accuracy or 0.0) * n
             if not math.isclose(right, round(right), abs_tol=1e-6 * n):
-                message = f"is {short(row.validation_accuracy)}, which no number of {n} validation rows gives"
+                message = f"is {short(row.validation_accuracy)}, which is not a share of {n} validation rows"
                 yield Finding(record.run_id, f"{name}.{i}.validation_accuracy", message)
 
 
 def _find_wrong_best(record: Record) -> Iterator[Finding]:
-    """Find a kept checkpoint that is not the one which the curve and the training arguments say."""
+    """Find a kept checkpoint that does not follow from the curve and the training arguments."""
     best, training = record.best, record.training
     assert best is not None
     if best.metric != training.metric_for_best_model:
@@ -168,7 +167,7 @@ def _find_wrong_best(record: Record) -> Iterator[Finding]:
         yield Finding(record.run_id, "best.metric", message)
     column = {"loss": "validation_loss", "accuracy": "validation_accuracy"}.get(best.metric)
     if column is None:
-        return  # the curve does not hold it
+        return  # the curve does not hold this metric
     values = [(row.epoch, getattr(row, column)) for row in record.curve if getattr(row, column) is not None]
     last = record.curve[-1].epoch
     if training.load_best_model_at_end and values:
@@ -182,5 +181,5 @@ def _find_wrong_best(record: Record) -> Iterator[Finding]:
 
 
 def short(value: float | None) -> str:
-    """Return a number as findings show it: as many digits as tell two apart that are not the same."""
+    """Return a number as findings show it, with enough digits that different numbers look different."""
     return "null" if value is None else f"{value:.10g}"

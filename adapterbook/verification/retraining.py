@@ -1,7 +1,6 @@
-"""One stored run trained again, by the way that `make train` goes, and compared with what is stored.
+"""Train one stored run again, as `make train` does, and compare it with what is stored.
 
-Owns the folder that the repetition goes into, and its removal, whatever happens. Touches nothing under ``results/``;
-the caller holds the lock of the project's results, so that no other trainer is at work.
+The repetition has a folder outside ``results/``, which is always removed. The caller holds the lock of the results.
 """
 
 from __future__ import annotations
@@ -29,19 +28,19 @@ from adapterbook.training.recording import preflight
 from adapterbook.verification.findings import Finding
 from adapterbook.verification.recomputation import short
 
-# Where the machine or the packages differ, rounding does, and training amplifies it: of a loss in nat, a share of rows,
-# a probability on average, and of all weights of the adapter together, relative to their norm.
+# Another machine or other packages round differently, and training amplifies that. The largest differences allowed of
+# a loss in nat, a share of rows, a probability on average, and all weights of the adapter, relative to their norm.
 LOSS_TOLERANCE, SHARE_TOLERANCE, PROBABILITY_TOLERANCE, WEIGHT_TOLERANCE = 0.05, 0.05, 0.05, 0.05
 
 
 @dataclass(frozen=True)
 class Repetition:
-    """What came of training a run again.
+    """Hold the result of training a run again.
 
     Attributes
     ----------
     exact : bool
-        Whether every bit was compared; False where the machine or the packages are others than then.
+        Whether every bit was compared; False if the machine or the packages differ from the record's.
     """
 
     exact: bool
@@ -50,18 +49,18 @@ class Repetition:
 
 @dataclass(frozen=True)
 class _OtherResults(Paths):
-    """A project whose results lie elsewhere."""
+    """A project with another folder for results."""
 
     elsewhere: Path
 
     @property
     def results(self) -> Path:
-        """Where the repetition goes."""
+        """Return the folder of the repetition."""
         return self.elsewhere
 
 
 def choose_run(records: Sequence[Record]) -> Record | None:
-    """Return the record of the run that is trained again: the shortest, of whole batches where there is one."""
+    """Return the record of the shortest run, preferably one whose batches were not split."""
     return min(records, key=lambda record: (record.smaller_batch is not None, record.train_time_s or 0.0), default=None)
 
 
@@ -74,7 +73,7 @@ def train_again(
     cell_timeout_s: float | None,
     console: Console,
 ) -> Repetition:
-    """Train a run again in a folder of its own, compare, and remove the folder.
+    """Train a run again in a separate folder, compare, and remove the folder.
 
     Parameters
     ----------
@@ -106,15 +105,15 @@ def train_again(
 
 
 def is_same_environment(first: Record, second: Record) -> bool:
-    """Return whether two runs must agree in every bit: made on one kind of processor, by the same packages."""
+    """Return whether two runs must agree in every bit: trained on one kind of CPU, with the same packages."""
     a, b = first.environment, second.environment
     same = (a.device, a.device_name, a.packages, a.n_threads) == (b.device, b.device_name, b.packages, b.n_threads)
-    # GPU kernels without a deterministic version only warn; and a batch in parts adds its gradients in another order.
+    # Some GPU operations have no deterministic version; a split batch adds its gradients in another order.
     return same and a.device == "cpu" and (first.smaller_batch is None) == (second.smaller_batch is None)
 
 
 def compare_runs(first: Record, folder: Path, second: Record, again: Path, *, exact: bool) -> Iterator[Finding]:
-    """Compare the results of two runs: every bit, or within the tolerances of this module.
+    """Compare the results of two runs, exactly or within the tolerances of this module.
 
     Parameters
     ----------
@@ -133,7 +132,7 @@ def compare_runs(first: Record, folder: Path, second: Record, again: Path, *, ex
         stored, repeated = len(getattr(first, name)), len(getattr(second, name))
         if stored != repeated:
             yield Finding(first.run_id, name, f"has {stored} rows in the record, {repeated} when trained again")
-    if exact:  # otherwise another epoch may well be the best by a hair
+    if exact:  # rounding may make another epoch the best
         yield from _compare_numbers(first.run_id, "best", first.best, second.best, exact)
     yield from _compare_numbers(first.run_id, "test", first.test, second.test, exact)
     yield from _compare_predictions(first.run_id, load_predictions(folder), load_predictions(again), exact)
@@ -154,12 +153,12 @@ def _compare_numbers(
 
 
 def _compare_predictions(run_id: str, stored: pd.DataFrame, repeated: pd.DataFrame, exact: bool) -> Iterator[Finding]:
-    distance = (stored["probability"] - repeated["probability"]).abs()  # not a number where one has more rows
+    distance = (stored["probability"] - repeated["probability"]).abs()  # NaN where one has more rows
     if exact and not stored.equals(repeated):
-        message = f"differs from that of the run trained again, a probability by up to {short(distance.max())}"
+        message = f"differs from the run trained again, a probability by up to {short(distance.max())}"
         yield Finding(run_id, "predictions.parquet", message)
     if not exact and not (len(stored) == len(repeated) and distance.mean() <= PROBABILITY_TOLERANCE):
-        message = f"is far from that of the run trained again, a probability by {short(distance.mean())} on average"
+        message = f"differs too much from the run trained again, a probability by {short(distance.mean())} on average"
         yield Finding(run_id, "predictions.parquet", message)
 
 
@@ -168,7 +167,7 @@ def _compare_weights(run_id: str, folder: Path, again: Path, exact: bool) -> Ite
     stored, repeated = (load_file(path / "adapter_model.safetensors") for path in (folder, again))
     shapes, others = ({name: array.shape for name, array in arrays.items()} for arrays in (stored, repeated))
     if shapes != others:
-        yield Finding(run_id, subject, "holds other tensors than the adapter trained again")
+        yield Finding(run_id, subject, "holds tensors of other names or shapes than the adapter trained again")
         return
     changed = [name for name, array in stored.items() if not np.array_equal(array, repeated[name])]
     if exact and changed:
@@ -177,7 +176,7 @@ def _compare_weights(run_id: str, folder: Path, again: Path, exact: bool) -> Ite
     distance = np.sqrt(sum(float(np.square(stored[name] - repeated[name]).sum()) for name in stored))
     norm = np.sqrt(sum(float(np.square(array).sum()) for array in stored.values()))
     if not exact and not distance <= WEIGHT_TOLERANCE * norm:
-        message = f"is far from the adapter trained again: {short(distance)} of a norm of {short(norm)}"
+        message = f"differs too much from the adapter trained again: by {short(distance)}, with a norm of {short(norm)}"
         yield Finding(run_id, subject, message)
 
 
@@ -191,7 +190,7 @@ def _shown(value: object) -> str:
 
 @contextmanager
 def other_results(paths: Paths) -> Iterator[Paths]:
-    """Give the project an empty folder for results beside its own; one that a killed process left is removed too."""
+    """Give the project an empty folder for results, and remove it afterwards; also one left by a killed process."""
     folder = paths.root / ".cache" / "verify"
     shutil.rmtree(folder, ignore_errors=True)
     try:

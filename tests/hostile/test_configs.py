@@ -367,7 +367,7 @@ def test_a_pipe_is_no_file(tmp_path: Path) -> None:
     [
         ("target_modules: '(.*.*)*!'", "takes too long to match"),
         ("rank_pattern: {'(a+)+(.*.*)*!': 4}", "takes too long to match"),
-        ("rank_pattern: {'(': 4}", "is no regular expression"),
+        ("rank_pattern: {'(': 4}", "is not a regular expression"),
         ("r: 1000000000", "expected numbers of 1,000,000 at most"),
         ("r: 900000", "it would add .* numbers to the base model's"),
         ("peft_type: PROMPT_TUNING\ntokenizer_name_or_path: some/where", "read files or modules from elsewhere"),

@@ -121,10 +121,10 @@ def _train(study: Study, address: str, output: io.StringIO | None = None) -> dic
     """Train on a cluster, and return what lies in the folders afterwards."""
     display = TrainingDisplay(len(study.runs), Console(file=output or io.StringIO(), width=150, force_terminal=True))
     with cluster.connect(address) as client:
-        project = cluster.make_project(study.paths, resolve_source("embedded", study.paths))
-        executor = cluster.Cluster(client, project)
+        project = cluster.pack_study(study.paths, resolve_source("embedded", study.paths))
+        executor = cluster.ClusterExecutor(client, project)
         executor.check_workers()
-        ended = train_runs(study.runs, lambda: study.skeletons, study.paths, "embedded", executor, cell_timeout_s=60,
+        ended = train_runs(study.runs, lambda: study.placeholders, study.paths, "embedded", executor, cell_timeout_s=60,
                            display=display)  # fmt: skip
     records = {run.adapter.id: load_record(run.folder(study.paths)) for run in study.runs}
     assert {record.run_id: record for record in ended} == {record.run_id: record for record in records.values()}
@@ -204,7 +204,7 @@ def test_whatever_happens_to_a_run_is_a_visible_row(loopback: Loopback, tmp_path
     error = records["ia3"].error
     assert error is not None
     assert (error.type, error.message) == ("ValueError", "no luck")
-    assert records["ia3"].environment != study.skeletons[records["ia3"].run_id].environment
+    assert records["ia3"].environment != study.placeholders[records["ia3"].run_id].environment
     assert set(records["ia3"].files) == {"notebook.ipynb"}
     for part in ("ia3/submitted/seed-224  FAILED", "epoch 3.0, loss 0.6543"):
         assert part in output.getvalue()
@@ -238,8 +238,8 @@ def test_each_run_has_a_gpu_of_its_own(tmp_path: Path) -> None:
         )
         with cluster.connect(loopback.address) as client:
             client.wait_for_workers(2)
-            project = cluster.make_project(study.paths, resolve_source("embedded", study.paths))
-            assert len(cluster.Cluster(client, project)) == 2
+            project = cluster.pack_study(study.paths, resolve_source("embedded", study.paths))
+            assert len(cluster.ClusterExecutor(client, project)) == 2
         _train(study, loopback.address)
         assert {(tmp_path / adapter).read_text("utf-8") for adapter in ("ia3", "lora_1")} == {"3", "5"}
     finally:
@@ -283,9 +283,9 @@ def test_a_scheduler_that_goes_is_one_message(loopback: Loopback, tmp_path: Path
         pytest.raises(RunError, match="The scheduler is gone"),
         cluster.connect(loopback.address) as client,
     ):
-        project = cluster.make_project(study.paths, resolve_source("embedded", study.paths))
-        display, executor = Killing(2, Console(file=io.StringIO())), cluster.Cluster(client, project)
-        train_runs(study.runs, lambda: study.skeletons, study.paths, "embedded", executor, display=display)
+        project = cluster.pack_study(study.paths, resolve_source("embedded", study.paths))
+        display, executor = Killing(2, Console(file=io.StringIO())), cluster.ClusterExecutor(client, project)
+        train_runs(study.runs, lambda: study.placeholders, study.paths, "embedded", executor, display=display)
     assert before == {run.id: load_record(run.folder(study.paths)) for run in study.runs}
 
 
@@ -297,14 +297,14 @@ def test_what_is_not_the_run_that_was_asked_for_is_not_taken(tmp_path: Path) -> 
     good = seal_record(load_record(folder), folder)
     write_record(good, folder)
     with pytest.raises(RecordError, match=rf"expected embedded/{other.id}, got embedded/{run.id}"):
-        cluster._accept(folder, study.skeletons[other.id])
+        cluster._check_returned_run(folder, study.placeholders[other.id])
     with pytest.raises(RecordError, match="stamps"):
         stamps = good.stamps.model_copy(update={"data": "0" * 64})
-        cluster._accept(folder, good.model_copy(update={"stamps": stamps}))
-    assert cluster._accept(folder, good) == good
+        cluster._check_returned_run(folder, good.model_copy(update={"stamps": stamps}))
+    assert cluster._check_returned_run(folder, good) == good
     (folder / "notebook.ipynb").write_text("{}", "utf-8")
     with pytest.raises(RecordError, match="the files are not those"):
-        cluster._accept(folder, good)
+        cluster._check_returned_run(folder, good)
 
 
 def test_a_site_serves_run_after_run_and_closes_when_none_comes(
@@ -314,20 +314,20 @@ def test_a_site_serves_run_after_run_and_closes_when_none_comes(
     monkeypatch.setattr(cluster_worker, "IDLE_S", 0.3)
     study = Study(tmp_path / "study")
     study.write_notebook(COMPLETE)
-    project = cluster.make_project(study.paths, resolve_source("embedded", study.paths))
+    project = cluster.pack_study(study.paths, resolve_source("embedded", study.paths))
     state = SimpleNamespace(total_resources={}, nthreads=1)
     worker: Any = SimpleNamespace(address="tcp://worker", local_directory=str(tmp_path), state=state)
-    with cluster_worker._site(project, worker) as first:
+    with cluster_worker._open_study(project, worker) as first:
         assert first.paths.notebook.read_bytes() == study.paths.notebook.read_bytes()
-    with cluster_worker._site(project, worker) as second:
+    with cluster_worker._open_study(project, worker) as second:
         assert second is first
         time.sleep(0.5)  # a run that takes longer than that
         second.stop()
     assert not first.paths.root.exists()
-    with cluster_worker._site(project, worker) as third:
+    with cluster_worker._open_study(project, worker) as third:
         assert third is not first
     _wait_until(lambda: not third.paths.root.exists(), within_s=10)
-    assert (project.topic, worker.address) not in cluster_worker._sites
+    assert (project.topic, worker.address) not in cluster_worker._studies
 
 
 # ---- what is refused before the first run
@@ -352,7 +352,7 @@ def test_workers_that_are_set_up_otherwise_are_refused_by_name(loopback: Loopbac
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     for part in (
-        f"{addresses['other']}:", "peft: expected 0.21.2, got 0.0.1", "another training.py",
+        f"{addresses['other']}:", "peft: expected 0.21.2, got 0.0.1", "another training/trainer.py",
         f"{addresses['none']}: ModuleNotFoundError(\"No module named 'adapterbook'\"): start it in a checkout",
     ):  # fmt: skip
         assert part in done.stderr
@@ -364,8 +364,9 @@ def test_workers_that_are_set_up_otherwise_are_refused_by_name(loopback: Loopbac
     study = Study(tmp_path / "study")
     study.write_notebook(COMPLETE)
     with cluster.connect(loopback.address) as client, pytest.raises(RunError, match=r"cannot be used:[^$]*peft"):
-        project = cluster.make_project(study.paths, resolve_source("embedded", study.paths))
-        train_runs(study.runs, lambda: study.skeletons, study.paths, "embedded", cluster.Cluster(client, project),
+        project = cluster.pack_study(study.paths, resolve_source("embedded", study.paths))
+        executor = cluster.ClusterExecutor(client, project)
+        train_runs(study.runs, lambda: study.placeholders, study.paths, "embedded", executor,
                    display=TrainingDisplay(2, Console(file=io.StringIO())))  # fmt: skip
 
 
@@ -375,10 +376,10 @@ def test_a_source_that_a_worker_cannot_have_is_refused(loopback: Loopback, tmp_p
     study.write_notebook(COMPLETE)
     resolved = resolve_source("embedded", study.paths)
     with cluster.connect(loopback.address) as client:
-        project = cluster.make_project(study.paths, resolved)
+        project = cluster.pack_study(study.paths, resolved)
         project = replace(project, data_identity={**project.data_identity, "dataset": "files:0"})
         with pytest.raises(RunError, match=r"dataset: expected files:0, got package:5d7c06e0"):
-            cluster.Cluster(client, project).check_workers()
+            cluster.ClusterExecutor(client, project).check_workers()
 
 
 def test_a_scheduler_that_does_not_answer_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from adapterbook.site.links import find_site_problems
 from adapterbook.training.data import load_splits
 from adapterbook.training.model import load_base_model
 from tests.support.browser import open_browser, visit
+from tests.support.card_code import install_base_model, run_card_code
 from tests.support.small_project import make_small_project, run_adapterbook
 
 RUNS = {
@@ -124,6 +125,16 @@ def test_a_saved_adapter_over_the_base_model_gives_the_record_s_accuracy(
         trainer = Trainer(model=model, args=arguments, processing_class=tokenizer)
         logits = np.asarray(trainer.predict(test).predictions)
         assert accuracy_score(splits["test"]["label"], logits.argmax(-1)) == record.test.accuracy, name
+
+
+def test_the_model_card_s_code_gives_the_record_s_predictions(made: Paths, tmp_path: Path) -> None:
+    """The code on an adapter's card gives a test sentence the probability that predictions.parquet holds."""
+    folder = _folders(made)["lora_1/lr-1e-3/seed-224"]
+    row = load_predictions(folder).iloc[0]
+    card = (folder / "adapter" / "README.md").read_text("utf-8")
+    packages = install_base_model(tmp_path)
+    _, positive = run_card_code(card, folder / "adapter", packages, tmp_path, text=row["text"])
+    assert positive == pytest.approx(row["probability"], abs=1e-4)
 
 
 def test_a_run_again_is_the_same_bit_for_bit(copied: Paths) -> None:

@@ -1,8 +1,7 @@
-"""Runs on a Dask cluster that is there already: the driver's side.
+"""Execute runs on an existing Dask cluster: connect, check its workers, send runs and check what returns.
 
-Owns the way to the cluster, the check of its workers before the first run, and what becomes of what they send back: it
-is looked at like any other result from elsewhere before it is put in place. Starts no scheduler and no worker, and
-leaves them as they were. Only the driver writes records.
+A run's record is written on its worker, as ``papermill_runs`` describes. The driver checks the folder that returns like
+any foreign one, adds its git state and seals the record again; it writes the record itself if a run does not return.
 """
 
 from __future__ import annotations
@@ -29,40 +28,40 @@ from adapterbook.config.paths import Paths
 from adapterbook.execution.cluster.parcel import pack_files, unpack
 from adapterbook.execution.cluster.worker import (
     GPU,
-    Answer,
+    RunParcel,
     StudyParcel,
     Task,
     check_worker,
     describe_software,
+    end_study,
     execute_task,
-    leave,
 )
 from adapterbook.execution.failures import describe_os_error
-from adapterbook.execution.papermill_runs import Work, begin, save_failure
+from adapterbook.execution.papermill_runs import TrainingContext, make_run_folder, write_failed_record
 from adapterbook.execution.results_folder import staging_folder
 from adapterbook.runs.plan import Run
 from adapterbook.runs.record import Failure, Record, hash_files, load_record, seal_record, write_record
 from adapterbook.sources.resolve import ResolvedSource
 
-WORKER = execute_task.__module__  # imported by name on the worker, where this module may not load
+WORKER = execute_task.__module__  # the worker imports it by name and need not import this module
 CONNECT_S = 15.0
-WORKERS_S = 60.0  # a batch system takes its time to start the first worker
+WORKERS_S = 60.0  # a batch system may start the first worker late
 LEAVE_S = 15.0
-RETRIES = 2  # of a run that a worker could not execute; the scheduler counts workers that die (allowed-failures)
+RETRIES = 2  # of a run that raised on a worker; the scheduler counts workers that died (allowed-failures)
 NO_MODULE = "No module named"
 HOW_TO_START = "README.md says how to start one"
 
 
 @contextmanager
 def connect(address: str) -> Iterator[Client]:
-    """Connect with a scheduler that has a worker.
+    """Connect to a scheduler that has a worker.
 
     Raises
     ------
     RunError
         If nothing answers there, or no worker comes.
     """
-    # What Dask has to say of a connection that broke is said once, by our own message.
+    # Our own message reports a broken connection; Dask's loggers would repeat it.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     for name in ("client", "comm", "core", "batched"):
         logging.getLogger(f"distributed.{name}").setLevel(logging.CRITICAL)
@@ -88,11 +87,11 @@ def connect(address: str) -> Iterator[Client]:
             client.close(timeout=LEAVE_S)
 
 
-def make_project(paths: Paths, resolved: ResolvedSource) -> StudyParcel:
+def pack_study(paths: Paths, resolved: ResolvedSource) -> StudyParcel:
     """Return the study as it is sent to workers: its settings, the one source and the notebook.
 
-    A name on the Hub is sent with the commit that it stands for today; a folder with its absolute path, since its
-    content is not sent: it must lie there on every worker, too, with the same content.
+    A name on the Hub is sent with today's commit. A folder is sent as its absolute path, without its content: every
+    worker must have the same content there.
     """
     config = resolved.config.model_dump(exclude_none=True)
     for name, part in (("base_model", resolved.base_model), ("dataset", resolved.dataset)):
@@ -104,7 +103,7 @@ def make_project(paths: Paths, resolved: ResolvedSource) -> StudyParcel:
     source = yaml.safe_dump(config, allow_unicode=True).encode()
     contents = {name: path.read_bytes() for name, path in files.items()}
     return StudyParcel(
-        parcel=pack_files(contents | {f"experiments/sources/{resolved.config.name}.yaml": source}),
+        archive=pack_files(contents | {f"experiments/sources/{resolved.config.name}.yaml": source}),
         source=resolved.config.name,
         data_identity=resolved.data_identity(),
         software=describe_software(),
@@ -112,41 +111,41 @@ def make_project(paths: Paths, resolved: ResolvedSource) -> StudyParcel:
     )
 
 
-class Cluster:
-    """An `execution.Executor` whose runs are executed by the workers of a Dask cluster.
+class ClusterExecutor:
+    """Execute runs on the workers of a Dask cluster; an `Executor` of ``papermill_runs``.
 
-    Each run has one thread of a worker, or one GPU where workers say that they have some (``--resources GPU=1``). A run
-    whose worker dies begins anew on another one.
+    Each run takes one thread of a worker, or one GPU if workers declare some (``--resources GPU=1``). If its worker
+    dies, it starts again on another.
 
     Parameters
     ----------
     client : Client
-        Connected; its owner closes it.
+        Connected; the caller closes it.
     """
 
-    def __init__(self, client: Client, project: StudyParcel) -> None:
-        self._client, self._project = client, project
-        self._open: dict[str, tuple[Run, Work]] = {}  # submitted, and not collected yet
-        self._begun: set[str] = set()
+    def __init__(self, client: Client, study: StudyParcel) -> None:
+        self._client, self._study = client, study
+        self._submitted: dict[str, tuple[Run, TrainingContext]] = {}  # submitted and not yet collected
+        self._started: set[str] = set()
         self._lock = threading.Lock()
         resources = {GPU: 1} if any(GPU in worker["resources"] for worker in self._workers().values()) else {}
         self._executor = client.get_executor(pure=False, retries=RETRIES, resources=resources)
-        client.subscribe_topic(project.topic, self._hear)
+        client.subscribe_topic(study.topic, self._receive_progress)
 
     def __len__(self) -> int:
-        """How many runs go side by side, with the workers of today."""
+        """Return how many runs go side by side on the current workers."""
         workers = self._workers().values()
         return int(sum(worker["resources"].get(GPU, 0) for worker in workers) or sum(w["nthreads"] for w in workers))
 
     def check_workers(self) -> None:
-        """Let every worker compare its software with this machine's, and bring the source there.
+        """Let every worker compare its software with this machine's and fetch the source.
 
         Raises
         ------
         RunError
-            Naming every worker that cannot be used, and why.
+            Naming every worker that cannot be used, with the reason.
         """
-        answers = self._client.run(check_worker, self._project, on_error="return")
+        answers = self._client.run(check_worker, self._study, on_error="return")
         problems = []
         for address, answer in answers.items():
             if isinstance(answer, Exception):
@@ -159,38 +158,38 @@ class Cluster:
             raise RunError(f"Workers of the cluster are not set up as this machine is. {remedy}", problems)
 
     def warm_up(self) -> None:
-        """See `execution.Executor`; a worker begins when it has a run."""
+        """Do nothing: a worker starts its kernel when it has a run."""
 
-    def submit(self, run: Run, work: Work) -> Future[Answer]:
+    def submit(self, run: Run, context: TrainingContext) -> Future[RunParcel]:
         """See `Executor`."""
         with self._lock:
-            self._open[run.id] = (run, work)
-        task = Task(self._project, run, work.skeletons[run.id], work.cell_timeout_s)
-        key = f"{run.id}-{self._project.topic}"
-        future: Future[Answer] = self._executor.submit(_sent_by_value(), pickle.dumps(task), key=key)
+            self._submitted[run.id] = (run, context)
+        task = Task(self._study, run, context.placeholders[run.id], context.cell_timeout_s)
+        key = f"{run.id}-{self._study.topic}"
+        future: Future[RunParcel] = self._executor.submit(_sent_by_value(), pickle.dumps(task), key=key)
         return future
 
-    def collect(self, future: Future[Answer], run: Run, work: Work) -> Record:
-        """See `Executor`. What a worker sent is taken only if it is whole, and of this run.
+    def collect_record(self, future: Future[RunParcel], run: Run, context: TrainingContext) -> Record:
+        """See `Executor`. What a worker sent is accepted only if it is complete and belongs to this run.
 
         Raises
         ------
         RunError
-            If the scheduler is gone, or a worker joined that cannot be used.
+            If the scheduler is gone, or a worker that cannot be used has joined.
         """
         with self._lock:
-            del self._open[run.id]
-            if run.id not in self._begun:
-                work.started(run, staging_folder(run, work.paths))
-        staging, skeleton = staging_folder(run, work.paths), work.skeletons[run.id]
+            del self._submitted[run.id]
+            if run.id not in self._started:
+                context.on_start(run, staging_folder(run, context.paths))
+        staging, placeholder = staging_folder(run, context.paths), context.placeholders[run.id]
         try:
-            answer = future.result()
-            if answer.parcel is None:
+            parcel = future.result()
+            if parcel.archive is None:
                 shutil.rmtree(staging, ignore_errors=True)
-                return answer.record
-            begin(staging, skeleton)
-            unpack(answer.parcel, staging)
-            return _accept(staging, skeleton)
+                return parcel.record
+            make_run_folder(staging, placeholder)
+            unpack(parcel.archive, staging)
+            return _check_returned_run(staging, placeholder)
         except CancelledError as error:
             raise RunError(
                 "The scheduler is gone. Finished runs are kept; start it, and run the same command again."
@@ -206,82 +205,85 @@ class Cluster:
             failure = Failure(type="RecordError", message=str(error), cell=None)
         except OSError as error:
             failure = describe_os_error(error)
-        return self._fail(failure, staging, skeleton, work.paths)
+        return self._write_failure(failure, staging, placeholder, context.paths)
 
     def stop(self) -> None:
-        """See `Executor`. A cancelled run is ended by its worker."""
+        """Do nothing: a worker ends a cancelled run by itself."""
 
     def close(self) -> None:
-        """End what this driver has on the workers: the kernels, and the folders."""
-        if self._client.status != "running":  # the scheduler is gone, and with it everything on the workers
+        """Remove this driver's kernels and folders from the workers."""
+        if self._client.status != "running":  # without the scheduler the workers have ended
             return
         with suppress(OSError, TimeoutError, CommClosedError, RuntimeError):
-            self._client.unsubscribe_topic(self._project.topic)
-            self._client.run(leave, self._project.topic, on_error="ignore")
+            self._client.unsubscribe_topic(self._study.topic)
+            self._client.run(end_study, self._study.topic, on_error="ignore")
 
     def _workers(self) -> dict[str, Any]:
         workers: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
         return workers
 
-    def _hear(self, event: tuple[float, dict[str, str]]) -> None:
-        """Take what a worker tells of a run: that it has begun, or how far it is. Called from Dask's own thread."""
+    def _receive_progress(self, event: tuple[float, dict[str, str]]) -> None:
+        """Show the start or the progress of a run, as its worker sent it; called from Dask's thread."""
         _, message = event
         with self._lock:
-            if message["run"] not in self._open:
-                return  # told before, heard after its end
-            run, work = self._open[message["run"]]
-            staging = staging_folder(run, work.paths)
-            if run.id not in self._begun:
-                self._begun.add(run.id)
-                work.started(run, staging)
-            with suppress(OSError):  # the disk will say so again when the run is collected
+            if message["run"] not in self._submitted:
+                return  # arrived after the run's end
+            run, context = self._submitted[message["run"]]
+            staging = staging_folder(run, context.paths)
+            if run.id not in self._started:
+                self._started.add(run.id)
+                context.on_start(run, staging)
+            with suppress(OSError):  # collecting the run reports it
                 staging.mkdir(parents=True, exist_ok=True)
                 (staging / "progress.jsonl").write_text(message["progress"], "utf-8")
 
-    def _fail(self, failure: Failure, staging: Path, skeleton: Record, paths: Paths) -> Record:
-        """Write the failed record of a run that did not come back."""
-        failed = skeleton.model_copy(update={"finished_at": datetime.now(UTC), "error": failure})
+    def _write_failure(self, failure: Failure, staging: Path, placeholder: Record, paths: Paths) -> Record:
+        """Write the failed record of a run that did not return."""
+        failed = placeholder.model_copy(update={"finished_at": datetime.now(UTC), "error": failure})
         try:
-            begin(staging, skeleton)
+            make_run_folder(staging, placeholder)
         except OSError:
             return failed
-        return save_failure(staging, failed, paths)
+        return write_failed_record(staging, failed, paths)
 
 
-def _sent_by_value() -> Callable[[bytes], Answer]:
-    """Return what a worker calls for a task. A scheduler reads what it hands on, and need not have this package.
+def _sent_by_value() -> Callable[[bytes], RunParcel]:
+    """Return the function that a worker calls for a task.
 
-    Dask sends a function within a function as it is, and one of a module by its name.
+    Dask sends a nested function by value, and a module's function by name. The scheduler, which unpickles what it
+    passes on, need not have this package.
     """
 
-    def call(task: bytes) -> Answer:
+    def call(task: bytes) -> RunParcel:
         import pickle
         from importlib import import_module
 
-        answer: Answer = import_module(WORKER).execute_task(pickle.loads(task))
+        answer: RunParcel = import_module(WORKER).execute_task(pickle.loads(task))
         return answer
 
     return call
 
 
-def _accept(staging: Path, skeleton: Record) -> Record:
-    """Return the record of a run that came back, sealed anew with what only the driver knows.
+def _check_returned_run(staging: Path, placeholder: Record) -> Record:
+    """Return the record of a returned run, sealed again with the driver's git state.
 
     Raises
     ------
     RecordError
-        If it is not a whole run, or of another run than was asked for.
+        If the run is incomplete or not the one that was sent.
     """
     record = load_record(staging)
     problems = []
-    if (record.source.name, record.run_id) != (skeleton.source.name, skeleton.run_id):
-        problems.append(f"expected {skeleton.source.name}/{skeleton.run_id}, got {record.source.name}/{record.run_id}")
-    if record.stamps != skeleton.stamps:
+    if (record.source.name, record.run_id) != (placeholder.source.name, placeholder.run_id):
+        problems.append(
+            f"expected {placeholder.source.name}/{placeholder.run_id}, got {record.source.name}/{record.run_id}"
+        )
+    if record.stamps != placeholder.stamps:
         problems.append("the stamps are not those of the run that was sent")
     if record.files != hash_files(staging) or record.seal != record.compute_seal():
         problems.append("the files are not those that the record was sealed with")
     if problems:
         raise RecordError("What a worker sent back is not the run that was asked for:", problems)
-    record = seal_record(record.model_copy(update={"git": skeleton.git}), staging)
+    record = seal_record(record.model_copy(update={"git": placeholder.git}), staging)
     write_record(record, staging)
     return record

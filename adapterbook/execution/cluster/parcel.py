@@ -1,7 +1,7 @@
-"""A folder as bytes, to be sent to another machine, and back into a folder.
+"""Pack a folder into bytes to send to another machine, and unpack it there.
 
-Owns what a parcel may hold: plain files below one folder, as they are. Refuses a parcel whose files would lie elsewhere
-or take more room than is given, before it writes any. Knows nothing of what the files mean.
+A parcel holds plain files below one folder. One whose files would lie elsewhere or exceed a size is refused before any
+file is written.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from adapterbook.common.errors import RecordError
 
 MAX_BYTES = 4 * 1024**3
 MAX_FILES = 10_000
-FORBIDDEN = ("\\", ":", "\0")  # a name with one of these is a path of its own on some system
+FORBIDDEN = ("\\", ":", "\0")  # some system reads a name with one of these as another path
 UNIX, FILE_TYPE, PLAIN = 3, 0o170000, (0, 0o100000)
 
 
@@ -32,7 +32,7 @@ def pack_files(files: Mapping[str, bytes]) -> bytes:
     'hello'
     """
     parcel = io.BytesIO()
-    # Stored as they are: weights hardly get smaller, and no few bytes can become very many.
+    # Not compressed: weights hardly shrink, and an archive cannot expand.
     with zipfile.ZipFile(parcel, "w", zipfile.ZIP_STORED) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
@@ -51,12 +51,12 @@ def unpack(parcel: bytes, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
     Parameters
     ----------
     max_bytes : int
-        How much they may hold in all.
+        Largest total size of the files.
 
     Raises
     ------
     RecordError
-        If this is no parcel, is too large, or would write anywhere else; nothing was written then.
+        If the bytes are not a parcel, are too large, or would write outside the folder; nothing was written.
     OSError
         If the folder cannot be written.
     """

@@ -1,8 +1,8 @@
-"""What a worker of a cluster does: say what it runs on, and execute one run after another in a kernel that stays.
+"""Execute runs on a Dask worker, one after another in kernels that stay.
 
-Owns the folder that a study has on a worker, its kernels, and their end: when the driver leaves or is gone, when a run
-is cancelled, or when no run has come for a minute. Shares no file system with the driver: the study arrives as bytes,
-and a run's folder goes back as bytes. Everything that is sent between the two is defined here.
+Worker and driver share no file system: the study arrives as bytes, and a run's folder returns as bytes. The study's
+folder and kernels on a worker are removed when the driver leaves or dies, when a run is cancelled, or when no run has
+come for a minute. What is sent between the two is defined here.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from pydantic import ValidationError
 from adapterbook.common.cache import PACKAGE
 from adapterbook.common.errors import AdapterBookError, RunError
 from adapterbook.config.paths import Paths
+from adapterbook.execution.capacity import list_devices
 from adapterbook.execution.cluster.parcel import pack_folder, unpack
-from adapterbook.execution.kernels import PACKAGE_PARENT, KernelPool
-from adapterbook.execution.papermill_runs import Work, execute_run
+from adapterbook.execution.kernels import KernelPool, import_path
+from adapterbook.execution.papermill_runs import TrainingContext, execute_run
 from adapterbook.execution.progress import last_whole_line
 from adapterbook.execution.results_folder import staging_folder, stop_kernels
 from adapterbook.runs.plan import Run, package_versions
@@ -42,10 +43,10 @@ from adapterbook.sources.resolve import fetch_source, resolve_source
 from adapterbook.training.checkpoints import snapshots_folder
 
 IDLE_S = 60.0  # how long a kernel waits for its next run
-TICK_S = 0.5  # how often a run's progress is looked at
+TICK_S = 0.5  # how often a run's progress is read
 GPU = "GPU"
-SHOWN = 5  # of a long list of files
-# In a process of its own: CUDA would keep its memory in this one.
+SHOWN = 5  # file names in a message
+# In a separate process: CUDA would keep its memory in this one.
 DESCRIBE_ENVIRONMENT = (
     "from adapterbook.training.recording import describe_environment; "
     "from adapterbook.training.trainer import current_device; "
@@ -55,7 +56,7 @@ DESCRIBE_ENVIRONMENT = (
 
 @dataclass(frozen=True)
 class Software:
-    """What must be the same on the driver and on every worker, since a run's result follows from it.
+    """Hold what must be the same on the driver and on every worker, because a run's result depends on it.
 
     Attributes
     ----------
@@ -68,7 +69,7 @@ class Software:
     code: dict[str, str]
 
     def differences(self, other: Software) -> list[str]:
-        """Return, one a line, how another machine's software differs from this."""
+        """Return how another machine's software differs from this, one difference a line."""
         pairs = {"Python": (self.python, other.python)}
         pairs |= {name: (version, other.packages.get(name, "none")) for name, version in self.packages.items()}
         lines = [f"{name}: expected {ours}, got {theirs}" for name, (ours, theirs) in pairs.items() if ours != theirs]
@@ -83,7 +84,7 @@ class Software:
 
 @functools.cache
 def describe_software() -> Software:
-    """Return what this process would execute a run with."""
+    """Return the software that this process executes runs with."""
     return Software(
         python=".".join(platform.python_version_tuple()[:2]),
         packages=package_versions() | {"distributed": metadata.version("distributed")},
@@ -96,23 +97,23 @@ def describe_software() -> Software:
 
 @dataclass(frozen=True)
 class StudyParcel:
-    """A study, as it is sent to a worker.
+    """Hold a study as it is sent to a worker.
 
     Attributes
     ----------
-    parcel : bytes
+    archive : bytes
         The settings and the notebook, as `parcel.unpack` takes them.
     source : str
         Name of the one source in it.
     data_identity : mapping
-        What the source must stand for on the worker, too.
+        Identity of base model and data set, which the worker's source must have too.
     software : Software
         The driver's.
     topic : str
-        What a run's progress is told under; a driver's own.
+        Dask topic of the runs' progress, different for each driver.
     """
 
-    parcel: bytes
+    archive: bytes
     source: str
     data_identity: dict[str, str]
     software: Software
@@ -121,65 +122,65 @@ class StudyParcel:
 
 @dataclass(frozen=True)
 class Task:
-    """One run, as it is sent to a worker."""
+    """Hold one run as it is sent to a worker."""
 
-    project: StudyParcel
+    study: StudyParcel
     run: Run
-    skeleton: Record
+    placeholder: Record
     cell_timeout_s: float | None
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a run left, as it is sent back.
+class RunParcel:
+    """Hold what a run left, as it is sent back.
 
     Attributes
     ----------
-    parcel : bytes or None
-        The run's folder; None where the worker's disk did not take it.
+    archive : bytes or None
+        The run's folder; None if the worker's disk could not hold it.
     """
 
     record: Record
-    parcel: bytes | None
+    archive: bytes | None
 
 
 @dataclass
 class UnpackedStudy:
-    """A project on this worker: its folder, its kernels, and how many runs and checks are at work there."""
+    """Hold a study on this worker: its folder, its kernels, and how many runs and checks use it."""
 
     paths: Paths
-    workers: KernelPool
+    pool: KernelPool
     stopping: threading.Event = field(default_factory=threading.Event)
     n_users: int = 0
     timer: threading.Timer | None = None
 
     def stop(self) -> None:
-        """End every run of this site; it takes no other one."""
+        """Stop every run of this study, and start no other."""
         self.stopping.set()
         stop_kernels(self.paths.root)
 
     def close(self) -> None:
         """End the kernels and remove the folder."""
-        self.workers.close()
+        self.pool.close()
         shutil.rmtree(self.paths.root, ignore_errors=True)
 
 
-_sites: dict[tuple[str, str], UnpackedStudy] = {}  # by topic and worker: a process may hold several workers
+_studies: dict[tuple[str, str], UnpackedStudy] = {}  # by topic and worker: a process may hold several workers
 _lock = threading.Lock()
 
 
-async def check_worker(project: StudyParcel, dask_worker: Worker) -> list[str]:
-    """Return why this worker cannot execute the runs of a project; nothing where it can."""
-    differences = project.software.differences(describe_software())
-    return differences or await asyncio.to_thread(_check_source, project, dask_worker)
+async def check_worker(parcel: StudyParcel, dask_worker: Worker) -> list[str]:
+    """Return why this worker cannot execute the runs of a study; empty if it can."""
+    differences = parcel.software.differences(describe_software())
+    return differences or await asyncio.to_thread(_check_source, parcel, dask_worker)
 
 
-def _check_source(project: StudyParcel, worker: Worker) -> list[str]:
-    """Bring the source onto this machine, and compare it with the driver's."""
+def _check_source(parcel: StudyParcel, worker: Worker) -> list[str]:
+    """Fetch the source onto this machine, and compare it with the driver's."""
     try:
-        with _site(project, worker) as site:
-            resolved = resolve_source(project.source, site.paths)
-            for name, expected in project.data_identity.items():
+        with _open_study(parcel, worker) as study:
+            resolved = resolve_source(parcel.source, study.paths)
+            for name, expected in parcel.data_identity.items():
                 if resolved.data_identity()[name] != expected:
                     return [f"{name}: expected {expected}, got {resolved.data_identity()[name]}"]
             fetch_source(resolved)
@@ -190,17 +191,17 @@ def _check_source(project: StudyParcel, worker: Worker) -> list[str]:
     return []
 
 
-async def leave(topic: str, dask_worker: Worker) -> None:
-    """End what a driver has here."""
+async def end_study(topic: str, dask_worker: Worker) -> None:
+    """Stop a driver's runs on this worker, and remove its kernels and its folder."""
     with _lock:
-        site = _sites.pop((topic, dask_worker.address), None)
-        unused = site is not None and site.n_users == 0
-    if site is not None:
-        await asyncio.to_thread(site.close if unused else site.stop)
+        study = _studies.pop((topic, dask_worker.address), None)
+        unused = study is not None and study.n_users == 0
+    if study is not None:
+        await asyncio.to_thread(study.close if unused else study.stop)
 
 
-def execute_task(task: Task) -> Answer:
-    """Execute a run in a kernel of this worker, and return its folder; in a thread of a worker only.
+def execute_task(task: Task) -> RunParcel:
+    """Execute a run in a kernel of this worker, and return its folder; called in a worker's thread.
 
     Raises
     ------
@@ -210,29 +211,29 @@ def execute_task(task: Task) -> Answer:
         If the disk cannot be written.
     """
     worker = get_worker()
-    differences = task.project.software.differences(describe_software())
+    differences = task.study.software.differences(describe_software())
     if differences:
         raise RunError(f"Worker {worker.address} cannot be used:", differences)
     key, run = worker.get_current_task(), task.run
-    with _site(task.project, worker) as site:
-        tell = functools.partial(_tell, worker, task)
-        work = Work({run.id: task.skeleton}, site.paths, task.project.source, task.cell_timeout_s,
-                    lambda run, staging: tell(""), site.stopping)  # fmt: skip
-        future, told = site.workers.submit(execute_run, run, work), ""
+    with _open_study(task.study, worker) as study:
+        report = functools.partial(_report_progress, worker, task)
+        context = TrainingContext({run.id: task.placeholder}, study.paths, task.study.source, task.cell_timeout_s,
+                                  lambda run, staging: report(""), study.stopping)  # fmt: skip
+        future, reported = study.pool.submit(execute_run, run, context), ""
         while wait([future], timeout=TICK_S).not_done:
             if _is_cancelled(worker, key):
-                site.stop()
-            progress = last_whole_line(staging_folder(run, site.paths) / "progress.jsonl")
-            if progress != told:
-                tell(progress)
-                told = progress
-        if site.stopping.is_set():
+                study.stop()
+            progress = last_whole_line(staging_folder(run, study.paths) / "progress.jsonl")
+            if progress != reported:
+                report(progress)
+                reported = progress
+        if study.stopping.is_set():
             raise RunError(f"{run.id} was stopped.")
-        return _pack_run(future.result(), run, site.paths)
+        return _pack_run(future.result(), run, study.paths)
 
 
-def _pack_run(record: Record, run: Run, paths: Paths) -> Answer:
-    """Take a run's folder from the site's disk. A failed record of the driver's making learns where the run was."""
+def _pack_run(record: Record, run: Run, paths: Paths) -> RunParcel:
+    """Pack and remove a run's folder; a failed record, which the driver made, gets this machine's environment."""
     staging = staging_folder(run, paths)
     try:
         if record.status == "failed":
@@ -240,11 +241,11 @@ def _pack_run(record: Record, run: Run, paths: Paths) -> Answer:
                 record.model_copy(update={"environment": _environment() or record.environment}), staging
             )
             write_record(record, staging)
-        return Answer(record, pack_folder(staging))
+        return RunParcel(record, pack_folder(staging))
     except OSError:
         if record.status == "completed":
             raise
-        return Answer(record, None)
+        return RunParcel(record, None)
     finally:
         for folder in (staging, snapshots_folder(staging)):
             shutil.rmtree(folder, ignore_errors=True)
@@ -252,9 +253,8 @@ def _pack_run(record: Record, run: Run, paths: Paths) -> Answer:
 
 @functools.cache
 def _environment() -> Environment | None:
-    """Return what a run on this machine would say of it; None where that cannot be found out."""
-    search_path = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH")]))
-    environment = os.environ | {"PYTHONPATH": search_path}
+    """Return the environment as a run on this machine records it; None if it cannot be determined."""
+    environment = os.environ | {"PYTHONPATH": import_path()}
     command = [sys.executable, "-c", DESCRIBE_ENVIRONMENT]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
@@ -263,55 +263,53 @@ def _environment() -> Environment | None:
         return None
 
 
-def _tell(worker: Worker, task: Task, progress: str) -> None:
-    """Tell the driver that a run has begun, or how far it is."""
-    worker.log_event(task.project.topic, {"run": task.run.id, "progress": progress})
+def _report_progress(worker: Worker, task: Task, progress: str) -> None:
+    """Send the driver a run's progress; empty when it starts."""
+    worker.log_event(task.study.topic, {"run": task.run.id, "progress": progress})
 
 
 def _is_cancelled(worker: Worker, key: Any) -> bool:
-    """Tell whether nobody waits for a task any more: it was cancelled, or its driver is gone."""
+    """Return whether a task was cancelled or its driver is gone."""
     state = worker.state.tasks.get(key)
     return state is None or state.state == "cancelled"
 
 
 @contextmanager
-def _site(project: StudyParcel, worker: Worker) -> Iterator[UnpackedStudy]:
-    """Give a project's site on this worker; it closes when it was stopped, or when nobody has come for a while."""
-    key = (project.topic, worker.address)
+def _open_study(parcel: StudyParcel, worker: Worker) -> Iterator[UnpackedStudy]:
+    """Yield a study, unpacked on this worker; it is removed when it was stopped, or unused for a while."""
+    key = (parcel.topic, worker.address)
     with _lock:
-        site = _sites.get(key)
-        if site is None or site.stopping.is_set():
-            site = _sites[key] = _open_site(project, worker)
-        site.n_users += 1
-        if site.timer is not None:
-            site.timer.cancel()
+        study = _studies.get(key)
+        if study is None or study.stopping.is_set():
+            study = _studies[key] = _unpack_study(parcel, worker)
+        study.n_users += 1
+        if study.timer is not None:
+            study.timer.cancel()
     try:
-        yield site
+        yield study
     finally:
         with _lock:
-            site.n_users -= 1
-            unused = site.n_users == 0
-            if unused and not site.stopping.is_set():
-                site.timer = threading.Timer(IDLE_S, _close_if_unused, (key, site))
-                site.timer.daemon = True
-                site.timer.start()
-        if unused and site.stopping.is_set():
-            site.close()
+            study.n_users -= 1
+            unused = study.n_users == 0
+            if unused and not study.stopping.is_set():
+                study.timer = threading.Timer(IDLE_S, _close_if_unused, (key, study))
+                study.timer.daemon = True
+                study.timer.start()
+        if unused and study.stopping.is_set():
+            study.close()
 
 
-def _open_site(project: StudyParcel, worker: Worker) -> UnpackedStudy:
+def _unpack_study(parcel: StudyParcel, worker: Worker) -> UnpackedStudy:
     gpus = int(worker.state.total_resources.get(GPU, 0))
     folder = Path(tempfile.mkdtemp(prefix="adapterbook-", dir=worker.local_directory))
-    unpack(project.parcel, folder)
-    # One kernel a GPU: with several, each sees its own.
-    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    devices = (visible or [str(i) for i in range(gpus)])[:gpus] if gpus > 1 else []
+    unpack(parcel.archive, folder)
+    devices = list_devices(gpus) if gpus > 1 else []  # one kernel a GPU
     return UnpackedStudy(Paths(folder), KernelPool(folder, gpus or worker.state.nthreads, devices))
 
 
-def _close_if_unused(key: tuple[str, str], site: UnpackedStudy) -> None:
+def _close_if_unused(key: tuple[str, str], study: UnpackedStudy) -> None:
     with _lock:
-        if site.n_users or _sites.get(key) is not site:
+        if study.n_users or _studies.get(key) is not study:
             return
-        del _sites[key]
-    site.close()
+        del _studies[key]
+    study.close()

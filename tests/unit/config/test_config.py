@@ -29,6 +29,26 @@ def test_study_is_the_protocol_of_the_homework() -> None:
     assert protocol["seed"] == study.seeds[0]
 
 
+def test_numbers_in_titles_are_those_of_the_settings() -> None:
+    """The titles of adapters and variants hold the values that the files set, in both languages."""
+    study, adapters = load_study(PATHS.study), load_adapters(PATHS.experiments / "adapters")
+    first, third = adapters["lora_1"].settings, adapters["lora_3"].settings
+    assert (2 * third["r"], third["lora_alpha"] / third["r"]) == (first["r"], 1)  # "half the rank, scale 1"
+    numbers = [(adapters["lora_1"].title, first["r"])]
+    for name, key in (
+        ("lr-2e-4", "learning_rate"),
+        ("lr-1e-3", "learning_rate"),
+        ("batch-4", "per_device_train_batch_size"),
+        ("batch-64", "per_device_train_batch_size"),
+        ("eval-steps", "eval_steps"),
+    ):
+        numbers.append((study.variants[name].title, study.variants[name].training[key]))
+    for title, number in numbers:
+        shown = f"{number:.0e}".replace("e-0", "e-") if isinstance(number, float) else str(number)
+        assert shown in title.en.split(), title
+        assert shown in title.zh.split(), title
+
+
 @pytest.mark.parametrize("file", sorted((PATHS.experiments / "sources").glob("*.yaml")), ids=lambda file: file.stem)
 def test_each_shipped_source_is_valid_and_named_as_its_file(file: Path) -> None:
     """A source's name is its file's name, so that SOURCE=<name> finds it."""

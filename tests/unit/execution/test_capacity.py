@@ -6,7 +6,7 @@ import pytest
 
 from adapterbook.common.errors import RunError
 from adapterbook.common.machine import has_gpu
-from adapterbook.execution.capacity import GIB, count_workers, list_devices
+from adapterbook.execution.capacity import GIB, count_parallel_runs, list_devices
 
 
 @pytest.fixture(autouse=True)
@@ -31,20 +31,20 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_how_many_runs_go_side_by_side(jobs: int | None, n_runs: int, gpus_gib: tuple[int, ...], expected: int) -> None:
     """What was asked for, else what fits."""
-    assert count_workers(jobs, n_runs=n_runs, gpu_memory_bytes=[gib * GIB for gib in gpus_gib]) == expected
+    assert count_parallel_runs(jobs, n_runs=n_runs, gpu_memory_bytes=[gib * GIB for gib in gpus_gib]) == expected
 
 
 def test_no_jobs_at_all_is_refused() -> None:
     """JOBS=0 trains nothing, so it is a mistake."""
     with pytest.raises(RunError, match="JOBS=0: expected 1 or more"):
-        count_workers(0, n_runs=12)
+        count_parallel_runs(0, n_runs=12)
 
 
 def test_more_jobs_than_there_is_memory_for_are_refused() -> None:
     """…with the number that fits; one run may always try."""
     with pytest.raises(RunError, match=r"JOBS=32: .* need 32 GiB .* 20\.0 GiB are free: JOBS=10 fits"):
-        count_workers(32, n_runs=100)
-    assert count_workers(1, n_runs=100) == 1
+        count_parallel_runs(32, n_runs=100)
+    assert count_parallel_runs(1, n_runs=100) == 1
 
 
 def test_devices_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from adapterbook.execution.kernels import ENGINE, KernelPool, start_kernel
-from adapterbook.training.kernel_state import TORCH_DEFAULT_SEED, reuse, start_afresh
+from adapterbook.training.kernel_state import TORCH_DEFAULT_SEED, reset_kernel, reuse
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_random_numbers_begin_as_in_a_new_process() -> None:
     random.seed(1)
     np.random.seed(1)
     torch.manual_seed(1)
-    start_afresh()
+    reset_kernel()
     assert torch.initial_seed() == TORCH_DEFAULT_SEED
     state = torch.get_rng_state()
     assert torch.equal(state, torch.Generator().manual_seed(TORCH_DEFAULT_SEED).get_state())
@@ -136,7 +136,7 @@ def test_random_numbers_begin_as_in_a_new_process() -> None:
 def test_a_traceback_keeps_nothing_alive() -> None:
     """IPython keeps the last one, and with it a model and its gradients."""
     sys.last_value = ValueError("of the run before")
-    start_afresh()
+    reset_kernel()
     assert not hasattr(sys, "last_value")
 
 

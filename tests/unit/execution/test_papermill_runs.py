@@ -24,7 +24,7 @@ from adapterbook.config.study import load_study
 from adapterbook.execution.kernels import KernelPool
 from adapterbook.execution.papermill_runs import LocalExecutor, train_runs
 from adapterbook.execution.progress import TrainingDisplay
-from adapterbook.execution.results_folder import recover
+from adapterbook.execution.results_folder import repair_results
 from adapterbook.runs.plan import Run, plan_runs
 from adapterbook.runs.record import Record, hash_files, load_record
 from tests.support.factory import PROJECT, make_failed_record, make_record, write_results
@@ -32,8 +32,8 @@ from tests.support.factory import PROJECT, make_failed_record, make_record, writ
 PARAMETERS = 'source = ""\nadapter = ""\nvariant = ""\nseed = 0\noutput = ""\nmicro_batches = 1'
 COMPLETE = """
 import json, pathlib
-from tests.factory import make_predictions, make_record
-from adapterbook.records import write_record
+from tests.support.factory import make_predictions, make_record
+from adapterbook.runs.record import write_record
 write_record(make_record(adapter, variant, seed, source__reason="the kernel does not know"), pathlib.Path(output))
 make_predictions().to_parquet(pathlib.Path(output) / "predictions.parquet", index=False)
 """
@@ -48,7 +48,7 @@ class Study:
         self.paths = Paths(root)
         study, adapters = load_study(self.paths.study), load_adapters(self.paths.experiments / "adapters")
         self.runs: list[Run] = plan_runs(study, adapters, "embedded")
-        self.skeletons = {
+        self.placeholders = {
             run.id: make_failed_record(run.adapter.id, source__reason="the driver knows") for run in self.runs
         }
 
@@ -71,7 +71,7 @@ class Study:
         """Train, and return what lies in the folders afterwards."""
         console = Console(file=io.StringIO())
         runs = self.runs if runs is None else runs
-        ended = train_runs(runs, lambda: self.skeletons, self.paths, "embedded", self.executor(),
+        ended = train_runs(runs, lambda: self.placeholders, self.paths, "embedded", self.executor(),
                            cell_timeout_s=cell_timeout_s, display=TrainingDisplay(len(runs), console))  # fmt: skip
         records = {run.adapter.id: load_record(run.folder(self.paths)) for run in runs}
         assert {record.run_id: record for record in ended} == {record.run_id: record for record in records.values()}
@@ -198,7 +198,7 @@ def test_a_disk_that_takes_nothing_at_all_ends_in_failed_runs_and_no_traceback(
 
     monkeypatch.setattr("adapterbook.execution.papermill_runs.write_record", refuse)
     runs = study.only("lora_1")
-    (ended,) = train_runs(runs, lambda: study.skeletons, study.paths, "embedded", study.executor(),
+    (ended,) = train_runs(runs, lambda: study.placeholders, study.paths, "embedded", study.executor(),
                           display=TrainingDisplay(1, Console(file=io.StringIO())))  # fmt: skip
     assert ended.error is not None
     assert (ended.status, ended.error.type) == ("failed", "DiskFull")
@@ -228,7 +228,7 @@ def test_a_notebook_that_writes_no_record_is_a_failed_run(study: Study) -> None:
     study.write_notebook("pass")
     error = study.train(study.only("lora_1"))["lora_1"].error
     assert error is not None
-    assert error == study.skeletons["lora_1/submitted/seed-224"].error
+    assert error == study.placeholders["lora_1/submitted/seed-224"].error
 
 
 def test_a_half_written_record_is_a_failed_run(study: Study) -> None:
@@ -281,7 +281,7 @@ def test_an_interrupt_stops_the_kernels_and_keeps_the_old_results(study: Study) 
     start = time.monotonic()
     display = Interrupting(2, Console(file=io.StringIO()))
     with pytest.raises(KeyboardInterrupt):
-        train_runs(study.runs, lambda: study.skeletons, study.paths, "embedded", study.executor(), display=display)
+        train_runs(study.runs, lambda: study.placeholders, study.paths, "embedded", study.executor(), display=display)
     assert time.monotonic() - start < 20
     assert before == {run.id: load_record(run.folder(study.paths)) for run in study.runs}
     assert [
@@ -296,7 +296,7 @@ def test_recovery_puts_back_what_a_crash_left_between_two_renames(tmp_path: Path
     record = load_record(final)
     final.rename(final.with_name(".seed-224.old"))
     (paths.results / ".staging" / "embedded" / "x").mkdir(parents=True)
-    recover(paths, "embedded", due=())
+    repair_results(paths, "embedded", due=())
     assert record == load_record(final)
     assert sorted(path.name for path in final.parent.iterdir()) == ["seed-224"]
     assert not (paths.results / ".staging").exists()
@@ -321,7 +321,7 @@ def test_a_trainer_that_is_killed_leaves_no_process_and_no_file(study: Study) ->
     _, alive = psutil.wait_procs(children, timeout=15)
     assert alive == []
     assert temporary_folders(study.paths.root, "kernel")
-    recover(study.paths, "embedded", due=())
+    repair_results(study.paths, "embedded", due=())
     assert temporary_folders(study.paths.root, "kernel") == []
     assert _leftovers(study.paths) == []
 

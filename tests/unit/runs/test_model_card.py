@@ -1,4 +1,4 @@
-"""model_card.py: what the Hub and a reader learn of an adapter, from its record and nothing else."""
+"""Check what the Hub and a reader learn of an adapter from its card, and that the card's code runs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
+from peft import LoraConfig, get_peft_model
+from transformers import AutoTokenizer, BertConfig, BertModel
 
 from adapterbook.common.formatting import format_number
 from adapterbook.runs.model_card import CARD, render_model_card, write_model_card
+from adapterbook.sources.packages import BASE_MODEL, BERT_MODEL, materialise
+from adapterbook.training.model import load_base_model
+from tests.support.card_code import SENTENCE, install_base_model, run_card_code
 from tests.support.factory import make_record
 
 NUMBER = re.compile(r"\d(?:[\d.,]*\d)?(?:e-\d+)?%?")
@@ -70,8 +76,8 @@ def test_what_the_record_does_not_know_is_not_made_up() -> None:
     card = render_model_card(record)
     data = metadata_of(card)
     assert (data.base_model, data.datasets, data.language, data.license) == (None, None, None, "unknown")
-    assert "`my-bert` is a folder of whoever trained this adapter" in card
-    assert "是訓練者自己的資料夾" in card
+    assert "`my-bert` is a folder on the machine that trained this adapter." in card
+    assert "`my-bert` 是訓練這個轉接器的機器上的資料夾" in card
 
 
 @pytest.mark.parametrize("adapter", ["lora_1", "ia3"])
@@ -107,10 +113,10 @@ def test_another_training_of_the_same_run_has_the_same_card() -> None:
     assert render_model_card(later) == render_model_card(record)
 
 
-def test_the_baseline_is_no_adapter() -> None:
-    """A head that was trained alone says so in both languages."""
+def test_the_baseline_says_that_it_is_one() -> None:
+    """The card of a head that was trained alone says in both languages that its adapter was not trained."""
     english, chinese = halves(render_model_card(make_record("ia3", n_adapter_params=0)))
-    assert "the adapter beside it was not" in english
+    assert "The adapter beside it was not\ntrained" in english
     assert "沒有訓練過" in chinese
 
 
@@ -141,3 +147,53 @@ def test_the_card_is_yaml_that_any_reader_takes(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [CARD]
     metadata = yaml.safe_load(text.split("\n---\n")[0].removeprefix("---\n"))
     assert metadata["model-index"][0]["name"] == "lora_1/submitted/seed-224"
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the base model's package."""
+    return install_base_model(tmp_path_factory.mktemp("package"))
+
+
+@pytest.mark.parametrize(("base_model", "query"), [(BASE_MODEL, "q_lin"), (BERT_MODEL, "query")])
+def test_the_card_s_code_gives_the_adapter_s_probabilities_without_adapterbook(
+    base_model: str, query: str, packages: Path, tmp_path: Path
+) -> None:
+    """With packages from PyPI alone, the code loads base model, head and adapter as training had them."""
+    record = make_record(source__base_model=base_model, seed=7)
+    expected = _save_adapter(materialise(base_model), query, tmp_path / "trained")
+    (tmp_path / "elsewhere").mkdir()
+    actual = run_card_code(render_model_card(record), tmp_path / "trained", packages, tmp_path / "elsewhere")
+    assert actual == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_card_s_code_repeats_a_random_pooler(tmp_path: Path) -> None:
+    """A BERT without weights for its pooler gets the one that the run's seed made."""
+    folder = tmp_path / "elsewhere" / "my-bert"
+    config = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(materialise(BERT_MODEL)).save_pretrained(folder)
+    expected = _save_adapter(folder, "query", tmp_path / "trained")
+    card = render_model_card(make_record(source="mine", source__base_model="my-bert", seed=7))
+    actual = run_card_code(card, tmp_path / "trained", tmp_path, tmp_path / "elsewhere")
+    assert actual == pytest.approx(expected, abs=1e-6)
+
+
+def _save_adapter(base_model: Path, query: str, folder: Path) -> list[float]:
+    """Save a random adapter over a base model as a run with seed 7 would; return its probabilities for the sentence."""
+    config = LoraConfig(task_type="SEQ_CLS", target_modules=[query], init_lora_weights=False)
+    model = get_peft_model(load_base_model(base_model, seed=7), config).eval()
+    model.save_pretrained(str(folder))
+    with torch.no_grad():
+        logits = model(**AutoTokenizer.from_pretrained(base_model)([SENTENCE], return_tensors="pt")).logits
+    probabilities: list[float] = logits.double().softmax(dim=-1)[0].tolist()
+    return probabilities
+
+
+def test_the_card_of_a_model_from_the_hub_needs_no_conversion() -> None:
+    """The code for a base model on the Hub is valid Python, plain Transformers and PEFT, and names that model."""
+    for code in re.findall(r"(?ms)^```python\n(.*?)^```$", render_model_card(make_record(source="hub"))):
+        compile(code, CARD, "exec")
+        imports = [line.split()[1] for line in code.splitlines() if line.startswith("from ")]
+        assert imports == ["peft", "transformers"]
+        assert '"distilbert/distilbert-base-cased"' in code

@@ -194,7 +194,7 @@ def test_message_is_the_one_of_the_style_guide(distilbert: Path) -> None:
 
 
 BAD: dict[str, tuple[str, dict[str, Any], str]] = {
-    "unknown method": ("LORAA", {}, r"peft_type: 'LORAA' is no method of PEFT \(did you mean LORA\?\)"),
+    "unknown method": ("LORAA", {}, r"peft_type: 'LORAA' is not a method of PEFT \(did you mean LORA\?\)"),
     "text for a number": ("LORA", {"r": "8"}, "r: expected int, got str '8'"),
     "fraction for a count": ("LORA", {"r": 8.5}, "r: expected int, got float 8.5"),
     "truth for a count": ("LORA", {"r": True}, "r: expected int, got bool True"),

@@ -324,9 +324,9 @@ def test_rows_that_are_not_the_source_s_are_found() -> None:
     assert find_other_rows(record, table, rows) == []
     for column, value in (("row_id", -1), ("text", "another"), ("label", 1 - int(table["label"].iloc[3]))):
         (finding,) = find_other_rows(record, _edit_cell(table, 3, column, value), rows)
-        assert f"another {column} than the source in 1 rows, the first is row 3" in finding.message
+        assert f"differs from the source in the {column} of 1 rows, first in row 3" in finding.message
     (finding,) = find_other_rows(record, table.iloc[1:], rows)
-    assert "holds 19 rows, the source 20" in finding.message
+    assert "holds 19 rows, the source gives 20" in finding.message
 
 
 def test_a_source_that_is_not_today_s_is_named() -> None:

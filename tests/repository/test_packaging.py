@@ -1,0 +1,101 @@
+"""Check that the project installs as a package: its metadata, the files in its wheel, and its command."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from email import message_from_bytes
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.support.factory import PROJECT
+
+SETTINGS = tomllib.loads((PROJECT.root / "pyproject.toml").read_text("utf-8"))
+SHARED = SETTINGS["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+
+
+def _requirements() -> set[str]:
+    lines = (PROJECT.root / "requirements.txt").read_text("utf-8").splitlines()
+    return {str(Requirement(text)).lower() for line in lines if (text := re.sub(r"(^|\s)#.*", "", line).strip())}
+
+
+def _tracked(*folders: str) -> list[str]:
+    command = ["git", "ls-files", "--", *folders]
+    return subprocess.run(command, cwd=PROJECT.root, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's wheel; pip takes the build backend from the package registry."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", str(PROJECT.root), "-w", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return next(folder.glob("adapterbook-*.whl"))
+
+
+def test_every_requirement_is_one_exact_version() -> None:
+    """Each line of requirements.txt can be a dependency in a wheel's metadata, and pins one version."""
+    for requirement in map(Requirement, _requirements()):
+        assert [part.operator for part in requirement.specifier] == ["=="]
+
+
+def test_the_command_exists() -> None:
+    """The console script names a function of the command line."""
+    module, _, name = SETTINGS["project"]["scripts"]["adapterbook"].partition(":")
+    assert callable(getattr(import_module(module), name))
+
+
+def test_what_studies_share_is_part_of_the_wheel() -> None:
+    """The templates, the assets, the notebook and _quarto.yml exist and go into the package's folder `project`."""
+    for source, target in SHARED.items():
+        assert (PROJECT.root / source).exists()
+        assert target == f"adapterbook/project/{source}"
+
+
+def test_the_licence_is_the_one_that_the_metadata_name() -> None:
+    """LICENSE is the MIT licence, as pyproject.toml says."""
+    assert SETTINGS["project"]["license"] == "MIT"
+    assert (PROJECT.root / "LICENSE").read_text("utf-8").startswith("MIT License\n")
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
+    """Each committed file of the package and of the shared parts is in the wheel, and so is each requirement."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        metadata = message_from_bytes(archive.read(next(name for name in names if name.endswith("/METADATA"))))
+    assert set(_tracked("adapterbook")) <= names
+    assert {f"adapterbook/project/{name}" for name in _tracked(*SHARED)} <= names
+    required = {line.lower() for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line}
+    assert required == _requirements()
+
+
+@pytest.mark.slow
+def test_the_installed_command_runs_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    """The wheel's code prints its help in an empty folder; in a study it copies shared files and prints the status."""
+    library, study = tmp_path / "library", tmp_path / "study"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(library)
+    for name in set(_tracked("book.yaml", "experiments")) - set(SHARED):
+        (study / name).parent.mkdir(parents=True, exist_ok=True)
+        (study / name).write_bytes((PROJECT.root / name).read_bytes())
+    script = f"import sys; sys.path.insert(0, {str(library)!r}); from adapterbook.cli import main; main()"
+    results = {}
+    for folder, arguments in ((tmp_path, ["--help"]), (study, ["status", "--source", "embedded"])):
+        command = [sys.executable, "-I", "-c", script, *arguments]
+        results[arguments[0]] = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        )
+    assert (results["--help"].returncode, results["--help"].stderr) == (0, "")
+    assert results["status"].returncode == 1, results["status"].stderr
+    assert "missing" in results["status"].stdout
+    for name in _tracked(*set(SHARED) - {"templates"}):
+        assert (study / name).read_bytes() == (PROJECT.root / name).read_bytes()
+    assert not (study / "templates").exists()
