@@ -151,7 +151,7 @@ def test_the_table_shows_the_records_numbers(browser: Browser, built: Built) -> 
         # Two seeds have a mean, but no range: how far seeds differ is not known.
         page.locator("select[name=setting]").select_option("lr-2e-4")
         head_only = [row for row in rows_of(page) if row[0] == "Head only"]
-        assert len(head_only) == 10 and all(row[2] == "mean of 2" and "to" not in row[-1] for row in head_only)
+        assert len(head_only) == 10 and all(row[2] == "mean of 2 seeds" and "to" not in row[-1] for row in head_only)
 
 
 def test_choices_change_chart_table_and_address(browser: Browser, built: Built) -> None:

@@ -30,7 +30,7 @@ COLUMNS = {
     ("method", "eval-views"): ["Strategy", "Every (epochs)", "Evaluations", "Epoch kept", "Validation loss",
                                "Loss missed"],
     ("method", "eval-strategy"): ["Adapter", "Strategy", "Epoch kept", "Validation loss", "Test accuracy",
-                                  "Training time", "Of it evaluating"],
+                                  "Training time", "Evaluation time"],
     ("mechanism-lora", "formula"): ["Adapter", "Module", "In → out", "Rank r", "Each", "Layers", "Sum"],
     ("mechanism-ia3", "formula"): ["Adapter", "Module", "In → out", "Scales the", "Each", "Layers", "Sum"],
     ("mechanism-lora", "params"): ["Adapter", "Adapter parameters", "Head parameters", "Trainable parameters",
