@@ -14,6 +14,7 @@ from adapterbook.common.steps import run_step
 from adapterbook.common.workdir import hold_workplace
 from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
+from adapterbook.config.phrases import load_phrases
 from adapterbook.config.published import load_published
 from adapterbook.runs.select import load_report
 
@@ -34,17 +35,17 @@ def update_pages(root: Path, source: str, seeds: Sequence[int] | None, console: 
         from adapterbook.pages import write_pages
 
         start = time.monotonic()
-        book = load_book(paths.book)
+        book, phrases = load_book(paths.book), load_phrases(*paths.template_folders)
         published = {file.stem: load_published(file) for file in published_files(paths)}
         with hold_workplace(root, lambda text: say(console, text)):
             numbers, pictures, texts = open_cache(root, "analysis"), open_figures_cache(root), open_cache(root, "pages")
             report = analyse(statuses, paths, study, adapters, published, numbers)
-            figures = draw_figures(report, paths.report / "figures", cache=pictures)
+            figures = draw_figures(report, paths.report / "figures", phrases, cache=pictures)
             if book.site_url is None:  # a card needs the site's address
                 remove_cards(paths.report / "figures")
                 cards = {}
             else:
-                cards = draw_cards(report, book.title, book.subtitle, paths.report / "figures", pictures)
+                cards = draw_cards(report, book.title, book.subtitle, paths.report / "figures", phrases, pictures)
             written = write_pages(report, figures, paths, texts, has_cards=bool(cards))
             for cache in (numbers, pictures, texts):
                 cache.forget_unused()

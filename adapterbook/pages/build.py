@@ -16,36 +16,35 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from adapterbook.analysis.shapes import AdapterReport, Report, RunReport
+from adapterbook.analysis.shapes import Report, RunReport
 from adapterbook.common.cache import NO_CACHE, Cache
 from adapterbook.common.formatting import Language
-from adapterbook.common.privacy import rename_folders
 from adapterbook.common.safe_paths import is_plain_file
 from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
+from adapterbook.config.phrases import load_phrases
 from adapterbook.figures import Figure
-from adapterbook.figures.style import short_names
+from adapterbook.figures.words import FigureWords, short_names
 from adapterbook.pages.cache_key import hash_page_inputs, hash_templates
 from adapterbook.pages.head import cover_head, page_head
 from adapterbook.pages.imprint import LANGUAGE_TAGS, both, commit_link, document_fields, page_footer, signature
 from adapterbook.pages.notebook import notebook_body, prose_of
-from adapterbook.pages.numbers.provenance import format_date, format_moment, provenance_of
+from adapterbook.pages.numbers.provenance import format_date, provenance_of
 from adapterbook.pages.numbers.record_view import record_block
 from adapterbook.pages.outline import PageSpec, by_method, index_outline, make_outline
 from adapterbook.pages.put_in_place import put_in_place
 from adapterbook.pages.scripts import VEGA, head_of, vega_script
+from adapterbook.pages.tables.report_tables import ReportTables
 from adapterbook.pages.tools import PageTools, Target, page_path
+from adapterbook.pages.words import Words
 from adapterbook.pages.writing.environment import make_environment, render_template
 from adapterbook.pages.writing.escape import (
     escape_metadata,
     escape_text,
     front_matter,
     guard_from_typst,
-    inline_code,
-    python_literal,
 )
-from adapterbook.pages.writing.lines import close_gaps, join_lines, mark_edges, squeeze_blank_lines
-from adapterbook.pages.writing.wording import load_wording
+from adapterbook.pages.writing.lines import close_gaps, join_lines, squeeze_blank_lines
 
 LANGUAGES: Final[tuple[Language, ...]] = ("zh", "en")
 # Quarto would set an ASCII colon after the number of a Chinese caption.
@@ -53,7 +52,6 @@ CAPTIONS: Final[Mapping[Language, Mapping[str, Any]]] = {"zh": {"crossref": {"ti
 LANGUAGE_NAMES: Final[Mapping[Language, str]] = {"zh": "中文", "en": "English"}
 # Without it a page that shows a line ```{python} in a longer fence would start Jupyter.
 ENGINE: Final = {"engine": "markdown"}
-MAX_QUOTED: Final = 600  # characters
 MAX_RUNS_IN_MENU: Final = 60  # every page of the site carries the menu
 MENU_SECTIONS: Final = ("", "how", "adapters", "results", "notebooks", "reference")
 
@@ -86,7 +84,7 @@ def write_pages(
     RenderError
         Naming the template and the line that failed. Nothing has been written then.
     ConfigError
-        If ``book.yaml`` or ``templates/glossary.yaml`` is not valid.
+        If ``book.yaml``, ``templates/phrases.yaml`` or ``templates/glossary.yaml`` is not valid.
     """
     texts = _Builder(report, figures, paths, cache, has_cards=has_cards).build()
     put_in_place(texts, paths.root, paths.report, (*LANGUAGES, "pdf", "scripts"))
@@ -104,13 +102,19 @@ class _Builder:
         self.paths = paths
         self.cache = cache
         self.book = load_book(paths.book)
-        self.wording = load_wording(paths.find_template("glossary.yaml"))
-        self.outline = make_outline(report, self.wording)
+        self.phrases = load_phrases(*paths.template_folders)
+        self.outline = make_outline(report, self.phrases)
         self.index = index_outline(self.outline)
-        self.short_names = {language: short_names(report, language) for language in LANGUAGES}
+        self.short_names = {
+            language: short_names(report, FigureWords(self.phrases, language)) for language in LANGUAGES
+        }
         self.prose = prose_of(paths.notebook) if paths.notebook.exists() else frozenset()
         # Folders of this machine are nobody's business; the longest first, as the home holds the others.
         self.hidden = {str(paths.root.resolve()): ".", str(paths.root): ".", str(Path.home()): "~"}
+        self.words = {
+            language: Words(language, report, self.phrases, self.short_names[language], self.hidden)
+            for language in LANGUAGES
+        }
         self.templates: dict[str, str] = {}  # hashes by name
         self.card = figures["headline" if figures["headline"].drawn else "headline-best"].alt if has_cards else None
         self.inputs = hash_page_inputs(report, figures, paths, self.hidden)
@@ -161,52 +165,33 @@ class _Builder:
         return {language: self._environment(language) for language in LANGUAGES}
 
     def _environment(self, language: Language) -> jinja2.Environment:
-        wording, methods = self.wording, by_method(self.report)
-        terms = [term for term in wording.terms.values() if not term.methods or {*term.methods} & {*methods}]
-
-        def words(group: str) -> Any:
-            return lambda key: wording.text(group, key, language)
-
+        methods = by_method(self.report)
+        terms = [term for term in self.phrases.terms.values() if not term.methods or {*term.methods} & {*methods}]
         names = {
+            **self.words[language].names(),
             "report": self.report,
-            "label": words("labels"),
-            "state": words("states"),
-            "stamp": words("stamps"),
-            "reason": words("reasons"),
             "terms": [(term.name.in_language(language), term.name.in_language(_other(language)),
                        term.meaning.in_language(language)) for term in terms],
             "methods": list(methods),
             "n_trained": sum(map(len, methods.values())),
-            "failure": lambda kind: wording.failure(kind, language),
-            "source_reason": lambda reason: wording.source_reason(reason, language),
-            "literal": lambda value: inline_code(python_literal(value)),
-            "quoted": lambda text: _quoted(rename_folders(text, self.hidden)),
-            "text": lambda text: text.in_language(language),
-            "name": lambda adapter: self._name(adapter, language),
-            "variant_title": lambda name: self.report.study.variants[name].title.in_language(language),
             "provenance": provenance_of,
             "commit_link": lambda commit: commit_link(self.book, commit),
             "signature": signature(self.book, language),
             "date": lambda day: format_date(day, language),
-            "moment": lambda moment: format_moment(moment, language),
             "record_block": lambda record, name: record_block(record, name, self.hidden),
             "notebook_body": lambda run: self._notebook(run, language),
         }  # fmt: skip
         return make_environment(self.paths.template_folders, language, names)
 
-    def _name(self, adapter: AdapterReport | str, language: Language) -> str:
-        """Return an adapter's short name; in a Chinese sentence it may need spaces around it, or none."""
-        name = self.short_names[language][_id_of(adapter)]
-        return mark_edges(name) if language == "zh" else name
-
     def _tools(self, page: PageSpec, language: Language, target: Target) -> PageTools:
         return PageTools(
-            page, language, target, self.report, self.index, self.figures, self.paths, self.wording,
+            page, language, target, self.report, self.index, self.figures, self.paths, self.phrases,
             self.short_names[language], self.book.site_url,
         )  # fmt: skip
 
     def _body(self, page: PageSpec, language: Language, target: Target) -> str:
-        names = self._tools(page, language, target).names() | dict(page.names)
+        tools = self._tools(page, language, target)
+        names = {**tools.names(), "tables": ReportTables(tools, self.words[language]), **page.names}
         return render_template(self.environments[language], f"pages/{page.template}", **names)
 
     def _page(self, page: PageSpec, language: Language) -> str:
@@ -278,9 +263,7 @@ class _Builder:
             for section in MENU_SECTIONS:
                 pages = [f"report/{language}/{page.stem}.qmd" for page in self._in_menu(section)]
                 if section and pages:
-                    contents.append(
-                        {"section": self.wording.text("labels", f"menu_{section}", language), "contents": pages}
-                    )
+                    contents.append({"section": self.phrases.text("menus", section, language), "contents": pages})
                 else:
                     contents += pages
             sidebars.append({"id": language, "title": LANGUAGE_NAMES[language], "style": "docked",
@@ -290,7 +273,7 @@ class _Builder:
         return {"website": {"title": str(escape_metadata(both(self.book.title))),
                             "description": str(escape_metadata(both(self.book.subtitle))), **address,
                             "page-navigation": True, "navbar": {"left": left}, "sidebar": sidebars,
-                            "page-footer": page_footer(self.book, self.wording)}}  # fmt: skip
+                            "page-footer": page_footer(self.book, self.phrases)}}  # fmt: skip
 
     def _in_menu(self, section: str) -> list[PageSpec]:
         """Return the pages of a section of the menu: of very many runs their list alone."""
@@ -306,16 +289,6 @@ class _Builder:
         failed_cell = None if error is None else error.cell
         body = notebook_body(file, language, trusted=self.prose, hidden=self.hidden, failed_cell=failed_cell)
         return None if body is None else Markup(body)
-
-
-def _id_of(adapter: AdapterReport | str) -> str:
-    return adapter if isinstance(adapter, str) else adapter.id
-
-
-def _quoted(text: str) -> Markup:
-    """Return a sentence of the data set; one without end is cut, as a table cell is no place for it."""
-    shown = text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]} …"
-    return Markup('[{}]{{.sentence lang="en"}}').format(escape_text(shown))
 
 
 def _other(language: Language) -> Language:

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from adapterbook.analysis.shapes import Group, Report, RunReport
 from adapterbook.common.safe_paths import is_plain_file
 from adapterbook.config.paths import Paths
+from adapterbook.config.phrases import PHRASE_FILES
 from adapterbook.figures import Figure
 
 # Of a run's folder: what pages link to, and the notebook, which they show.
@@ -74,7 +75,8 @@ def _inputs(report: Report, figures: Mapping[str, Figure], paths: Paths, hidden:
         shown = {language: str(path.relative_to(paths.root)) for language, path in figure.paths.items()}
         yield writer.written([figure.id, shown, figure.rows, figure.adapter, figure.reason, figure.title, figure.alt])
     yield writer.written(list(hidden.items()))
-    for file in (paths.book, *(folder / "glossary.yaml" for folder in paths.template_folders), paths.notebook):
+    phrases = (folder / name for folder in paths.template_folders for name in PHRASE_FILES)
+    for file in (paths.book, *phrases, paths.notebook):
         yield file.read_bytes() if file.is_file() else b"-"
 
 

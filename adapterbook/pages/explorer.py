@@ -14,12 +14,13 @@ from markupsafe import Markup
 
 from adapterbook.analysis.shapes import AdapterReport, Curve, Group, Report, RunReport, Spread
 from adapterbook.common.formatting import Language, format_number
-from adapterbook.figures.style import style_of, word
+from adapterbook.figures.style import style_of
 from adapterbook.figures.vega_charts import CHANCE, QUANTITIES, chart_spec, line_look
+from adapterbook.figures.words import FigureWords
 from adapterbook.pages.numbers.record_link import RecordLink
 from adapterbook.pages.numbers.record_view import RECORD_ANCHOR, anchor_of
-from adapterbook.pages.script_data import plain, script_block
-from adapterbook.pages.writing.wording import Wording
+from adapterbook.pages.scripts import script_block
+from adapterbook.pages.writing.escape import isolate_text
 from adapterbook.runs.record import Record
 
 # Of more runs than this only the means over seeds are handed over: a page that every reader has to load.
@@ -42,7 +43,7 @@ Address = Callable[[RecordLink], str | None]
 
 
 def explorer_block(
-    report: Report, language: Language, wording: Wording, short_names: Mapping[str, str], address: Address
+    report: Report, words: FigureWords, short_names: Mapping[str, str], address: Address
 ) -> Markup | None:
     """Return a raw HTML block with all that the explorer shows, ``None`` where there is no curve.
 
@@ -53,6 +54,7 @@ def explorer_block(
     address : callable
         Gives a place's address from the page.
     """
+    language, phrases = words.language, words.phrases
     with_seeds = sum(run.completed for run in report.runs) <= MAX_SEED_LINES
     lines = [line for adapter in report.adapters.values() for group in adapter.groups.values()
              for line in _lines(adapter, group, language, address, with_seeds)]  # fmt: skip
@@ -62,15 +64,14 @@ def explorer_block(
     variants = [variant for variant in report.variants if any(line["variant"] == variant.name for line in lines)]
     styles = {name: style_of(report, name) for name in report.adapters if name in shown}
     content = {
-        "adapters": [{"id": name, "name": plain(short_names[name]), **line_look(style)}
+        "adapters": [{"id": name, "name": isolate_text(short_names[name]), **line_look(style)}
                      for name, style in styles.items()],
         "variants": [
             {
                 "id": variant.name,
-                "title": plain(variant.title.in_language(language)),
+                "title": isolate_text(variant.title.in_language(language)),
                 "rate": variant.training.learning_rate,
-                "rate_title": f"{word('learning_rate', language)} "
-                f"{format_number(variant.training.learning_rate, 'rate', language)}",
+                "rate_title": words.rate_label(variant.training.learning_rate),
             }
             for variant in variants
         ],
@@ -78,15 +79,15 @@ def explorer_block(
                   if any(variant.name == name for variant in variants)],
         "best": {name: report.adapters[name].best_variant for name in styles},
         "seeds": sorted({line["seed"] for line in lines if line["seed"] is not None}),
-        "quantities": {name: {"title": word(name, language), "chance": CHANCE[name],
-                              "spec": chart_spec(name, language, styles)} for name in QUANTITIES},
+        "quantities": {name: {"title": words.say(f"axes.{name}"), "chance": CHANCE[name],
+                              "spec": chart_spec(name, words.say("axes.epoch"), styles)} for name in QUANTITIES},
         "views": [{"id": name, "quantities": list(parts)} for name, parts in VIEWS.items()],
         "lines": lines,
-        "chance": word("chance", language),
-        "words": {name: wording.text("labels", ["explorer", name], language) for name in WORDS},
-        "columns": {name: wording.text("labels", name, language) for name in COLUMNS},
+        "chance": words.say("axes.chance"),
+        "words": {name: phrases.text("explorer", name, language) for name in WORDS},
+        "columns": {name: phrases.text("headings", name, language) for name in COLUMNS},
     }  # fmt: skip
-    return script_block("explorer", content, wording.text("labels", "explorer_without", language))
+    return script_block("explorer", content, phrases.text("explorer", "without", language))
 
 
 def _lines(

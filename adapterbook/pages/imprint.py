@@ -14,10 +14,10 @@ from markupsafe import Markup
 
 from adapterbook.common.formatting import Language
 from adapterbook.config.book import Book
+from adapterbook.config.phrases import Phrases
 from adapterbook.config.study import BilingualText
 from adapterbook.pages.numbers.provenance import COMMIT_LETTERS, Provenance, format_days
 from adapterbook.pages.writing.escape import escape_metadata, escape_text, inline_code
-from adapterbook.pages.writing.wording import Wording
 
 LANGUAGE_TAGS: Final[Mapping[Language, str]] = {"zh": "zh-TW", "en": "en"}
 SEPARATOR: Final = " · "
@@ -66,14 +66,14 @@ def document_fields(book: Book, language: Language, origin: Provenance | None = 
     return fields
 
 
-def page_footer(book: Book, wording: Wording) -> dict[str, str]:
+def page_footer(book: Book, phrases: Phrases) -> dict[str, str]:
     """Return the foot of every page: the part of each language, with its PDF."""
-    return {"left": _footer_part(book, wording, "zh"), "right": _footer_part(book, wording, "en")}
+    return {"left": _footer_part(book, phrases, "zh"), "right": _footer_part(book, phrases, "en")}
 
 
-def _footer_part(book: Book, wording: Wording, language: Language) -> str:
+def _footer_part(book: Book, phrases: Phrases, language: Language) -> str:
     def label(key: str) -> Markup:
-        return escape_text(wording.text("labels", key, language))
+        return escape_text(phrases.text("labels", key, language))
 
     parts = [escape_text(text) for text in signature(book, language)]
     if book.licence is not None:

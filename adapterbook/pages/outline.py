@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from adapterbook.analysis.shapes import AdapterReport, Report, RunReport
+from adapterbook.config.phrases import Phrases
 from adapterbook.config.study import BilingualText
 from adapterbook.pages.scripts import VEGA
-from adapterbook.pages.writing.wording import Wording
 
 # Of more runs than this not each gets a page of its own: nobody reads them, and each reader would wait for all.
 MAX_RUN_PAGES = 200
@@ -82,11 +82,11 @@ def slug_of(text: str) -> str:
     return NOT_IN_A_SLUG.sub("-", text.lower()).strip("-")
 
 
-def make_outline(report: Report, wording: Wording) -> list[PageSpec]:
+def make_outline(report: Report, phrases: Phrases) -> list[PageSpec]:
     """Return every page of the report, in reading order, stems and slugs unique."""
 
     def page(stem: str, template: str, key: str, **more: Any) -> PageSpec:
-        words = wording.pages[key]
+        words = phrases.pages[key]
         return PageSpec(stem, f"{template}.qmd.j2", words.title, words.description, **{"runs": report.runs, **more})
 
     shown = choose_run_pages(report, MAX_RUN_PAGES)
@@ -105,7 +105,7 @@ def make_outline(report: Report, wording: Wording) -> list[PageSpec]:
                          names={"adapters": adapters, "method": method})  # fmt: skip
             title = BilingualText(zh=other.title.zh.format(method=method), en=other.title.en.format(method=method))
             pages.append(replace(other, title=title))
-    pages += [replace(_adapter_page(adapter, wording), in_pdf=chapters) for adapter in report.adapters.values()]
+    pages += [replace(_adapter_page(adapter, phrases), in_pdf=chapters) for adapter in report.adapters.values()]
     pages += [
         page("comparison", "comparison", "comparison", section="results"),
         page("explorer", "explorer", "explorer", section="results", in_pdf=False, scripts=(VEGA, "assets/explorer.js")),
@@ -127,7 +127,7 @@ def make_outline(report: Report, wording: Wording) -> list[PageSpec]:
             in_pdf=False,
             names={"n_run_pages": len(shown)},
         ),
-        *(_notebook_page(run, report, wording) for run in shown),
+        *(_notebook_page(run, report, phrases) for run in shown),
         page("glossary", "glossary", "glossary", section="reference"),
     ]
     return _with_unique_stems(pages)
@@ -167,19 +167,19 @@ def index_outline(outline: Iterable[PageSpec]) -> dict[str | tuple[type, str], P
     return index
 
 
-def _adapter_page(adapter: AdapterReport, wording: Wording) -> PageSpec:
+def _adapter_page(adapter: AdapterReport, phrases: Phrases) -> PageSpec:
     return PageSpec(
         f"adapters/{adapter.id}",
         "adapter.qmd.j2",
         adapter.config.title,
-        wording.pages["adapter"].description,
+        phrases.pages["adapter"].description,
         section="adapters",
         runs=tuple(run for group in adapter.groups.values() for run in group.runs),
         names={"adapter": adapter},
     )
 
 
-def _notebook_page(run: RunReport, report: Report, wording: Wording) -> PageSpec:
+def _notebook_page(run: RunReport, report: Report, phrases: Phrases) -> PageSpec:
     variant = report.study.variants[run.run.variant].title
     seed = "" if report.n_seeds == 1 else f" · {run.run.seed}"
     title = run.run.adapter.title
@@ -187,7 +187,7 @@ def _notebook_page(run: RunReport, report: Report, wording: Wording) -> PageSpec
         f"notebooks/{run.id.replace('/', '-')}",
         "notebook.qmd.j2",
         BilingualText(zh=f"{title.zh} · {variant.zh}{seed}", en=f"{title.en} · {variant.en}{seed}"),
-        wording.pages["notebook"].description,
+        phrases.pages["notebook"].description,
         section="notebooks",
         in_pdf=False,
         runs=(run,),

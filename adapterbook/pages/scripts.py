@@ -1,21 +1,23 @@
-"""The scripts that a page brings along, and the one among them that is made and not written.
-
-Owns which files a page names in its head, from where it lies, and the script of Vega: a page asks nothing of another
-host, so the one that draws the charts is part of the site. Pages that show no chart do not load it.
-"""
+"""Give pages the scripts that they load, and the data that those scripts read."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from importlib import metadata
-from typing import Final
+from typing import Any, Final
+
+from markupsafe import Markup
 
 from adapterbook.common.cache import Cache
+from adapterbook.pages.writing.escape import html_entities
 
 # Below report/: assets/ is written by hand, scripts/ is made.
 VEGA: Final = "scripts/vega.js"
 STYLE: Final = "assets/interactive.css"
+# What could act in HTML, or end a fence or a line of a script. In JSON these stand in texts only.
+ACTIVE: Final = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&`\u2028\u2029"})
 
 
 def head_of(scripts: Sequence[str], up: str) -> list[str]:
@@ -35,7 +37,10 @@ def head_of(scripts: Sequence[str], up: str) -> list[str]:
 
 
 def vega_script(cache: Cache) -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script, of the version that Altair writes for."""
+    """Return Vega, Vega-Lite and Vega-Embed as one script, of the version that Altair writes for.
+
+    The script is part of the site, so that a page asks nothing of another host.
+    """
     versions = [f"{name} {metadata.version(name)}" for name in ("altair", "vl-convert-python")]
     return cache.get("vega", versions, lambda: _bundle().encode()).decode()
 
@@ -47,3 +52,23 @@ def _bundle() -> str:
 
     version = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
     return vl_convert.javascript_bundle(vl_version=version)  # type: ignore[call-arg]  # a snippet is optional
+
+
+def script_block(name: str, content: Mapping[str, Any], without: str) -> Markup:
+    """Return a raw HTML block: an element of class `name` that holds the data of the script of that name.
+
+    The data are of type ``application/json``, which no browser executes. No character in them can end the element or
+    the block, or begin one of Quarto's shortcodes.
+
+    Parameters
+    ----------
+    without : str
+        What a reader sees where no script runs.
+    """
+    data = json.dumps(content, ensure_ascii=False, separators=(",", ":")).translate(ACTIVE)
+    data = data.replace("{{", r"{\u007b")  # of JSON itself no two stand side by side
+    return Markup(
+        "```{=html}\n"
+        f'<div class="{name}">\n<p class="without-script">{html_entities(without)}</p>\n'
+        f'<script type="application/json">{data}</script>\n</div>\n```'
+    )

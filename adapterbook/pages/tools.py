@@ -20,19 +20,19 @@ from adapterbook.analysis.shapes import AdapterReport, Report, RunReport
 from adapterbook.common.formatting import Language
 from adapterbook.common.safe_paths import is_plain_file
 from adapterbook.config.paths import Paths
+from adapterbook.config.phrases import Phrases
 from adapterbook.figures import Figure
+from adapterbook.figures.words import FigureWords
 from adapterbook.pages.explorer import explorer_block
 from adapterbook.pages.notebook import FAILED_CELL
-from adapterbook.pages.numbers.figure_table import make_figure_table
 from adapterbook.pages.numbers.number import FieldPath, derived_span, number_span
 from adapterbook.pages.numbers.record_link import RecordLink, link_of_derived, link_of_number, link_of_row
 from adapterbook.pages.numbers.record_view import RECORD_ANCHOR
 from adapterbook.pages.outline import PageSpec, slug_of
-from adapterbook.pages.sentence_tools import sentence_tools
+from adapterbook.pages.scripts import script_block
+from adapterbook.pages.tables.figure_table import make_figure_table
 from adapterbook.pages.writing.code import adapter_code, call_code, training_code
-from adapterbook.pages.writing.escape import escape_attribute, escape_text, python_block
-from adapterbook.pages.writing.tables import keep_one_link, make_table
-from adapterbook.pages.writing.wording import Wording
+from adapterbook.pages.writing.escape import as_markup, escape_attribute, escape_text, python_block
 
 # The cover is of the site too, but lies beside the report's folder.
 Target = Literal["site", "cover", "pdf"]
@@ -60,7 +60,7 @@ class PageTools:
     outline: Mapping[str | tuple[type, str], PageSpec]
     figures: Mapping[str, Figure]
     paths: Paths
-    wording: Wording
+    phrases: Phrases
     short_names: Mapping[str, str]
     site_url: str | None = None
 
@@ -82,8 +82,6 @@ class PageTools:
             "sec": lambda name: self._identifier("sec", name),
             "eq": lambda name: self._identifier("eq", name),
             "equation": lambda name: Markup(f"@eq-{self.page.slug}-{name}"),
-            "table": self.table,
-            "numbered_table": self.numbered_table,
             "link": self.link,
             "on_site": self.on_site,
             "site_link": None if self.site_url is None else Markup(f"[{escape_text(self.site_url)}]({self.site_url})"),
@@ -93,7 +91,7 @@ class PageTools:
             "cell_anchor": Markup(f"{{#{FAILED_CELL}}}"),
             "config_code": self.config_code,
             "explorer": self.explorer,
-            "sentence_tools": lambda: sentence_tools(self.wording, self.language),
+            "sentence_tools": self.sentence_tools,
             "training_code": lambda arguments: python_block(training_code(arguments)),
         }
 
@@ -119,11 +117,11 @@ class PageTools:
         figure = self.figures[id]
         title = figure.title.in_language(self.language)
         if not figure.drawn:
-            reason = self.wording.text("reasons", str(figure.reason), self.language)
-            heading = escape_attribute(f"{self.wording.text('labels', 'no_figure', self.language)}{title}")
+            reason = self.phrases.text("reasons", str(figure.reason), self.language)
+            heading = escape_attribute(f"{self.phrases.text('labels', 'no_figure', self.language)}{title}")
             return Markup(f'::: {{.callout-note title="{heading}"}}\n{escape_text(reason)}\n:::')
         shown = caption if caption is not None else title
-        text = shown if isinstance(shown, Markup) else escape_text(shown)
+        text = as_markup(shown)
         source = _relative(figure.paths[self.language], self.folder)
         alt = escape_attribute(figure.alt.in_language(self.language))
         image = f'![{_one_line(text)}]({source}){{#{self._figure_id(figure)} fig-alt="{alt}"}}'
@@ -131,10 +129,10 @@ class PageTools:
         def lead(row: Mapping[str, Any], shown: Markup) -> Markup:
             return self._linked(shown, link_of_row(figure, row, self.report))
 
-        table = make_figure_table(figure, self.language, self.wording, self.short_names, lead)
+        table = make_figure_table(figure, self.language, self.phrases, self.short_names, lead)
         if table is None or self.target == "pdf":
             return Markup(image)
-        heading = escape_attribute(self.wording.text("labels", "numbers_of_figure", self.language))
+        heading = escape_attribute(self.phrases.text("labels", "numbers_of_figure", self.language))
         return Markup(
             f'{image}\n\n:::: {{.callout-note collapse="true" appearance="simple" title="{heading}"}}\n{table}\n::::'
         )
@@ -162,23 +160,13 @@ class PageTools:
         """Return a cross-reference to a table of this page."""
         return Markup(f"@tbl-{self.page.slug}-{_joined(name)}")
 
-    def numbered_table(
-        self, name: Name, columns: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[str], caption: str
-    ) -> Markup:
-        """Return a table with a number and a caption; a template may give a name in parts."""
-        return self.table(columns, rows, align=align, caption=caption, id=f"tbl-{self.page.slug}-{_joined(name)}")
-
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], **more: Any) -> Markup:
-        """Return a table; in the PDF, which would grow to twice its size, with one number a row as a link."""
-        return make_table(columns, [keep_one_link(row) for row in rows] if self.target == "pdf" else rows, **more)
-
     def link(self, target: str | AdapterReport | RunReport, text: str | None = None, section: str = "") -> Markup:
         """Return a link to a page: by its stem, by the adapter it is about, or by the run whose notebook it shows."""
         page = self._find(target)
         if isinstance(page, RunReport):
             return self.record_link(page, page.id if text is None else text)
         shown = text if text is not None else page.title.in_language(self.language)
-        escaped = shown if isinstance(shown, Markup) else escape_text(shown)
+        escaped = as_markup(shown)
         anchor = f"#sec-{page.slug}-{section}" if section else ""
         if self.target == "pdf" and page.in_pdf:
             return Markup(f"[{escaped}]({anchor or f'#sec-{page.slug}'})")
@@ -193,7 +181,7 @@ class PageTools:
 
     def record_link(self, run: RunReport, text: str, name: str = "record.json") -> Markup:
         """Return a link to a file of a run's folder; where there is nothing to follow, the text alone."""
-        path, shown = run.run.folder(self.paths) / name, text if isinstance(text, Markup) else escape_text(text)
+        path, shown = run.run.folder(self.paths) / name, as_markup(text)
         return self._led(shown, path) if is_plain_file(path, self.paths.results) else shown
 
     def address(self, place: RecordLink) -> str | None:
@@ -209,7 +197,12 @@ class PageTools:
 
     def explorer(self) -> Markup | None:
         """Return the data of the curve explorer, ``None`` where there is no curve."""
-        return explorer_block(self.report, self.language, self.wording, self.short_names, self.address)
+        return explorer_block(self.report, FigureWords(self.phrases, self.language), self.short_names, self.address)
+
+    def sentence_tools(self) -> Markup:
+        """Return the block in whose place a script puts its controls over the test sentences."""
+        words = {key: self.phrases.text("test_sentences", key, self.language) for key in self.phrases.test_sentences}
+        return script_block("sentences", words, words.pop("without"))
 
     def cell_link(self, run: RunReport, text: str) -> Markup:
         """Return a link to the place of a failed run's notebook where it failed."""

@@ -16,7 +16,7 @@ import opencc
 import pytest
 import yaml
 
-from adapterbook.pages.writing.wording import load_wording
+from adapterbook.config.phrases import load_phrases
 from tests.support.factory import PROJECT
 from tests.support.study_site import both_languages, main_of, pages_of, parse_page
 
@@ -191,13 +191,13 @@ def test_opencc_would_find_it(wrong: str, right: str) -> None:
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_the_glossary_has_the_words_that_are_used(study_site: Path, language: str) -> None:
     """Every term of the glossary is on another page too, and no page has another word for the same thing."""
-    wording = load_wording(PROJECT.templates / "glossary.yaml")
+    phrases = load_phrases(PROJECT.templates)
     pages = {}
     for stem in both_languages(study_site):
         main = page_pair(study_site, stem)[language == "en"]
         pages[stem] = "".join(texts(main, without=("pre", "sentence"))).replace("’", "'")
     everywhere = "\n".join(text for stem, text in pages.items() if stem != "glossary.html").lower()
-    terms = [term.name.zh if language == "zh" else term.name.en for term in wording.terms.values()]
+    terms = [term.name.zh if language == "zh" else term.name.en for term in phrases.terms.values()]
     names = {term: [name.lower() for name in re.split(r"\s*[（(）)]\s*", term) if name] for term in terms}
     assert [term for term in terms if not any(name in everywhere for name in names[term])] == []
     found = [(stem, word) for stem, text in pages.items() for word in OTHER_WORDS[language] if word in text.lower()]

@@ -57,6 +57,11 @@ def escape_text(text: str) -> Markup:
     return _escape(text, PUNCTUATION)
 
 
+def as_markup(text: str) -> Markup:
+    """Return Markup as it is, and any other text escaped."""
+    return text if isinstance(text, Markup) else escape_text(text)
+
+
 def escape_attribute(text: str) -> Markup:
     """Return a text for a double-quoted attribute of Pandoc Markdown, such as ``fig-alt``.
 

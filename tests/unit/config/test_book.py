@@ -12,11 +12,11 @@ from adapterbook.common.errors import ConfigError
 from adapterbook.common.formatting import Language
 from adapterbook.config.book import Book, load_book
 from adapterbook.config.paths import Paths
+from adapterbook.config.phrases import load_phrases
 from adapterbook.pages.imprint import both, commit_link, document_fields, page_footer, signature
-from adapterbook.pages.writing.wording import load_wording
 from tests.support.factory import HOSTILE_TEXTS, PROJECT
 
-WORDING = load_wording(PROJECT.templates / "glossary.yaml")
+PHRASES = load_phrases(PROJECT.templates)
 FULL = {
     "title": {"zh": "我的報告", "en": "My report"},
     "subtitle": {"zh": "副標題", "en": "A subtitle"},
@@ -134,7 +134,7 @@ def test_a_commit_shows_eight_letters_and_leads_to_all() -> None:
 
 def test_the_foot_names_all_that_is_known_in_each_language() -> None:
     """Author, course, licence with its link, repository and PDF, in both languages."""
-    footer = page_footer(Book.model_validate(FULL), WORDING)
+    footer = page_footer(Book.model_validate(FULL), PHRASES)
     assert footer["left"] == (
         "[李明 · Deep Learning · 文字授權：[創用 CC 姓名標示 4&#46;0 國際](https://creativecommons.org/licenses/by/4.0/)"
         " · [原始碼](https://github.com/ming/report)"
@@ -147,7 +147,7 @@ def test_the_foot_names_all_that_is_known_in_each_language() -> None:
 def test_what_is_not_known_is_not_said() -> None:
     """A book of nothing but a title has the PDF at its foot, and no empty place."""
     book = Book.model_validate({"title": "A", "subtitle": "B"})
-    assert page_footer(book, WORDING)["right"].startswith("[[The whole report")
+    assert page_footer(book, PHRASES)["right"].startswith("[[The whole report")
     assert signature(book, "en") == []
     assert document_fields(book, "zh") == {"title": "A", "subtitle": "B"}
 
@@ -157,7 +157,7 @@ def test_what_is_not_known_is_not_said() -> None:
 def test_hostile_words_stay_words(hostile: str, language: Language) -> None:
     """No text of a book leaves its place: not a bracket, a brace or an angle of it is left as Markdown."""
     book = Book.model_validate(FULL | dict.fromkeys(("title", "subtitle", "author", "course", "licence"), hostile))
-    for text in page_footer(book, WORDING).values():
+    for text in page_footer(book, PHRASES).values():
         words = re.sub(r"\]\([\w:/.-]+\)|\{(?:\.imprint )?(?:href)?lang=\"[\w-]+\"\}", "", text)
         assert not set(words.replace("[", "").replace("]", "")) & set("<>{}`$*_~^\\|@")
     for text in document_fields(book, language).values():

@@ -65,7 +65,7 @@ def run_page(made: MadePages, language: str, run: str) -> Qmd:
 WORDS: dict[Language, dict[str, str]] = {
     "zh": {
         FAILED: "失敗。2026 年 3 月 1 日 22:38（UTC）停在它的 notebook 第 2 格（從 0 數起），"
-        "kernel 在途中死掉了（DeadKernel）。原訊息：「died: <i>x</i> | y」",
+        "kernel 中途停止了（DeadKernel）。原訊息：「died: <i>x</i> | y」",
         MISSING: "尚未執行。還沒有執行過。",
         BROKEN: "紀錄損壞。紀錄讀不出來。原訊息：「",
         STALE: "過期。做於 2026 年 3 月 1 日 17:14（UTC），之後改過：程式碼、套件版本。",
@@ -125,12 +125,12 @@ def test_a_failed_run_leads_to_the_cell_where_it_failed(faults: MadePages) -> No
 @pytest.mark.parametrize(
     ("kind", "zh", "en"),
     [
-        ("DeadKernel", "kernel 在途中死掉了", "the kernel died"),
+        ("DeadKernel", "kernel 中途停止了", "the kernel died"),
         ("DiskFull", "磁碟滿了", "the disk was full"),
         ("Interrupted", "訓練中斷了", "training was interrupted"),
         ("KernelStart", "kernel 啟動不了", "the kernel did not start"),
         ("OutOfMemory", "記憶體不足", "memory ran out"),
-        ("RecordError", "沒有留下可信的紀錄", "no believable record was left"),
+        ("RecordError", "沒有留下有效的紀錄", "no valid record was left"),
         ("Timeout", "有一格跑得太久", "a cell took too long"),
         ("ZeroDivisionError", "錯誤為 ZeroDivisionError", "ZeroDivisionError, “why & how”"),
     ],

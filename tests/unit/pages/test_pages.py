@@ -14,12 +14,12 @@ import yaml
 from adapterbook.analysis.shapes import Reason
 from adapterbook.common.errors import RenderError
 from adapterbook.common.formatting import Language, format_number
+from adapterbook.config.phrases import load_phrases
 from adapterbook.figures import draw_figures
 from adapterbook.pages import write_pages
 from adapterbook.pages.numbers.number import look_up
-from adapterbook.pages.writing.wording import load_wording
 from adapterbook.site import check_project
-from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, HOSTILE_TEXTS, PROJECT
+from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, HOSTILE_TEXTS, PHRASES, PROJECT
 from tests.support.report_pages import (
     LANGUAGES,
     MadePages,
@@ -488,7 +488,7 @@ def test_a_broken_template_is_named_and_nothing_is_written(tmp_path: Path) -> No
         ("{{ 1 + 1 }}\n", "templates/pages/glossary.qmd.j2, line 1: Add is not for templates"),
         ("a\n{{ 'x' ~ 'y' }}\n", "templates/pages/glossary.qmd.j2, line 2: Concat is not for templates"),
         ("{{ derived(report, 'study.nothing', 'plain') }}\n", "line 1: study.nothing: there is no 'nothing'"),
-        ("{{ label('nothing') }}\n", "line 1: templates/glossary.yaml has no 'nothing' under labels"),
+        ("{{ label('nothing') }}\n", "line 1: templates/phrases.yaml has no 'nothing' under labels"),
         ("{{ link('nothing') }}\n", "line 1: link: there is no page 'nothing'"),
         ("{{ figure('nothing') }}\n", "line 1: .*nothing"),
         ("{{ 'x' | upper }}\n", "line 1: No filter named 'upper'"),
@@ -539,33 +539,33 @@ def test_notebooks_show_what_ran(faults: MadePages) -> None:
 
 def test_all_reasons_and_states_have_words() -> None:
     """Every reason code of the analysis, every state and every stamp has a text in both languages."""
-    wording = load_wording(PROJECT.templates / "glossary.yaml")
-    assert set(get_args(Reason)) <= set(wording.reasons)
-    assert {"completed", "failed", "missing", "broken", "stale"} == set(wording.states)
-    assert {"config", "code", "notebook", "data", "packages"} == set(wording.stamps)
+    phrases = load_phrases(PROJECT.templates)
+    assert set(get_args(Reason)) <= set(phrases.reasons)
+    assert {"completed", "failed", "missing", "broken", "stale"} == set(phrases.states)
+    assert {"config", "code", "notebook", "data", "packages"} == set(phrases.stamps)
     assert {"DeadKernel", "DiskFull", "Interrupted", "KernelStart", "OutOfMemory", "RecordError", "Timeout"} == set(
-        wording.failures
+        phrases.failures
     )
 
 
 def test_known_reasons_for_a_source_are_said_in_chinese() -> None:
     """What ``sources`` writes into a record has a Chinese sentence; an unknown reason has none and is quoted."""
-    wording = load_wording(PROJECT.templates / "glossary.yaml")
+    phrases = load_phrases(PROJECT.templates)
     for reason in (
         "SOURCE=auto found the Hub's names out of reach (time-out), so embedded was taken.",
         "SOURCE=auto found both names of the hub source in the cache.",
         "",
     ):
-        sentence = wording.source_reason(reason, "zh")
+        sentence = phrases.source_reason(reason, "zh")
         assert sentence is not None
         assert sentence.endswith("。")
-    assert wording.source_reason("because", "zh") is None
+    assert phrases.source_reason("because", "zh") is None
 
 
 def test_the_renderers_find_nothing_wrong(tmp_path: Path) -> None:
     """With real figures the check that precedes rendering passes: links, pictures, references, menus, counterparts."""
     made = make_study_pages(tmp_path, adapters=("lora_1", "ia3"), variants=ONE_VARIANT)
-    figures = draw_figures(made.report, made.paths.report / "figures")
+    figures = draw_figures(made.report, made.paths.report / "figures", PHRASES)
     write_pages(made.report, figures, made.paths)
     (made.paths.root / "_quarto.yml").write_bytes((PROJECT.root / "_quarto.yml").read_bytes())
     check_project(made.paths.root)

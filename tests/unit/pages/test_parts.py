@@ -13,21 +13,20 @@ import jinja2
 import pytest
 from markupsafe import Markup
 
-from adapterbook.common.errors import ConfigError, RenderError
-from adapterbook.config.paths import Paths
+from adapterbook.common.errors import RenderError
+from adapterbook.config.phrases import load_phrases
 from adapterbook.config.study import BilingualText
 from adapterbook.figures import Figure
 from adapterbook.pages import write_pages
-from adapterbook.pages.numbers.figure_table import make_figure_table
 from adapterbook.pages.numbers.number import derived_span, look_up, number_span
 from adapterbook.pages.numbers.provenance import format_date, provenance_of
 from adapterbook.pages.outline import make_outline
+from adapterbook.pages.tables.figure_table import make_figure_table
 from adapterbook.pages.writing.environment import make_environment, render_template
-from adapterbook.pages.writing.wording import load_wording
 from tests.support.factory import PROJECT, make_record, write_results
 from tests.support.report_pages import MadePages, analyse_project, make_study_pages, plan_without_drawing
 
-WORDING = load_wording(PROJECT.templates / "glossary.yaml")
+PHRASES = load_phrases(PROJECT.templates)
 ONE_VARIANT = {"submitted": {"title": "as submitted"}}
 
 
@@ -40,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> MadePages:
 
 def test_adapters_with_like_names_have_pages_of_their_own(made: MadePages) -> None:
     """``a-b`` and ``a.b`` would share identifiers in the combined document: one is numbered."""
-    stems = [page.stem for page in make_outline(made.report, WORDING) if page.stem.startswith("adapters/")]
+    stems = [page.stem for page in make_outline(made.report, PHRASES) if page.stem.startswith("adapters/")]
     assert sorted(stems) == ["adapters/a-b", "adapters/a.b-2", "adapters/lora_1"]
     assert "fig-adapters-a-b-2-curves-a-b-2" in made.page("en/adapters/a.b-2").text
     assert "fig-adapters-a-b-curves-a-b{" not in made.page("en/adapters/a.b-2").text
@@ -54,7 +53,7 @@ def test_a_method_that_nobody_wrote_about_has_a_general_page(tmp_path: Path) -> 
     shutil.copytree(PROJECT.templates, paths.templates)
     shutil.copy(PROJECT.book, paths.book)
     report = analyse_project(paths)
-    outline = {page.stem: page for page in make_outline(report, WORDING)}
+    outline = {page.stem: page for page in make_outline(report, PHRASES)}
     assert {"mechanism-lora", "mechanism-lokr", "adapters/lokr"} <= set(outline)
     assert BilingualText(zh="LOKR 方法", en="The method LOKR") == outline["mechanism-lokr"].title
     figures = plan_without_drawing(report, paths)
@@ -68,7 +67,7 @@ def test_a_method_that_nobody_wrote_about_has_a_general_page(tmp_path: Path) -> 
 def test_lora_is_explained_before_ia3(tmp_path: Path) -> None:
     """The page on IA³ sets it against LoRA, so it comes second, whatever the order of the files."""
     report = analyse_project(write_results(tmp_path, adapters=("ia3", "lora_1"), variants=ONE_VARIANT))
-    stems = [page.stem for page in make_outline(report, WORDING) if page.stem.startswith("mechanism")]
+    stems = [page.stem for page in make_outline(report, PHRASES) if page.stem.startswith("mechanism")]
     assert stems == ["mechanism-lora", "mechanism-ia3"]
 
 
@@ -90,9 +89,9 @@ def test_a_missing_figure_is_named(made: MadePages) -> None:
 
 
 def test_every_column_behind_a_figure_has_a_heading(made: MadePages) -> None:
-    """No heading of a figure's table is a name of the code: each has a label, or is an adapter."""
+    """No heading of a figure's table is a name of the code: each has a heading in phrases.yaml, or is an adapter."""
     for figure in plan_without_drawing(made.report, made.paths).values():
-        assert {str(name) for name in figure.table.columns} <= {*WORDING.labels, *made.report.adapters}, figure.id
+        assert {str(name) for name in figure.table.columns} <= {*PHRASES.headings, *made.report.adapters}, figure.id
 
 
 def test_cells_behind_a_figure_are_formatted_by_their_column() -> None:
@@ -112,13 +111,13 @@ def test_cells_behind_a_figure_are_formatted_by_their_column() -> None:
     def lead(row: Mapping[str, Any], shown: Markup) -> Markup:
         return Markup(f"[{shown}](#{row['learning_rate']})") if row["adapter"] == "lora_1" else shown
 
-    shown = make_figure_table(figure, "zh", WORDING, {"lora_1": "LoRA 1"}, lead)
+    shown = make_figure_table(figure, "zh", PHRASES, {"lora_1": "LoRA 1"}, lead)
     assert shown is not None
     lines = [line for line in shown.split("\n") if line.startswith("| ")]
     assert lines[0] == "| 轉接器 | 驗證損失 | 測試準確率 | LoRA 1 | Pareto 前緣 | 學習率 |"
     assert lines[1] == "| [LoRA 1](#2e-05) | 0.6931 | 50.0% | 是 | 參數、時間 | 2e-5 |"
     assert lines[2] == "| x&#124;y | – | 25.0% | 否 | – | – |"
-    assert make_figure_table(replace(figure, rows=[]), "zh", WORDING, {}, lead) is None
+    assert make_figure_table(replace(figure, rows=[]), "zh", PHRASES, {}, lead) is None
 
 
 def test_a_number_says_what_is_wrong_with_it(made: MadePages) -> None:
@@ -152,23 +151,11 @@ def test_an_error_outside_a_template_is_laid_at_its_door(tmp_path: Path) -> None
     """A template that cannot be found is named; a joined list reads as the language's lists do."""
     environment = make_environment([tmp_path], "en", {})
     with pytest.raises(RenderError, match=r"templates/pages/none\.j2: "):
-        render_template(environment, "en/none.j2")
+        render_template(environment, "pages/none.j2")
     (tmp_path / "a.j2").write_text("{{ ['a', 'b*', 'c'] | joined }}", "utf-8")
     assert render_template(environment, "a.j2") == "a, b&#42; and c"
     assert render_template(make_environment([tmp_path], "zh", {}), "a.j2") == "a、b&#42; 與 c"
     assert isinstance(environment, jinja2.Environment)
-
-
-def test_a_glossary_without_a_language_is_refused(tmp_path: Path) -> None:
-    """A word that lacks a language, and a pattern that is none, are named."""
-    text = (PROJECT.templates / "glossary.yaml").read_text("utf-8")
-    file = Paths(tmp_path).root / "glossary.yaml"
-    file.write_text(text.replace("  epoch: {zh: 輪次, en: Epoch}", "  epoch: {zh: 輪次}"), "utf-8")
-    with pytest.raises(ConfigError, match=r"labels\.epoch"):
-        load_wording(file)
-    file.write_text(text.replace("pattern: ^$|", 'pattern: "(" #'), "utf-8")
-    with pytest.raises(ConfigError, match="source_reasons"):
-        load_wording(file)
 
 
 def test_what_was_learned_and_what_evaluation_cost_are_the_records(tmp_path: Path) -> None:

@@ -98,9 +98,7 @@ def change_sentence(paths: Paths) -> None:
 
 
 def change_label(paths: Paths) -> None:
-    content = yaml.safe_load((paths.templates / "glossary.yaml").read_text("utf-8"))
-    content["labels"]["test_accuracy"] = {"zh": "測試集準確率", "en": "Accuracy on test"}
-    (paths.templates / "glossary.yaml").write_text(yaml.safe_dump(content, allow_unicode=True), "utf-8")
+    replace_in(paths.templates / "phrases.yaml", "test_accuracy: {zh: 測試準確率,", "test_accuracy: {zh: 測試集準確率,")
 
 
 def change_author(paths: Paths) -> None:

@@ -9,7 +9,7 @@ import jinja2
 import pytest
 from jinja2 import nodes
 
-from adapterbook.pages.writing.wording import load_wording
+from adapterbook.config.phrases import load_phrases
 from tests.support.factory import PROJECT
 
 TEMPLATES = PROJECT.templates
@@ -49,22 +49,23 @@ def test_templates_hold_no_typed_result(path: Path) -> None:
 
 def test_chinese_is_traditional() -> None:
     """Every character is one of Big5, which has no simplified ones, and the terms are Taiwan's."""
-    text = sources("zh") + (TEMPLATES / "glossary.yaml").read_text("utf-8")
+    text = sources("zh") + "".join(path.read_text("utf-8") for path in TEMPLATES.glob("*.yaml"))
     assert not [char for char in set(IDEOGRAPH.findall(text)) if not char.encode("big5", errors="ignore")]
     assert not [term for term in MAINLAND_TERMS if term in text]
     for term in ("批次大小", "學習率", "評估策略", "訓練輪數", "過擬合", "驗證集", "低秩分解", "凍結", "基礎模型"):
         assert term in text
 
 
-def test_every_label_is_used() -> None:
-    """A label that no template, figure or menu uses is gone from the glossary."""
+def test_every_phrase_is_used() -> None:
+    """A heading, table or label that no template and no code names is gone from phrases.yaml."""
     text = "\n".join(path.read_text("utf-8") for path in [*FILES, *Path("adapterbook").rglob("*.py")])
-    unused = []
-    for key in load_wording(TEMPLATES / "glossary.yaml").labels:
-        family = key.partition("_")[0]
-        if f'"{key}"' not in text and f"'{key}'" not in text and f'["{family}", ' not in text and family != "menu":
-            unused.append(key)
-    assert not unused
+    quoted = set(re.findall(r"[\"'](\w+)[\"']", text))
+    phrases = load_phrases(TEMPLATES)
+    keys = {*phrases.headings, *phrases.tables, *phrases.labels, *phrases.explorer, *phrases.menus}
+    keys |= {key for table in phrases.tables.values() for key in table.headings}
+    # Keys that the code puts together: baseline_chance, pairs_best, …
+    families = ("baseline", "pairs", "pareto", "scales", "split", "verdict")
+    assert not {key for key in keys - quoted if key.partition("_")[0] not in families}
 
 
 def test_no_template_writes_a_link_to_elsewhere() -> None:

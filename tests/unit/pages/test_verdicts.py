@@ -150,7 +150,7 @@ def test_the_majority_sentence_names_the_setting_it_is_about(tmp_path: Path) -> 
 def test_both_languages_give_the_same_verdicts(tmp_path: Path) -> None:
     """The tables of pairs have the same verdict in each row of either language."""
     made = make(tmp_path, ("lora_1", "lora_2", "ia3"), {"lora_1": 0.9, "lora_2": 0.7, "ia3": 0.69})
-    words = {"zh": {"較好": 1, "較差": -1, "分不出高下": 0}, "en": {"better": 1, "worse": -1, "undecided": 0}}
+    words = {"zh": {"較好": 1, "較差": -1, "差異未達顯著": 0}, "en": {"better": 1, "worse": -1, "not significant": 0}}
     verdicts = {}
     for language in LANGUAGES:
         lines = made.page(f"{language}/comparison").text.splitlines()

@@ -1,4 +1,4 @@
-"""The numbers behind a figure → a table, for readers who cannot see it or want the digits."""
+"""Show the numbers behind a figure as a table, for readers who cannot see it or want the digits."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from markupsafe import Markup
 
 from adapterbook.common.formatting import Language, format_number
+from adapterbook.config.phrases import Phrases
 from adapterbook.figures import Figure
+from adapterbook.pages.tables.pipe_table import make_table
 from adapterbook.pages.writing.escape import escape_text
-from adapterbook.pages.writing.tables import make_table
-from adapterbook.pages.writing.wording import Wording
 
 # Makes a link of a row's first cell, to where the row's numbers come from.
 Lead = Callable[[Mapping[str, Any], Markup], Markup]
@@ -35,37 +35,37 @@ FORMATS_BY_END = (
 
 
 def make_figure_table(
-    figure: Figure, language: Language, wording: Wording, short_names: Mapping[str, str], lead: Lead
+    figure: Figure, language: Language, phrases: Phrases, short_names: Mapping[str, str], lead: Lead
 ) -> Markup | None:
     """Return the numbers drawn as a table, ``None`` where the figure has none.
 
-    A column is headed by its label in the glossary, or by the adapter that it is named after. The first cell of each
-    row leads to where its numbers come from: with hundreds of numbers, one link a row is enough for hand and eye. No
-    column says how it is aligned, which would have to be written into each cell; the style sheets do.
+    The heading of a column is in ``phrases.yaml``, or is the adapter that the column is named after. The first cell of
+    each row leads to where its numbers come from: a link for each of hundreds of numbers would be too many. The style
+    sheets align the columns; else each cell would have to say how.
     """
     if not figure.rows:
         return None
     names = list(figure.rows[0])
     columns = [
-        wording.text("labels", name, language) if name in wording.labels else short_names.get(name, name)
+        phrases.text("headings", name, language) if name in phrases.headings else short_names.get(name, name)
         for name in names
     ]
     rows = []
     for row in figure.rows:
-        cells = [_cell(name, value, language, wording, short_names) for name, value in row.items()]
+        cells = [_cell(name, value, language, phrases, short_names) for name, value in row.items()]
         rows.append([lead(row, cells[0]), *cells[1:]])
     table = make_table(columns, rows, align="-" * len(names))
     return Markup(f'::: {{.figure-numbers data-from="Figure.{figure.id}"}}\n{table}\n:::')
 
 
-def _cell(name: str, value: Any, language: Language, wording: Wording, short_names: Mapping[str, str]) -> Markup:
+def _cell(name: str, value: Any, language: Language, phrases: Phrases, short_names: Mapping[str, str]) -> Markup:
     if name == "pareto":
-        costs = [wording.text("labels", ["pareto", cost], language) for cost in value.split(", ") if cost]
+        costs = [phrases.text("labels", ["pareto", cost], language) for cost in value.split(", ") if cost]
         return escape_text(("、" if language == "zh" else ", ").join(costs) or "–")
     if isinstance(value, str):
         return escape_text(short_names.get(value, value) if name == "adapter" else value)
     if isinstance(value, bool):
-        return escape_text(wording.text("labels", "yes" if value else "no", language))
+        return escape_text(phrases.text("labels", "yes" if value else "no", language))
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return Markup("–")
     kind = next((kind for end, kind in FORMATS_BY_END if name.endswith(end)), "plain")

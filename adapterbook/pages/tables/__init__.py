@@ -1,0 +1,1 @@
+"""Write tables: columns over rows of the report, as Markdown."""

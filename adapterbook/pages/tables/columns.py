@@ -1,0 +1,146 @@
+"""List the columns of the report's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from markupsafe import Markup
+
+from adapterbook.pages.tables.cells import NBSP, Cells, Column, Row
+from adapterbook.pages.writing.escape import inline_code
+
+Cell = Callable[[Any, Any], str | None]
+
+
+def over_seeds(of_run: str, of_group: str, kind: str) -> Cell:
+    """Return the cell of a group's number: the record's own, or the mean over seeds."""
+    return lambda cells, group: cells.over_seeds(group, of_run, of_group, kind) if group.n_completed else None
+
+
+def first_seed(field: str, kind: str) -> Cell:
+    """Return the cell of a group's number that its first seed's record holds."""
+    return lambda cells, group: (
+        cells.value(Row(group.representative, in_record=True), field, kind) if group.n_completed else None
+    )
+
+
+def curve_columns(suffix: str, kept: Cell) -> tuple[Column, ...]:
+    """Return the columns of a curve; its means lie one step deeper than a record's own numbers."""
+    return (
+        Column("epoch", "plain"),
+        Column("train_loss", "loss", f"train_loss{suffix}"),
+        Column("validation_loss", "loss", f"validation_loss{suffix}"),
+        Column("validation_accuracy", "percent", f"validation_accuracy{suffix}"),
+        Column("kept", cell=kept, align="l"),
+    )
+
+
+TIME: Final = Column("train_time_s", cell=over_seeds("train_time_s", "train_time_s.mean", "duration"))
+ADAPTER_OF_GROUP: Final = Column("adapter", cell=lambda cells, group: cells.words.name(group.adapter), align="l")
+ADAPTER: Final = Column("adapter", cell=Cells.adapter_link, align="l")
+MARKED_ACCURACY: Final = Column("test_accuracy", cell=Cells.marked_accuracy)
+
+ADAPTERS: Final = (
+    ADAPTER,
+    Column("configuration", cell=Cells.configuration, align="l"),
+    Column("n_adapter_params", "count"),
+    Column("accuracy_submitted", cell=lambda cells, adapter: cells.result_or_reason(adapter.submitted), align="l"),
+    Column("accuracy_best", cell=lambda cells, adapter: (
+        cells.no_result(adapter.submitted) if adapter.best is None else cells.result(adapter.best)), align="l"),
+    Column("train_time_s", cell=lambda cells, adapter: (
+        cells.time(adapter.submitted) if adapter.submitted is not None and adapter.submitted.n_completed else None)),
+)  # fmt: skip
+EXAMPLES: Final = (
+    Column("text", cell=lambda cells, example: cells.words.quoted(example.text), align="l"),
+    Column("truth", cell=lambda cells, example: cells.truth(example.label), align="l"),
+    Column("prediction", cell=lambda cells, example: cells.truth(example.prediction), align="l"),
+    Column("probability", "percent"),
+)
+VARIANTS: Final = (
+    Column("variant", cell=lambda cells, group: cells.words.variant_title(group.variant), align="l"),
+    Column("test_accuracy_interval", cell=Cells.result_or_reason, align="l"),
+    Column("f1", cell=over_seeds("test.f1", "test_f1.mean", "proportion")),
+    Column("test_loss", cell=over_seeds("test.loss", "test_loss.mean", "loss")),
+    Column("best_epoch", cell=first_seed("best.epoch", "plain")),
+    TIME,
+    Column("peak_memory_bytes", cell=first_seed("peak_memory_bytes", "bytes")),
+)
+PUBLISHED: Final = (
+    Column("epoch", "plain"),
+    Column("published_loss", "loss"),
+    Column("rerun_loss", "loss"),
+    Column("loss_difference", "signed_loss"),
+    Column("published_accuracy", "percent"),
+    Column("rerun_accuracy", "percent"),
+    Column("accuracy_difference", "points"),
+)
+EVAL_STRATEGY: Final = (
+    Column("kept_epoch", cell=first_seed("best.epoch", "plain")),
+    Column("validation_loss", cell=first_seed("best.value", "loss")),
+    MARKED_ACCURACY,
+    TIME,
+    Column("evaluation_time_s", cell=first_seed("evaluation_time_s", "duration")),
+)
+EVAL_VIEWS: Final = (
+    Column("strategy", cell=lambda cells, view: inline_code(view.strategy), align="l"),
+    Column("every", cell=lambda cells, view: cells.value(Row(view), "every", "plain") if view.every else None),
+    Column("evaluations", "count", "n_evaluations"),
+    Column("kept_epoch", "plain", "best_epoch"),
+    Column("validation_loss", "loss", "best_validation_loss"),
+    Column("regret", "loss"),
+)
+PARAMS: Final = (
+    ADAPTER,
+    Column("n_adapter_params", cell=lambda cells, adapter: (
+        cells.no_result(adapter.submitted) if adapter.n_trainable_params is None
+        else cells.value(Row(adapter), "n_adapter_params", "count"))),
+    Column("n_head_params", "count"),
+    Column("n_trainable_params", "count"),
+    Column("n_total_params", "count"),
+)  # fmt: skip
+SETTINGS: Final = (
+    ADAPTER,
+    Column("r", cell=lambda cells, adapter: cells.setting(adapter, "r")),
+    Column("alpha_over_r", cell=lambda cells, adapter: (
+        Markup(f"{NBSP}/{NBSP}").join([cells.setting(adapter, "lora_alpha"), cells.setting(adapter, "r")])
+        if {"r", "lora_alpha"} <= set(adapter.config.settings) else None)),
+    Column("lora_dropout", cell=lambda cells, adapter: cells.setting(adapter, "lora_dropout")),
+    Column("target_modules", cell=Cells.modules, align="l"),
+    Column("n_adapter_params", "count"),
+)  # fmt: skip
+STUDY_VARIANTS: Final = (
+    Column("variant", cell=lambda cells, variant: inline_code(variant.name), align="l"),
+    Column("title", cell=lambda cells, variant: cells.words.text(variant.title), align="l"),
+    Column("changes", cell=lambda cells, variant: cells.changes(variant), align="l"),
+    Column("adapters", cell=lambda cells, variant: cells.listed(map(cells.words.name, variant.adapters)), align="l"),
+)
+COSTS: Final = (
+    Column("adapter_rate", align="l", cell=lambda cells, row: (
+        cells.adapter_at_rate(cells.report.group(row.adapter, row.variant)))),
+    Column("accuracy", cell=lambda cells, row: (
+        cells.tools.derived(row, "accuracy", "percent") + cells.mark(cells.report.group(row.adapter, row.variant)))),
+    Column("parameters", cell=lambda cells, row: cells.cost(row, "params", "n_trainable_params", "count")),
+    Column("time", cell=lambda cells, row: cells.cost(row, "time", "train_time_s", "duration")),
+    Column("train_samples_per_s", "per_second"),
+    Column("file", cell=lambda cells, row: cells.cost(row, "size", "adapter_file_bytes", "bytes")),
+)  # fmt: skip
+LEARNED: Final = (
+    Column("module", cell=lambda cells, layer: inline_code(layer.module), align="l"),
+    Column("update_norm", "norm"),
+    Column("weight_norm", "norm"),
+    Column("scale_deviation", "norm"),  # only of a method that scales
+)
+# Tables of one fact a row: its name and its value.
+FACTS: Final = (Column("field", align="l"), Column("value", align="l"))
+# The numbers of a completed run's record that such a table shows: name, field, format.
+RECORD_FACTS: Final = (
+    ("test_accuracy", "test.accuracy", "percent"),
+    ("f1", "test.f1", "proportion"),
+    ("test_loss", "test.loss", "loss"),
+    ("kept_epoch", "best.epoch", "plain"),
+    ("n_trainable_params", "n_trainable_params", "count"),
+    ("train_time_s", "train_time_s", "duration"),
+    ("peak_memory_bytes", "peak_memory_bytes", "bytes"),
+    ("adapter_file_bytes", "adapter_file_bytes", "bytes"),
+)

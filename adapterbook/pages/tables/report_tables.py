@@ -1,0 +1,369 @@
+"""Write the tables of the report: each is a list of columns over a list of rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from adapterbook.analysis.shapes import (
+    Ablation,
+    AdapterReport,
+    Comparison,
+    CostTable,
+    Group,
+    ParameterFormula,
+    PublishedRun,
+    RunReport,
+)
+from adapterbook.pages.tables import columns as of
+from adapterbook.pages.tables.cells import NBSP, NONE, Cells, Column, Row
+from adapterbook.pages.tables.pipe_table import keep_one_link, make_table
+from adapterbook.pages.writing.escape import as_markup, escape_text, inline_code
+
+METHOD_NAMES = {"LORA": "LoRA", "IA3": "IA³"}  # as written in a caption; any other method has PEFT's name
+ExtraRows = Iterable[Sequence[str | None]]
+
+
+class ReportTables(Cells):
+    """What templates call ``tables``: one method a table."""
+
+    def adapters(self) -> Markup:
+        """Return every adapter, whatever became of its runs, and the baselines that need no training."""
+        baselines = []
+        for baseline in self.report.baselines:
+            if baseline.kind != "head_only" and baseline.accuracy is not None:
+                value = self.tools.derived(baseline, "accuracy", "percent")
+                if baseline.interval is not None:
+                    value = Markup(f"{value} {self.bracketed(baseline, 'interval')}")
+                baselines.append([self.words.label(["baseline", baseline.kind]), NONE, NONE, value, value, NONE])
+        return self._numbered("adapters", of.ADAPTERS, self.report.adapters.values(), extra=baselines)
+
+    def differences(self, adapter: AdapterReport) -> Markup:
+        """Return the settings in which an adapter differs from the reference adapter."""
+        columns = (
+            Column("setting", cell=lambda cells, item: inline_code(item.key), align="l"),
+            Column("reference", align="l", heading=self.words.name(str(adapter.reference)), cell=lambda cells, item: (
+                None if item.kind == "added" else cells.words.literal(item.reference))),
+            Column("adapter", align="l", heading=self.words.name(adapter), cell=lambda cells, item: (
+                None if item.kind == "removed" else cells.words.literal(item.value))),
+        )  # fmt: skip
+        return self._numbered("differences", columns, adapter.differences)
+
+    def epochs(self, group: Group) -> Markup:
+        """Return one group's curve as numbers: the record's own where there is one seed, else means over seeds."""
+        run = group.representative
+        if group.n_completed != 1 or run is None or run.record is None:
+            means = [Row(group, ("curve", "points", i)) for i in range(len(group.curve.points))]
+            return self._plain(of.curve_columns(".mean", lambda cells, point: ""), means)
+        best, mark = run.record.best, self.words.label("kept_mark")
+        kept = None if best is None else best.epoch
+        columns = of.curve_columns("", lambda cells, point: mark if point.epoch == kept else "")
+        part = "evaluations" if run.record.evaluations else "epochs"
+        return self._plain(columns, [Row(run, (part, i), True) for i in range(len(run.record.curve))])
+
+    def confusion(self, run: RunReport) -> Markup:
+        """Return the confusion matrix of a run."""
+        columns = (
+            Column("truth_prediction", align="l"),
+            Column("predicted_negative", "count"),
+            Column("predicted_positive", "count"),
+        )
+        cells = [[self.words.label(label), *(self.tools.derived(run, ["confusion", cell], "count") for cell in counts)]
+                 for label, counts in (("truth_negative", ("tn", "fp")), ("truth_positive", ("fn", "tp")))]  # fmt: skip
+        return self._plain(columns, (), extra=cells)
+
+    def examples(self, run: RunReport, kind: str) -> Markup:
+        """Return a few test rows of a run: those of ``run.examples`` that are of one kind."""
+        rows = [Row(run, ("examples", kind, i)) for i in range(len(getattr(run.examples, kind)))]
+        return self._plain(of.EXAMPLES, rows)
+
+    def sentences(self) -> Markup:
+        """Return the same test sentences for every adapter; classes tell script and style sheet what a cell says."""
+        table = self.report.sentences
+        columns = [Column("text", align="l"), Column("truth", align="l")]
+        columns += [Column("adapter", heading=self.words.name(run.run.adapter.id)) for run in table.runs]
+        cells = []
+        for i, row in enumerate(table.rows):
+            row_id = self.tools.derived(table, ["rows", i, "row_id"], "plain")
+            text = f"{self.words.quoted(row.text)} [{as_markup(self.words.label('test_row'))} {row_id}]{{.test-row}}"
+            guesses = [self._guess(i, j, prediction, row.label) for j, prediction in enumerate(row.predictions)]
+            spread = self.tools.derived(table, ["rows", i, "spread"], "points_unsigned")
+            cells.append([Markup(text), self.truth(row.label), *guesses, spread])
+        return self._numbered("sentences", [*columns, Column("disagreement")], (), extra=cells, id="rows")
+
+    def variants(self, adapter: AdapterReport) -> Markup:
+        """Return results and costs of one adapter, one row a variant."""
+        return self._numbered("variants", of.VARIANTS, adapter.groups.values())
+
+    def pairs(self, comparison: Comparison) -> Markup:
+        """Return every pair of a comparison; an interval stands beside its difference, to fit a narrow screen."""
+        columns = (
+            Column("pair", cell=lambda cells, pair: cells.names_of(pair), align="l"),
+            Column("difference_interval", cell=lambda cells, pair: cells.difference(pair), align="l"),
+            Column("p_holm", "p"),
+            Column("verdict", cell=lambda cells, pair: (
+                cells.words.reason(str(pair.reason)) if pair.kind == "not_comparable"
+                else cells.words.label(["verdict", pair.kind])), align="l"),
+        )  # fmt: skip
+        return self._numbered(f"pairs_{comparison.basis}", columns, comparison.pairs) if comparison.pairs else Markup()
+
+    def costs(self, costs: CostTable, number: int, last: bool) -> Markup:
+        """Return the costs on one device; the last table also lists the groups without a result."""
+        groups = [self.report.group(adapter, variant) for adapter in self.report.adapters for variant in self._rates()]
+        missing = [[self.adapter_at_rate(group), self.no_result(group), NONE, NONE, NONE, NONE]
+                   for group in groups if last and group is not None and not group.n_completed]  # fmt: skip
+        device = costs.device_name
+        return self._numbered("costs", of.COSTS, costs.rows, extra=missing, id=f"costs-{number}", device=device)
+
+    def accuracies(self) -> Markup:
+        """Return the test accuracy at every learning rate: one row an adapter, one column a rate."""
+        rates = [Column("test_accuracy", align="l", heading=self.words.variant_title(variant), cell=_result_in(variant))
+                 for variant in self._rates()]  # fmt: skip
+        return self._numbered("accuracies", [of.ADAPTER, *rates], self.report.adapters.values())
+
+    def runs(self, runs: Sequence[RunReport], fault: Callable[[RunReport], str], caption: str = "runs") -> Markup:
+        """Return the state of each run, on the site with its record; ``fault`` says what is wrong with a run."""
+        columns = (
+            Column("run", cell=lambda cells, run: cells.tools.link(run, run.id), align="l"),
+            Column("state", cell=Cells.state, align="l"),
+            Column("why", cell=lambda cells, run: (
+                None if run.completed and not run.stale and run.reason is None else fault(run)), align="l"),
+            Column("record", align="l", cell=lambda cells, run: (
+                None if run.state == "missing" else cells.tools.record_link(run, cells.words.heading("record")))),
+        )  # fmt: skip
+        return self._numbered(caption, columns[:3] if self.tools.target == "pdf" else columns, runs, id="runs")
+
+    def record(self, run: RunReport) -> Markup:
+        """Return the main facts of one run's record, each number with the way to its line on the page."""
+        record = run.record
+        if record is None:
+            raise ValueError(f"{run.id} has no record")
+        state = as_markup(self.words.state(run.state))
+        if not run.completed or run.stale:
+            stale = f" [{as_markup(self.words.state('stale'))}]{{.beside}}" if run.stale else ""
+            state = Markup(f"**{state}**{stale}")
+        facts: dict[str, str | None] = {
+            "state": state,
+            "started": self.words.moment(record.started_at),
+            "finished": self.words.moment(record.finished_at),
+        }
+        if run.completed:
+            for key, field, kind in of.RECORD_FACTS:
+                facts[key] = self.value(Row(run, in_record=True), field, kind)
+        return self._plain(of.FACTS, (), extra=self._facts(facts | {"device": record.environment.device_name}))
+
+    def published(self, run: PublishedRun, number: int, adapter: AdapterReport) -> Markup:
+        """Return the published and the rerun curve of one adapter, epoch by epoch."""
+        title = self.words.text(adapter.config.title)
+        return self._numbered("published", of.PUBLISHED, run.points, id=f"published-{number}", adapter=title)
+
+    def ablation(self, ablation: Ablation) -> Markup:
+        """Return how each group of an ablation went; the factor's values are numbers."""
+        kind = "rate" if ablation.factor == "learning_rate" else "plain"
+        columns = (
+            of.ADAPTER_OF_GROUP,
+            Column(ablation.factor, cell=lambda cells, group: (
+                cells.tools.derived(ablation, ["values", group.variant], kind))),
+            Column("best_validation_loss", "loss", "overfitting.best_validation_loss"),
+            Column("best_epoch", "plain", "overfitting.best_epoch"),
+            Column("final_validation_loss", "loss", "overfitting.final_validation_loss"),
+            Column("onset_epoch", "plain", "overfitting.onset_epoch"),
+            of.MARKED_ACCURACY,
+        )  # fmt: skip
+        return self._numbered(ablation.factor, columns, self._groups(ablation))
+
+    def strategies(self, ablation: Ablation) -> Markup:
+        """Return the runs that differ in the evaluation strategy alone."""
+        strategy = Column("strategy", cell=lambda cells, group: inline_code(ablation.values[group.variant]), align="l")
+        columns = (of.ADAPTER_OF_GROUP, strategy, *of.EVAL_STRATEGY)
+        return self._numbered("eval_strategy", columns, self._groups(ablation))
+
+    def eval_views(self, ablation: Ablation) -> Markup:
+        """Return what each evaluation strategy would have seen of one curve."""
+        return self._numbered("eval_views", of.EVAL_VIEWS, ablation.eval_views)
+
+    def splits(self) -> Markup:
+        """Return the three splits, from the first completed run: every run of a study has the same."""
+        run = next((run for run in self.report.runs if run.completed), None)
+        cells: list[list[str | None]] = []
+        for split in ("train", "validation", "test"):
+            if run is None:
+                counts = [self.tools.derived(self.report, ["study", "data", f"n_{split}"], "count"), None]
+            else:
+                counts = [self.tools.number(run, ["splits", split, name], "count") for name in ("n", "n_positive")]
+            cells.append([self.words.label(["split", split]), *counts])
+        columns = (Column("split", align="l"), Column("n"), Column("n_positive"))
+        return self._numbered("splits", columns, (), extra=cells)
+
+    def parameters(self, adapters: Sequence[AdapterReport]) -> Markup:
+        """Return what trains in the adapters of one method: the adapter's own parameters and the head's."""
+        return self._numbered("params", of.PARAMS, adapters, method=_method(adapters))
+
+    def formulas(self, adapters: Sequence[AdapterReport]) -> Markup:
+        """Return the count of parameters by formula, module by module, of the adapters of one method."""
+        formulas = {adapter.id: adapter.formula for adapter in adapters if adapter.formula is not None}
+        if not formulas:
+            return Markup()
+        scales = any(formula.method == "ia3" for formula in formulas.values())
+        columns = (
+            Column("adapter", align="l"),
+            Column("module", align="l"),
+            Column("d_in_d_out", align="l"),
+            Column("scaled" if scales else "rank"),
+            Column("n_params_each"),
+            Column("n_layers"),
+            Column("sum"),
+        )
+        cells: list[Sequence[str | None]] = []
+        for id, formula in formulas.items():
+            names = [self.adapter_link(self.report.adapters[id]), *[""] * len(formula.rows)]
+            cells += [[name, *self._formula_row(formula, i)] for i, name in enumerate(names[: len(formula.rows)])]
+            total = self.tools.derived(formula, "n_adapter_params", "count")
+            cells.append(["", self.words.heading("sum"), "", "", "", "", total])
+        return self._numbered("formula", columns, (), extra=cells, method=_method(adapters))
+
+    def _formula_row(self, formula: ParameterFormula, index: int) -> list[str | None]:
+        def number(field: str) -> Markup:
+            return self.tools.derived(formula, ["rows", index, field], "count")
+
+        row = formula.rows[index]
+        scales = None if row.scales is None else self.words.label(["scales", row.scales])
+        sizes = Markup(f"{NBSP}→{NBSP}").join([number("d_in"), number("d_out")])
+        own = scales if row.r is None else number("r")
+        return [row.kind, sizes, own, number("n_params_each"), number("n_layers"), number("n_params")]
+
+    def lora_settings(self, adapters: Sequence[AdapterReport]) -> Markup:
+        """Return LoRA's settings side by side."""
+        return self._numbered("settings", of.SETTINGS, adapters)
+
+    def protocol(self) -> Markup:
+        """Return data and training arguments, under the names that the YAML file and Transformers use."""
+        study = self.report.study
+        cells = [[inline_code(key), self.tools.derived(self.report, ["study", "data", key], "plain")]
+                 for key in study.data.model_dump()]  # fmt: skip
+        for key, value in study.training.model_dump().items():
+            if value is not None:
+                cells.append([inline_code(key), self.argument(self.report, ["study", "training", key], value)])
+        seeds = [self.tools.derived(self.report, ["study", "seeds", i], "plain") for i in range(len(study.seeds))]
+        return self._numbered("protocol", (Column("setting", align="l"), of.FACTS[1]), (),
+                              extra=[*cells, [inline_code("seeds"), self.listed(seeds)]])  # fmt: skip
+
+    def study_variants(self) -> Markup:
+        """Return what each variant of the study changes, and which adapters run in it."""
+        return self._numbered("study_variants", of.STUDY_VARIANTS, self.report.variants, id="variants")
+
+    def identities(self) -> Markup:
+        """Return what tells the base model and the data apart from any other, from the first record."""
+        cells: list[list[str | None]] = []
+        if (run := self._recorded()) is not None and run.record is not None:
+            source = run.record.source
+            cells = [
+                [self.words.heading("base_model"), source.base_model, source.base_model_revision,
+                 inline_code(source.base_model_sha256)],
+                [self.words.heading("dataset"), source.dataset, source.dataset_revision,
+                 inline_code(source.dataset_sha256)],
+            ]  # fmt: skip
+        columns = [Column(key, align="l") for key in ("field", "name", "revision", "sha256")]
+        return self._numbered("identities", columns, (), extra=cells)
+
+    def environment(self) -> Markup:
+        """Return the machine and the packages, from the first record."""
+        run = self._recorded()
+        if run is None or run.record is None:
+            return as_markup(self.words.reason("missing"))
+        environment = run.record.environment
+        facts = {
+            "device": environment.device_name,
+            "platform": environment.platform,
+            "threads": self.tools.number(run, "environment.n_threads", "count"),
+        }
+        versions = [["Python", environment.python], *map(list, environment.packages.items())]
+        return self._numbered("environment", of.FACTS, (), extra=[*self._facts(facts), *versions])
+
+    def learned(self, run: RunReport) -> Markup:
+        """Return what one run's kept checkpoint learned, layer by layer."""
+        modules = (run.record and run.record.learned) or ()
+        scales = any(module.scale_deviation is not None for module in modules)
+        rows = [Row(run, ("learned", i), True) for i in range(len(modules))]
+        return self._plain(of.LEARNED if scales else of.LEARNED[:3], rows)
+
+    def _numbered(
+        self, key: str, columns: Sequence[Column], rows: Iterable[Any], *, extra: ExtraRows = (),
+        id: str = "", **placeholders: str,
+    ) -> Markup:  # fmt: skip
+        """Return a table with a number, and its caption in ``phrases.yaml`` with the placeholders filled in."""
+        caption = fill_in(self.words.phrases.caption(key, self.words.language), placeholders)
+        identifier = f"tbl-{self.tools.page.slug}-{id or key.replace('_', '-')}"
+        return self._table(key, columns, rows, extra, caption=caption, id=identifier)
+
+    def _plain(self, columns: Sequence[Column], rows: Iterable[Any], *, extra: ExtraRows = ()) -> Markup:
+        """Return a table without a number and a caption."""
+        return self._table("", columns, rows, extra)
+
+    def _table(self, key: str, columns: Sequence[Column], rows: Iterable[Any], extra: ExtraRows, **more: str) -> Markup:
+        """Return a table; in the PDF, which would grow to twice its size, with one number a row as a link."""
+        headings = [column.heading or self.words.heading(column.key, key) for column in columns]
+        cells = [[NONE if cell is None else cell for cell in row] for row in (*self._cells(columns, rows), *extra)]
+        if self.tools.target == "pdf":
+            cells = [keep_one_link(row) for row in cells]
+        return make_table(headings, cells, align=[column.align for column in columns], **more)
+
+    def _cells(self, columns: Sequence[Column], rows: Iterable[Any]) -> list[list[str | None]]:
+        """Return the cells of rows; a row is a part of the report, or says where in one its fields begin."""
+        return [[self._cell(column, row if isinstance(row, Row) else Row(row)) for column in columns] for row in rows]
+
+    def _cell(self, column: Column, row: Row) -> str | None:
+        if column.cell is not None:
+            return column.cell(self, row.thing)
+        return self.value(row, column.field or column.key, column.kind)
+
+    def _facts(self, facts: Mapping[str, str | None]) -> list[Sequence[str | None]]:
+        """Return rows of one fact each, by the keys of their headings."""
+        return [[self.words.heading(key), value] for key, value in facts.items()]
+
+    def _rates(self) -> Sequence[str]:
+        """Return the variants that differ in the learning rate alone, or else the submitted one."""
+        return self.report.ablations["learning_rate"].variants or [self.report.study.submitted]
+
+    def _groups(self, ablation: Ablation) -> list[Group]:
+        """Return the groups of an ablation in order of the factor's value, then of the adapters."""
+        adapters = [id for id in self.report.adapters if id in ablation.adapters]
+        places = [(id, variant) for variant in ablation.variants for id in adapters]
+        return [ablation.groups[place] for place in places if place in ablation.groups]
+
+    def _recorded(self) -> RunReport | None:
+        """Return the first run that has a record."""
+        return next((run for run in self.report.runs if run.record is not None), None)
+
+    def _guess(self, index: int, column: int, prediction: int, label: int) -> Markup:
+        """Return an adapter's probability of one test sentence; the classes say what it predicted, and if wrongly."""
+        probability = self.tools.derived(self.report.sentences, ["rows", index, "probabilities", column], "percent")
+        cross, wrong = (" ✗", " .wrong") if prediction != label else ("", "")
+        return Markup(f"[{probability}{cross}]{{.guess {'.positive' if prediction == 1 else '.negative'}{wrong}}}")
+
+
+def _method(adapters: Sequence[AdapterReport]) -> str:
+    """Return what the method of some adapters is called in a caption."""
+    peft_type = adapters[0].config.peft_type
+    return METHOD_NAMES.get(peft_type, peft_type)
+
+
+def fill_in(text: str, values: Mapping[str, str]) -> Markup:
+    """Return a text, escaped, with its placeholders filled in.
+
+    Examples
+    --------
+    >>> fill_in("on {device}*", {"device": "a|b"})
+    Markup('on a&#124;b&#42;')
+    """
+    shown = {str(escape_text(f"{{{name}}}")): as_markup(value) for name, value in values.items()}
+    pattern = "|".join(map(re.escape, shown)) or "(?!)"
+    return Markup(re.sub(pattern, lambda match: shown[match[0]], escape_text(text)))
+
+
+def _result_in(variant: str) -> Callable[[Any, AdapterReport], Markup]:
+    """Return the cell of an adapter's result in one variant."""
+    return lambda cells, adapter: cells.result_or_reason(cells.report.group(adapter.id, variant))

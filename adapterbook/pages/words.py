@@ -1,0 +1,100 @@
+"""Give templates and tables the words of one language: labels, states, reasons, names of adapters, quotations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from markupsafe import Markup
+
+from adapterbook.analysis.shapes import AdapterReport, Report
+from adapterbook.common.formatting import Language
+from adapterbook.common.privacy import rename_folders
+from adapterbook.config.phrases import Phrases
+from adapterbook.config.study import BilingualText
+from adapterbook.pages.numbers.provenance import format_moment
+from adapterbook.pages.writing.escape import escape_text, inline_code, python_literal
+from adapterbook.pages.writing.lines import mark_edges
+
+MAX_QUOTED: Final = 600  # characters
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of one language.
+
+    Parameters
+    ----------
+    short_names : mapping
+        Of adapters, by id, in this language.
+    hidden : mapping
+        Folders of this machine, and what a reader sees in their place.
+    """
+
+    language: Language
+    report: Report
+    phrases: Phrases
+    short_names: Mapping[str, str]
+    hidden: Mapping[str, str]
+
+    def names(self) -> dict[str, Any]:
+        """Return what every template sees of this object."""
+        return {
+            "label": self.label,
+            "state": self.state,
+            "stamp": lambda key: self.phrases.text("stamps", key, self.language),
+            "reason": self.reason,
+            "failure": lambda kind: self.phrases.failure(kind, self.language),
+            "source_reason": lambda reason: self.phrases.source_reason(reason, self.language),
+            "literal": self.literal,
+            "quoted": self.quoted,
+            "text": self.text,
+            "name": self.name,
+            "variant_title": self.variant_title,
+            "moment": self.moment,
+        }
+
+    def label(self, key: str | Sequence[str]) -> str:
+        """Return a label of ``phrases.yaml``; its key may come in parts."""
+        return self.phrases.text("labels", key, self.language)
+
+    def heading(self, key: str, table: str = "") -> str:
+        """Return the heading of a column, or of a row that holds one fact."""
+        return self.phrases.heading(table, key, self.language)
+
+    def state(self, key: str) -> str:
+        """Return what a state of a run is called."""
+        return self.phrases.text("states", key, self.language)
+
+    def reason(self, key: str) -> str:
+        """Return the sentence of a reason code."""
+        return self.phrases.text("reasons", key, self.language)
+
+    def text(self, text: BilingualText) -> str:
+        """Return a text of a configuration file in this language."""
+        return text.in_language(self.language)
+
+    def name(self, adapter: AdapterReport | str) -> str:
+        """Return an adapter's short name; in a Chinese sentence it may need spaces around it, or none."""
+        name = self.short_names[adapter if isinstance(adapter, str) else adapter.id]
+        return mark_edges(name) if self.language == "zh" else name
+
+    def variant_title(self, name: str) -> str:
+        """Return the title of one of the study's variants."""
+        return self.text(self.report.study.variants[name].title)
+
+    def moment(self, moment: datetime) -> str:
+        """Return a day and a time, in UTC."""
+        return format_moment(moment, self.language)
+
+    def literal(self, value: object) -> Markup:
+        """Return a value of a YAML file as Python code."""
+        return inline_code(python_literal(value))
+
+    def quoted(self, text: str) -> Markup:
+        """Return a sentence of the data set; a very long one is cut, because it would burst a table cell."""
+        whole = rename_folders(text, self.hidden)
+        shown = whole if len(whole) <= MAX_QUOTED else f"{whole[:MAX_QUOTED]} …"
+        return Markup('[{}]{{.sentence lang="en"}}').format(escape_text(shown))
