@@ -1,12 +1,28 @@
-"""Variants that differ in one factor alone, and what the curves say about epochs and evaluation strategies."""
+"""Compare variants that differ in one factor alone, and decide which case of a page's sentences applies."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from adapterbook.analysis.shapes import Ablation, EpochsReport, EvalStrategy, EvalView, Factor, Group, VariantReport
+from adapterbook.analysis.shapes import (
+    Ablation,
+    AboveMajority,
+    AdapterReport,
+    BatchSizeFinding,
+    BestRates,
+    EpochsReport,
+    EvalStrategy,
+    EvalStrategyFinding,
+    EvalView,
+    Factor,
+    Finding,
+    Group,
+    LearningRateFinding,
+    RunReport,
+    VariantReport,
+)
 from adapterbook.config.study import StudyConfig, TrainingConfig
 
 FEW_EVALUATIONS = 4  # epochs between two evaluations of the sparse ``steps`` view
@@ -34,7 +50,7 @@ def describe_variants(study: StudyConfig, groups: Mapping[tuple[str, str], Group
 def find_family(variants: Sequence[VariantReport], factor: Factor) -> tuple[str, ...]:
     """Return the largest set of at least two variants that differ in one factor alone, in order of its value.
 
-    Of sets of the same size the one that comes first in the study is taken; variants of the same value count once.
+    Among sets of the same size the first in the study is taken; variants with the same value count once.
     """
     families: dict[str, dict[Any, VariantReport]] = {}
     for variant in variants:
@@ -48,26 +64,143 @@ def find_family(variants: Sequence[VariantReport], factor: Factor) -> tuple[str,
 
 
 def compute_ablation(
-    factor: Factor, variants: Sequence[VariantReport], groups: Mapping[tuple[str, str], Group]
+    factor: Factor,
+    variants: Sequence[VariantReport],
+    groups: Mapping[tuple[str, str], Group],
+    adapters: Mapping[str, AdapterReport],
+    majority: float | None,
+    reference: str | None,
 ) -> Ablation:
-    """Return the variants of one factor side by side, with the reason where the study has none."""
+    """Return the variants of one factor side by side, with the reason where the study has none.
+
+    Parameters
+    ----------
+    groups : mapping
+        Every group of the study by (adapter, variant).
+    adapters : mapping
+        In the order in which a page names them.
+    majority : float or None
+        Test accuracy of always guessing the more frequent class.
+    reference : str or None
+        The adapter that the others are described against.
+    """
     family = find_family(variants, factor)
     with_results = {key: group for key, group in groups.items() if key[1] in family and group.n_completed}
     n_variants = Counter(adapter for adapter, _ in with_results)
-    adapters = tuple(dict.fromkeys(adapter for adapter, _ in groups if n_variants[adapter] >= 2))
+    shown = tuple(dict.fromkeys(adapter for adapter, _ in groups if n_variants[adapter] >= 2))
     by_name = {variant.name: variant for variant in variants}
     eval_curve, eval_views = compute_eval_views(groups) if factor == "eval_strategy" else (None, ())
+    planned = [groups[name, variant] for variant in family for name in adapters if (name, variant) in groups]
+    compared = {
+        name: tuple(with_results[name, variant] for variant in family if (name, variant) in with_results)
+        for name in adapters
+        if name in shown
+    }
+    findings: tuple[Finding, ...] = ()
+    if factor == "learning_rate":
+        findings = _learning_rate_findings(family, compared, majority)
+    elif factor == "batch_size":
+        findings = tuple(_batch_size_finding(name, members) for name, members in compared.items())
+    elif factor == "eval_strategy":
+        findings = tuple(_eval_strategy_finding(name, members) for name, members in compared.items())
     return Ablation(
         factor=factor,
         variants=family,
         values={name: _value(by_name[name].training, factor) for name in family},
-        adapters=adapters,
+        adapters=shown,
         groups=with_results,
         reason=None if family else "no_variants",
+        findings=findings,
+        without_result=tuple(group for group in planned if not group.n_completed),
+        timed_run=_timed_run(compared, adapters.get(reference or "")) if factor == "eval_strategy" else None,
         eval_curve=eval_curve,
         eval_views=eval_views,
         epochs=compute_epochs(list(groups.values())) if factor == "epochs" else None,
     )
+
+
+def find_best_rates(adapters: Mapping[str, AdapterReport], family: Sequence[str]) -> BestRates:
+    """Return where the adapters did best on validation; ``family`` holds the variants by rising learning rate."""
+    best = {name: adapter.best for name, adapter in adapters.items() if adapter.best is not None}
+    first = next(iter(best.values()), None)
+    return BestRates(
+        adapters=tuple(best),
+        shared=first if len({group.variant for group in best.values()}) == 1 else None,
+        at_edge=tuple(name for name, group in best.items() if family and group.variant == family[-1]),
+        several_tried=bool(family),
+    )
+
+
+def _learning_rate_findings(
+    family: Sequence[str], compared: Mapping[str, Sequence[Group]], majority: float | None
+) -> tuple[LearningRateFinding, ...]:
+    """Return what became of the adapters at each rate at which one was evaluated."""
+    findings = []
+    for variant in family:
+        members = [group for groups in compared.values() for group in groups if group.variant == variant]
+        above = compare_with_majority(members, majority) or AboveMajority((), ())
+        if any(group.course != "not_evaluated" for group in members):
+            overfit, improving, level = (
+                tuple(group.adapter for group in members if group.course == course)
+                for course in ("overfit", "improving", "level")
+            )
+            findings.append(LearningRateFinding(variant, overfit, improving, level, above.above, above.not_above))
+    return tuple(findings)
+
+
+def compare_with_majority(groups: Iterable[Group | None], majority: float | None) -> AboveMajority | None:
+    """Return whose test interval lies above the accuracy of the majority class, None where that is not known."""
+    if majority is None:
+        return None
+    tested = {
+        group.adapter: group.test_interval.low > majority
+        for group in groups
+        if group is not None and group.test_interval is not None
+    }
+    return AboveMajority(
+        tuple(name for name, above in tested.items() if above),
+        tuple(name for name, above in tested.items() if not above),
+    )
+
+
+def _batch_size_finding(adapter: str, groups: tuple[Group, ...]) -> BatchSizeFinding:
+    losses = [(group.best_validation_loss.mean, group) for group in groups if group.best_validation_loss is not None]
+    return BatchSizeFinding(
+        adapter=adapter,
+        groups=groups,
+        best=min(losses, key=lambda item: item[0])[1] if losses else None,
+        overfit=tuple(group.variant for group in groups if group.course == "overfit"),
+        intervals_overlap=_all_overlap(groups),
+    )
+
+
+def _eval_strategy_finding(adapter: str, groups: tuple[Group, ...]) -> EvalStrategyFinding:
+    ends = [group.curve.points[-1].train_loss for group in groups]
+    return EvalStrategyFinding(
+        adapter=adapter,
+        groups=groups,
+        same_end=all(end is not None and ends[0] is not None and end.mean == ends[0].mean for end in ends),
+        intervals_overlap=_all_overlap(groups),
+    )
+
+
+def _all_overlap(groups: Sequence[Group]) -> bool | None:
+    """Return whether the groups' test intervals share a point, None where no group has one."""
+    intervals = [group.test_interval for group in groups if group.test_interval is not None]
+    if not intervals:
+        return None
+    return max(interval.low for interval in intervals) <= min(interval.high for interval in intervals)
+
+
+def _timed_run(compared: Mapping[str, Sequence[Group]], reference: AdapterReport | None) -> RunReport | None:
+    """Return the reference's submitted run if it says how long evaluating took and no compared run does."""
+    shown = [group.representative for groups in compared.values() for group in groups]
+    base = None if reference is None or reference.submitted is None else reference.submitted.representative
+    return base if _says_evaluation_time(base) and not any(map(_says_evaluation_time, shown)) else None
+
+
+def _says_evaluation_time(run: RunReport | None) -> bool:
+    return run is not None and run.record is not None and run.record.evaluation_time_s is not None
 
 
 def compute_epochs(groups: Sequence[Group]) -> EpochsReport:
@@ -92,10 +225,10 @@ def compute_epochs(groups: Sequence[Group]) -> EpochsReport:
 def compute_eval_views(groups: Mapping[tuple[str, str], Group]) -> tuple[tuple[str, str] | None, tuple[EvalView, ...]]:
     """Return what each strategy would have seen of one curve, from the finest to none, and whose curve it is.
 
-    The curve is the one with the most evaluations; of equals the one whose validation loss ended farthest above its
-    lowest, since there the strategy matters most. A strategy that would have looked more often than the curve was
-    evaluated is left out: what it would have seen is not known. ``steps`` stands there also with few evaluations, one
-    every fourth epoch, to show what is missed in between.
+    The curve is the one with the most evaluations; among equals, the one whose validation loss ended farthest above its
+    lowest, because there the strategy matters most. A strategy with more evaluations than the curve has is left out,
+    because what it would have seen is not known. ``steps`` is also shown with one evaluation every fourth epoch, to
+    show what is missed in between.
     """
 
     def interest(key: tuple[str, str]) -> tuple[int, float]:
@@ -123,7 +256,7 @@ def compute_eval_views(groups: Mapping[tuple[str, str], Group]) -> tuple[tuple[s
 def _view(
     strategy: EvalStrategy, every: float, seen: tuple[tuple[float, float], ...], curve: tuple[tuple[float, float], ...]
 ) -> EvalView:
-    """Return the view of one strategy; without an evaluation the last weights are kept."""
+    """Return what one strategy would have seen; without an evaluation the last weights are kept."""
     epoch, loss = min(seen, key=lambda point: point[1]) if seen else curve[-1]
     return EvalView(strategy, every, seen, len(seen), epoch, loss, loss - min(loss for _, loss in curve))
 

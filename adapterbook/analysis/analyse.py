@@ -1,4 +1,4 @@
-"""The entry of the analysis: states of runs → report."""
+"""Compute the report from the states of a study's runs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
-from adapterbook.analysis.ablation import compute_ablation, describe_variants, find_family
+from adapterbook.analysis.ablation import (
+    compare_with_majority,
+    compute_ablation,
+    describe_variants,
+    find_best_rates,
+    find_family,
+)
 from adapterbook.analysis.comparison import choose_headline, compare_adapters, compute_planning
 from adapterbook.analysis.costs import compute_baselines, compute_costs
 from adapterbook.analysis.groups import describe_adapter, group_runs
 from adapterbook.analysis.published import compare_with_published
 from adapterbook.analysis.sentences import compare_sentences
 from adapterbook.analysis.shapes import (
+    AboveMajority,
     AdapterReport,
     Basis,
     Factor,
@@ -52,8 +59,7 @@ def analyse(
     published : mapping
         Published results by the name that ``source.published`` of a record gives (``homework``); may be empty.
     cache : Cache, optional
-        What took long before: what a run's predictions come down to, and the tests of each pair. The report is the
-        same with and without it.
+        Holds summaries of predictions and the tests of pairs. The report is the same with and without it.
     """
     runs = tuple(describe_run(status, status.run.folder(paths), cache) for status in statuses)
     groups = group_runs(runs)
@@ -66,6 +72,10 @@ def analyse(
     source = describe_source(runs)
     states = Counter(run.state for run in runs)
     factors: tuple[Factor, ...] = get_args(Factor)
+    baselines = compute_baselines(runs, reports)
+    majority = next(baseline.accuracy for baseline in baselines if baseline.kind == "majority")
+    reference = _reference(adapters)
+    ablations = {factor: compute_ablation(factor, variants, groups, reports, majority, reference) for factor in factors}
     return Report(
         study=study,
         source=source,
@@ -74,15 +84,17 @@ def analyse(
         n_stale=sum(bool(run.stale) for run in runs),
         adapters=reports,
         variants=variants,
-        reference=_reference(adapters),
+        reference=reference,
         headline=headline,
         headline_submitted=headline_submitted,
         comparisons=comparisons,
-        baselines=compute_baselines(runs, reports),
+        above_majority={basis: _above_majority(reports, basis, majority) for basis in bases},
+        best_rates=find_best_rates(reports, ablations["learning_rate"].variants),
+        baselines=baselines,
         planning=compute_planning(comparisons["best"], cache),
         costs=compute_costs([group for group in groups.values() if group.variant in family]),
         published=compare_with_published(groups, source, published),
-        ablations={factor: compute_ablation(factor, variants, groups) for factor in factors},
+        ablations=ablations,
         sentences=compare_sentences(reports, paths, cache),
         n_test_rows=next((run.predictions.n for run in runs if run.predictions is not None), None),
         n_seeds=len({run.run.seed for run in runs}),
@@ -105,6 +117,16 @@ def describe_source(runs: Sequence[RunReport]) -> SourceReport:
         mixed=len({(source.base_model_sha256, source.dataset_sha256) for source in sources}) > 1,
         published=published.pop() if len(published) == 1 else None,
     )
+
+
+def _above_majority(
+    adapters: Mapping[str, AdapterReport], basis: Basis, majority: float | None
+) -> AboveMajority | None:
+    """Return who is above the majority class, None where that class is not known or is always right."""
+    if majority is not None and majority >= 1:
+        return None
+    groups = [adapter.submitted if basis == "submitted" else adapter.best for adapter in adapters.values()]
+    return compare_with_majority(groups, majority)
 
 
 def _reference(adapters: Mapping[str, AdapterConfig]) -> str | None:

@@ -1,7 +1,7 @@
-"""Pairs of adapters on the same test rows: the verdicts, and the one headline among them.
+"""Compare pairs of adapters on the same test rows, and choose the pair of the headline.
 
-Owns the rule by which one adapter is called better than another (see ``Verdict``). It never ranks without an interval
-and a p-value, and calls two adapters not comparable rather than compare different rows.
+``Verdict`` has the rule by which one adapter is called better than another. Adapters that were tested on different rows
+are not comparable.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ from adapterbook.common.stats import (
 )
 
 ALPHA = 0.05
-# Of more adapters not every pair is tested: with their square grow the time, the table and the price of the correction.
+# With more adapters not every pair is tested: time, table and correction grow with the square of their number.
 MAX_ADAPTERS_IN_PAIRS = 24
-# Where a study has them, they are named before its other methods; else the order is the study's.
+# These methods are named first; the others follow in the study's order.
 METHODS_FIRST: Mapping[str, int] = {"LORA": -2, "IA3": -1}
 
 
 def compare_adapters(adapters: Mapping[str, AdapterReport], basis: Basis, cache: Cache = NO_CACHE) -> Comparison:
     """Return the verdict on every pair of adapters, Holm-corrected together.
 
-    Of more than ``MAX_ADAPTERS_IN_PAIRS`` each is compared with a few alone, which are chosen without the test rows:
-    the reference, the baseline, and the two of the headline. The family of the correction is what is tested.
+    With more than ``MAX_ADAPTERS_IN_PAIRS`` adapters, each is compared only with a few, chosen without the test rows:
+    the reference, the baseline, and the two of the headline. The correction covers the pairs that are tested.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def compare_adapters(adapters: Mapping[str, AdapterReport], basis: Basis, cache:
 
 
 def compute_planning(comparison: Comparison, cache: Cache = NO_CACHE) -> Planning | None:
-    """Return what the test rows can tell apart where two models disagree as often as the median pair does."""
+    """Return how small a difference can be found between two models that disagree as often as the median pair."""
     compared = [(pair.n_rows, pair.discordant_share) for pair in comparison.pairs if pair.discordant_share is not None]
     if not compared:
         return None
@@ -95,7 +95,7 @@ def compute_planning(comparison: Comparison, cache: Cache = NO_CACHE) -> Plannin
 
 
 def _choose_opponents(adapters: Mapping[str, AdapterReport]) -> tuple[str, ...]:
-    """Return the adapters that each other one is compared with where not every pair can be, in the study's order."""
+    """Return the adapters that every other one is compared with if there are too many pairs, in the study's order."""
     reference = next((adapter.reference for adapter in adapters.values() if adapter.reference is not None), None)
     chosen = {reference, *_choose_two(adapters)}
     return tuple(name for name, adapter in adapters.items() if name in chosen or adapter.head_only)
@@ -110,10 +110,9 @@ def choose_headline(
 ) -> tuple[Verdict, Verdict]:
     """Return one method against another: each at its own best learning rate, and the same two as submitted.
 
-    Of several adapters of a method the one with the lowest validation loss stands for it, and of several methods the
-    two that so do best are compared, LoRA and IA³ in this order, others in the study's. In a study of one method these
-    are its two best adapters; with one adapter alone, that and the baseline. All is chosen on validation, so that the
-    test rows stay unseen by the choice.
+    The adapter with the lowest validation loss represents its method, and the two best methods are compared: LoRA
+    before IA³, others in the study's order. A study of one method compares its two best adapters, a study of one
+    adapter that adapter and the baseline. The choice uses validation only, never the test rows.
     """
     two = _choose_two(adapters)
     if len(two) < 2:
@@ -125,7 +124,7 @@ def choose_headline(
 def compare_groups(a: Group, b: Group, cache: Cache = NO_CACHE) -> Verdict:
     """Return the verdict on two groups, before any correction.
 
-    Only seeds that both have results of enter, and only the same test rows of the same source.
+    Only seeds with results in both groups count, and only the same test rows of the same source.
     """
     verdict = Verdict("not_comparable", a.adapter, b.adapter, a.variant, b.variant)
     runs = _common_seeds(a, b)
@@ -195,7 +194,7 @@ def _compare(
 
 
 def _correct(pairs: Sequence[Verdict]) -> list[Verdict]:
-    """Add the Holm-corrected p-values of the family, and with them what each pair's verdict is."""
+    """Add the Holm-corrected p-values of all pairs, and decide each pair's verdict."""
     by_rows = _corrected({i: pair.p for i, pair in enumerate(pairs) if pair.kind != "not_comparable"})
     by_seeds = _corrected({i: pair.seeds_test.p for i, pair in enumerate(pairs) if i in by_rows and pair.seeds_test})
     decided = []

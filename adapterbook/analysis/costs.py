@@ -1,4 +1,4 @@
-"""What accuracy costs: tables by device with their Pareto fronts, and the baselines that any adapter has to beat."""
+"""Compute what accuracy costs, by device, with Pareto fronts, and the baselines that an adapter has to beat."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _rows(members: Sequence[tuple[Group, list[Record]]]) -> tuple[CostRow, ...]:
 
 
 def _means(records: Sequence[Record]) -> dict[str, float]:
-    """Return the means over seeds; the record's schema promises that a completed record has them all."""
+    """Return the means over seeds; a completed record has all of them, by its schema."""
     fields = {
         "params": "n_trainable_params",
         "adapter_params": "n_adapter_params",

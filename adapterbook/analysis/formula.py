@@ -1,7 +1,7 @@
-"""The parameter count worked out by formula from the shapes, to hold against the count that was measured.
+"""Compute an adapter's number of parameters by formula, to compare it with the number that was counted.
 
-Covers LoRA (with DoRA's magnitudes) and IA³, and DistilBERT's head. Settings that train something else besides are
-refused by giving no formula at all rather than a wrong one.
+Covers LoRA (with DoRA's magnitudes) and IA³, and DistilBERT's head. There is no formula for settings that train
+anything else.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from adapterbook.analysis.learned import name_kinds
 from adapterbook.analysis.shapes import FormulaRow, ParameterFormula
 from adapterbook.runs.record import ModuleUpdate, Record
 
-# Switches of LoraConfig that change how many parameters train; where one is set, the formula is not the whole count.
+# Settings of LoraConfig that change how many parameters train; if one is set, the formula does not cover them all.
 OTHER_LORA = ("rank_pattern", "lora_bias", "use_qalora", "use_bdlora", "megatron_config", "layer_replication",
               "trainable_token_indices", "target_parameters", "arrow_config", "eva_config")  # fmt: skip
 HEAD = {"pre_classifier", "classifier"}
@@ -23,7 +23,7 @@ N_CLASSES = 2  # a review is positive or negative
 
 
 def compute_formula(record: Record) -> ParameterFormula | None:
-    """Return the count of one adapter by formula, None where the record lacks what it needs or the method is another.
+    """Return one adapter's parameters by formula, None if the record lacks the dimensions or there is no formula.
 
     Parameters
     ----------

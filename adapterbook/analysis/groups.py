@@ -1,4 +1,4 @@
-"""Runs → groups over seeds → adapters: curves with bands, what differs from the reference, the best learning rate."""
+"""Group runs over seeds and by adapter: mean curves, differences from the reference, the best learning rate."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from adapterbook.common.stats import Interval, wilson_interval
 from adapterbook.config.adapters import AdapterConfig
 from adapterbook.runs.record import EpochResult, Record
 
-# Two seeds give a standard deviation with one degree of freedom, which says next to nothing.
+# A standard deviation of two seeds has one degree of freedom, which is too little to rely on.
 SEEDS_FOR_SPREAD = 3
 
 
 def compute_spread(values: Sequence[float]) -> Spread | None:
-    """Return mean, extremes and, from three values on, the standard deviation; None of nothing."""
+    """Return mean, extremes and, from three values on, the standard deviation; None without values."""
     if not values:
         return None
     known = len(values) >= SEEDS_FOR_SPREAD
@@ -186,7 +186,7 @@ def _overfitting_of(curve: Curve) -> Overfitting | None:
 def _interval_of_mean(tests: Sequence[tuple[float, int]]) -> Interval | None:
     """Return the Wilson interval of the mean accuracy on the test rows.
 
-    The seeds predict the same rows, so the rows behind the mean are those of one seed, not of all together.
+    All seeds predict the same rows, so n is the number of rows of one seed.
     """
     if not tests:
         return None

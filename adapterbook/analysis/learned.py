@@ -1,4 +1,4 @@
-"""What training changed, layer by layer, as the records measured it at the checkpoints that were kept."""
+"""Compute what training changed in each layer, from the norms in the records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from adapterbook.runs.record import ModuleUpdate, Record
 
 
 def compute_learned(adapter: str, variant: str, records: Sequence[Record]) -> Learned | None:
-    """Return what the seeds of one group learned, or None where no record says it.
+    """Return what one group learned, as means over its seeds, or None if no record says it.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def compute_learned(adapter: str, variant: str, records: Sequence[Record]) -> Le
 
 
 def name_kinds(modules: Sequence[str], config: Mapping[str, Any]) -> dict[str, str]:
-    """Return by module what a page calls its kind.
+    """Return the name of each module's kind, as pages show it.
 
     Parameters
     ----------

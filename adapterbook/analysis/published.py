@@ -1,4 +1,4 @@
-"""The published results beside this study's, epoch by epoch, or the reason why the two may not be compared."""
+"""Compare published results with this study's, epoch by epoch, or say why they are not comparable."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from statistics import fmean
 from adapterbook.analysis.shapes import Group, PublishedPoint, PublishedReport, PublishedRun, Reason, SourceReport
 from adapterbook.config.published import PublishedCurve, PublishedResults
 
-# What the published protocol and a variant must share for their curves to be the same experiment.
+# A variant repeats the published experiment if it has these arguments in common with it.
 PROTOCOL = ("learning_rate", "per_device_train_batch_size", "num_train_epochs", "eval_strategy")
 
 
 def compare_with_published(
     groups: Mapping[tuple[str, str], Group], source: SourceReport, published: Mapping[str, PublishedResults]
 ) -> PublishedReport:
-    """Return published against rerun, for each adapter that was published.
+    """Return the comparison of published and rerun curves for each published adapter.
 
     Parameters
     ----------

@@ -1,8 +1,7 @@
-"""Test predictions of one run an adapter → a few sentences side by side.
+"""Put a few test sentences side by side, as every adapter predicts them.
 
-Owns the choice of sentences, which knows nothing of any prediction: the test rows in order of their ids are cut into
-equal stretches, and the first row of each is taken. Refuses to set runs beside each other that were tested on different
-texts.
+The sentences are chosen without any prediction: the test rows in order of their ids are cut into equal parts, and the
+first row of each part is taken. Runs that were tested on different texts are not put side by side.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One run: its confusion matrix, examples, intervals, and where its curve was best and began to overfit."""
+"""Describe one run: confusion matrix, examples, intervals, best epoch and onset of overfitting."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 N_EXAMPLES = 3
-# A validation loss less than this share above its lowest value is the noise of a few dozen rows, not a rise.
+# On a few dozen rows, a rise of the validation loss by a smaller share than this is noise.
 OVERFITTING_RISE = 0.01
 
 
 @dataclass(frozen=True)
 class _Predicted:
-    """What a run's predictions come down to."""
+    """Hold what the report needs of a run's predictions."""
 
     rows: PredictedRows
     confusion: Confusion
@@ -35,7 +35,7 @@ class _Predicted:
 
 
 def describe_run(status: RunStatus, folder: Path, cache: Cache = NO_CACHE) -> RunReport:
-    """Return what one run shows, whatever became of it.
+    """Return one run's part of the report; a run without results has a reason instead.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def describe_run(status: RunStatus, folder: Path, cache: Cache = NO_CACHE) -> Ru
     folder : Path
         That folder; only ``predictions.parquet`` is read from it, and only for a completed run.
     cache : Cache, optional
-        Holds what predictions came down to before.
+        Holds summaries of predictions that were read before.
     """
     reason: Reason | None = None if status.state == "completed" else status.state
     record, predicted, problem = status.record, None, status.problem
@@ -126,7 +126,7 @@ def select_examples(predictions: pd.DataFrame) -> Examples:
 def _checked_predictions(
     run_id: str, test: TestResult, folder: Path, cache: Cache
 ) -> tuple[_Predicted | None, Reason | None, str | None]:
-    """Return what the predictions come down to, or why not: an interval must be the record's own."""
+    """Return the summary of the predictions, or why there is none: they must agree with the record."""
     try:
         predicted = _load_predicted(folder, cache)
     except RecordError as error:
@@ -144,12 +144,12 @@ def _checked_predictions(
 
 
 def _load_predicted(folder: Path, cache: Cache) -> _Predicted | None:
-    """Return what the predictions of a folder come down to, None where they hold no row.
+    """Return the summary of a folder's predictions, None if they have no row.
 
     Raises
     ------
     RecordError
-        If the file is missing or of no use.
+        If the file is missing or cannot be read.
     """
 
     def make() -> bytes:

@@ -1,8 +1,7 @@
-"""Report and templates → the ``.qmd`` pages of the project.
+"""Render the templates with the report, and write the ``.qmd`` pages, menus and combined documents.
 
-Owns which files are written: every text is rendered before the first file is touched. A text that was rendered before
-from the very same things is taken from there. Writes no time of its own: the same records and templates give the same
-bytes.
+All texts are rendered before the first file is written. A text whose inputs have not changed is taken from the cache.
+The same records and templates give the same bytes.
 """
 
 from __future__ import annotations
@@ -29,8 +28,10 @@ from adapterbook.pages.cache_key import hash_page_inputs, hash_templates
 from adapterbook.pages.head import cover_head, page_head
 from adapterbook.pages.imprint import LANGUAGE_TAGS, both, commit_link, document_fields, page_footer, signature
 from adapterbook.pages.notebook import notebook_body, prose_of
+from adapterbook.pages.numbers.number import look_up
 from adapterbook.pages.numbers.provenance import format_date, provenance_of
 from adapterbook.pages.numbers.record_view import record_block
+from adapterbook.pages.numbers.view import Number
 from adapterbook.pages.outline import PageSpec, by_method, index_outline, make_outline
 from adapterbook.pages.put_in_place import put_in_place
 from adapterbook.pages.scripts import VEGA, head_of, vega_script
@@ -50,9 +51,18 @@ LANGUAGES: Final[tuple[Language, ...]] = ("zh", "en")
 # Quarto would set an ASCII colon after the number of a Chinese caption.
 CAPTIONS: Final[Mapping[Language, Mapping[str, Any]]] = {"zh": {"crossref": {"title-delim": "："}}, "en": {}}
 LANGUAGE_NAMES: Final[Mapping[Language, str]] = {"zh": "中文", "en": "English"}
-# Without it a page that shows a line ```{python} in a longer fence would start Jupyter.
+# Without this, a page that shows a line ```{python} inside a longer fence would start Jupyter.
 ENGINE: Final = {"engine": "markdown"}
 MAX_RUNS_IN_MENU: Final = 60  # every page of the site carries the menu
+# Numbers of the study that a template writes by one word.
+SHORT_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "n_train": ("study", "data", "n_train"),
+    "n_validation": ("study", "data", "n_validation"),
+    "n_test": ("study", "data", "n_test"),
+    "n_epochs": ("study", "training", "num_train_epochs"),
+    "n_seeds": ("n_seeds",),
+    "submitted_rate": ("study", "training", "learning_rate"),
+}
 MENU_SECTIONS: Final = ("", "how", "adapters", "results", "notebooks", "reference")
 
 
@@ -72,12 +82,12 @@ def write_pages(
     cache : Cache, optional
         Texts that were rendered before.
     has_cards : bool
-        Whether ``figures.draw_cards`` drew what a link to the site is shown with.
+        Whether ``figures.draw_cards`` drew the pictures for previews of links.
 
     Returns
     -------
     list of Path
-        The files of the report, sorted; those that are as they were have not been touched.
+        The files of the report, sorted; unchanged ones have not been touched.
 
     Raises
     ------
@@ -92,7 +102,7 @@ def write_pages(
 
 
 class _Builder:
-    """Renders all texts of one report."""
+    """Render all texts of one report."""
 
     def __init__(
         self, report: Report, figures: Mapping[str, Figure], paths: Paths, cache: Cache, *, has_cards: bool
@@ -109,7 +119,7 @@ class _Builder:
             language: short_names(report, FigureWords(self.phrases, language)) for language in LANGUAGES
         }
         self.prose = prose_of(paths.notebook) if paths.notebook.exists() else frozenset()
-        # Folders of this machine are nobody's business; the longest first, as the home holds the others.
+        # Pages show no folder of this machine. The longest comes first, because the home folder holds the others.
         self.hidden = {str(paths.root.resolve()): ".", str(paths.root): ".", str(Path.home()): "~"}
         self.words = {
             language: Words(language, report, self.phrases, self.short_names[language], self.hidden)
@@ -142,11 +152,11 @@ class _Builder:
         return texts
 
     def _kept(self, kind: str, language: Language, pages: Sequence[PageSpec], make: Callable[[], str]) -> str:
-        """Return a text that is made of some pages' templates, in one language."""
+        """Return a text made from some pages' templates, from the cache if nothing that it depends on has changed."""
         return self.cache.get(kind, self._parts(language, pages), lambda: make().encode()).decode()
 
     def _parts(self, language: Language, pages: Sequence[PageSpec]) -> list[str]:
-        """Return what a text follows from that is made of some pages' templates, in one language."""
+        """Return what a text made from some pages' templates depends on: the key of the cache."""
         templates = [f"pages/{page.template}" for page in pages]
         for name in templates:
             if name not in self.templates:
@@ -161,7 +171,7 @@ class _Builder:
 
     @cached_property
     def environments(self) -> dict[Language, jinja2.Environment]:
-        """The environments of both languages: not there before a template is rendered."""
+        """Make the environments of both languages when the first template is rendered."""
         return {language: self._environment(language) for language in LANGUAGES}
 
     def _environment(self, language: Language) -> jinja2.Environment:
@@ -170,6 +180,8 @@ class _Builder:
         names = {
             **self.words[language].names(),
             "report": self.report,
+            **{name: Number(look_up(self.report, path), self.report, path) for name, path in SHORT_NAMES.items()},
+            "names": lambda adapters: [self.words[language].name(adapter) for adapter in adapters],
             "terms": [(term.name.in_language(language), term.name.in_language(_other(language)),
                        term.meaning.in_language(language)) for term in terms],
             "methods": list(methods),
@@ -216,7 +228,7 @@ class _Builder:
     def _document(self, language: Language) -> str:
         """Return the combined document: each page of the report that is a chapter, its title as heading."""
         chapters = [page for page in self.outline if page.in_pdf]
-        for page in chapters:  # also where the whole is known: the next one may differ in one chapter alone
+        for page in chapters:  # keep the chapters in the cache, also if the whole document is there
             self.cache.use("chapter", self._parts(language, [page]))
         return self._kept("document", language, chapters, partial(self._whole_document, chapters, language))
 
@@ -238,7 +250,7 @@ class _Builder:
         return front_matter(fields) + "\n" + guard_from_typst(_finish("\n".join(parts), language))
 
     def _cover(self) -> str:
-        """Return the page that both languages share."""
+        """Return the cover, which has both languages."""
         page = PageSpec("cover", "cover.md.j2", self.book.title, self.book.subtitle)
         parts = []
         for language in LANGUAGES:
@@ -276,7 +288,7 @@ class _Builder:
                             "page-footer": page_footer(self.book, self.phrases)}}  # fmt: skip
 
     def _in_menu(self, section: str) -> list[PageSpec]:
-        """Return the pages of a section of the menu: of very many runs their list alone."""
+        """Return the pages of a section of the menu; with very many runs, only their list."""
         pages = [page for page in self.outline if page.section == section]
         of_runs = [page for page in pages if "run" in page.names]
         return pages if len(of_runs) <= MAX_RUNS_IN_MENU else [page for page in pages if page not in of_runs]

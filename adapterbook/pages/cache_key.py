@@ -1,9 +1,7 @@
-"""What the text of a page follows from, as hashes: by them a text that was rendered before is known again.
+"""Hash everything that the text of a page depends on, so that an unchanged text is taken from the cache.
 
-Owns the list of those things. A template can see the whole report, so that all of it is in every page's identity, and
-besides: the templates that the page's own template leads to, the words, whose book it is, the figures, and the files in
-runs' folders. Which template leads to which is read off their texts: every quoted name of a template counts, needed or
-not.
+A template can see the whole report, so all of it is in every page's hash. So are the page's templates and all templates
+that they name, the words, the book, the figures, and the files in runs' folders.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ NAME_OF_TEMPLATE: Final = re.compile(r"""["']([^"'\s]+\.j2)["']""")
 
 
 def hash_page_inputs(report: Report, figures: Mapping[str, Figure], paths: Paths, hidden: Mapping[str, str]) -> str:
-    """Return the SHA-256 of all that a page may show beside its templates.
+    """Return the SHA-256 of everything that a page can show besides its templates.
 
     Parameters
     ----------
@@ -87,7 +85,7 @@ def _content_of(file: Path, paths: Paths, *, whole: bool) -> bytes:
 
 
 class _Writer:
-    """Writes parts of a report as JSON, each run and each group once: later it is a number."""
+    """Write parts of a report as JSON; a run or group that occurs again is written as its number."""
 
     def __init__(self) -> None:
         self._numbers: dict[int, int] = {}
@@ -96,7 +94,7 @@ class _Writer:
         return json.dumps(self._as_data(value), default=self._as_data).encode()
 
     def _as_data(self, value: object) -> Any:
-        """Return one level of what JSON does not know."""
+        """Return one level of a value that JSON cannot write."""
         match value:
             case RunReport() | Group() if id(value) in self._numbers:
                 return {"number": self._numbers[id(value)]}

@@ -1,8 +1,7 @@
-"""The report's curves → the block of a page that report/assets/explorer.js makes the curve explorer of.
+"""Write the data of the curve explorer, from which report/assets/explorer.js draws its charts.
 
-Owns what the script gets: every number with the text that the pages show for it, where its record is, how its line
-looks, and all words. Refuses to let a text be anything else: in the block no character of it can end a script, a fence
-or a shortcode, and the script writes texts as texts.
+The script gets every number with the text that the pages show for it, the link to its record, the look of its line, and
+all words. No text in the block can end a script, a fence or a shortcode, and the script inserts texts as texts.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from adapterbook.pages.scripts import script_block
 from adapterbook.pages.writing.escape import isolate_text
 from adapterbook.runs.record import Record
 
-# Of more runs than this only the means over seeds are handed over: a page that every reader has to load.
+# With more runs than this, only means over seeds are in the page, because every reader has to load it.
 MAX_SEED_LINES: Final = 400
 WORDS: Final = ("adapters", "all", "none", "setting", "metric", "seeds", "mean", "mean_of", "each", "best", "rates",
                 "variants", "losses", "range", "comma", "download", "file", "status", "missing", "nothing", "failed",
@@ -38,14 +37,14 @@ VIEWS: Final[Mapping[str, Sequence[str]]] = {
     "validation_accuracy": ["validation_accuracy"],
 }
 
-# A line's address: of the page that shows where its numbers are from, None where there is no such page.
+# A line's address: the page that shows where its numbers are from, None if there is no such page.
 Address = Callable[[RecordLink], str | None]
 
 
 def explorer_block(
     report: Report, words: FigureWords, short_names: Mapping[str, str], address: Address
 ) -> Markup | None:
-    """Return a raw HTML block with all that the explorer shows, ``None`` where there is no curve.
+    """Return a raw HTML block with the explorer's data, ``None`` if there is no curve.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""What the head of a page tells search engines and previews: its address, its counterparts, a title and a picture.
+"""Write what the head of a page tells search engines and previews: address, other language, title and picture.
 
-Owns these tags, which both renderers take from the page's front matter. An address is absolute where ``book.yaml`` says
-where the site will be; else only the counterparts are named, by links from page to page. No text that came from a user
-can end an attribute or begin a shortcode.
+Both renderers take these tags from the page's front matter. Addresses are absolute if ``book.yaml`` gives the site's
+address; otherwise only the other language is named, by a relative link. No text from a user can end an attribute or
+begin a shortcode.
 """
 
 from __future__ import annotations

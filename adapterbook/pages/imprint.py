@@ -1,8 +1,6 @@
-"""A book's words → what the cover, the menus, the foot of every page and the PDFs say of it.
+"""Write the titles, authors, licence and addresses of ``book.yaml`` on cover, menus, footer and PDFs, escaped.
 
-Owns how titles, authors, licence and addresses of ``book.yaml`` are put on pages, each text escaped. One foot serves
-the pages of both languages, as Quarto knows only one: each language's part is marked, and the style sheets show a page
-its own.
+Quarto knows one footer for all pages, so it holds both languages, and the style sheets show the page's language.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""An executed notebook → the body of a page, in one language.
+"""Turn an executed notebook into the body of a page, in one language.
 
-Owns which cells a language sees (``metadata.tags``) and how outputs are shown. A notebook under ``results/`` is not
-trusted: its prose is taken as Markdown only where the project's own notebook says the same, and its outputs, which may
-hold text of the data set, are shown as text and nothing else. Refuses images and HTML outputs.
+``metadata.tags`` of a cell say which language sees it. A notebook under ``results/`` is not trusted: its prose is taken
+as Markdown only if the project's notebook has the same prose, and its outputs are shown as plain text. Images and HTML
+outputs are left out.
 """
 
 from __future__ import annotations

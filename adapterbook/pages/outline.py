@@ -1,8 +1,4 @@
-"""Which pages there are: one list, from which the pages, the menus and the combined documents are made.
-
-Owns the order of pages, their places below ``report/<language>/`` and their identifiers. Both languages have the same
-list, so they have the same set of pages.
-"""
+"""List the pages, in the order of the menus and the combined documents, for both languages alike."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ from adapterbook.config.phrases import Phrases
 from adapterbook.config.study import BilingualText
 from adapterbook.pages.scripts import VEGA
 
-# Of more runs than this not each gets a page of its own: nobody reads them, and each reader would wait for all.
+# With more runs than this, not each gets a page: the site would take too long to make and to load.
 MAX_RUN_PAGES = 200
 # Of more adapters than this the combined document has no chapters: it would be a book, which takes minutes to set.
 MAX_ADAPTER_CHAPTERS = 12
@@ -142,7 +138,7 @@ def by_method(report: Report) -> dict[str, list[AdapterReport]]:
 
 
 def choose_run_pages(report: Report, most: int) -> list[RunReport]:
-    """Return the runs that get a page of their own, in the study's order.
+    """Return the runs that get a page, in the study's order.
 
     Of more than `most` these are, until `most` are reached: runs that are not as they should be, then the one of each
     adapter and variant whose numbers other pages show, then the others, each time in the study's order.

@@ -1,7 +1,6 @@
-"""Rendered texts → files, put in place together.
+"""Put all files of a build in place together, or none of them.
 
-Owns that all files of a build come to be or none, that pages which are gone lose their files, and that a file whose
-text is what it was stays the very same file, with its time.
+Files of pages that no longer exist are removed. A file whose text has not changed is not touched and keeps its time.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ WORKPLACE: Final = ".pages-"
 
 
 def put_in_place(contents: Mapping[Path, str], root: Path, report: Path, folders: Sequence[str]) -> None:
-    """Write all files beside the project's own ones, then put whole folders in their place.
+    """Write all files to a new folder, then replace the old folders by the new ones.
 
     Parameters
     ----------
@@ -28,10 +27,10 @@ def put_in_place(contents: Mapping[Path, str], root: Path, report: Path, folders
     root, report : Path
         The project, and its folder that holds `folders`; both hold single files too.
     folders : sequence of str
-        Names of folders that will hold these files and no other.
+        Names of folders that will hold only these files.
     """
     report.mkdir(parents=True, exist_ok=True)
-    for leftover in report.glob(f"{WORKPLACE}*"):  # of a run that was killed
+    for leftover in report.glob(f"{WORKPLACE}*"):  # left by a run that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     workplace = Path(tempfile.mkdtemp(prefix=WORKPLACE, dir=report))
     try:
@@ -51,7 +50,7 @@ def put_in_place(contents: Mapping[Path, str], root: Path, report: Path, folders
 
 
 def _write(new: Path, content: bytes, old: Path) -> None:
-    """Write a file, or where the old one holds the same, give it a second name, under which it survives its folder."""
+    """Write a file, or make a hard link to the old one if its content is the same."""
     if old.is_file() and not old.is_symlink() and old.read_bytes() == content:
         try:
             os.link(old, new)

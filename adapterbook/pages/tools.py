@@ -1,8 +1,8 @@
-"""What a template can ask for on one page: numbers, figures, references, links, files.
+"""Give a template the functions that depend on its page: numbers, figures, references, links, files.
 
-Owns everything that depends on where a page lies: a link to another page is a relative path on the site; in the
-combined document it is the chapter's identifier, or the address of what only the site has, where the site's own is
-known. Identifiers begin with the page's own slug, so that the combined document of all pages has none twice.
+A link to another page is a relative path on the site. In the combined document (the PDF) it is the chapter's
+identifier, or, for what only the site has, an address of the site if that is known. Identifiers begin with the page's
+slug, so no two in the combined document are the same.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from adapterbook.pages.tables.figure_table import make_figure_table
 from adapterbook.pages.writing.code import adapter_code, call_code, training_code
 from adapterbook.pages.writing.escape import as_markup, escape_attribute, escape_text, python_block
 
-# The cover is of the site too, but lies beside the report's folder.
+# The cover belongs to the site too, but lies beside the report's folder.
 Target = Literal["site", "cover", "pdf"]
 Name = str | Sequence[str | int]
-# The section of the study's settings, which on its own page would only lead to where they stand.
+# The section with the study's settings; on its page, a setting does not link to itself.
 SETTINGS = "protocol"
-# Rows of a list of runs that the combined document has room for, and faults that a box names.
+# The most runs that a list of the PDF shows, and the most faults that a box names.
 MAX_RUNS_IN_PDF = 60
 MAX_FAULTS_NAMED = 40
 
@@ -50,8 +50,45 @@ def page_path(paths: Paths, language: Language, stem: str) -> Path:
 
 
 @dataclass(frozen=True)
+class Faults:
+    """The runs that failed, are missing or are stale.
+
+    Attributes
+    ----------
+    runs, named : list of RunReport
+        All of them, and those that a box has room for.
+    only_stale : bool
+        Whether each has results that can be relied on.
+    some_stale, some_fresh : bool
+        Whether there are stale results, and results that are up to date.
+    split : list of RunReport
+        Runs whose batches were split, because memory ran out; they may be without fault.
+    """
+
+    runs: list[RunReport]
+    named: list[RunReport]
+    only_stale: bool
+    some_stale: bool
+    some_fresh: bool
+    split: list[RunReport]
+
+
+def find_faults(runs: Sequence[RunReport]) -> Faults:
+    """Return which of some runs have faults."""
+    faulty = [run for run in runs if run.faulty]
+    return Faults(
+        runs=faulty,
+        named=_worst(runs, MAX_FAULTS_NAMED),
+        only_stale=all(run.reason is None for run in faulty),
+        some_stale=any(run.completed and run.stale for run in faulty),
+        some_fresh=any(run.completed and not run.stale for run in runs),
+        split=[run for run in runs if run.record is not None and run.record.smaller_batch is not None],
+    )
+
+
+@dataclass(frozen=True)
 class PageTools:
-    """The tools of one page in one language, for the site or for the combined document."""
+    """Answer what the template of one page asks for, in one language, for the site or for the combined document."""
 
     page: PageSpec
     language: Language
@@ -65,7 +102,7 @@ class PageTools:
     site_url: str | None = None
 
     def names(self) -> dict[str, Any]:
-        """Return what the template sees of this object."""
+        """Return the functions and values that the template sees, by name."""
         return {
             "page": self.page,
             "number": self.number,
@@ -75,8 +112,7 @@ class PageTools:
             "figure_of": self.figure_of,
             "figure_ids": self.figure_ids,
             "listed": self.listed,
-            "faulty": lambda runs: [run for run in runs if run.faulty],
-            "worst": lambda runs: _worst(runs, MAX_FAULTS_NAMED),
+            "faults": find_faults,
             "fig": self.figure_reference,
             "tbl": self.table_reference,
             "sec": lambda name: self._identifier("sec", name),
@@ -97,7 +133,7 @@ class PageTools:
 
     @property
     def folder(self) -> Path:
-        """Folder that the page, or the combined document, lies in."""
+        """Return the folder that the page, or the combined document, lies in."""
         if self.target == "pdf":
             return self.paths.report / "pdf"
         if self.target == "cover":
@@ -105,15 +141,15 @@ class PageTools:
         return page_path(self.paths, self.language, self.page.stem).parent
 
     def number(self, run: RunReport, field: FieldPath, kind: str) -> Markup:
-        """Return a number of a run's record, a link to the line that holds it."""
+        """Return a number of a run's record as a link to its line in the record."""
         return self._linked(number_span(run, field, kind, self.language), link_of_number(run, field))
 
     def derived(self, thing: Any, field: FieldPath, kind: str) -> Markup:
-        """Return a number that the analysis computed, a link to what it was computed from."""
+        """Return a number of the analysis as a link to what it was computed from."""
         return self._linked(derived_span(thing, field, kind, self.language), link_of_derived(thing, field, self.report))
 
     def figure(self, id: str, caption: str | None = None) -> Markup:
-        """Return a figure with its caption, its alternative text and, folded, the numbers drawn."""
+        """Return a figure with its caption, its alternative text and a folded table of its numbers."""
         figure = self.figures[id]
         title = figure.title.in_language(self.language)
         if not figure.drawn:
@@ -142,11 +178,11 @@ class PageTools:
         return self.figure(self._id_of(kind, adapter), caption)
 
     def figure_ids(self, kind: str) -> list[str]:
-        """Return the figures of one kind, of which there may be several: ``costs``, ``costs-2``, … by device."""
+        """Return the ids of the figures of one kind, such as ``costs``, ``costs-2``, … (one a device)."""
         return [id for id in self.figures if id == kind or id.removeprefix(f"{kind}-").isdecimal()]
 
     def listed(self, runs: Sequence[RunReport]) -> list[RunReport]:
-        """Return the runs that a list shows: all, but of very many in the PDF the worst of those with faults."""
+        """Return the runs that a list shows: all, or in the PDF, if there are too many, those with faults."""
         if self.target != "pdf" or len(runs) <= MAX_RUNS_IN_PDF:
             return list(runs)
         return _worst(runs, MAX_RUNS_IN_PDF)
@@ -175,12 +211,12 @@ class PageTools:
         return self._led(escaped, page_path(self.paths, self.language, page.stem), anchor)
 
     def on_site(self, text: str, section: str = "") -> Markup:
-        """Return a link from the combined document to the same page of the site; without an address the text alone."""
+        """Return a link from the PDF to the same page of the site, or the text alone if the site has no address."""
         anchor = f"#sec-{self.page.slug}-{section}" if section else ""
         return self._led(escape_text(text), page_path(self.paths, self.language, self.page.stem), anchor)
 
     def record_link(self, run: RunReport, text: str, name: str = "record.json") -> Markup:
-        """Return a link to a file of a run's folder; where there is nothing to follow, the text alone."""
+        """Return a link to a file of a run's folder, or the text alone if there is no such file."""
         path, shown = run.run.folder(self.paths) / name, as_markup(text)
         return self._led(shown, path) if is_plain_file(path, self.paths.results) else shown
 
@@ -205,11 +241,11 @@ class PageTools:
         return script_block("sentences", words, words.pop("without"))
 
     def cell_link(self, run: RunReport, text: str) -> Markup:
-        """Return a link to the place of a failed run's notebook where it failed."""
+        """Return a link to the cell of a failed run's notebook in which it failed."""
         return self._linked(escape_text(text), RecordLink(run, FAILED_CELL))
 
     def config_code(self, adapter: AdapterReport) -> Markup:
-        """Return the code that made an adapter, from its first record; without one, the settings of its YAML file."""
+        """Return the code that made an adapter, from its first record, or without one the settings of its YAML file."""
         records = [run.record for group in adapter.groups.values() for run in group.runs if run.record is not None]
         if not records:
             return python_block(call_code("dict", {"peft_type": adapter.config.peft_type, **adapter.config.settings}))
@@ -217,7 +253,7 @@ class PageTools:
         return python_block(adapter_code(made.config_class, made.settings, train_adapter=adapter.config.train_adapter))
 
     def _linked(self, shown: Markup, place: RecordLink | None) -> Markup:
-        """Return something as a link, but where a setting already stands in its place."""
+        """Return something as a link, except a setting on the page that it would link to."""
         if place is None:
             return shown
         page = self._find(place.of)
@@ -231,7 +267,7 @@ class PageTools:
         return self._led(shown, page_path(self.paths, self.language, page.stem), f"#{anchor}")
 
     def _led(self, shown: str, path: Path, anchor: str = "") -> Markup:
-        """Return a link to a file of the site; from the PDF by its address, or the text alone if that is not known."""
+        """Return a link to a file of the site; from the PDF by its address, or the text alone if there is none."""
         if self.target != "pdf":
             return Markup(f"[{shown}]({_relative(path, self.folder)}{anchor})")
         if self.site_url is None:
@@ -246,7 +282,7 @@ class PageTools:
         return f"sec-{page.slug}-{place.section}"
 
     def _find(self, target: str | AdapterReport | RunReport) -> PageSpec | RunReport:
-        """Return a page; of very many runs not each has one: then the run, whose record is the next best place."""
+        """Return a page, or a run that has no page, so that its record is linked instead."""
         page = self.outline.get(target if isinstance(target, str) else (type(target), target.id))
         if page is not None:
             return page
@@ -268,7 +304,7 @@ class PageTools:
 
 
 def _worst(runs: Sequence[RunReport], most: int) -> list[RunReport]:
-    """Return up to so many runs with faults, those without a result first."""
+    """Return at most this many runs with faults, those without a result first."""
     faulty = [run for run in runs if run.faulty]
     return sorted(faulty, key=lambda run: run.reason is None)[:most]  # sorted is stable
 
@@ -278,7 +314,7 @@ def _joined(name: Name) -> str:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    """Return a path as a link says it, from a folder."""
+    """Return the relative path of a link from a folder."""
     return quote(Path(os.path.relpath(path, folder)).as_posix(), safe="/.~-_")
 
 

@@ -15,6 +15,7 @@ from adapterbook.common.privacy import rename_folders
 from adapterbook.config.phrases import Phrases
 from adapterbook.config.study import BilingualText
 from adapterbook.pages.numbers.provenance import format_moment
+from adapterbook.pages.numbers.view import plain
 from adapterbook.pages.writing.escape import escape_text, inline_code, python_literal
 from adapterbook.pages.writing.lines import mark_edges
 
@@ -91,7 +92,7 @@ class Words:
 
     def literal(self, value: object) -> Markup:
         """Return a value of a YAML file as Python code."""
-        return inline_code(python_literal(value))
+        return inline_code(python_literal(plain(value)))
 
     def quoted(self, text: str) -> Markup:
         """Return a sentence of the data set; a very long one is cut, because it would burst a table cell."""

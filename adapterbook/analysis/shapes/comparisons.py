@@ -1,4 +1,4 @@
-"""Adapters against one another and against what any of them has to beat. Shapes only: nothing is computed here."""
+"""Define verdicts, comparisons and baselines: shapes only, nothing is computed here."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Verdict:
         Share of rows that exactly one of the two predicted right; mean over the seeds.
     smallest_detectable : float or None
         The smallest accuracy difference that this many paired rows detect with power 0.8 at alpha 0.05, *given how
-        rarely these two disagree*: two that agree on nearly every row need only a small one. It says nothing of what
-        the test rows can tell of two models that disagree more often; for that there is ``Report.planning``.
+        rarely these two disagree*: for two that agree on nearly every row it is small. It does not apply to two models
+        that disagree more often; see ``Report.planning``.
     """
 
     kind: VerdictKind
@@ -71,14 +71,27 @@ class Verdict:
 
     @property
     def few_disagreements(self) -> bool:
-        """Whether the two disagree on so few rows that even all of these on one side would not reliably be found.
+        """Whether the two disagree on so few rows that no difference between them could be found reliably.
 
-        ``smallest_detectable`` is then the share of rows that they would have to disagree on, all on one side: a page
-        must not show it as what the test could have seen.
+        ``smallest_detectable`` is then the share of rows that they would have to disagree on, all on one side. A page
+        must not show it as a difference that the test could have found.
         """
         if self.discordant_share is None or self.smallest_detectable is None:
             return False
         return self.discordant_share <= self.smallest_detectable
+
+    @property
+    def limit_known(self) -> bool:
+        """Whether an undecided verdict says how small a difference this test would have found."""
+        undecided = self.kind == "not_distinguishable"
+        return undecided and self.smallest_detectable is not None and self.discordant_share is not None
+
+    @property
+    def only_uncorrected(self) -> bool:
+        """Whether the verdict is undecided although the interval, which no correction widens, leaves zero out."""
+        interval = self.interval
+        undecided = self.kind == "not_distinguishable" and interval is not None
+        return undecided and interval is not None and (interval.low > 0 or interval.high < 0)
 
 
 @dataclass(frozen=True)
@@ -124,6 +137,21 @@ class Comparison:
         """Each adapter against the baseline: what training the adapter adds to training the head alone."""
         return tuple(pair for pair in self.pairs if pair.b == self.baseline)
 
+    def added_with(self, kind: VerdictKind) -> tuple[Verdict, ...]:
+        """Return the pairs of ``added`` with one kind of verdict."""
+        return tuple(pair for pair in self.added if pair.kind == kind)
+
+    @property
+    def told_apart(self) -> tuple[Verdict, ...]:
+        """The pairs that differ after correction."""
+        return tuple(pair for pair in self.pairs if pair.kind in ("better", "worse"))
+
+    @property
+    def agreeing(self) -> tuple[Verdict, ...]:
+        """The pairs that disagree on very few rows, the one that disagrees most first."""
+        few = [pair for pair in self.pairs if pair.few_disagreements]
+        return tuple(sorted(few, key=lambda pair: -(pair.discordant_share or 0)))  # sorted is stable
+
     def pair(self, a: str, b: str) -> Verdict | None:
         """Return the verdict of two adapters, in the order in which it was computed."""
         return next((pair for pair in self.pairs if {pair.a, pair.b} == {a, b}), None)
@@ -131,7 +159,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What an adapter has to beat.
+    """A result that an adapter has to beat.
 
     Attributes
     ----------
@@ -156,7 +184,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Planning:
-    """What the test rows can tell apart where two models disagree as often as is typical in this study.
+    """How small a difference the test rows can find between two models with this study's typical disagreement.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What the report finds across runs: costs, published results, ablations. Shapes only: nothing is computed here."""
+"""Define what the report finds across runs: costs, published results, ablations, and the cases of the sentences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from adapterbook.analysis.shapes.reasons import EvalStrategy, Factor, Reason
-from adapterbook.analysis.shapes.runs import Group
+from adapterbook.analysis.shapes.runs import Group, RunReport
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,92 @@ class EpochsReport:
 
 
 @dataclass(frozen=True)
+class LearningRateFinding:
+    """What became of the adapters at one learning rate, by their ids.
+
+    Attributes
+    ----------
+    overfit, improving, level : tuple of str
+        Adapters by ``Overfitting.course``; each that was evaluated is in one of the three.
+    better_than_guessing, guessing : tuple of str
+        Whether the interval of the test accuracy lies above the majority class; both empty where that is not known.
+    """
+
+    variant: str
+    overfit: tuple[str, ...]
+    improving: tuple[str, ...]
+    level: tuple[str, ...]
+    better_than_guessing: tuple[str, ...]
+    guessing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BatchSizeFinding:
+    """One adapter with several batch sizes.
+
+    Attributes
+    ----------
+    groups : tuple of Group
+        In order of batch size; only those that have results.
+    best : Group or None
+        The group with the lowest validation loss.
+    overfit : tuple of str
+        The variants that overfit.
+    intervals_overlap : bool or None
+        Whether the intervals of the test accuracies all overlap; None where there is none.
+    """
+
+    adapter: str
+    groups: tuple[Group, ...]
+    best: Group | None
+    overfit: tuple[str, ...]
+    intervals_overlap: bool | None
+
+
+@dataclass(frozen=True)
+class EvalStrategyFinding:
+    """One adapter with several evaluation strategies; ``same_end`` says whether the last training losses are equal."""
+
+    adapter: str
+    groups: tuple[Group, ...]
+    same_end: bool
+    intervals_overlap: bool | None
+
+
+Finding = LearningRateFinding | BatchSizeFinding | EvalStrategyFinding
+
+
+@dataclass(frozen=True)
+class BestRates:
+    """The learning rates at which the adapters did best on validation.
+
+    Attributes
+    ----------
+    adapters : tuple of str
+        Those of which a best learning rate is known.
+    shared : Group or None
+        The best group of the first adapter where all are best at the same learning rate.
+    at_edge : tuple of str
+        Adapters that did best at the largest rate that was tried.
+    several_tried : bool
+        Whether the study tries several learning rates.
+    """
+
+    adapters: tuple[str, ...]
+    shared: Group | None
+    at_edge: tuple[str, ...]
+    several_tried: bool
+
+
+@dataclass(frozen=True)
+class AboveMajority:
+    """Adapters whose whole test interval lies above always guessing the more frequent class, and the others."""
+
+    above: tuple[str, ...]
+    not_above: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Ablation:
     """Variants that differ in one factor alone.
 
@@ -158,6 +244,12 @@ class Ablation:
         Adapters that have results in at least two of the variants (``epochs``: in any).
     groups : dict
         By (adapter, variant), those that have results.
+    findings : tuple of Finding
+        ``learning_rate``: one a variant; ``batch_size`` and ``eval_strategy``: one an adapter.
+    without_result : tuple of Group
+        Planned groups of these variants of which no run has a result.
+    timed_run : RunReport or None
+        ``eval_strategy`` only: the reference's submitted run, where no run of ``groups`` says how long evaluating took.
     eval_views : tuple of EvalView
         ``eval_strategy`` only: every strategy on the most finely evaluated curve there is, ``eval_curve`` names it.
     epochs : EpochsReport or None
@@ -170,6 +262,9 @@ class Ablation:
     adapters: tuple[str, ...]
     groups: Mapping[tuple[str, str], Group]
     reason: Reason | None
+    findings: tuple[Finding, ...] = ()
+    without_result: tuple[Group, ...] = ()
+    timed_run: RunReport | None = None
     eval_curve: tuple[str, str] | None = None
     eval_views: tuple[EvalView, ...] = ()
     epochs: EpochsReport | None = None

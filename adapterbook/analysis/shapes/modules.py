@@ -1,7 +1,4 @@
-"""What the report knows of an adapter's modules: what each learned, and how many parameters it has by formula.
-
-Shapes only: nothing is computed here.
-"""
+"""Define what the report knows of an adapter's modules: what each learned, and its parameters by formula."""
 
 from __future__ import annotations
 

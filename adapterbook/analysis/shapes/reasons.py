@@ -1,4 +1,4 @@
-"""Codes of the report: why something is missing, what a verdict says, what a comparison is based on."""
+"""Define the codes of the report: why something is missing, what a verdict says, what a comparison is based on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Reason = Literal[
     "different_sources",  # the two adapters were run on different base models or data
     "one_class",  # all test rows have the same label
     "no_variants",  # the study has no variants that differ in this alone
-    "nothing_published",  # published/ is empty: a study of its own, which repeats no other
+    "nothing_published",  # published/ is empty: the study does not repeat another
     "no_published",  # the source names no published results: another base model or data set
     "not_published",  # published results there are, but none of this adapter
     "published_mixed",  # records of several sources: which to compare is not clear

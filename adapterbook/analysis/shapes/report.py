@@ -1,7 +1,7 @@
-"""What the pages and the figures know: the report, as frozen dataclasses.
+"""Define the report, from which the pages and the figures are made, as frozen dataclasses.
 
-Owns the shape of the analysis and the reason codes. Holds numbers and codes only: a sentence, in either language, is
-the pages' business. A value that is not there is ``None``, and a ``reason`` beside it says why.
+The report holds numbers and codes; the sentences are in the templates. A missing value is ``None``, and a ``reason``
+beside it says why.
 
 Report
 ├── source: SourceReport         which source, what is mixed, what may be compared
@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, Planning, Verdict
-from adapterbook.analysis.shapes.findings import Ablation, CostTable, PublishedReport
+from adapterbook.analysis.shapes.findings import Ablation, AboveMajority, BestRates, CostTable, PublishedReport
 from adapterbook.analysis.shapes.reasons import Basis, Factor
 from adapterbook.analysis.shapes.runs import AdapterReport, Group, RunReport
 from adapterbook.analysis.shapes.sentences import SentenceTable
@@ -78,6 +78,8 @@ class Report:
     headline : Verdict
         The adapters with the lowest validation losses of two methods, or of the only one, each at its own best
         learning rate; ``headline_submitted`` the same two as submitted.
+    above_majority : dict
+        By basis; None where the majority class is not known or is always right.
     baselines : tuple of Baseline
         Chance, the majority class, and the head-only baseline once a variant.
     planning : Planning or None
@@ -103,6 +105,8 @@ class Report:
     headline: Verdict
     headline_submitted: Verdict
     comparisons: Mapping[Basis, Comparison]
+    above_majority: Mapping[Basis, AboveMajority | None]
+    best_rates: BestRates
     baselines: tuple[Baseline, ...]
     planning: Planning | None
     costs: tuple[CostTable, ...]

@@ -1,4 +1,4 @@
-"""What the report knows of runs, of their groups over seeds, and of adapters. Shapes only: nothing is computed here."""
+"""Define what the report knows of runs, of their groups over seeds, and of adapters."""
 
 from __future__ import annotations
 
@@ -64,6 +64,9 @@ class Curve:
         return [(epoch, spread) for epoch, spread in pairs if spread is not None]
 
 
+Course = Literal["overfit", "improving", "level", "not_evaluated"]
+
+
 @dataclass(frozen=True)
 class Overfitting:
     """Where one curve was best and where overfitting began.
@@ -91,6 +94,15 @@ class Overfitting:
     onset_epoch: float | None
     saved_share: float | None
     reason: Reason | None = None
+
+    @property
+    def course(self) -> Course:
+        """How the validation loss went: it rose, it was still falling at the end, or it levelled off."""
+        if self.best_epoch is None:
+            return "not_evaluated"
+        if self.onset_epoch is not None:
+            return "overfit"
+        return "improving" if self.best_epoch == self.n_epochs else "level"
 
 
 @dataclass(frozen=True)
@@ -141,7 +153,7 @@ class PredictedRows:
 
 @dataclass(frozen=True)
 class RunReport:
-    """One run, whatever became of it.
+    """One run in any state: completed, failed, missing or broken.
 
     Attributes
     ----------
@@ -183,7 +195,7 @@ class RunReport:
 
     @property
     def faulty(self) -> bool:
-        """Whether something about the run is not as it should be."""
+        """Whether the run has no results, no usable predictions, or is stale."""
         return self.reason is not None or bool(self.stale)
 
 
@@ -223,6 +235,11 @@ class Group:
     test_interval: Interval | None
     learned: Learned | None
     reason: Reason | None
+
+    @property
+    def course(self) -> Course:
+        """How the validation loss went."""
+        return "not_evaluated" if self.overfitting is None else self.overfitting.course
 
     @property
     def representative(self) -> RunReport | None:
@@ -289,7 +306,7 @@ class AdapterReport:
 
     @property
     def head_only(self) -> bool:
-        """Whether it trains the head and nothing else: the baseline of the frozen base model."""
+        """Whether it only trains the head: the baseline of the frozen base model."""
         return not self.config.train_adapter
 
     @property

@@ -1,4 +1,4 @@
-"""The same few test sentences, as every adapter reads them: shapes only, nothing is computed here."""
+"""Define the table of test sentences that every adapter predicts."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class SentenceTable:
     Attributes
     ----------
     runs : tuple of RunReport
-        One an adapter, in the report's order: of its own best learning rate, else as submitted.
+        One an adapter, in the report's order: at its best learning rate, else as submitted.
     rows : tuple of SentenceRow
         In falling order of ``spread``.
     left_out : mapping
-        By adapter's id, why it is none of ``runs``.
+        By adapter's id, why it is not among ``runs``.
     n_test : int or None
         Test rows that the sentences were taken from; None where there are no ``runs``.
     """

@@ -1,7 +1,7 @@
-"""A number with its origin: which record's field, or which field of the analysis.
+"""Write a number with its origin: a field of a record, or a field of the report.
 
-Owns the only two ways by which a number gets onto a page. The value is looked up here, from the same name that is
-written beside it, so a page cannot show one number and name another. Where its link leads is for :mod:`.origin_place`.
+The value is looked up by the same name that is written beside it, so a page cannot show one number and name another.
+:mod:`.record_link` says where its link leads.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from adapterbook.analysis.shapes import AdapterReport, CostRow, Group, RunReport
 from adapterbook.common.formatting import Language, format_number
 from adapterbook.pages.writing.escape import escape_attribute
 
-# A dotted path, or its parts: a template may not put a text together.
+# A dotted path, or its parts, because a template cannot put a text together.
 FieldPath = str | Sequence[str | int]
 
 
@@ -78,7 +78,7 @@ def _formatted(value: object, kind: str, language: Language, name: str) -> str:
 
 
 def _identity(thing: object) -> str:
-    """Return which of its kind a part of the report is."""
+    """Return what tells a part of the report from others of its kind."""
     match thing:
         case Verdict():
             return f"{thing.a}/{thing.variant_a} {thing.b}/{thing.variant_b}"
@@ -92,5 +92,5 @@ def _identity(thing: object) -> str:
 
 def _span(text: str, attributes: Mapping[str, str]) -> Markup:
     written = " ".join(f'{name}="{escape_attribute(value)}"' for name, value in attributes.items())
-    # A number's own characters mean nothing to Markdown, but for the "<" of a small p-value, nor to Typst, but for "=".
+    # Of a number's characters only "<" (of a small p-value) is markup in Markdown, and only "=" in Typst.
     return Markup(f"[{text.replace('<', '&#60;').replace('=', '&#61;')}]{{.n {written}}}")

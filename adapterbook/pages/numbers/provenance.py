@@ -1,7 +1,4 @@
-"""Where the numbers of a page come from: commits, and the days of its runs.
-
-Owns the facts of a page's last line. Takes them from records only, so that unchanged records make unchanged pages.
-"""
+"""Find where the numbers of a page come from: commits, and the days of its runs, as the records say."""
 
 from __future__ import annotations
 
@@ -14,12 +11,12 @@ from adapterbook.common.formatting import Language
 
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
           "December")  # fmt: skip
-COMMIT_LETTERS = 8  # that a reader is shown
+COMMIT_LETTERS = 8  # of a commit's hash, as a reader sees it
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What the last line of a page says.
+    """The facts that the last line of a page tells.
 
     Attributes
     ----------
@@ -70,7 +67,7 @@ def format_date(day: date, language: Language) -> str:
 
 
 def format_days(first: date, last: date, language: Language) -> str:
-    """Return the days from the first to the last, what they share written once.
+    """Return a range of days, with a shared month and year written once.
 
     Examples
     --------

@@ -1,9 +1,8 @@
-"""Where a number leads: the record it is from, the list of the runs it was computed from, or where it was set.
+"""Decide where a number links: to its record, to the list of the runs behind it, or to the protocol.
 
-Owns that one rule, for numbers in texts and for the rows of the tables behind figures. A number of one run leads to
-that run's record; one computed from several leads to the list of their runs; a setting of the study leads to the
-protocol. All else (a published result, the chance of a coin, a setting that stands beside its adapter's or variant's
-name and only tells it from others) leads nowhere.
+A number of one run links to that run's record, a number computed from several runs to the list of these runs, and a
+setting of the study to the protocol. Other numbers have no link: published results, the accuracy of chance, and
+settings that only tell one adapter or variant from another.
 """
 
 from __future__ import annotations
@@ -74,7 +73,7 @@ def link_of_derived(thing: object, field: FieldPath, report: Report) -> RecordLi
         case _:
             link = _link_of_runs(_runs_behind(thing, first, report), report)
     if link is not None and isinstance(link.of, RunReport) and isinstance(_recorded(link.of, first), int | float):
-        return RecordLink(link.of, anchor_of([first]))  # one run's: the very same field of its record
+        return RecordLink(link.of, anchor_of([first]))  # the same field of the one run's record
     return link
 
 

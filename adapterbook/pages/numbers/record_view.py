@@ -1,7 +1,7 @@
-"""A run's record → the block of a page that shows it whole, with an anchor at every value.
+"""Show a whole record on its run's page, with an anchor at every value.
 
-Owns the anchors: a number on any page leads to the very line of the record that it was taken from. Shows the record as
-JSON in the record's own order, long texts cut; a record is not trusted, so each of its texts and keys is escaped.
+Every number on a page links to its line of the record. The record is shown as JSON in its own order, with long texts
+cut. It is not trusted, so each of its texts and keys is escaped.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from adapterbook.common.privacy import rename_folders
 from adapterbook.pages.writing.escape import escape_attribute, html_entities
 from adapterbook.runs.record import Record
 
-# Of the section that holds the record. Short, as every number on the site leads there or to a line of it.
+# The anchor of the section with the record. It is short, because every number on the site links to it or a line of it.
 RECORD_ANCHOR: Final = "r"
-# Keys of which an anchor is made; no hyphen is among them, so the joined parts of two paths are never the same.
+# Keys that an anchor is made from. They have no hyphen, so two paths never give the same anchor.
 PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_]+")
 MAX_TEXT: Final = 2_000  # characters
 Path = tuple[str, ...]
@@ -44,7 +44,7 @@ def record_block(record: Record, name: str, hidden: Mapping[str, str]) -> Markup
     Parameters
     ----------
     name : str
-        What the block is called to those who cannot see it.
+        The block's name for screen readers.
     hidden : mapping of str to str
         Folders of this machine, and what a reader sees in their place.
     """

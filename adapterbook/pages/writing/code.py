@@ -1,4 +1,4 @@
-"""Settings → the Python code that the notebook ran with them."""
+"""Write settings as the Python code that the notebook ran with them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LINE_LENGTH = 76  # what fits a page of the PDF
 def adapter_code(config_class: str, settings: Mapping[str, Any], *, train_adapter: bool = True) -> str:
     """Return the code that makes an adapter's config and puts the adapter into the base model.
 
-    A baseline (``train_adapter=False``) freezes it there, so that the head alone trains.
+    A baseline (``train_adapter=False``) freezes it, so only the head is trained.
     """
     lines = [
         f"from peft import {config_class}, get_peft_model",

@@ -1,8 +1,8 @@
-"""The Jinja2 environment that every page is rendered in.
+"""Make the Jinja2 environment that every page is rendered in.
 
-Owns what a template may do: show texts (always escaped), show numbers (only through a format, with their origin),
-choose between sentences. Refuses arithmetic and string building in templates, a missing name, a bare number and
-``None``: no number can reach a page that is not a record's or the analysis's.
+A template shows texts (always escaped) and numbers (in a format, with their origin), and chooses between sentences. It
+cannot compute or put texts together, and a missing name, a number from elsewhere and ``None`` are errors: every number
+on a page is a record's or the analysis's.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from typing import Any, Final
 import jinja2
 from jinja2 import nodes
 from jinja2.bccache import Bucket
+from jinja2.runtime import Context
 from markupsafe import Markup
 
+from adapterbook.analysis.shapes import RunReport
 from adapterbook.common.errors import RenderError
 from adapterbook.common.formatting import Language, format_number
+from adapterbook.pages.numbers.view import Number, follow, pick, plain
 from adapterbook.pages.writing.escape import escape_attribute, escape_text, inline_code
 
 ARITHMETIC: Final = (
@@ -41,7 +44,15 @@ KEPT_FILTERS: Final = (
 
 
 class _Environment(jinja2.Environment):
-    """Refuses, when a template is read, what a template has no business with."""
+    """Refuse computing in templates, and remember the way by which a template came to a number."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Return ``obj.attribute`` of a template."""
+        return follow(obj, attribute, super().getattr(plain(obj), attribute))
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Return ``obj[argument]`` of a template."""
+        return follow(obj, argument, super().getitem(plain(obj), plain(argument)))
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         template = super()._parse(source, name, filename)
@@ -93,7 +104,6 @@ def make_environment(folders: Sequence[Path], language: Language, names: Mapping
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        extensions=["jinja2.ext.do"],  # rows.append(…) of a table
         cache_size=-1,
         auto_reload=False,
         bytecode_cache=_compiled(language),
@@ -101,13 +111,14 @@ def make_environment(folders: Sequence[Path], language: Language, names: Mapping
     environment.filters = {name: environment.filters[name] for name in KEPT_FILTERS} | {
         "attribute": escape_attribute,
         "code": inline_code,
-        "show": lambda value, kind: Markup(format_number(value, kind, language)),
-        "joined": lambda items: _joined(items, language),
+        "show": lambda value, kind: Markup(format_number(plain(value), kind, language)),
+        "as": _written,
+        "joined": _joined,
+        "pick": pick,
     }
     environment.globals = {
         "language": language,
         "zh": language == "zh",
-        "namespace": jinja2.utils.Namespace,
         **names,
     }
     return environment
@@ -129,10 +140,13 @@ def render_template(environment: jinja2.Environment, name: str, **names: Any) ->
         raise RenderError(f"{_place(error, name)}: {error}") from error
 
 
-def _show(value: object) -> Markup:
+@jinja2.pass_context
+def _show(context: Context, value: object) -> Markup:
     """Return what ``{{ value }}`` writes."""
     if isinstance(value, Markup):
         return value
+    if isinstance(value, Number):
+        return _written(context, value, value.kind)
     if isinstance(value, jinja2.Undefined):
         str(value)  # raises jinja2.UndefinedError, which names what is missing
     if isinstance(value, str):
@@ -140,17 +154,32 @@ def _show(value: object) -> Markup:
     raise TypeError(f"{value!r} cannot be shown as it is: a number needs a format, and a missing value its reason")
 
 
-def _joined(items: Iterable[object], language: Language) -> Markup:
+@jinja2.pass_context
+def _written(context: Context, number: object, kind: str) -> Markup:
+    """Return a number in a format, with its origin: a run's record, or a part of the report."""
+    if not isinstance(number, Number):
+        raise TypeError(f"{number!r} is not a number of the report, so it has no origin to be written with")
+    origin, path = number.origin, number.path
+    written: Markup
+    if isinstance(origin, RunReport) and path[0] == "record":
+        written = context.resolve("number")(origin, path[1:], kind)
+    else:
+        written = context.resolve("derived")(origin, path, kind)
+    return written
+
+
+@jinja2.pass_context
+def _joined(context: Context, items: Iterable[object]) -> Markup:
     """Return a list as a sentence has it: ``a, b and c``, ``a、b 與 c``."""
-    shown = [_show(item) for item in items]
-    comma, last = (Markup("、"), Markup(" 與 ")) if language == "zh" else (Markup(", "), Markup(" and "))
+    shown = [_show(context, item) for item in items]
+    comma, last = ("、", " 與 ") if context.resolve("zh") else (", ", " and ")
     if len(shown) < 2:
         return Markup("").join(shown)
-    return comma.join(shown[:-1]) + last + shown[-1]
+    return Markup(comma).join(shown[:-1]) + last + shown[-1]
 
 
 def _place(error: BaseException, fallback: str) -> str:
-    """Return the innermost template and line of a traceback; Jinja2 gives its frames the templates' own lines."""
+    """Return the innermost template and line of a traceback; Jinja2's frames have the templates' lines."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(".j2")]
     if not frames:
         return f"templates/{fallback}"

@@ -1,9 +1,8 @@
-"""Text → Pandoc Markdown that shows it as typed, and can be nothing else.
+"""Escape texts for Pandoc Markdown, so that they show as typed and cannot act as markup.
 
-Owns escaping for prose, attributes, code, raw HTML and front matter. Text from a data set or a record is hostile until
-it went through here. Two readers have to be satisfied: pandoc, for which an entity is never markup, and Quarto, which
-looks for shortcodes again in the *decoded* attributes, link targets and code of a page (its ``shortcodes.lua``), so
-that an entity does not protect those.
+Covers prose, attributes, code, raw HTML and front matter. Text from a data set or a record is hostile until it is
+escaped. For pandoc, an entity is never markup. Quarto, however, looks for shortcodes again in the *decoded* attributes,
+link targets and code of a page (its ``shortcodes.lua``), so entities alone do not protect those.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from markupsafe import Markup
 
 WHITE_SPACE: Final = re.compile(r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029 ]+")
 PUNCTUATION: Final = re.compile(r"[!-/:-@\[-`{-~]")
-# In a quoted attribute these are letters like any other; entities would only make the page harder to read.
+# In a quoted attribute these are ordinary characters; entities would make the page harder to read.
 UNSAFE_IN_ATTRIBUTE: Final = re.compile(r"[!\"#$&'*<>?@\[\\\]^`{|}~]")
 # Marks of any kind, what may open a list or a table, typography (``...``, ``--``), bare addresses and ``:emoji:``.
 ACTIVE_IN_METADATA: Final = re.compile(
@@ -38,7 +37,7 @@ ISOLATES: Final = "\u2066\u2067\u2068"
 # Directions that can move a neighbour: right-to-left letters and numbers, and every explicit control.
 REORDERING: Final = frozenset({"R", "AL", "AN", "LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 SAFE_IN_CODE: Final = re.compile(r"[\w .,:;=+*/()\[\]%'\"#@^&!?~$\\-]+")
-# Python writes 2e-05; everybody else 2e-5, which is the same to Python.
+# Python writes 2e-05; 2e-5 is more common, and the same to Python.
 LONG_EXPONENT: Final = re.compile(r"e([+-])0+(?=\d)")
 BACKTICKS: Final = re.compile(r"`+")
 
@@ -100,7 +99,7 @@ def guard_from_typst(source: str) -> str:
 def isolate_text(text: str) -> str:
     """Return a text on one line, without control characters, its direction its own.
 
-    It is not escaped, but for whoever shows it as text: in Markdown or HTML it could be markup.
+    It is not escaped: show it only where texts cannot be markup.
     """
     return _isolate(_clean(text))
 

@@ -1,8 +1,7 @@
-"""Markdown source → the same page without the line breaks and blank lines that nobody means.
+"""Join wrapped lines and remove needless blank lines of Markdown, without changing code, raw blocks or formulas.
 
-Owns two mendings. A line break inside a Chinese paragraph is a visible space on the page, so wrapped lines are joined:
-with nothing between Chinese characters, with one space elsewhere. And conditions in a template leave blank lines, of
-which one is enough. Refuses to touch code, raw blocks and formulas; joining leaves tables and the marks of Divs too.
+A line break inside a Chinese paragraph would be a visible space, so lines are joined: with nothing between Chinese
+characters, with one space elsewhere. Tables and the fences of Divs are not joined.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def mark_edges(text: str) -> str:
 
 
 def close_gaps(source: str) -> str:
-    """Return Markdown without the spaces that a marked text, such as a name, needs only where it is Latin.
+    """Return Markdown without the spaces around a marked text, such as a name, on sides where it is Chinese.
 
     Examples
     --------
@@ -93,7 +92,7 @@ def _marked(source: str) -> Iterator[tuple[str, bool]]:
 
 
 def _closes(line: str, fence: str) -> bool:
-    """Return whether a line closes a fence: nothing may follow it, but for a formula's identifier."""
+    """Return whether a line closes a fence: only a formula's identifier may follow it."""
     return fence == "$$" or not line.strip().strip("`~")
 
 

@@ -8,6 +8,7 @@ import yaml
 
 from adapterbook.analysis.ablation import find_family
 from adapterbook.analysis.costs import pareto_front
+from adapterbook.analysis.shapes import BatchSizeFinding, LearningRateFinding
 from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, PROJECT, read_report, write_results
 
 ABLATIONS = BATCH_SIZE_VARIANTS | EVAL_STRATEGY_VARIANTS
@@ -195,3 +196,40 @@ def test_variants_with_other_epochs_are_a_family(tmp_path: Path) -> None:
     extra = {"short": TITLE | {"training": {"num_train_epochs": 3}}}
     ablation = read_report(write_results(tmp_path, extra_variants=extra)).ablations["epochs"]
     assert (ablation.variants, ablation.reason) == (("short", "submitted"), None)
+
+
+def test_a_finding_names_the_case_of_its_sentence(tmp_path: Path) -> None:
+    """What the sentences on batch size, rates and strategies say follows from the groups by hand."""
+    report = read_report(write_results(tmp_path, extra_variants=ABLATIONS))
+    (case,) = report.ablations["batch_size"].findings
+    assert isinstance(case, BatchSizeFinding)
+    sizes = [group.training.per_device_train_batch_size for group in case.groups]
+    assert (case.adapter, sizes) == ("lora_1", sorted(sizes))
+    losses = [group.best_validation_loss.mean for group in case.groups if group.best_validation_loss is not None]
+    assert case.best is not None and case.best.best_validation_loss is not None
+    assert case.best.best_validation_loss.mean == min(losses)
+    assert case.overfit == tuple(group.variant for group in case.groups if group.course == "overfit")
+    intervals = [group.test_interval for group in case.groups if group.test_interval is not None]
+    assert case.intervals_overlap == all(a.low <= b.high for a in intervals for b in intervals)
+    rates = report.ablations["learning_rate"]
+    assert [finding.variant for finding in rates.findings if isinstance(finding, LearningRateFinding)] == [
+        *rates.variants
+    ]
+    for finding in rates.findings:
+        assert isinstance(finding, LearningRateFinding)
+        assert {*finding.overfit, *finding.improving, *finding.level} == {*rates.adapters}
+        assert {*finding.better_than_guessing, *finding.guessing} == {*rates.adapters}
+    best = {adapter.best_variant for adapter in report.adapters.values()}
+    assert (report.best_rates.shared is not None) == (len(best) == 1)
+    at_edge = [name for name, adapter in report.adapters.items() if adapter.best_variant == rates.variants[-1]]
+    assert report.best_rates.at_edge == tuple(at_edge)
+
+
+def test_a_group_without_result_is_named(tmp_path: Path) -> None:
+    """A failed run of a variant is in the ablation's groups without result, and nowhere in its findings."""
+    report = read_report(write_results(tmp_path, failed=["ia3/lr-1e-3/seed-224"]))
+    ablation = report.ablations["learning_rate"]
+    assert [(group.adapter, group.variant) for group in ablation.without_result] == [("ia3", "lr-1e-3")]
+    last = ablation.findings[-1]
+    assert isinstance(last, LearningRateFinding) and last.variant == "lr-1e-3"
+    assert "ia3" not in (*last.overfit, *last.improving, *last.level)

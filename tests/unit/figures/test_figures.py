@@ -170,7 +170,7 @@ def test_nothing_is_cut_off_or_too_small(report: Report, crowded: Report) -> Non
             assert min(float(text.get_fontsize()) for text in texts) >= 8, (id, language)
             chinese = [text.get_text() for text in texts if re.search("[\u4e00-\u9fff]", text.get_text())]
             assert bool(chinese) == (language == "zh"), (id, language, chinese)
-        seen = {drawing.id for drawing in plan_figures(study)}
+        seen = {drawing.id for drawing in plan_figures(study, FIGURE_WORDS["en"])}
 
 
 def test_titles_are_text(crowded: Report) -> None:

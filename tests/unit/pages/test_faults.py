@@ -215,7 +215,7 @@ def test_a_resumed_run_says_so_on_its_page(faults: MadePages) -> None:
     """After which epochs it was interrupted, and nowhere else."""
     for language, words in (
         ("zh", "訓練曾在第 3 與 7 輪之後中斷，再從當時的檢查點接著做完。"),
-        ("en", "Training was interrupted after epoch 3 and 7; it went on from the checkpoint made there."),
+        ("en", "Training was interrupted after epoch 3 and 7 and continued from the checkpoint made there."),
     ):
         assert words in text_of(run_page(faults, language, SMALLER))
         assert words not in text_of(run_page(faults, language, STALE))

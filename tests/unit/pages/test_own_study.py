@@ -100,7 +100,7 @@ def test_the_question_is_about_the_adapters_that_there_are(tmp_path: Path, adapt
     asked = {
         ("lora_1",): ("唯一的轉接器", "the one adapter of this study"),
         ("lora_1", "mine"): ("本研究的哪個轉接器", "Which adapter of this study"),
-        ("lora_1", "ia3"): ("哪一種訓練出較好的", "Which of them makes the better"),
+        ("lora_1", "ia3"): ("哪一種能訓練出較好的", "Which of them learns the better"),
         ("lora_1", "mine", "ia3"): ("本研究的哪個轉接器", "Which adapter of this study"),
     }[adapters]
     for language, words in zip(("zh", "en"), asked, strict=True):

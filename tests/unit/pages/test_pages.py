@@ -372,19 +372,19 @@ def test_hostile_titles_show_as_typed(tmp_path: Path) -> None:
     [
         ({"accuracy": {"lora_1": 0.9, "ia3": 0.6}},
          "LoRA 1 在測試集上的表現比 IA³ 好",
-         "LoRA 1 reads the test sentences better than IA³"),
+         "LoRA 1 classifies the test sentences better than IA³"),
         ({"accuracy": {"lora_1": 0.6, "ia3": 0.9}},
          "LoRA 1 在測試集上的表現不如 IA³",
-         "LoRA 1 reads the test sentences worse than IA³"),
+         "LoRA 1 classifies the test sentences worse than IA³"),
         ({"accuracy": {"lora_1": 0.7, "ia3": 0.7}},
-         "512 句測試資料分不出 LoRA 1 與 IA³ 的高下",
-         "512 test sentences do not tell LoRA 1 and IA³ apart"),
+         "LoRA 1 與 IA³ 在 512 句測試資料上的差異未達顯著",
+         "LoRA 1 and IA³ do not differ significantly on 512 test sentences"),
         ({"failed": ["ia3/submitted/seed-224"]},
          "LoRA 1 與 IA³ 無法比較：執行失敗了。",
          "LoRA 1 and IA³ cannot be compared. The run failed."),
         ({"adapters": ("lora_1",)},
          "沒有可以比較的對象：有結果的轉接器不到兩個，沒有對象可以比較。",
-         "There is no comparison to draw. Fewer than two adapters have results"),
+         "There is nothing to compare. Fewer than two adapters have results"),
         ({"n_positive": 0},
          "無法比較：測試集裡所有句子都是同一個標籤，比不出什麼。",
          "All test rows have the same label"),
@@ -403,13 +403,13 @@ def test_the_answer_follows_the_numbers(tmp_path: Path, options: dict[str, Any],
         if accuracy:
             answer = next(page.text_of(node) for node in page.elements("Strong") if sentence in page.text_of(node))
             assert {"zh": "95% 區間", "en": "95% interval"}[language] in answer
-            unknown = {"zh": "換一顆種子準確率會變動多少，目前無從得知。", "en": "with another seed is not known."}
+            unknown = {"zh": "換一個隨機種子，準確率會變動多少，目前不知道。", "en": "with another seed is not known."}
             assert unknown[language] in text
 
 
 def test_three_seeds_are_named_and_one_is_admitted(study: MadePages, hub: MadePages) -> None:
     """With three seeds every verdict counts them; with one the pages say that the spread is not known."""
-    for language, three, unknown in (("zh", "3 顆種子", "目前無從得知"), ("en", "3 seeds", "is not known")):
+    for language, three, unknown in (("zh", "3 個種子", "目前不知道"), ("en", "3 seeds", "is not known")):
         many, one = hub.page(f"{language}/index"), study.page(f"{language}/index")
         assert three in many.text_of(many.tree["blocks"])
         assert unknown not in many.text_of(many.tree["blocks"])
@@ -482,7 +482,11 @@ def test_a_broken_template_is_named_and_nothing_is_written(tmp_path: Path) -> No
     template = made.paths.templates / "pages" / "glossary.qmd.j2"
     for broken, message in (
         ("a\nb\n{{ report.nothing }}\n", "templates/pages/glossary.qmd.j2, line 3: .*nothing"),
-        ("a\n{{ report.n_seeds }}\n", "templates/pages/glossary.qmd.j2, line 2: 1 cannot be shown as it is"),
+        ("a\n{{ report.adapters | length }}\n", "pages/glossary.qmd.j2, line 2: 2 cannot be shown as it is"),
+        ("{{ report.n_stale }}\n", "pages/glossary.qmd.j2, line 1: Report.n_stale: no format is known"),
+        ("{{ 2 | as('count') }}\n", "line 1: 2 is not a number of the report"),
+        ("{{ [n_train] }}\n", "line 1: .*cannot be shown as it is"),
+        ("{{ report.run('ia3/submitted/seed-224').overfitting.onset_epoch }}\n", "line 1: None cannot be shown"),
         ("{{ report.source.published }}\n", "templates/pages/glossary.qmd.j2, line 1: None cannot be shown as it is"),
         ("a\n\n{% if %}\n", "templates/pages/glossary.qmd.j2, line 3: "),
         ("{{ 1 + 1 }}\n", "templates/pages/glossary.qmd.j2, line 1: Add is not for templates"),

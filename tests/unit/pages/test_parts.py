@@ -23,7 +23,7 @@ from adapterbook.pages.numbers.provenance import format_date, provenance_of
 from adapterbook.pages.outline import make_outline
 from adapterbook.pages.tables.figure_table import make_figure_table
 from adapterbook.pages.writing.environment import make_environment, render_template
-from tests.support.factory import PROJECT, make_record, write_results
+from tests.support.factory import PROJECT, make_record, read_report, write_results
 from tests.support.report_pages import MadePages, analyse_project, make_study_pages, plan_without_drawing
 
 PHRASES = load_phrases(PROJECT.templates)
@@ -58,7 +58,7 @@ def test_a_method_that_nobody_wrote_about_has_a_general_page(tmp_path: Path) -> 
     assert BilingualText(zh="LOKR 方法", en="The method LOKR") == outline["mechanism-lokr"].title
     figures = plan_without_drawing(report, paths)
     pages = MadePages(report, figures, paths, write_pages(report, figures, paths))
-    for language, words in (("zh", "在 PEFT 裡叫做 LOKR"), ("en", "PEFT knows this method as LOKR")):
+    for language, words in (("zh", "在 PEFT 裡叫做 LOKR"), ("en", "In PEFT, this method is called LOKR")):
         page = pages.page(f"{language}/mechanism-lokr")
         assert words in page.text_of(page.tree["blocks"])
         assert "LoRA 1" not in page.text_of([node for node in page.elements("Table") if "params" in str(node["c"][0])])
@@ -191,8 +191,8 @@ def test_what_was_learned_and_what_evaluation_cost_are_the_records(tmp_path: Pat
         ("zh", "平均是原權重的 4.8%，最大的是第 1 層的 q_lin（7.1%），最小的是第 0 層的 q_lin（2.5%）。"),
         (
             "en",
-            "on average an update has 4.8% of its weight’s norm, most in q_lin of layer 1 (7.1%), "
-            "least in q_lin of layer 0 (2.5%).",
+            "on average, the norm of an update is 4.8% of its weight’s. It is largest in q_lin of layer 1 (7.1%) "
+            "and smallest in q_lin of layer 0 (2.5%).",
         ),
     ):
         page = pages.page(f"{language}/mechanism-ia3")
@@ -212,6 +212,30 @@ def test_a_baseline_without_a_trained_adapter_is_called_one(tmp_path: Path) -> N
         row = next(line for line in overview.text.splitlines() if line.startswith(f"| [{word}](adapters/head_only"))
         assert "| – |" in row, "the baseline has no method"
         comparison = pages.page(f"{language}/comparison")
-        said = {"zh": "不是轉接器，而是基準", "en": "is no adapter but a baseline"}[language]
+        said = {"zh": "不是轉接器，而是基準", "en": "is not an adapter but a baseline"}[language]
         for shown in (overview, comparison, pages.page(f"{language}/adapters/head_only")):
             assert said in shown.text_of(shown.tree["blocks"])
+
+
+def test_a_template_writes_a_number_by_its_name(tmp_path: Path) -> None:
+    """A name gives the number in its format, with its origin; a template can name another format, and compare."""
+    report = read_report(write_results(tmp_path, adapters=("lora_1",)))
+    names: dict[str, Any] = {
+        "report": report,
+        "group": report.group("lora_1", "submitted"),
+        "derived": lambda of, path, kind: Markup(f"{type(of).__name__}.{'.'.join(map(str, path))}/{kind}"),
+        "number": lambda run, path, kind: Markup(f"{run.id}:{'.'.join(map(str, path))}/{kind}"),
+    }
+    for written, expected in (
+        ("{{ group.training.learning_rate }}", "Group.training.learning_rate/rate"),
+        ("{{ group.test_interval.low }}", "Group.test_interval.low/percent"),
+        ("{{ group.test_interval.low | as('percent_bare') }}", "Group.test_interval.low/percent_bare"),
+        ("{{ group.curve.points[1].epoch }}", "Group.curve.points.1.epoch/plain"),
+        ("{{ group.runs[0].record.test.accuracy }}", "lora_1/submitted/seed-224:test.accuracy/percent"),
+        ("{{ report.ablations['learning_rate'].values['submitted'] }}", "Ablation.values.submitted/rate"),
+        ("{% for point in group.curve.points if point.epoch == 2 %}{{ point.epoch }}{% endfor %}",
+         "Group.curve.points.1.epoch/plain"),
+        ("{% if group.n_completed == 1 and report.n_seeds < 2 %}one{% endif %}", "one"),
+    ):  # fmt: skip
+        (tmp_path / "a.j2").write_text(written, "utf-8")
+        assert render_template(make_environment([tmp_path], "en", {}), "a.j2", **names) == expected

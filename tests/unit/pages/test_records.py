@@ -296,7 +296,7 @@ def test_runs_without_a_record_say_so(tmp_path: Path) -> None:
 def test_the_rule_is_said_where_the_runs_are_listed(study: MadePages) -> None:
     """The reproduction page says in one paragraph where numbers lead; the PDF, whose numbers lead nowhere, does not."""
     for language, sentence in (
-        ("zh", "凡是執行得來的數字都是連結"),
+        ("zh", "來自執行的數字都是連結"),
         ("en", "Every number that comes from a run is a link"),
     ):
         assert sentence in study.page(f"{language}/reproduction").text

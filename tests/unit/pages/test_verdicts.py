@@ -47,8 +47,16 @@ def section(made: MadePages, language: str, page: str, name: str) -> str:
 @pytest.mark.parametrize(
     ("accuracy", "zh", "en"),
     [
-        ({"lora_1": 0.9, "ia3": 0.6}, "LoRA 1 在測試集上的表現比 IA³ 好", "LoRA 1 reads the test sentences better"),
-        ({"lora_1": 0.7, "ia3": 0.7}, "分不出 LoRA 1 與 IA³ 的高下", "do not tell LoRA 1 and IA³ apart"),
+        (
+            {"lora_1": 0.9, "ia3": 0.6},
+            "LoRA 1 在測試集上的表現比 IA³ 好",
+            "LoRA 1 classifies the test sentences better",
+        ),
+        (
+            {"lora_1": 0.7, "ia3": 0.7},
+            "LoRA 1 與 IA³ 在 512 句測試資料上的差異未達顯著",
+            "LoRA 1 and IA³ do not differ significantly",
+        ),
     ],
 )
 def test_one_seed_gives_an_answer_with_its_interval_and_its_doubt(
@@ -56,20 +64,20 @@ def test_one_seed_gives_an_answer_with_its_interval_and_its_doubt(
 ) -> None:
     """A clear win and a tie are called what they are, each with an interval, its p-value, its rows and its one seed."""
     made = make(tmp_path, ("lora_1", "ia3"), accuracy)
-    for language, sentence, counted in (("zh", zh, "512 句、一顆種子"), ("en", en, "512 sentences, one seed")):
+    for language, sentence, counted in (("zh", zh, "512 句、一個種子"), ("en", en, "512 sentences, one seed")):
         shown = answer(made, language)
         assert sentence in shown
         assert INTERVAL[language].search(shown)
         assert re.search(r"p (< 0\.001|= \d\.\d{3})", shown)
         assert counted in shown
-        unknown = {"zh": "換一顆種子準確率會變動多少，目前無從得知", "en": "would move with another seed is not known"}
+        unknown = {"zh": "換一個隨機種子，準確率會變動多少，目前不知道", "en": "change with another seed is not known"}
         assert unknown[language] in text_of(made.page(f"{language}/index"))
 
 
 def test_three_seeds_give_an_answer_without_that_doubt(tmp_path: Path) -> None:
     """From three seeds on their spread is in the verdict, and nothing says that it is unknown."""
     made = make(tmp_path, ("lora_1", "ia3"), {"lora_1": 0.9, "ia3": 0.6}, seeds=(1, 2, 3))
-    for language, counted, unknown in (("zh", "3 顆種子", "無從得知"), ("en", "3 seeds", "not known")):
+    for language, counted, unknown in (("zh", "3 個種子", "目前不知道"), ("en", "3 seeds", "not known")):
         assert counted in answer(made, language)
         assert INTERVAL[language].search(answer(made, language))
         assert unknown not in text_of(made.page(f"{language}/index"))
@@ -93,7 +101,7 @@ def test_two_adapters_of_one_method_are_the_headline(tmp_path: Path) -> None:
     made = make(tmp_path, ("lora_1", "lora_2"), {"lora_1": 0.9, "lora_2": 0.6})
     for language, sentence, pair in (
         ("zh", "LoRA 1 在測試集上的表現比 LoRA 2 好", "LoRA 1 對 LoRA 2"),
-        ("en", "LoRA 1 reads the test sentences better than LoRA 2", "LoRA 1 against LoRA 2"),
+        ("en", "LoRA 1 classifies the test sentences better than LoRA 2", "LoRA 1 against LoRA 2"),
     ):
         assert sentence in answer(made, language)
         assert pair in section(made, language, "comparison", "pairs-best")
@@ -109,8 +117,8 @@ def test_a_found_difference_is_never_said_without_its_interval(tmp_path: Path) -
         bracket = rf"[(（][^()（）]*[+−]?\d+\.\d {to} [+−]?\d+\.\d[^()（）]*[)）]"
         assert re.search(rf"LoRA 1 {against} LoRA 2{bracket}|LoRA 1 {against} LoRA 2 {bracket}", shown)
         assert re.search(rf"LoRA 1 {adds} \+\d+\.\d (points |個百分點){bracket}", shown)
-        rest = {"zh": "IA³ 與 LoRA 2 看不出勝過只訓練分類頭。",
-                "en": "For IA³ and LoRA 2 no gain over the head alone can be shown."}  # fmt: skip
+        rest = {"zh": "與只訓練分類頭差異未達顯著的有 IA³ 與 LoRA 2。",
+                "en": "Not significantly different from the head alone: IA³ and LoRA 2."}  # fmt: skip
         assert rest[language] in shown
 
 
@@ -132,9 +140,9 @@ def test_the_majority_sentence_names_the_setting_it_is_about(tmp_path: Path) -> 
     """Who is above always guessing the more frequent class is said of a named learning rate, whoever that is."""
     for number, (accuracy, zh, en) in enumerate(
         [
-            ({"lora_1": 0.9, "ia3": 0.9}, "每一個的區間都整個落在", "every interval lies wholly above"),
-            ({"lora_1": 0.5, "ia3": 0.5}, "沒有任何一個的區間整個落在", "no interval lies wholly above"),
-            ({"lora_1": 0.9, "ia3": 0.5}, "的有 LoRA 1；IA³ 則否", "interval: LoRA 1. Not so: IA³."),
+            ({"lora_1": 0.9, "ia3": 0.9}, "每一個的區間都整個在", "every interval lies wholly above"),
+            ({"lora_1": 0.5, "ia3": 0.5}, "沒有任何一個的區間整個在", "no interval lies wholly above"),
+            ({"lora_1": 0.9, "ia3": 0.5}, "的有 LoRA 1；IA³ 則否", "class: LoRA 1. Not so: IA³."),
         ]
     ):
         made = make(tmp_path / str(number), ("lora_1", "ia3"), accuracy)
