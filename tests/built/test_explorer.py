@@ -20,7 +20,7 @@ from adapterbook.figures.style import OTHER_LINES, OTHER_MARKERS, LineStyle, ada
 from adapterbook.figures.vega_charts import CHANCE, DASHES, MARKERS, QUANTITIES, chart_spec, line_look
 from adapterbook.figures.words import short_names
 from adapterbook.pages import explorer
-from adapterbook.pages.scripts import script_block
+from adapterbook.pages.explorer import script_block
 from adapterbook.pages.writing.escape import isolate_text
 from adapterbook.runs.record import Record, load_record
 from tests.support.browser import open_browser, visit

@@ -18,9 +18,8 @@ import pytest
 from hypothesis import strategies as st
 
 from adapterbook.common.errors import RecordError, RenderError
-from adapterbook.config.adapters import load_adapters
 from adapterbook.config.paths import Paths
-from adapterbook.config.study import load_study
+from adapterbook.config.study import load_adapters, load_study
 from adapterbook.figures import draw_figures
 from adapterbook.pages import write_pages
 from adapterbook.runs.plan import plan_runs, status_of

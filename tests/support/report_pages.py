@@ -22,10 +22,9 @@ from adapterbook.analysis import analyse
 from adapterbook.analysis.shapes import Report
 from adapterbook.common.cache import Cache, Step, open_cache
 from adapterbook.common.formatting import Language
-from adapterbook.config.adapters import load_adapters
 from adapterbook.config.paths import Paths
-from adapterbook.config.published import load_published
-from adapterbook.config.study import load_study
+from adapterbook.config.source import load_published
+from adapterbook.config.study import load_adapters, load_study
 from adapterbook.figures import Figure
 from adapterbook.figures.catalogue import plan_report
 from adapterbook.pages import write_pages
