@@ -233,7 +233,7 @@ def preview(
 ) -> None:
     """Serve _site/ on this machine; rebuild it and reload the browser on change."""
     from adapterbook.commands.preview import Step, preview_site
-    from adapterbook.common.console import say
+    from adapterbook.common.formatting import say
 
     options: dict[Step, list[str]] = {"pages": ["--source", source, "--seeds", seeds], "site": ["--renderer", renderer]}
     preview_site(_root(), port, options, lambda text: say(console, text))
@@ -257,7 +257,7 @@ def publish(
 @app.command(name="install-quarto", hidden=True)
 def install_quarto() -> None:
     """Install the quarto-cli package where its download can be reached; `make setup` calls this."""
-    from adapterbook.commands.install_quarto import install_quarto
+    from adapterbook.site.quarto import install_quarto
 
     install_quarto(_root() / "requirements-quarto.txt")
 

@@ -22,10 +22,9 @@ from torch.cuda import is_available
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import EvalPrediction
 
-from adapterbook.config.adapters import AdapterConfig, load_adapters
 from adapterbook.config.paths import Paths
 from adapterbook.config.source import load_source
-from adapterbook.config.study import StudyConfig, load_study
+from adapterbook.config.study import AdapterConfig, StudyConfig, load_adapters, load_study
 from adapterbook.training.data import load_splits
 
 

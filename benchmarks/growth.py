@@ -11,9 +11,8 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from adapterbook.config.adapters import load_adapters
 from adapterbook.config.paths import Paths
-from adapterbook.config.study import load_study
+from adapterbook.config.study import load_adapters, load_study
 from adapterbook.runs.plan import Run, compute_stamps, plan_runs
 from adapterbook.runs.record import EpochResult, load_record, seal_record, write_record
 from benchmarks.project import change_settings, forget_what_was_made, run_timed

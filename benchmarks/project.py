@@ -23,9 +23,8 @@ import yaml
 
 from adapterbook.common.errors import RunError
 from adapterbook.common.machine import count_cores
-from adapterbook.config.adapters import load_adapters
 from adapterbook.config.paths import Paths
-from adapterbook.config.study import load_study
+from adapterbook.config.study import load_adapters, load_study
 from adapterbook.runs.plan import Run, plan_runs
 
 CODE = Path(__file__).resolve().parents[1]

@@ -31,10 +31,9 @@ from adapterbook.analysis.shapes import (
 )
 from adapterbook.analysis.single_run import describe_run
 from adapterbook.common.cache import NO_CACHE, Cache
-from adapterbook.config.adapters import AdapterConfig
 from adapterbook.config.paths import Paths
-from adapterbook.config.published import PublishedResults
-from adapterbook.config.study import StudyConfig
+from adapterbook.config.source import PublishedResults
+from adapterbook.config.study import AdapterConfig, StudyConfig
 from adapterbook.runs.plan import RunStatus
 
 STATES: tuple[Literal["completed", "failed", "missing", "broken"], ...] = ("completed", "failed", "missing", "broken")

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from adapterbook.analysis.formula import compute_formula
-from adapterbook.analysis.learned import compute_learned
+from adapterbook.analysis.modules import compute_formula, compute_learned
 from adapterbook.analysis.shapes import (
     AdapterReport,
     Curve,
@@ -21,7 +20,7 @@ from adapterbook.analysis.shapes import (
 )
 from adapterbook.analysis.single_run import compute_overfitting
 from adapterbook.common.stats import Interval, wilson_interval
-from adapterbook.config.adapters import AdapterConfig
+from adapterbook.config.study import AdapterConfig
 from adapterbook.runs.record import EpochResult, Record
 
 # A standard deviation of two seeds has one degree of freedom, which is too little to rely on.

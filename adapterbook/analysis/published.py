@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from statistics import fmean
 
 from adapterbook.analysis.shapes import Group, PublishedPoint, PublishedReport, PublishedRun, Reason, SourceReport
-from adapterbook.config.published import PublishedCurve, PublishedResults
+from adapterbook.config.source import PublishedCurve, PublishedResults
 
 # A variant repeats the published experiment if it has these arguments in common with it.
 PROTOCOL = ("learning_rate", "per_device_train_batch_size", "num_train_epochs", "eval_strategy")

@@ -15,9 +15,8 @@ from typing import Any, Final
 
 from adapterbook.common.errors import ConfigError
 from adapterbook.common.yaml_files import shown_text
-from adapterbook.config.adapters import AdapterConfig, load_adapters
 from adapterbook.config.paths import Paths
-from adapterbook.config.study import IDENTIFIER, NAMING_RULE
+from adapterbook.config.study import IDENTIFIER, NAMING_RULE, AdapterConfig, load_adapters
 
 # A key at the beginning of a line, with its value, and the comments before the next key.
 ENTRY: Final = re.compile(r"(?m)^(?P<key>[A-Za-z_]\w*)[ \t]*:(?P<value>[^\n]*)\n(?P<rest>(?:(?:[ \t#-][^\n]*)?\n)*)")

@@ -22,7 +22,7 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler, StaticFileHandler
 from watchfiles import Change, awatch
 
-from adapterbook.commands.inputs import site_folder
+from adapterbook.commands.report import site_folder
 from adapterbook.common.errors import AdapterBookError
 from adapterbook.config.paths import SHARED
 

@@ -14,9 +14,9 @@ from typing import Final
 from rich.console import Console
 
 from adapterbook.commands import verify
-from adapterbook.commands.inputs import find_unmade, site_folder
-from adapterbook.common.console import say
+from adapterbook.commands.report import find_unmade, site_folder
 from adapterbook.common.errors import AdapterBookError, PublishError
+from adapterbook.common.formatting import say
 from adapterbook.common.workdir import hold_workplace
 from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths

@@ -16,9 +16,8 @@ from rich.console import Console
 
 from adapterbook.analysis import analyse
 from adapterbook.analysis.shapes import AdapterReport, Report
-from adapterbook.common.console import say
 from adapterbook.common.errors import AdapterBookError
-from adapterbook.common.formatting import format_number
+from adapterbook.common.formatting import format_number, say
 from adapterbook.config.paths import Paths
 from adapterbook.runs.model_card import CARD
 from adapterbook.runs.record import Record

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from adapterbook.common.console import format_duration, say
 from adapterbook.common.errors import RunError
+from adapterbook.common.formatting import format_duration, say
 from adapterbook.config.paths import Paths
-from adapterbook.execution.capacity import count_parallel_runs, list_devices
+from adapterbook.execution.kernels import count_parallel_runs, list_devices
 from adapterbook.execution.progress import TrainingDisplay
 from adapterbook.execution.results_folder import clear_leftovers
 from adapterbook.runs.plan import Run
@@ -137,7 +137,7 @@ def _prepare(
         Where the runs are executed, for the message; empty: this machine's device.
     """
     with console.status("Fetching the base model and the data, checking every adapter …"):
-        from adapterbook.training.kernel_state import load_training
+        from adapterbook.training import load_training
 
         load_training()  # takes seconds; the kernels are loading it at the same time
         from adapterbook.training.recording import preflight

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from adapterbook.common.console import say
 from adapterbook.common.errors import AdapterBookError, ConfigError, SourceError
+from adapterbook.common.formatting import say
 from adapterbook.config.paths import Paths
 from adapterbook.execution.results_folder import hold_lock
 from adapterbook.runs.plan import plan_runs

@@ -1,4 +1,4 @@
-"""Format numbers as a reader sees them, in each language.
+"""Turn numbers into the text that a reader sees, in each language, and print plain lines.
 
 Each kind of number has its digits, unit and separators. ``None``, NaN and anything that is not a number are refused: a
 missing value has a reason, and a page gives the reason.
@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Language = Literal["zh", "en"]
 MINUS: Final = "−"
@@ -164,3 +167,22 @@ FORMATS: Final[Mapping[str, Callable[[float, Language], str]]] = {
     "bytes": _bytes,
     "per_second": _per_second,
 }
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration for people.
+
+    Examples
+    --------
+    >>> format_duration(42.4), format_duration(192), format_duration(3725)
+    ('42 s', '3 min 12 s', '1 h 2 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is: without markup or colours, and with line breaks left to the terminal."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

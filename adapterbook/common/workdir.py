@@ -1,18 +1,20 @@
-"""Give unfinished work its place, so that what a killed process leaves behind can be found and removed.
+"""Give unfinished work its place, and put finished files and folders where they belong, all at once.
 
-The places are one folder in the project's cache, and folders among the system's temporary files for what cannot lie in
-a project. One process at a time makes the pages or the site of a project.
+What a killed process leaves behind can be found and removed. The places are one folder in the project's cache, and
+folders among the system's temporary files for what cannot lie in a project. One process at a time makes the pages or
+the site of a project.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from filelock import FileLock, Timeout
 
@@ -72,3 +74,49 @@ def temporary_prefix(root: Path, purpose: Purpose) -> str:
 def temporary_folders(root: Path, purpose: Purpose) -> list[Path]:
     """Return a project's folders among the system's temporary files."""
     return list(Path(tempfile.gettempdir()).glob(f"{temporary_prefix(root, purpose)}*"))
+
+
+WORKPLACE: Final = ".pages-"
+
+
+def put_in_place(contents: Mapping[Path, str], root: Path, report: Path, folders: Sequence[str]) -> None:
+    """Write all files to a new folder, then replace the old folders by the new ones.
+
+    Parameters
+    ----------
+    contents : mapping
+        Texts by path: in one of the folders, or beside them.
+    root, report : Path
+        The project, and its folder that holds `folders`; both hold single files too.
+    folders : sequence of str
+        Names of folders that will hold only these files.
+    """
+    report.mkdir(parents=True, exist_ok=True)
+    for leftover in report.glob(f"{WORKPLACE}*"):  # left by a run that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    workplace = Path(tempfile.mkdtemp(prefix=WORKPLACE, dir=report))
+    try:
+        for path, content in contents.items():
+            new = workplace / "new" / path.relative_to(root)
+            new.parent.mkdir(parents=True, exist_ok=True)
+            _write(new, content.encode(), path)
+        made = workplace / "new" / report.relative_to(root)
+        for folder in folders:
+            replace_folder(made / folder, report / folder, workplace / f"old-{folder}")
+        for path in contents:
+            new = workplace / "new" / path.relative_to(root)
+            if new.exists():  # in none of the folders
+                new.replace(path)
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _write(new: Path, content: bytes, old: Path) -> None:
+    """Write a file, or make a hard link to the old one if its content is the same."""
+    if old.is_file() and not old.is_symlink() and old.read_bytes() == content:
+        try:
+            os.link(old, new)
+        except OSError:  # not every file system has hard links
+            shutil.copy2(old, new)
+    else:
+        new.write_bytes(content)

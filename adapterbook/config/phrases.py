@@ -1,4 +1,4 @@
-"""Read ``templates/phrases.yaml`` and ``templates/glossary.yaml``: the phrases of the pages, each in both languages."""
+"""Read ``templates/phrases.yaml`` and ``templates/glossary.yaml``: what pages and figures say, in both languages."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from unicodedata import east_asian_width
 
 from pydantic import Field, field_validator, model_validator
 
+from adapterbook.common.errors import ConfigError
 from adapterbook.common.formatting import Language
 from adapterbook.common.yaml_files import load_yaml, validate
 from adapterbook.config.study import BilingualText, Settings
@@ -91,10 +93,11 @@ class PhrasesFile(Settings):
     failures: dict[str, Phrase]
     reasons: dict[str, Phrase]
     source_reasons: tuple[SourceReason, ...]
+    figures: dict[str, dict[str, Phrase]]
 
 
 class Phrases(PhrasesFile):
-    """The phrases of the pages and the terms of the glossary."""
+    """The phrases of the pages and figures, and the terms of the glossary."""
 
     terms: dict[str, Term]
 
@@ -141,6 +144,46 @@ class Phrases(PhrasesFile):
                 return known.text.in_language(language)
         return None
 
+    def figure(self, key: str, values: Mapping[str, str], language: Language) -> str:
+        """Return a phrase of a figure, such as ``batch-size.title``, with its placeholders filled.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such phrase, or it has other placeholders than these.
+        """
+        figure, _, part = key.partition(".")
+        phrase = self.figures.get(figure, {}).get(part)
+        if phrase is None:
+            raise ConfigError("templates/phrases.yaml is not valid:", [f"figures.{key}: missing"])
+        text = phrase.in_language(language)
+        found, known = dict.fromkeys(PLACEHOLDER.findall(text)), ", ".join(f"{{{name}}}" for name in values) or "none"
+        problems = [f"lacks the placeholder {{{name}}}" for name in values if name not in found]
+        problems += [f"unknown placeholder {{{name}}}; known are {known}" for name in found if name not in values]
+        if problems:
+            where = f"figures.{key}.{language}"
+            raise ConfigError("templates/phrases.yaml is not valid:", [f"{where}: {problem}" for problem in problems])
+        return fill_placeholders(text, values, language)
+
+
+def fill_placeholders(text: str, values: Mapping[str, str], language: Language) -> str:
+    """Return a text with its placeholders filled; in Chinese with a space between Chinese and Latin letters.
+
+    Examples
+    --------
+    >>> fill_placeholders("{name}從 {first} 開始", {"name": "LoRA 1", "first": "0.7"}, "zh")
+    'LoRA 1 從 0.7 開始'
+    >>> fill_placeholders("{name}從 {first} 開始", {"name": "只訓練分類頭", "first": "0.7"}, "zh")
+    '只訓練分類頭從 0.7 開始'
+    """
+    filled = ""
+    for i, piece in enumerate(PLACEHOLDER.split(text)):
+        part = values[piece] if i % 2 else piece
+        if language == "zh" and filled and part and _need_space(filled[-1], part[0]):
+            filled += " "
+        filled += part
+    return filled
+
 
 def load_phrases(*folders: Path) -> Phrases:
     """Read the phrases and the terms of the glossary.
@@ -185,3 +228,9 @@ def _found(entries: Mapping[str, Entry], key: str, group: str) -> Entry:
     if key not in entries:
         raise LookupError(f"templates/phrases.yaml has no {key!r} under {group}")
     return entries[key]
+
+
+def _need_space(left: str, right: str) -> bool:
+    wide = [east_asian_width(letter) in "WF" for letter in (left, right)]
+    chinese, other = (left, right) if wide[0] else (right, left)
+    return wide[0] != wide[1] and chinese.isalnum() and not other.isspace()

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from adapterbook.common.console import format_duration, say
+from adapterbook.common.formatting import format_duration, say
 from adapterbook.runs.plan import Run
 from adapterbook.runs.record import Record
 

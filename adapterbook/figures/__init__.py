@@ -1,6 +1,6 @@
 """Draw the report's figures, one SVG for each figure and language. Imports analysis, config and common.
 
-``draw_figures(report, folder)`` returns them by id:
+``draw_figures(report, folder, phrases)`` returns them by id:
 
 =========================  ===================================================================================
 ``headline``               every adapter as submitted: validation loss and accuracy by epoch
@@ -21,15 +21,15 @@
 =========================  ===================================================================================
 
 ``<adapter>`` is the id in lower case with every other character than ``a-z0-9`` as ``-`` (``lora_1`` → ``lora-1``).
-A figure that cannot be drawn is there all the same, with ``reason`` and no file. ``draw_cards`` draws the picture that
-a link to the site is shown with.
+A figure that cannot be drawn is there too, with ``reason`` and no file. ``draw_cards`` draws the picture that a link
+to the site is shown with.
 """
 
 from __future__ import annotations
 
 from adapterbook.figures.card import draw_cards, remove_cards
 from adapterbook.figures.catalogue import draw_figures
-from adapterbook.figures.figure import Figure, Language
+from adapterbook.figures.figure import Figure
 from adapterbook.figures.render import open_figures_cache
 
-__all__ = ["Figure", "Language", "draw_cards", "draw_figures", "open_figures_cache", "remove_cards"]
+__all__ = ["Figure", "draw_cards", "draw_figures", "open_figures_cache", "remove_cards"]

@@ -1,4 +1,4 @@
-"""One Transformer block of DistilBERT or BERT, and which of its linear modules each adapter touches."""
+"""Draw one Transformer block of DistilBERT or BERT, and which of its linear modules each adapter touches."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from adapterbook.analysis.shapes import AdapterReport, Report
-from adapterbook.figures.figure import Language
-from adapterbook.figures.style import GREY, Drawing, Words, adapter_style, both, names_of, short_names
+from adapterbook.figures.figure import Drawing
+from adapterbook.figures.style import GREY, adapter_style
+from adapterbook.figures.words import FigureWords, Labels, short_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,36 +35,19 @@ BERT = {
     "output.dense": "bert.encoder.layer.0.output.dense",
 }
 Layout = Mapping[str, str]  # names as the picture shows them → whole names; of six modules, in the order of the rows
-# A number is the place of a module in a layout.
-FLOW: tuple[int | tuple[str, str], ...] = (
-    0,
-    1,
-    2,
-    ("縮放點積注意力", "scaled dot-product attention"),
-    3,
-    ("殘差相加、LayerNorm", "add, LayerNorm"),
-    4,
-    ("GELU", "GELU"),
-    5,
-    ("殘差相加、LayerNorm", "add, LayerNorm"),
-)
+# A number is the place of a module in a layout, a text the key of a label.
+FLOW: tuple[int | str, ...] = (0, 1, 2, "attention", 3, "add_norm", 4, "gelu", 5, "add_norm")
 
 UPRIGHT_NAMES = 5  # adapters beside each other whose names still fit above their columns
-# What the letters in the cells mean, of those that are there.
-LEGEND: Mapping[str, Words] = {
-    "r =": {"zh": "r：更新量的秩", "en": "r: rank of the update"},
-    "× l": {
-        "zh": "l：IA³ 學到的向量，乘在輸入 x 或輸出 y 上",
-        "en": "l: the vector IA³ learns, multiplied into the input x or the output y",
-    },
-}
+# What the letters in the cells mean, as keys of labels.
+LEGEND = {"r =": "rank", "× l": "vector"}
 
 
 @dataclass(frozen=True)
 class _Column:
     """One adapter: what it does to each module that it touches, in a few letters."""
 
-    name: Words
+    name: str
     color: str
     modules: Mapping[str, str]
 
@@ -89,21 +73,21 @@ def find_touched(target_modules: Any, layout: Layout = DISTILBERT) -> frozenset[
         try:
             return frozenset(name for name, path in layout.items() if re.fullmatch(target_modules, path))
         except re.error:
-            return frozenset()  # training refused it with a message of its own
+            return frozenset()  # training refused it, with a message
     endings = target_modules or ()
     return frozenset(name for name, path in layout.items() if any(path.endswith(f".{ending}") for ending in endings))
 
 
-def plan_block(report: Report) -> Drawing:
+def plan_block(report: Report, words: FigureWords) -> Drawing:
     """Return the block from its input down, and beside it a column an adapter."""
-    id, title = "block", both("Transformer 層與各轉接器更新的位置", "A Transformer block and where each adapter acts")
+    id, title = "block", words.say("block.title")
     trained = [adapter for adapter in report.adapters.values() if not adapter.head_only]
     layout = _layout_of([_targets(adapter) for adapter in trained])
     touched = {adapter.id: find_touched(_targets(adapter), layout) for adapter in trained}
     if not any(touched.values()):
         return Drawing(id, title, title, None, reason="other_layout" if touched else "no_runs")
 
-    names = names_of(report)
+    names = short_names(report, words)
     columns = [
         _Column(
             names[adapter],
@@ -112,37 +96,36 @@ def plan_block(report: Report) -> Drawing:
         )
         for adapter, modules in touched.items()
     ]
-    zh_names, en_names = short_names(report, "zh"), short_names(report, "en")
-    zh = "；".join(
-        f"{zh_names[name]} 更新 {_listed(modules, layout, '、') or '其中任何一個都不更新'}"
-        for name, modules in touched.items()
-    )
-    en = "; ".join(
-        f"{en_names[name]} acts on {_listed(modules, layout, ', ') or 'none of them'}"
-        for name, modules in touched.items()
+    cells = [what for column in columns for what in column.modules.values()]
+    shown = [key for letters, key in LEGEND.items() if any(letters in what for what in cells)]
+    legend = words.joined((words.say(f"block.{key}") for key in shown), "legend")
+    labels = words.labels(*(f"block.{step}" for step in FLOW if isinstance(step, str)))
+    adapters = words.joined(
+        words.say(
+            "block.acts", name=names[adapter], modules=words.joined(filter(modules.__contains__, layout), "comma")
+        )
+        if modules
+        else words.say("block.acts_nowhere", name=names[adapter])
+        for adapter, modules in touched.items()
     )
     rows = [{"module": module} | {name: module in modules for name, modules in touched.items()} for module in layout]
-    alt = both(f"{title.zh}。{zh}。", f"{title.en}. {en}.")
-    return Drawing(id, title, alt, partial(_paint, layout, columns), height=5.0, rows=rows)
+    alt = words.say("block.alt", title=title, adapters=adapters)
+    paint = partial(_paint, list(layout), columns, legend, labels)
+    return Drawing(id, title, alt, paint, height=5.0, rows=rows)
 
 
-def _paint(layout: Layout, columns: Sequence[_Column], canvas: Canvas, language: Language) -> None:
+def _paint(modules: Sequence[str], columns: Sequence[_Column], legend: str, labels: Labels, canvas: Canvas) -> None:
     axes, upright = canvas.subplots(), len(columns) <= UPRIGHT_NAMES
     axes.set_axis_off()
     axes.set_xlim(-0.2, 4.6 + len(columns))
     axes.set_ylim(len(FLOW) + 0.6, -1.1 if upright else -2.0)
-    modules = list(layout)
-    _paint_flow(axes, modules, language)
+    _paint_flow(axes, modules, labels)
     for place, column in enumerate(columns):
         center = 4.7 + place
-        _paint_name(axes, center, column.name[language], upright=upright)
+        _paint_name(axes, center, column.name, upright=upright)
         for row, step in enumerate(FLOW):
             if isinstance(step, int):
                 _paint_cell(axes, center, row, column.color, column.modules.get(modules[step], ""))
-    cells = [what for column in columns for what in column.modules.values()]
-    legend = ("　" if language == "zh" else "; ").join(
-        words[language] for letters, words in LEGEND.items() if any(letters in what for what in cells)
-    )
     axes.text(-0.1, len(FLOW) + 0.1, legend, ha="left", va="center", fontsize=9, color=GREY)
 
 
@@ -158,15 +141,11 @@ def _layout_of(targets: Sequence[Any]) -> Layout:
     return max((DISTILBERT, BERT), key=lambda layout: sum(len(find_touched(target, layout)) for target in targets))
 
 
-def _listed(modules: frozenset[str], layout: Layout, comma: str) -> str:
-    return comma.join(name for name in layout if name in modules)
-
-
-def _paint_flow(axes: Axes, modules: Sequence[str], language: Language) -> None:
+def _paint_flow(axes: Axes, modules: Sequence[str], labels: Labels) -> None:
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
     for row, step in enumerate(FLOW):
-        text = modules[step] if isinstance(step, int) else step[0 if language == "zh" else 1]
+        text = modules[step] if isinstance(step, int) else labels[step]
         if isinstance(step, int):
             axes.add_patch(FancyBboxPatch((0.35, row - 0.32), 3.3, 0.64, boxstyle="round,pad=0,rounding_size=0.12",
                                           linewidth=1, facecolor="#eef3f7", edgecolor="#44535f"))  # fmt: skip

@@ -1,7 +1,7 @@
-"""The picture that a link to the site is shown with: the book's title over the headline curves, one a language.
+"""Draw the picture that a link to the site is shown with: the book's title over the headline curves, one a language.
 
-Owns its look and its files, ``<folder>/<language>/social-card.png``. The lines are those of the headline figure, drawn
-by the same functions: a preview shows nothing that the pages do not.
+Its file is ``<folder>/<language>/social-card.png``. The lines are those of the headline figure, drawn by the same
+functions: a preview shows nothing that the pages do not.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from unicodedata import east_asian_width
 
 from adapterbook.analysis.shapes import Report
 from adapterbook.common.cache import NO_CACHE, Cache
+from adapterbook.common.formatting import Language
+from adapterbook.config.phrases import Phrases
 from adapterbook.config.study import BilingualText
-from adapterbook.figures.figure import Language
+from adapterbook.figures.catalogue import LANGUAGES
 from adapterbook.figures.headline import headline_lines
 from adapterbook.figures.render import Picture
-from adapterbook.figures.style import GREY, Line, Words, draw_band, format_percent_axis, mark_epochs, settings_of, word
+from adapterbook.figures.style import GREY, Line, draw_band, format_percent_axis, mark_epochs, settings_of
+from adapterbook.figures.words import FigureWords, Labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -34,7 +37,12 @@ MAX_LINES: Final = 8  # of the legend
 
 
 def draw_cards(
-    report: Report, title: BilingualText, subtitle: BilingualText, folder: Path, cache: Cache = NO_CACHE
+    report: Report,
+    title: BilingualText,
+    subtitle: BilingualText,
+    folder: Path,
+    phrases: Phrases,
+    cache: Cache = NO_CACHE,
 ) -> dict[Language, Path]:
     """Draw the card of each language; none, where no run has a curve.
 
@@ -45,15 +53,16 @@ def draw_cards(
     cache : Cache, optional
         Cards drawn before, from ``render.open_figures_cache``.
     """
-    lines = headline_lines(report, "submitted") or headline_lines(report, "best")
-    if not lines:
-        remove_cards(folder)
-        return {}
-    words: tuple[Words, Words] = ({"zh": title.zh, "en": title.en}, {"zh": subtitle.zh, "en": subtitle.en})
-    languages: tuple[Language, ...] = ("zh", "en")
     cards: dict[Language, Path] = {}
-    for language in languages:
-        picture = Picture(NAME, language, HEIGHT, partial(_paint, *words, lines))
+    for language in LANGUAGES:
+        words = FigureWords(phrases, language)
+        lines = headline_lines(report, "submitted", words) or headline_lines(report, "best", words)
+        if not lines:
+            remove_cards(folder)
+            return {}
+        labels = words.labels("validation_loss", "validation_accuracy", "epoch")
+        paint = partial(_paint, title.in_language(language), subtitle.in_language(language), lines, labels)
+        picture = Picture(NAME, HEIGHT, paint)
         png = cache.get("png", [picture.identity()], partial(_draw, picture))
         cards[language] = folder / language / f"{NAME}.png"
         cards[language].parent.mkdir(parents=True, exist_ok=True)
@@ -79,32 +88,32 @@ def _draw(picture: Picture) -> bytes:
                              "xtick.labelsize": 13, "ytick.labelsize": 13, "axes.labelsize": 13,
                              "legend.fontsize": 14})  # fmt: skip
         canvas = Canvas(figsize=(WIDTH, picture.height), dpi=DPI, facecolor="white")
-        picture.paint(canvas, picture.language)
+        picture.paint(canvas)
         buffer = io.BytesIO()
         # Without the version of what drew it: the same picture is the same bytes.
         canvas.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None}, pil_kwargs={"optimize": True})
     return buffer.getvalue()
 
 
-def _paint(title: Words, subtitle: Words, lines: Sequence[Line], canvas: Canvas, language: Language) -> None:
+def _paint(title: str, subtitle: str, lines: Sequence[Line], labels: Labels, canvas: Canvas) -> None:
     from matplotlib.patches import Rectangle
 
     canvas.add_artist(Rectangle((0, 0.975), 1, 0.025, color=ACCENT, transform=canvas.transFigure))
-    _write(canvas, title[language], 0.925, largest=34, color=INK)
-    _write(canvas, subtitle[language], 0.805, largest=19, color=QUIET)
+    _write(canvas, title, 0.925, largest=34, color=INK)
+    _write(canvas, subtitle, 0.805, largest=19, color=QUIET)
     loss = canvas.add_axes((0.07, 0.21, 0.405, 0.44))
     accuracy = canvas.add_axes((0.565, 0.21, 0.405, 0.44))
     for line in lines:
-        draw_band(loss, line.curve, "validation_loss", line.style, line.label[language])
-        draw_band(accuracy, line.curve, "validation_accuracy", line.style, line.label[language])
+        draw_band(loss, line.curve, "validation_loss", line.style, line.label)
+        draw_band(accuracy, line.curve, "validation_accuracy", line.style, line.label)
     loss.axhline(math.log(2), color=GREY, linewidth=1.5, linestyle=(0, (1, 3)))
     accuracy.axhline(0.5, color=GREY, linewidth=1.5, linestyle=(0, (1, 3)))
     for axes, name in ((loss, "validation_loss"), (accuracy, "validation_accuracy")):
-        axes.set_title(word(name, language), loc="left")
-        mark_epochs(axes, language)
+        axes.set_title(labels[name], loc="left")
+        mark_epochs(axes, labels["epoch"])
     format_percent_axis(accuracy.yaxis)
-    handles, labels = loss.get_legend_handles_labels()
-    canvas.legend(handles[:MAX_LINES], labels[:MAX_LINES], loc="lower center", ncols=min(len(labels), 5),
+    handles, names = loss.get_legend_handles_labels()
+    canvas.legend(handles[:MAX_LINES], names[:MAX_LINES], loc="lower center", ncols=min(len(names), 5),
                   bbox_to_anchor=(0.5, 0.0), columnspacing=1.6)  # fmt: skip
 
 

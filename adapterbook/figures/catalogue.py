@@ -1,38 +1,48 @@
-"""Report → files: which figures there are, and one call that draws them all."""
+"""List the figures of a report, and draw them all."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from adapterbook.analysis.shapes import Report
 from adapterbook.common.cache import NO_CACHE, Cache
 from adapterbook.common.files import write_atomically
+from adapterbook.common.formatting import Language
+from adapterbook.config.phrases import Phrases
+from adapterbook.config.study import BilingualText
 from adapterbook.figures.block import plan_block
 from adapterbook.figures.confusion import plan_confusion
-from adapterbook.figures.curves import plan_accuracy, plan_batch_size, plan_curves, plan_learning_rate
+from adapterbook.figures.curves import plan_accuracy, plan_batch_size, plan_curves, plan_learning_rate, plan_published
 from adapterbook.figures.dots import plan_costs, plan_test_accuracy
-from adapterbook.figures.epochs import plan_epochs
-from adapterbook.figures.figure import Figure, Language
+from adapterbook.figures.epochs import plan_epochs, plan_eval_strategy
+from adapterbook.figures.figure import Drawing, Figure
 from adapterbook.figures.headline import plan_headline
 from adapterbook.figures.learned import plan_learned
-from adapterbook.figures.published import plan_published
 from adapterbook.figures.render import Picture, render_pictures
-from adapterbook.figures.strategy import plan_eval_strategy
-from adapterbook.figures.style import Drawing
+from adapterbook.figures.words import FigureWords
+
+LANGUAGES: Final[tuple[Language, ...]] = ("zh", "en")
 
 
 def draw_figures(
-    report: Report, folder: Path, languages: Sequence[Language] = ("zh", "en"), cache: Cache = NO_CACHE
+    report: Report,
+    folder: Path,
+    phrases: Phrases,
+    languages: Sequence[Language] = LANGUAGES,
+    cache: Cache = NO_CACHE,
 ) -> dict[str, Figure]:
-    """Draw every figure of a report in every language, and remove those of an earlier report.
+    """Draw every figure of a report, and remove those of an earlier report.
 
     Parameters
     ----------
     folder : Path
-        Gets a subfolder a language, with one SVG a figure; an SVG there that is no figure of this report is removed.
-        A file that is right as it is stays untouched.
+        Gets a subfolder a language, with one SVG a figure; an SVG there that is not a figure of this report is
+        removed. A file that is right as it is stays untouched.
+    languages : sequence of str
+        Those that get files; titles and alternative texts are in both.
     cache : Cache, optional
         Pictures drawn before, from ``render.open_figures_cache``.
 
@@ -40,66 +50,73 @@ def draw_figures(
     -------
     dict
         By id. A figure that cannot be drawn is there too, with its ``reason`` and without a file.
+
+    Raises
+    ------
+    ConfigError
+        If ``phrases.yaml`` lacks a phrase, or a phrase has other placeholders than the figure fills.
     """
-    drawings = plan_figures(report)
-    pictures = [
-        Picture(drawing.id, language, drawing.height, drawing.paint)
-        for drawing in drawings
-        if drawing.paint is not None
-        for language in languages
-    ]
-    files = [folder / picture.language / f"{picture.id}.svg" for picture in pictures]
+    figures, pictures = plan_report(report, folder, phrases, languages)
     for language in languages:
         (folder / language).mkdir(parents=True, exist_ok=True)
-    for file, svg in zip(files, render_pictures(pictures, cache), strict=True):
+    for file, svg in zip(pictures, render_pictures(list(pictures.values()), cache), strict=True):
         if not _holds(file, svg):
             write_atomically(file, svg)
-    paths: dict[str, dict[Language, Path]] = {drawing.id: {} for drawing in drawings}
-    for picture, file in zip(pictures, files, strict=True):
-        paths[picture.id][picture.language] = file
-    figures = {
-        drawing.id: Figure(
-            drawing.id, paths[drawing.id], drawing.title, drawing.alt, drawing.rows, drawing.adapter, drawing.reason
-        )
-        for drawing in drawings
-    }
-    drawn = set(files)
     for language in languages:
         for file in (folder / language).glob("*.svg"):
-            if file not in drawn:
+            if file not in pictures:
                 file.unlink()
     return figures
 
 
-def _holds(file: Path, text: str) -> bool:
-    return file.is_file() and not file.is_symlink() and file.read_bytes() == text.encode()
+def plan_report(
+    report: Report, folder: Path, phrases: Phrases, languages: Sequence[Language] = LANGUAGES
+) -> tuple[dict[str, Figure], dict[Path, Picture]]:
+    """Return every figure of a report by its id, and the pictures to draw by their files; draw nothing."""
+    plans = {language: plan_figures(report, FigureWords(phrases, language)) for language in LANGUAGES}
+    pictures = {
+        folder / language / f"{drawing.id}.svg": Picture(drawing.id, drawing.height, drawing.paint)
+        for language in languages
+        for drawing in plans[language]
+        if drawing.paint is not None
+    }
+    figures = {}
+    for zh, en in zip(plans["zh"], plans["en"], strict=True):
+        files = {language: folder / language / f"{zh.id}.svg" for language in languages if zh.paint is not None}
+        title, alt = BilingualText(zh=zh.title, en=en.title), BilingualText(zh=zh.alt, en=en.alt)
+        figures[zh.id] = Figure(zh.id, files, title, alt, zh.rows, zh.adapter, zh.reason)
+    return figures, pictures
 
 
-def plan_figures(report: Report) -> list[Drawing]:
-    """Return every figure, before any is drawn: those of the whole report, then those of each adapter."""
+def plan_figures(report: Report, words: FigureWords) -> list[Drawing]:
+    """Return every figure in one language, before any is drawn: the whole report's, then each adapter's."""
     costs = report.costs or (None,)
     drawings = [
-        plan_headline(report, "submitted"),
-        plan_headline(report, "best"),
-        plan_learning_rate(report),
-        plan_batch_size(report),
-        plan_eval_strategy(report),
-        plan_epochs(report),
-        plan_test_accuracy(report),
-        *(plan_costs(report, table, "costs" if not i else f"costs-{i + 1}") for i, table in enumerate(costs)),
-        plan_block(report),
-        plan_learned(report),
+        plan_headline(report, "submitted", words),
+        plan_headline(report, "best", words),
+        plan_learning_rate(report, words),
+        plan_batch_size(report, words),
+        plan_eval_strategy(report, words),
+        plan_epochs(report, words),
+        plan_test_accuracy(report, words),
+        *(plan_costs(report, table, f"costs-{i}" if i > 1 else "costs", words) for i, table in enumerate(costs, 1)),
+        plan_block(report, words),
+        plan_learned(report, words),
     ]
     slugs = _slugs(list(report.adapters))
     for adapter in report.adapters.values():
         slug = slugs[adapter.id]
         drawings += [
-            plan_curves(report, adapter, f"curves-{slug}"),
-            plan_accuracy(report, adapter, f"accuracy-{slug}"),
-            plan_confusion(report, adapter, f"confusion-{slug}"),
-            plan_published(report, adapter, f"published-{slug}"),
+            plan_curves(report, adapter, f"curves-{slug}", words),
+            plan_accuracy(report, adapter, f"accuracy-{slug}", words),
+            plan_confusion(report, adapter, f"confusion-{slug}", words),
+            plan_published(report, adapter, f"published-{slug}", words),
         ]
     return drawings
+
+
+def _holds(file: Path, text: str) -> bool:
+    return file.is_file() and not file.is_symlink() and file.read_bytes() == text.encode()
 
 
 def _slugs(adapters: Sequence[str]) -> dict[str, str]:

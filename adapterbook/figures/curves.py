@@ -1,4 +1,4 @@
-"""Curves by epoch: what the learning rate, the batch size and the number of epochs do, and each adapter's own."""
+"""Draw curves by epoch: by learning rate, by batch size, each adapter's own, and the published beside this study's."""
 
 from __future__ import annotations
 
@@ -8,248 +8,266 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from adapterbook.analysis.shapes import AdapterReport, Factor, Group, Report
-from adapterbook.common.formatting import format_number
-from adapterbook.config.study import BilingualText
-from adapterbook.figures.figure import Language
-from adapterbook.figures.headline import curve_rows, describe_loss, describe_missing, titled
+from adapterbook.analysis.shapes import AdapterReport, Group, PublishedRun, Report
+from adapterbook.figures.figure import Drawing
+from adapterbook.figures.headline import curve_rows
 from adapterbook.figures.style import (
     GREY,
-    Drawing,
     Line,
     LineStyle,
-    Words,
-    both,
-    capitalised,
     draw_band,
     format_percent_axis,
     legend_above,
     mark_epochs,
-    names_of,
-    rate_label,
-    short_names,
     style_of,
     variant_style,
     why_nothing,
-    word,
 )
+from adapterbook.figures.words import FigureWords, Labels, describe_loss, describe_missing, short_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
 COLUMNS = 3  # panels side by side: more cannot be read at 390 px
+LOSSES = ("train_loss", "validation_loss")
 
 
 @dataclass(frozen=True)
 class _Panel:
-    """The curves that share a panel, or a pair of panels."""
+    """The curves that share a pair of panels."""
 
-    title: Words
+    title: str
     lines: Sequence[Line]
 
 
-def plan_learning_rate(report: Report) -> Drawing:
+def plan_learning_rate(report: Report, words: FigureWords) -> Drawing:
     """Return training loss above validation loss by epoch, a column a learning rate, all adapters."""
-    id, title = "learning-rate", both("各學習率下的訓練損失與驗證損失",
-                                      "Training and validation loss at each learning rate")  # fmt: skip
+    id, title = "learning-rate", words.say("learning-rate.title")
     ablation = report.ablations["learning_rate"]
     drawn = {key: group for key, group in ablation.groups.items() if group.curve.values("validation_loss")}
-    variants = [name for name in ablation.variants if any(key[1] == name for key in drawn)]
-    if not variants:
+    groups = {
+        variant: [drawn[adapter, variant] for adapter in report.adapters if (adapter, variant) in drawn]
+        for variant in ablation.variants
+    }
+    groups = {variant: found for variant, found in groups.items() if found}
+    if not groups:
         return Drawing(id, title, title, None, reason=ablation.reason or why_nothing(report, "not_evaluated"))
-    names = names_of(report)
+    names = short_names(report, words)
     panels = [
         _Panel(
-            {
-                "zh": _factor_label("learning_rate", ablation.values[variant], "zh"),
-                "en": _factor_label("learning_rate", ablation.values[variant], "en"),
-            },
-            [
-                Line(drawn[adapter, variant].curve, style_of(report, adapter), names[adapter])
-                for adapter in report.adapters
-                if (adapter, variant) in drawn
-            ],
+            words.rate_label(ablation.values[variant]),
+            [Line(group.curve, style_of(report, group.adapter), names[group.adapter]) for group in found],
         )
-        for variant in variants
+        for variant, found in groups.items()
     ]
-    sentences_zh, sentences_en = [], []
-    for variant in variants:
-        groups = [drawn[adapter, variant] for adapter in report.adapters if (adapter, variant) in drawn]
-        sentences_zh.append(
-            _describe_groups(report, groups, _factor_label("learning_rate", ablation.values[variant], "zh"), "zh")
-        )
-        sentences_en.append(
-            _describe_groups(report, groups, _factor_label("learning_rate", ablation.values[variant], "en"), "en")
-        )
-    missing = describe_missing(report, [adapter for adapter, _ in drawn])
-    alt = both(f"{title.zh}。{''.join(sentences_zh)}{missing.zh}", f"{title.en}. {' '.join(sentences_en)}{missing.en}")
-    rows = [row for group in _in_order(report, drawn, variants) for row in curve_rows(group)]
-    height = 1.0 + 3.6 * math.ceil(len(variants) / _columns(len(variants)))
-    paint = partial(_paint_learning_rate, panels, list(names.values()))
+    alt = words.sentences(
+        words.say("learning-rate.alt", title=title),
+        *(_describe_rate(found, names, ablation.values[variant], words) for variant, found in groups.items()),
+        describe_missing(report, [adapter for adapter, _ in drawn], words),
+    )
+    rows = [row for found in groups.values() for group in found for row in curve_rows(group)]
+    height = 1.0 + 3.6 * math.ceil(len(panels) / _columns(len(panels)))
+    paint = partial(_paint_learning_rate, panels, list(names.values()), words.labels(*LOSSES, "epoch"))
     return Drawing(id, title, alt, paint, height=height, rows=rows)
 
 
-def _paint_learning_rate(panels: Sequence[_Panel], names: Sequence[Words], canvas: Canvas, language: Language) -> None:
-    grid = _paired_grid(canvas, len(panels), _columns(len(panels)), language)
+def _paint_learning_rate(panels: Sequence[_Panel], names: Sequence[str], labels: Labels, canvas: Canvas) -> None:
+    grid = _paired_grid(canvas, len(panels), _columns(len(panels)), labels)
     for (train, validation), panel in zip(grid, panels, strict=True):
         for line in panel.lines:
-            label = line.label[language]
             # A marker every third epoch: enough to tell the lines apart in so small a panel.
             draw_band(train, line.curve, "train_loss", line.style, None, markersize=3.5, markevery=3)
-            draw_band(validation, line.curve, "validation_loss", line.style, label, markersize=3.5, markevery=3)
+            draw_band(validation, line.curve, "validation_loss", line.style, line.label, markersize=3.5, markevery=3)
         _chance_loss(train)
         _chance_loss(validation)
-        train.set_title(panel.title[language], loc="left")
-    legend_above(canvas, [axes for pair in grid for axes in pair], first=[name[language] for name in names])
+        train.set_title(panel.title, loc="left")
+    legend_above(canvas, [axes for pair in grid for axes in pair], first=names)
 
 
-def plan_curves(report: Report, adapter: AdapterReport, id: str) -> Drawing:
+def plan_curves(report: Report, adapter: AdapterReport, id: str, words: FigureWords) -> Drawing:
     """Return one adapter's train and validation loss, one panel a learning rate, one scale."""
-    title = titled(report, adapter, "各學習率的訓練損失與驗證損失", "training and validation loss by learning rate")
+    title = words.say("curves.title", name=short_names(report, words)[adapter.id])
     groups = _own_groups(report, adapter)
     if not groups:
         return Drawing(id, title, title, None, adapter=adapter.id, reason=adapter.reason or "no_runs")
     style = style_of(report, adapter.id)
-    lines = [Line(group.curve, style, _rate_words(group)) for group in groups]
-    alt = _describe_each(title, groups)
+    lines = [Line(group.curve, style, words.rate_label(group.training.learning_rate)) for group in groups]
+    curves = words.joined(
+        describe_loss(group, words.say("curves.curve", rate=words.rate(group)), words)
+        for group in groups
+        if group.curve.values("validation_loss")
+    )
+    alt = words.say("curves.alt", title=title, curves=words.begin(curves or words.say("curves.not_evaluated")))
     rows = [row for group in groups for row in curve_rows(group)]
-    height = _grid_height(len(groups), 2.9)
-    return Drawing(id, title, alt, partial(_paint_curves, lines), height=height, rows=rows, adapter=adapter.id)
+    height = 2.9 + (math.ceil(len(groups) / COLUMNS) - 1) * 2.2
+    paint = partial(_paint_curves, lines, words.labels(*LOSSES, "epoch"))
+    return Drawing(id, title, alt, paint, height=height, rows=rows, adapter=adapter.id)
 
 
-def _paint_curves(lines: Sequence[Line], canvas: Canvas, language: Language) -> None:
+def _paint_curves(lines: Sequence[Line], labels: Labels, canvas: Canvas) -> None:
     """Draw a panel a line, under the line's label."""
-    panels = _grid(canvas, len(lines), language)
+    panels = _grid(canvas, len(lines), labels)
     for panel, line in zip(panels, lines, strict=True):
-        train = LineStyle(GREY, "--", "")
-        draw_band(panel, line.curve, "train_loss", train, word("train_loss", language))
-        draw_band(panel, line.curve, "validation_loss", line.style, word("validation_loss", language),
+        draw_band(panel, line.curve, "train_loss", LineStyle(GREY, "--", ""), labels["train_loss"])
+        draw_band(panel, line.curve, "validation_loss", line.style, labels["validation_loss"],
                   linestyle="-", markersize=3.5)  # fmt: skip
         _chance_loss(panel)
-        panel.set_title(line.label[language], loc="left")
+        panel.set_title(line.label, loc="left")
     legend_above(canvas, panels)
 
 
-def plan_accuracy(report: Report, adapter: AdapterReport, id: str) -> Drawing:
+def plan_accuracy(report: Report, adapter: AdapterReport, id: str, words: FigureWords) -> Drawing:
     """Return one adapter's validation accuracy by epoch, one line a learning rate."""
-    title = titled(report, adapter, "各學習率的驗證準確率", "validation accuracy at each learning rate")
+    title = words.say("accuracy.title", name=short_names(report, words)[adapter.id])
     groups = [group for group in _own_groups(report, adapter) if group.curve.values("validation_accuracy")]
     if not groups:
         return Drawing(id, title, title, None, adapter=adapter.id, reason=adapter.reason or "not_evaluated")
 
-    lines = [Line(group.curve, variant_style(i), _rate_words(group)) for i, group in enumerate(groups)]
-    zh = "；".join(_describe_accuracy(group, "zh") for group in groups)
-    en = "; ".join(_describe_accuracy(group, "en") for group in groups)
+    lines = [
+        Line(group.curve, variant_style(i), words.rate_label(group.training.learning_rate))
+        for i, group in enumerate(groups)
+    ]
+    curves = words.begin(words.joined(_describe_accuracy(group, words) for group in groups))
     rows = [
         {key: row[key] for key in ("learning_rate", "epoch", "validation_accuracy")}
         for group in groups
         for row in curve_rows(group)
         if row["validation_accuracy"] is not None
     ]
-    alt = both(f"{title.zh}。{zh}。", f"{title.en}. {capitalised(en)}.")
-    return Drawing(id, title, alt, partial(_paint_accuracy, lines), height=3.1, rows=rows, adapter=adapter.id)
+    alt = words.say("accuracy.alt", title=title, curves=curves)
+    paint = partial(_paint_accuracy, lines, words.labels("chance", "validation_accuracy", "epoch"))
+    return Drawing(id, title, alt, paint, height=3.1, rows=rows, adapter=adapter.id)
 
 
-def _paint_accuracy(lines: Sequence[Line], canvas: Canvas, language: Language) -> None:
+def _paint_accuracy(lines: Sequence[Line], labels: Labels, canvas: Canvas) -> None:
     axes = canvas.subplots()
     for line in lines:
-        draw_band(axes, line.curve, "validation_accuracy", line.style, line.label[language])
-    axes.axhline(0.5, color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=word("chance", language))
-    axes.set_ylabel(word("validation_accuracy", language))
+        draw_band(axes, line.curve, "validation_accuracy", line.style, line.label)
+    axes.axhline(0.5, color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=labels["chance"])
+    axes.set_ylabel(labels["validation_accuracy"])
     format_percent_axis(axes.yaxis)
-    mark_epochs(axes, language)
+    mark_epochs(axes, labels["epoch"])
     legend_above(canvas, axes)
 
 
-def plan_batch_size(report: Report) -> Drawing:
+def plan_published(report: Report, adapter: AdapterReport, id: str, words: FigureWords) -> Drawing:
+    """Return validation loss and accuracy by epoch, published and rerun."""
+    title = words.say("published.title", name=short_names(report, words)[adapter.id])
+    run = report.published.runs.get(adapter.id)
+    if run is None or run.variant is None:
+        reason = report.published.reason or (run.reason if run else "not_published")
+        return Drawing(id, title, title, None, adapter=adapter.id, reason=reason)
+    rows = [
+        {"epoch": point.epoch, "published_loss": point.published_loss, "rerun_loss": point.rerun_loss,
+         "loss_difference": point.loss_difference, "published_accuracy": point.published_accuracy,
+         "rerun_accuracy": point.rerun_accuracy, "accuracy_difference": point.accuracy_difference}
+        for point in run.points
+    ]  # fmt: skip
+    labels = words.labels("published.published", "published.rerun", "validation_loss", "validation_accuracy", "epoch")
+    paint = partial(_paint_published, run, style_of(report, adapter.id), labels)
+    alt = _describe_published(run, title, words)
+    return Drawing(id, title, alt, paint, height=4.8, rows=rows, adapter=adapter.id)
+
+
+def _paint_published(run: PublishedRun, style: LineStyle, labels: Labels, canvas: Canvas) -> None:
+    panels = list(canvas.subplots(2, 1, sharex=True))
+    for panel, quantity in zip(panels, ("loss", "accuracy"), strict=True):
+        for origin, look in (("published", {"color": GREY, "linestyle": "--", "marker": "s"}),
+                             ("rerun", {"color": style.color, "marker": style.marker})):  # fmt: skip
+            values = [(point.epoch, getattr(point, f"{origin}_{quantity}")) for point in run.points]
+            known = [(epoch, value) for epoch, value in values if value is not None]
+            panel.plot([epoch for epoch, _ in known], [value for _, value in known], label=labels[origin], **look)
+        panel.set_title(labels[f"validation_{quantity}"], loc="left")
+    format_percent_axis(panels[1].yaxis)
+    mark_epochs(panels[1], labels["epoch"])
+    legend_above(canvas, panels)
+
+
+def _describe_published(run: PublishedRun, title: str, words: FigureWords) -> str:
+    if run.max_loss_difference is None or run.max_accuracy_difference is None:
+        return words.say("published.not_comparable", title=title)
+    loss = words.number(run.max_loss_difference, "loss")
+    points = words.number(run.max_accuracy_difference, "points_unsigned")
+    return words.say("published.difference", title=title, loss=loss, points=points)
+
+
+def plan_batch_size(report: Report, words: FigureWords) -> Drawing:
     """Return train and validation loss of one adapter by batch size."""
-    id, title = "batch-size", both("不同批次大小的訓練損失與驗證損失", "Training and validation loss by batch size")
+    id, title = "batch-size", words.say("batch-size.title")
     ablation = report.ablations["batch_size"]
     if not ablation.adapters:
         return Drawing(id, title, title, None, reason=ablation.reason or "no_runs")
     adapter = ablation.adapters[0]
     groups = [ablation.groups[adapter, name] for name in ablation.variants if (adapter, name) in ablation.groups]
-    n_train = report.study.data.n_train
 
-    def label(group: Group, language: Language) -> str:
+    def name(phrase: str, group: Group) -> str:
         size = group.training.per_device_train_batch_size
-        steps = math.ceil(n_train / size)
-        return (
-            f"批次大小 {size}（每輪 {steps} 步）" if language == "zh" else f"Batch size {size} ({steps} steps an epoch)"
-        )
+        steps = math.ceil(report.study.data.n_train / size)
+        return words.say(f"batch-size.{phrase}", size=words.number(size), steps=words.number(steps))
 
-    lines = [
-        Line(group.curve, variant_style(i), {"zh": label(group, "zh"), "en": label(group, "en")})
-        for i, group in enumerate(groups)
-    ]
-    name_zh, name_en = short_names(report, "zh")[adapter], short_names(report, "en")[adapter]
-    described = [group for group in groups if group.curve.values("validation_loss")]
-    zh = "；".join(describe_loss(group, f"{label(group, 'zh')}的驗證損失", "zh") for group in described)
-    en = "; ".join(
-        describe_loss(group, f"with {label(group, 'en').lower()} the validation loss", "en") for group in described
+    lines = [Line(group.curve, variant_style(i), name("line", group)) for i, group in enumerate(groups)]
+    curves = words.joined(
+        describe_loss(group, name("curve", group), words) for group in groups if group.curve.values("validation_loss")
     )
-    alt = both(f"{title.zh}（{name_zh}）。{zh}。", f"{title.en} ({name_en}). {capitalised(en)}.")
+    adapter_name = short_names(report, words)[adapter]
+    alt = words.say("batch-size.alt", title=title, name=adapter_name, curves=words.begin(curves))
     rows = [
         {"batch_size": group.training.per_device_train_batch_size} | row
         for group in groups
         for row in curve_rows(group)
     ]
-    return Drawing(id, title, alt, partial(_paint_batch_size, lines), height=5.2, rows=rows)
+    paint = partial(_paint_batch_size, lines, words.labels(*LOSSES, "epoch"))
+    return Drawing(id, title, alt, paint, height=5.2, rows=rows)
 
 
-def _paint_batch_size(lines: Sequence[Line], canvas: Canvas, language: Language) -> None:
+def _paint_batch_size(lines: Sequence[Line], labels: Labels, canvas: Canvas) -> None:
     panels = list(canvas.subplots(2, 1, sharex=True))
-    for panel, quantity in zip(panels, ("train_loss", "validation_loss"), strict=True):
+    for panel, quantity in zip(panels, LOSSES, strict=True):
         for line in lines:
-            draw_band(panel, line.curve, quantity, line.style, line.label[language])
+            draw_band(panel, line.curve, quantity, line.style, line.label)
         _chance_loss(panel)
-        panel.set_title(word(quantity, language), loc="left")
-    mark_epochs(panels[-1], language)
+        panel.set_title(labels[quantity], loc="left")
+    mark_epochs(panels[-1], labels["epoch"])
     legend_above(canvas, panels)
 
 
-def _describe_accuracy(group: Group, language: Language) -> str:
+def _describe_accuracy(group: Group, words: FigureWords) -> str:
     points = group.curve.values("validation_accuracy")
     epoch, best = max(points, key=lambda point: point[1].mean)
-    high, end = format_number(best.mean, "percent", language), format_number(points[-1][1].mean, "percent", language)
-    at = format_number(epoch, "plain", language)
-    label = rate_label(group, language).lower()
-    if language == "zh":
-        return f"{label} 最高 {high}（第 {at} 輪），最後 {end}"
-    return f"{label}: {high} at its highest (epoch {at}), {end} at the end"
+    return words.say(
+        "accuracy.curve",
+        rate=words.rate(group),
+        highest=words.number(best.mean, "percent"),
+        epoch=words.number(epoch),
+        last=words.number(points[-1][1].mean, "percent"),
+    )
 
 
-def _describe_groups(report: Report, groups: Sequence[Group], heading: str, language: Language) -> str:
-    names = short_names(report, language)
-    told = [describe_loss(group, names[group.adapter], language) for group in groups]
-    trained = _describe_train_losses(groups, names, language)
-    if language == "zh":
-        return f"{heading}：{trained}驗證損失：{'；'.join(told)}。"
-    return f"{heading}: {trained}Validation loss: {'; '.join(told)}."
+def _describe_rate(groups: Sequence[Group], names: Mapping[str, str], learning_rate: float, words: FigureWords) -> str:
+    rate = words.number(learning_rate, "rate")
+    curves = words.joined(describe_loss(group, names[group.adapter], words) for group in groups)
+    training = _describe_train_losses(groups, names, words)
+    if not training:
+        return words.say("learning-rate.rate_without_training", rate=rate, curves=curves)
+    return words.say("learning-rate.rate", rate=rate, training=training, curves=curves)
 
 
-def _describe_train_losses(groups: Sequence[Group], names: Mapping[str, str], language: Language) -> str:
+def _describe_train_losses(groups: Sequence[Group], names: Mapping[str, str], words: FigureWords) -> str:
     """Return between what the training losses begin and end, with who has the lowest and the highest end."""
     curves = {names[group.adapter]: group.curve.values("train_loss") for group in groups}
     ends = {name: (points[0][1].mean, points[-1][1].mean) for name, points in curves.items() if points}
     if not ends:
         return ""
     low, high = min(ends, key=lambda name: ends[name][1]), max(ends, key=lambda name: ends[name][1])
-    start = format_number(max(first for first, _ in ends.values()), "loss", language)
-    lowest, highest = (format_number(ends[name][1], "loss", language) for name in (low, high))
-    if language == "zh":
-        return f"訓練損失最高從 {start} 開始，最後介於 {lowest}（{low}）與 {highest}（{high}）之間。"
-    return f"Training losses start at {start} or less and end between {lowest} ({low}) and {highest} ({high}). "
-
-
-def _describe_each(title: BilingualText, groups: Sequence[Group]) -> BilingualText:
-    described = [group for group in groups if group.curve.values("validation_loss")]
-    zh = "；".join(describe_loss(group, f"{rate_label(group, 'zh')} 的驗證損失", "zh") for group in described)
-    en = "; ".join(
-        describe_loss(group, f"at {rate_label(group, 'en').lower()} the validation loss", "en") for group in described
+    return words.say(
+        "learning-rate.training",
+        first=words.number(max(first for first, _ in ends.values()), "loss"),
+        lowest=words.number(ends[low][1], "loss"),
+        lowest_name=low,
+        highest=words.number(ends[high][1], "loss"),
+        highest_name=high,
     )
-    return both(f"{title.zh}。{zh or '沒有做過評估'}。", f"{title.en}. {capitalised(en) or 'Nothing was evaluated'}.")
 
 
 def _own_groups(report: Report, adapter: AdapterReport) -> list[Group]:
@@ -259,25 +277,12 @@ def _own_groups(report: Report, adapter: AdapterReport) -> list[Group]:
     return [group for group in found if group.n_completed]
 
 
-def _in_order(report: Report, groups: dict[tuple[str, str], Group], variants: Sequence[str]) -> list[Group]:
-    return [groups[adapter, name] for name in variants for adapter in report.adapters if (adapter, name) in groups]
-
-
-def _rate_words(group: Group) -> Words:
-    return {"zh": rate_label(group, "zh"), "en": rate_label(group, "en")}
-
-
-def _factor_label(factor: Factor, value: float, language: Language) -> str:
-    kind = "rate" if factor == "learning_rate" else "plain"
-    return f"{word(factor, language)} {format_number(value, kind, language)}"
-
-
 def _columns(n: int) -> int:
     """Return how many panels stand beside each other: no more than can be read, in rows as even as can be."""
     return math.ceil(n / math.ceil(n / COLUMNS))
 
 
-def _paired_grid(canvas: Canvas, n: int, columns: int, language: Language) -> list[tuple[Axes, Axes]]:
+def _paired_grid(canvas: Canvas, n: int, columns: int, labels: Labels) -> list[tuple[Axes, Axes]]:
     """Return n pairs of panels, training loss above validation loss; each loss has one scale for all pairs."""
     blocks = math.ceil(n / columns)
     grid = canvas.subplots(2 * blocks, columns, sharex=True, squeeze=False)
@@ -290,33 +295,29 @@ def _paired_grid(canvas: Canvas, n: int, columns: int, language: Language) -> li
             lower.remove()
             continue
         pairs.append((upper, lower))
-        for panel, first, quantity in zip((upper, lower), pairs[0], ("train_loss", "validation_loss"), strict=True):
-            mark_epochs(panel, language, label=False)
+        for panel, first, quantity in zip((upper, lower), pairs[0], LOSSES, strict=True):
+            mark_epochs(panel)
             if panel is not first:
                 panel.sharey(first)
             panel.tick_params(labelleft=column == 0, labelbottom=panel is lower and number + columns >= n)
             if column == 0:
-                panel.set_ylabel(word(quantity, language))
-    canvas.supxlabel(word("epoch", language), fontsize=11)
+                panel.set_ylabel(labels[quantity])
+    canvas.supxlabel(labels["epoch"], fontsize=11)
     return pairs
 
 
-def _grid(canvas: Canvas, n: int, language: Language) -> list[Axes]:
+def _grid(canvas: Canvas, n: int, labels: Labels) -> list[Axes]:
     """Return n panels of one scale, a few beside each other, the lowest of each column with the axis of epochs."""
     rows = math.ceil(n / COLUMNS)
     panels = list(canvas.subplots(rows, min(n, COLUMNS), sharex=True, sharey=True, squeeze=False).flat)
     for unused in panels[n:]:
         unused.remove()
     for panel in panels[:n]:
-        mark_epochs(panel, language, label=False)
+        mark_epochs(panel)
     for panel in panels[max(0, n - COLUMNS) : n]:  # where the lowest row is not full, the one above needs numbers too
         panel.tick_params(labelbottom=True)
-    canvas.supxlabel(word("epoch", language), fontsize=11)
+    canvas.supxlabel(labels["epoch"], fontsize=11)
     return panels[:n]
-
-
-def _grid_height(n: int, height: float) -> float:
-    return height + (math.ceil(n / COLUMNS) - 1) * 2.2
 
 
 def _chance_loss(panel: Axes) -> None:

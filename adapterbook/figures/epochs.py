@@ -1,80 +1,148 @@
-"""Where each curve was best, and where overfitting began."""
+"""Draw which epochs of a curve matter: those that a strategy sees and keeps, the best, the onset of overfitting."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from adapterbook.analysis.shapes import Group, Overfitting, Report
-from adapterbook.common.formatting import format_number
-from adapterbook.figures.figure import Language
-from adapterbook.figures.headline import describe_loss
+from adapterbook.analysis.shapes import EvalView, Group, Overfitting, Report
+from adapterbook.figures.figure import Drawing
 from adapterbook.figures.style import (
     GREY,
-    Drawing,
     Line,
-    Words,
-    both,
     draw_band,
     legend_above,
     mark_epochs,
-    names_of,
-    rate_label,
-    short_names,
     style_of,
     why_nothing,
-    word,
 )
+from adapterbook.figures.words import FigureWords, Labels, describe_loss, short_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
+SEEN, KEPT = "#0072b2", "#d55e00"
 MARKS: dict[str, dict[str, Any]] = {
     "best_epoch": {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.8},
     "onset_epoch": {"marker": "x", "markersize": 9, "markeredgewidth": 2.2},
 }
 
 
-def plan_epochs(report: Report) -> Drawing:
+@dataclass(frozen=True)
+class _View:
+    """What one strategy sees, under the strategy as code writes it and how often it looks."""
+
+    title: str
+    view: EvalView
+
+
+def plan_eval_strategy(report: Report, words: FigureWords) -> Drawing:
+    """Return one panel a strategy: the curve, the evaluations seen, and the checkpoint that would have been kept."""
+    id, title = "eval-strategy", words.say("eval-strategy.title")
+    ablation = report.ablations["eval_strategy"]
+    group = None if ablation.eval_curve is None else report.group(*ablation.eval_curve)
+    if group is None:
+        return Drawing(id, title, title, None, reason=why_nothing(report, "not_evaluated"))
+    steps = math.ceil(report.study.data.n_train / group.training.per_device_train_batch_size)
+    curve = [(epoch, value.mean) for epoch, value in group.curve.values("validation_loss")]
+    views = [_View(_title_of(view, steps, words), view) for view in ablation.eval_views]
+    alt = words.say(
+        "eval-strategy.alt",
+        title=title,
+        name=short_names(report, words)[group.adapter],
+        rate=words.rate(group),
+        strategies=words.joined(_describe_view(view, words) for view in views),
+    )
+    rows = [
+        {"eval_strategy": view.strategy, "eval_steps": round(view.every * steps) if view.strategy == "steps" else None,
+         "n_evaluations": view.n_evaluations, "kept_epoch": view.best_epoch,
+         "kept_validation_loss": view.best_validation_loss, "regret_loss": view.regret}
+        for view in ablation.eval_views
+    ]  # fmt: skip
+    labels = words.labels("eval-strategy.seen", "eval-strategy.kept", "validation_loss", "epoch")
+    paint = partial(_paint_eval_strategy, curve, views, labels)
+    return Drawing(id, title, alt, paint, height=1.2 + 1.45 * len(views), rows=rows)
+
+
+def _paint_eval_strategy(
+    curve: Sequence[tuple[float, float]], views: Sequence[_View], labels: Labels, canvas: Canvas
+) -> None:
+    panels = list(canvas.subplots(len(views), 1, sharex=True, sharey=True, squeeze=False).flat)
+    for panel, item in zip(panels, views, strict=True):
+        view = item.view
+        panel.plot([epoch for epoch, _ in curve], [loss for _, loss in curve], color="#b5b5b5", linewidth=1.4)
+        if view.seen:
+            panel.plot(*zip(*view.seen, strict=True), "o", color=SEEN, markersize=5, label=labels["seen"])
+        panel.plot(view.best_epoch, view.best_validation_loss, "o", markersize=11, markerfacecolor="none",
+                   markeredgewidth=2, color=KEPT, label=labels["kept"])  # fmt: skip
+        panel.set_title(item.title, loc="left")
+    canvas.supylabel(labels["validation_loss"], fontsize=11)
+    mark_epochs(panels[-1], labels["epoch"])
+    legend_above(canvas, panels)
+
+
+def _title_of(view: EvalView, steps_per_epoch: int, words: FigureWords) -> str:
+    if view.strategy == "no":
+        return words.say("eval-strategy.never")
+    n = words.number(view.n_evaluations)
+    if view.strategy == "epoch":
+        return words.say("eval-strategy.by_epoch", n=n)
+    return words.say("eval-strategy.by_steps", n=n, every=words.number(round(view.every * steps_per_epoch)))
+
+
+def _describe_view(item: _View, words: FigureWords) -> str:
+    view = item.view
+    values = {
+        "strategy": item.title,
+        "epoch": words.number(view.best_epoch),
+        "loss": words.number(view.best_validation_loss, "loss"),
+    }
+    if view.regret == 0:
+        return words.say("eval-strategy.lowest", **values)
+    return words.say("eval-strategy.higher", **values, regret=words.number(view.regret, "loss"))
+
+
+def plan_epochs(report: Report, words: FigureWords) -> Drawing:
     """Return the curves in which most adapters overfit, with best epoch and onset of overfitting marked."""
-    id, title = "epochs", both("最佳輪數與過擬合的起點", "Best epoch and onset of overfitting")
+    id, title = "epochs", words.say("epochs.title")
     groups = _most_overfitting(report)
     if not groups:
         return Drawing(id, title, title, None, reason=why_nothing(report, "not_evaluated"))
 
-    names = names_of(report)
+    names = short_names(report, words)
     curves = [
         (Line(group.curve, style_of(report, group.adapter), names[group.adapter]), group.overfitting)
         for group in groups
     ]
-    heading: Words = {"zh": rate_label(groups[0], "zh"), "en": rate_label(groups[0], "en")}
-    zh = "；".join(_describe_onset(group, short_names(report, "zh")[group.adapter], "zh") for group in groups)
-    en = "; ".join(_describe_onset(group, short_names(report, "en")[group.adapter], "en") for group in groups)
-    rate_zh, rate_en = rate_label(groups[0], "zh"), rate_label(groups[0], "en").lower()
-    alt = both(f"{title.zh}，{rate_zh}。{zh}。", f"{title.en}, {rate_en}. {en}.")
+    described = words.joined(_describe_onset(group, names[group.adapter], words) for group in groups)
+    alt = words.say("epochs.alt", title=title, rate=words.rate(groups[0]), curves=described)
     rows = [_onset_row(group) for group in groups]
-    return Drawing(id, title, alt, partial(_paint, curves, heading), height=3.9, rows=rows)
+    labels = words.labels("epochs.best_epoch", "epochs.onset", "train_loss", "loss", "epoch")
+    paint = partial(_paint_epochs, curves, words.rate_label(groups[0].training.learning_rate), labels)
+    return Drawing(id, title, alt, paint, height=3.9, rows=rows)
 
 
-def _paint(
-    curves: Sequence[tuple[Line, Overfitting | None]], heading: Words, canvas: Canvas, language: Language
+def _paint_epochs(
+    curves: Sequence[tuple[Line, Overfitting | None]], heading: str, labels: Labels, canvas: Canvas
 ) -> None:
     axes = canvas.subplots()
     for line, overfitting in curves:
         draw_band(axes, line.curve, "train_loss", line.style, None, linewidth=1, alpha=0.45, marker="")
-        draw_band(axes, line.curve, "validation_loss", line.style, line.label[language], marker="")
+        draw_band(axes, line.curve, "validation_loss", line.style, line.label, marker="")
         losses = {epoch: value.mean for epoch, value in line.curve.values("validation_loss")}
         for moment, mark in MARKS.items():
             epoch = getattr(overfitting, moment, None)
             if epoch is not None:
                 axes.plot(epoch, losses[epoch], color=line.style.color, **mark)
-    axes.plot([], [], "o", markersize=8, markerfacecolor="none", color=GREY, label=word("best_epoch", language))
-    axes.plot([], [], "x", markersize=8, markeredgewidth=2, color=GREY, label=word("onset", language))
-    axes.plot([], [], color=GREY, linewidth=1, alpha=0.6, label=word("train_loss", language))
-    axes.set_ylabel(word("loss", language))
-    axes.set_title(heading[language], loc="left")
-    mark_epochs(axes, language)
+    axes.plot([], [], "o", markersize=8, markerfacecolor="none", color=GREY, label=labels["best_epoch"])
+    axes.plot([], [], "x", markersize=8, markeredgewidth=2, color=GREY, label=labels["onset"])
+    axes.plot([], [], color=GREY, linewidth=1, alpha=0.6, label=labels["train_loss"])
+    axes.set_ylabel(labels["loss"])
+    axes.set_title(heading, loc="left")
+    mark_epochs(axes, labels["epoch"])
     legend_above(canvas, axes)
 
 
@@ -108,10 +176,9 @@ def _onset_row(group: Group) -> dict[str, object]:
     }
 
 
-def _describe_onset(group: Group, name: str, language: Language) -> str:
-    sentence = describe_loss(group, name, language)
+def _describe_onset(group: Group, name: str, words: FigureWords) -> str:
+    curve = describe_loss(group, name, words)
     onset = None if group.overfitting is None else group.overfitting.onset_epoch
     if onset is None:
-        return sentence + ("，沒有過擬合" if language == "zh" else ", without overfitting")
-    shown = format_number(onset, "plain", language)
-    return sentence + (f"，第 {shown} 輪開始過擬合" if language == "zh" else f", overfitting from epoch {shown} on")
+        return words.say("epochs.does_not", curve=curve)
+    return words.say("epochs.overfits", curve=curve, epoch=words.number(onset))

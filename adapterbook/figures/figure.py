@@ -1,19 +1,43 @@
-"""What a figure is to a page: two files, an alternative text in both languages, and the numbers drawn."""
+"""Say what a figure is: before it is drawn in one language, and to a page, which shows it in both."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from adapterbook.analysis.shapes import Reason
+from adapterbook.common.formatting import Language
 from adapterbook.config.study import BilingualText
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Language = Literal["zh", "en"]
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure in one language, before it is drawn.
+
+    Attributes
+    ----------
+    height : float
+        Inches; the width is always ``style.WIDTH``.
+    paint : functools.partial
+        ``paint(canvas)`` draws into an empty canvas: a function of a module with all that it draws as arguments, which
+        are plain data (dataclasses, texts, numbers, sequences, mappings), so that the picture follows from them. None,
+        with ``reason``, where there is nothing to draw.
+    """
+
+    id: str
+    title: str
+    alt: str
+    paint: partial[None] | None
+    height: float = 0.0
+    rows: Sequence[dict[str, Any]] = ()
+    adapter: str | None = None
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True)

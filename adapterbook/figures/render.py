@@ -1,7 +1,7 @@
-"""Pictures asked for → SVG texts: from what was drawn before, or drawn now, side by side where many are missing.
+"""Return pictures as SVG texts: from the cache, or drawn now, in several processes where many are missing.
 
-Owns what a picture is identified by, and the processes that draw. A picture's painter gets plain data and nothing else,
-so that the data, our code, the language, the font and Matplotlib's version say all that it depends on.
+A picture's painter gets plain data and nothing else, words included: the data, our code, the font and Matplotlib's
+version are all that the picture depends on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from adapterbook.common.cache import NO_CACHE, Cache, open_cache
 from adapterbook.common.errors import RenderError
 from adapterbook.common.fonts import PLOT, find_font
 from adapterbook.common.machine import count_cores
-from adapterbook.figures.figure import Language
 from adapterbook.figures.svg import draw_svg
 
 # A process that draws takes a second to load Matplotlib, in which this one draws about so many pictures itself.
@@ -34,15 +33,14 @@ ENDS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure in one language, before it is drawn; ``height`` in inches."""
+    """What is drawn for one figure in one language; ``height`` in inches."""
 
     id: str
-    language: Language
     height: float
     paint: partial[None]
 
     def identity(self) -> str:
-        """Return all that the picture follows from, as JSON.
+        """Return all that the picture depends on, as JSON.
 
         Raises
         ------
@@ -50,11 +48,11 @@ class Picture:
             If the painter was given something else than plain data.
         """
         painter = f"{self.paint.func.__module__}.{self.paint.func.__qualname__}"
-        return json.dumps([self.id, self.language, self.height, painter, self.paint.args], default=_fields_of)
+        return json.dumps([self.id, self.height, painter, self.paint.args], default=_fields_of)
 
 
 def open_figures_cache(root: Path) -> Cache:
-    """Return the pictures that were drawn before with the font that is there today."""
+    """Return the cache of pictures drawn with the font that is installed today."""
     font = find_font(PLOT)
     return open_cache(root, "figures", ["no font" if font is None else hashlib.sha256(font.read_bytes()).hexdigest()])
 
@@ -80,7 +78,7 @@ def _draw_all(pictures: Sequence[Picture]) -> list[str]:
     n_processes = min(count_cores(), len(pictures) // PICTURES_PER_PROCESS, MAX_PROCESSES)
     if n_processes < 2:
         return [_draw(picture) for picture in pictures]
-    # Not forked: what other threads of this process hold would be held for ever in its copy.
+    # Not forked: a lock that another thread holds would stay locked for ever in the copy.
     with ProcessPoolExecutor(n_processes, get_context("spawn")) as pool:
         try:
             with _deaf_processes():
@@ -88,16 +86,16 @@ def _draw_all(pictures: Sequence[Picture]) -> list[str]:
             return list(drawn)
         except BrokenProcessPool as error:
             raise RenderError(
-                "A process that draws figures was killed, most likely for want of memory: end what else runs, or give "
-                "this one fewer cores (`taskset -c 0 make pages` draws one figure after another)."
+                "A process that draws figures was killed, probably out of memory. Close other programs, or give this "
+                "one fewer cores (`taskset -c 0 make pages` draws one figure after another)."
             ) from error
 
 
 @contextmanager
 def _deaf_processes() -> Iterator[None]:
-    """Have processes that start meanwhile not hear Ctrl-C, which reaches all of a terminal: this one ends them.
+    """Start processes that ignore Ctrl-C, which reaches all processes of a terminal: this process ends them.
 
-    It is heard here after they have started, since one that is half started would complain.
+    A Ctrl-C that comes while they start takes effect here afterwards: one that is half started would complain.
     """
     heard: list[int] = []
     handlers = {number: signal.signal(number, lambda number, _: heard.append(number)) for number in ENDS}
@@ -113,7 +111,7 @@ def _deaf_processes() -> Iterator[None]:
 
 
 def _draw(picture: Picture) -> str:
-    return draw_svg(picture.id, picture.height, lambda canvas: picture.paint(canvas, picture.language))
+    return draw_svg(picture.id, picture.height, picture.paint)
 
 
 def _fields_of(value: object) -> dict[str, Any]:

@@ -1,26 +1,22 @@
-"""How figures look: colours, sizes, fonts, words on axes.
+"""Set how figures look: colours, sizes, fonts, axes, legends.
 
-Owns the style of each adapter, which depends on its id alone, so that it never changes when adapters come and go; the
-baseline that trains the head alone is grey whatever its id. Everything is
-set inside a context: no global state of Matplotlib is touched, but for the font that gets registered. Matplotlib is
-imported where something is drawn, and not before: a report whose figures are all there does without it.
+An adapter's style depends on its id alone, so that it does not change when adapters come and go; the baseline that
+trains the head alone is grey whatever its id. All settings hold inside a context: of Matplotlib's global state only the
+font that gets registered is touched. Matplotlib is imported where something is drawn and not before: a report whose
+figures are all there does without it.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
 
-from adapterbook.analysis.shapes import AdapterReport, Curve, Group, Reason, Report
+from adapterbook.analysis.shapes import Curve, Reason, Report
 from adapterbook.common.fonts import use_cjk_font
-from adapterbook.common.formatting import format_number
-from adapterbook.config.study import BilingualText
-from adapterbook.figures.figure import Language
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,17 +37,13 @@ class LineStyle:
     marker: str
 
 
-# A text by language, as a painter gets it: plain data.
-Words = Mapping[Language, str]
-
-
 @dataclass(frozen=True)
 class Line:
     """A curve as it is drawn; an empty label gives no entry in the legend."""
 
     curve: Curve
     style: LineStyle
-    label: Words
+    label: str
 
 
 # Okabe & Ito 2008, "Color Universal Design", without the colours that white paper swallows: each line stands out 3 to 1
@@ -75,81 +67,6 @@ VARIANT_STYLES = (
     LineStyle("#a4508b", "--", "P"),
 )
 
-WORDS = {
-    "epoch": ("訓練輪數", "Epochs of training"),
-    "loss": ("損失", "Loss"),
-    "train_loss": ("訓練損失", "Training loss"),
-    "validation_loss": ("驗證損失", "Validation loss"),
-    "validation_accuracy": ("驗證準確率", "Validation accuracy"),
-    "test_accuracy": ("測試準確率", "Test accuracy"),
-    "learning_rate": ("學習率", "Learning rate"),
-    "batch_size": ("批次大小", "Batch size"),
-    "chance": ("隨機猜測", "Chance"),
-    "majority": ("全猜多數類別", "Majority class"),
-    "best_epoch": ("驗證損失最低", "Lowest validation loss"),
-    "onset": ("開始過擬合", "Overfitting begins"),
-    "published": ("原作業公布", "Published"),
-    "rerun": ("本次重跑", "This study"),
-    "label": ("實際標籤", "Label"),
-    "prediction": ("模型預測", "Prediction"),
-    "negative": ("負面", "Negative"),
-    "positive": ("正面", "Positive"),
-    "pareto": ("Pareto 前緣", "Pareto front"),
-    "params": ("可訓練參數", "Trainable parameters"),
-    "time": ("訓練時間（秒）", "Training time (s)"),
-    "size": ("轉接器檔案大小（MB）", "Adapter file (MB)"),
-    "seen": ("看見的評估點", "Evaluations seen"),
-    "kept": ("保留的檢查點", "Checkpoint kept"),
-    "never": ("從不評估", "never"),
-    "head_only": ("只訓練分類頭", "Head only"),
-    "layer": ("Transformer 層", "Transformer layer"),
-    "relative_update": ("更新量與原權重之比", "Update relative to the weight"),
-}
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure before it is drawn.
-
-    Attributes
-    ----------
-    height : float
-        Inches; the width is always ``WIDTH``.
-    paint : functools.partial
-        ``paint(canvas, language)`` draws into an empty canvas, in one language: a function of a module with all that
-        it draws as arguments, which are plain data (dataclasses, texts, numbers, sequences, mappings), so that the
-        picture follows from them. None, with ``reason``, where there is nothing to draw.
-    """
-
-    id: str
-    title: BilingualText
-    alt: BilingualText
-    paint: functools.partial[None] | None
-    height: float = 0.0
-    rows: Sequence[dict[str, Any]] = field(default_factory=tuple)
-    adapter: str | None = None
-    reason: Reason | None = None
-
-
-def both(zh: str, en: str) -> BilingualText:
-    """Return a text in both languages."""
-    return BilingualText(zh=zh, en=en)
-
-
-def capitalised(text: str) -> str:
-    """Return a text that begins a sentence."""
-    return text[:1].upper() + text[1:]
-
-
-def word(key: str, language: Language) -> str:
-    """Return a word of an axis or a legend."""
-    return WORDS[key][0 if language == "zh" else 1]
-
-
-def rate_label(group: Group, language: Language) -> str:
-    """Return what a panel or a line of one learning rate is called."""
-    return f"{word('learning_rate', language)} {format_number(group.training.learning_rate, 'rate', language)}"
-
 
 def adapter_style(adapter: str) -> LineStyle:
     """Return the style of an adapter, which follows from its id alone."""
@@ -169,28 +86,6 @@ def style_of(report: Report, adapter: str) -> LineStyle:
 def variant_style(position: int) -> LineStyle:
     """Return the style of a variant, by its place among those drawn."""
     return VARIANT_STYLES[position % len(VARIANT_STYLES)]
-
-
-def short_names(report: Report, language: Language) -> dict[str, str]:
-    """Return a short name of each adapter: its title up to the colon where that is unique, else its id.
-
-    The baseline is called by what it does.
-    """
-    short = {name: _short_name(adapter, language) for name, adapter in report.adapters.items()}
-    counts = Counter(short.values())
-    return {name: title if title and counts[title] == 1 else name for name, title in short.items()}
-
-
-def names_of(report: Report) -> dict[str, Words]:
-    """Return the short name of each adapter as plain data."""
-    zh, en = short_names(report, "zh"), short_names(report, "en")
-    return {name: {"zh": zh[name], "en": en[name]} for name in report.adapters}
-
-
-def _short_name(adapter: AdapterReport, language: Language) -> str:
-    if adapter.head_only:
-        return word("head_only", language)
-    return adapter.config.title.in_language(language).replace("：", ":").partition(":")[0].strip()
 
 
 def why_nothing(report: Report, otherwise: Reason) -> Reason:
@@ -221,13 +116,27 @@ def draw_band(axes: Axes, curve: Curve, quantity: str, style: LineStyle, label: 
         axes.fill_between(epochs, low, high, color=style.color, alpha=0.18, linewidth=0)
 
 
-def mark_epochs(axes: Axes, language: Language, *, label: bool = True) -> None:
+def mark_epochs(axes: Axes, label: str | None = None) -> None:
     """Make the x axis one of whole epochs."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    if label:
-        axes.set_xlabel(word("epoch", language))
+    if label is not None:
+        axes.set_xlabel(label)
+
+
+def mark_log_axis(axis: Any, factor: float = 1.0, unit: str = "") -> None:
+    """Label a logarithmic axis with plain numbers, also where it spans less than a decade."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    def shown(value: float, _: object) -> str:
+        number = factor * value
+        return f"{number:,.0f}{unit}" if number >= 10 else f"{number:g}{unit}"
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 30 else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(shown))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def format_percent_axis(axis: Any) -> None:

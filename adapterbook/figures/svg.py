@@ -1,8 +1,12 @@
-"""Paintings → small SVG texts, the same bytes for the same data.
+"""Draw pictures as small SVG texts, the same bytes for the same data.
 
-Owns how a file reads. Matplotlib's SVG is about twice as large as it has to be: six decimals of a point,
-absolute coordinates, glyphs under long names, the style of a marker repeated at every point. What is taken away
-cannot be seen: no line moves by more than a hundredth of a point, no part of a letter by more than a fortieth.
+Matplotlib's SVG is more than twice as large as it has to be: six decimals of a point, absolute coordinates, glyphs
+under long names, the style of a marker repeated at every point. No line moves by more than a hundredth of a point, no
+part of a letter by more than a fortieth.
+
+Measured on the 50 figures of the 19 baseline runs, all together, uncompressed and after gzip -9: as Matplotlib writes
+them 2,853 and 573 KB, shrunk 1,167 and 334 KB. Without ``compact_path`` (coordinates rounded but absolute) it would be
+1,522 and 402 KB, so it saves 17 % after gzip. ``_share_styles`` saves 12 % before gzip and 1 % after it.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ ElementTree.register_namespace("", SVG)
 
 
 def draw_svg(id: str, height: float, paint: Callable[[Canvas], None]) -> str:
-    """Return what is painted into an empty canvas, the same bytes whatever Matplotlib's settings are on this machine.
+    """Return what is painted into an empty canvas; Matplotlib's settings on this machine make no difference.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""The curves as interactive charts: Vega-Lite, written by Vega-Altair, one specification a quantity.
+"""Write the curves' interactive charts in Vega-Lite, by Vega-Altair, one specification a quantity.
 
-Owns how such a chart looks: the colours, dashes and markers are those of the static figures. Holds no result: a page
-hands the curves over when it is opened. Altair is imported where a chart is made, and not before.
+Colours, dashes and markers are those of the static figures. A specification holds no result: a page adds the curves
+when it is opened. Altair is imported where a chart is made, and not before.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from adapterbook.figures.figure import Language
-from adapterbook.figures.style import GREY, LineStyle, word
+from adapterbook.figures.style import GREY, LineStyle
 
 QUANTITIES: Final = ("train_loss", "validation_loss", "validation_accuracy")
 # What a model that finds both classes equally likely would have.
@@ -37,7 +36,7 @@ def line_look(style: LineStyle) -> dict[str, Any]:
     return {"color": style.color, "dash": dash, "shape": MARKERS[style.marker]}
 
 
-def chart_spec(quantity: str, language: Language, styles: Mapping[str, LineStyle]) -> dict[str, Any]:
+def chart_spec(quantity: str, x_title: str, styles: Mapping[str, LineStyle]) -> dict[str, Any]:
     """Return the chart of one quantity by epoch, without data.
 
     Parameters
@@ -66,7 +65,7 @@ def chart_spec(quantity: str, language: Language, styles: Mapping[str, LineStyle
     number = ".0%" if quantity == "validation_accuracy" else ".4~r"
     x = alt.X(
         "epoch:Q",
-        title=word("epoch", language),
+        title=x_title,
         scale=alt.Scale(zero=False, nice=False, domainMin=first, domainMax=last),
         axis=alt.Axis(format=".4~r", tickMinStep=1, tickCount=6, grid=False),
     )

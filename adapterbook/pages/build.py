@@ -17,24 +17,30 @@ from markupsafe import Markup
 
 from adapterbook.analysis.shapes import Report, RunReport
 from adapterbook.common.cache import NO_CACHE, Cache
+from adapterbook.common.files import is_plain_file
 from adapterbook.common.formatting import Language
-from adapterbook.common.safe_paths import is_plain_file
+from adapterbook.common.workdir import put_in_place
 from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
 from adapterbook.config.phrases import load_phrases
 from adapterbook.figures import Figure
-from adapterbook.figures.style import short_names
+from adapterbook.figures.words import FigureWords, short_names
 from adapterbook.pages.cache_key import hash_page_inputs, hash_templates
-from adapterbook.pages.head import cover_head, page_head
-from adapterbook.pages.imprint import LANGUAGE_TAGS, both, commit_link, document_fields, page_footer, signature
+from adapterbook.pages.explorer import VEGA, head_of, vega_script
+from adapterbook.pages.head import (
+    LANGUAGE_TAGS,
+    both,
+    commit_link,
+    cover_head,
+    document_fields,
+    page_footer,
+    page_head,
+    signature,
+)
 from adapterbook.pages.notebook import notebook_body, prose_of
-from adapterbook.pages.numbers.number import look_up
-from adapterbook.pages.numbers.provenance import format_date, provenance_of
-from adapterbook.pages.numbers.record_view import record_block
-from adapterbook.pages.numbers.view import Number
+from adapterbook.pages.numbers.number import Number, look_up
+from adapterbook.pages.numbers.provenance import format_date, provenance_of, record_block
 from adapterbook.pages.outline import PageSpec, by_method, index_outline, make_outline
-from adapterbook.pages.put_in_place import put_in_place
-from adapterbook.pages.scripts import VEGA, head_of, vega_script
 from adapterbook.pages.tables.report_tables import ReportTables
 from adapterbook.pages.tools import PageTools, Target, page_path
 from adapterbook.pages.words import Words
@@ -45,7 +51,7 @@ from adapterbook.pages.writing.escape import (
     front_matter,
     guard_from_typst,
 )
-from adapterbook.pages.writing.lines import close_gaps, join_lines, squeeze_blank_lines
+from adapterbook.pages.writing.markdown import close_gaps, join_lines, squeeze_blank_lines
 
 LANGUAGES: Final[tuple[Language, ...]] = ("zh", "en")
 # Quarto would set an ASCII colon after the number of a Chinese caption.
@@ -115,7 +121,9 @@ class _Builder:
         self.phrases = load_phrases(*paths.template_folders)
         self.outline = make_outline(report, self.phrases)
         self.index = index_outline(self.outline)
-        self.short_names = {language: short_names(report, language) for language in LANGUAGES}
+        self.short_names = {
+            language: short_names(report, FigureWords(self.phrases, language)) for language in LANGUAGES
+        }
         self.prose = prose_of(paths.notebook) if paths.notebook.exists() else frozenset()
         # Pages show no folder of this machine. The longest comes first, because the home folder holds the others.
         self.hidden = {str(paths.root.resolve()): ".", str(paths.root): ".", str(Path.home()): "~"}

@@ -17,7 +17,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from adapterbook.analysis.shapes import Group, Report, RunReport
-from adapterbook.common.safe_paths import is_plain_file
+from adapterbook.common.files import is_plain_file
 from adapterbook.config.paths import Paths
 from adapterbook.config.phrases import PHRASE_FILES
 from adapterbook.figures import Figure

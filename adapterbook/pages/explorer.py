@@ -1,4 +1,4 @@
-"""Write the data of the curve explorer, from which report/assets/explorer.js draws its charts.
+"""Write the scripts and the data of the interactive pages, above all of the curve explorer.
 
 The script gets every number with the text that the pages show for it, the link to its record, the look of its line, and
 all words. No text in the block can end a script, a fence or a shortcode, and the script inserts texts as texts.
@@ -6,21 +6,85 @@ all words. No text in the block can end a script, a fence or a shortcode, and th
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import metadata
 from typing import Any, Final
 
 from markupsafe import Markup
 
 from adapterbook.analysis.shapes import AdapterReport, Curve, Group, Report, RunReport, Spread
+from adapterbook.common.cache import Cache
 from adapterbook.common.formatting import Language, format_number
-from adapterbook.config.phrases import Phrases
-from adapterbook.figures.style import style_of, word
+from adapterbook.figures.style import style_of
 from adapterbook.figures.vega_charts import CHANCE, QUANTITIES, chart_spec, line_look
+from adapterbook.figures.words import FigureWords
+from adapterbook.pages.numbers.provenance import RECORD_ANCHOR, anchor_of
 from adapterbook.pages.numbers.record_link import RecordLink
-from adapterbook.pages.numbers.record_view import RECORD_ANCHOR, anchor_of
-from adapterbook.pages.scripts import script_block
-from adapterbook.pages.writing.escape import isolate_text
+from adapterbook.pages.writing.escape import html_entities, isolate_text
 from adapterbook.runs.record import Record
+
+# Below report/: assets/ is written by hand, scripts/ is made.
+VEGA: Final = "scripts/vega.js"
+STYLE: Final = "assets/interactive.css"
+# What could act in HTML, or end a fence or a line of a script. In JSON these stand in texts only.
+ACTIVE: Final = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&`\u2028\u2029"})
+
+
+def head_of(scripts: Sequence[str], up: str) -> list[str]:
+    """Return what a page's head says of its scripts and their style.
+
+    Parameters
+    ----------
+    scripts : sequence of str
+        Paths below ``report/``, in the order in which they run.
+    up : str
+        The way from the page to ``report/``.
+    """
+    if not scripts:
+        return []
+    style = f'<link rel="stylesheet" href="{up}{STYLE}">'
+    return [style, *(f'<script src="{up}{script}" defer></script>' for script in scripts)]
+
+
+def vega_script(cache: Cache) -> str:
+    """Return Vega, Vega-Lite and Vega-Embed as one script, of the version that Altair writes for.
+
+    The script is part of the site, so that a page asks nothing of another host.
+    """
+    versions = [f"{name} {metadata.version(name)}" for name in ("altair", "vl-convert-python")]
+    return cache.get("vega", versions, lambda: _bundle().encode()).decode()
+
+
+@functools.cache
+def _bundle() -> str:
+    import altair
+    import vl_convert
+
+    version = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    return vl_convert.javascript_bundle(vl_version=version)  # type: ignore[call-arg]  # a snippet is optional
+
+
+def script_block(name: str, content: Mapping[str, Any], without: str) -> Markup:
+    """Return a raw HTML block: an element of class `name` that holds the data of the script of that name.
+
+    The data are of type ``application/json``, which no browser executes. No character in them can end the element or
+    the block, or begin one of Quarto's shortcodes.
+
+    Parameters
+    ----------
+    without : str
+        What a reader sees where no script runs.
+    """
+    data = json.dumps(content, ensure_ascii=False, separators=(",", ":")).translate(ACTIVE)
+    data = data.replace("{{", r"{\u007b")  # of JSON itself no two stand side by side
+    return Markup(
+        "```{=html}\n"
+        f'<div class="{name}">\n<p class="without-script">{html_entities(without)}</p>\n'
+        f'<script type="application/json">{data}</script>\n</div>\n```'
+    )
+
 
 # With more runs than this, only means over seeds are in the page, because every reader has to load it.
 MAX_SEED_LINES: Final = 400
@@ -42,7 +106,7 @@ Address = Callable[[RecordLink], str | None]
 
 
 def explorer_block(
-    report: Report, language: Language, phrases: Phrases, short_names: Mapping[str, str], address: Address
+    report: Report, words: FigureWords, short_names: Mapping[str, str], address: Address
 ) -> Markup | None:
     """Return a raw HTML block with the explorer's data, ``None`` if there is no curve.
 
@@ -53,6 +117,7 @@ def explorer_block(
     address : callable
         Gives a place's address from the page.
     """
+    language, phrases = words.language, words.phrases
     with_seeds = sum(run.completed for run in report.runs) <= MAX_SEED_LINES
     lines = [line for adapter in report.adapters.values() for group in adapter.groups.values()
              for line in _lines(adapter, group, language, address, with_seeds)]  # fmt: skip
@@ -69,8 +134,7 @@ def explorer_block(
                 "id": variant.name,
                 "title": isolate_text(variant.title.in_language(language)),
                 "rate": variant.training.learning_rate,
-                "rate_title": f"{word('learning_rate', language)} "
-                f"{format_number(variant.training.learning_rate, 'rate', language)}",
+                "rate_title": words.rate_label(variant.training.learning_rate),
             }
             for variant in variants
         ],
@@ -78,11 +142,11 @@ def explorer_block(
                   if any(variant.name == name for variant in variants)],
         "best": {name: report.adapters[name].best_variant for name in styles},
         "seeds": sorted({line["seed"] for line in lines if line["seed"] is not None}),
-        "quantities": {name: {"title": word(name, language), "chance": CHANCE[name],
-                              "spec": chart_spec(name, language, styles)} for name in QUANTITIES},
+        "quantities": {name: {"title": words.say(f"axes.{name}"), "chance": CHANCE[name],
+                              "spec": chart_spec(name, words.say("axes.epoch"), styles)} for name in QUANTITIES},
         "views": [{"id": name, "quantities": list(parts)} for name, parts in VIEWS.items()],
         "lines": lines,
-        "chance": word("chance", language),
+        "chance": words.say("axes.chance"),
         "words": {name: phrases.text("explorer", name, language) for name in WORDS},
         "columns": {name: phrases.text("headings", name, language) for name in COLUMNS},
     }  # fmt: skip

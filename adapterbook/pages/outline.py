@@ -10,7 +10,7 @@ from typing import Any
 from adapterbook.analysis.shapes import AdapterReport, Report, RunReport
 from adapterbook.config.phrases import Phrases
 from adapterbook.config.study import BilingualText
-from adapterbook.pages.scripts import VEGA
+from adapterbook.pages.explorer import VEGA
 
 # With more runs than this, not each gets a page: the site would take too long to make and to load.
 MAX_RUN_PAGES = 200

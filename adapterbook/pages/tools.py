@@ -17,21 +17,21 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from adapterbook.analysis.shapes import AdapterReport, Report, RunReport
+from adapterbook.common.files import is_plain_file
 from adapterbook.common.formatting import Language
-from adapterbook.common.safe_paths import is_plain_file
 from adapterbook.config.paths import Paths
 from adapterbook.config.phrases import Phrases
 from adapterbook.figures import Figure
-from adapterbook.pages.explorer import explorer_block
+from adapterbook.figures.words import FigureWords
+from adapterbook.pages.explorer import explorer_block, script_block
 from adapterbook.pages.notebook import FAILED_CELL
 from adapterbook.pages.numbers.number import FieldPath, derived_span, number_span
+from adapterbook.pages.numbers.provenance import RECORD_ANCHOR
 from adapterbook.pages.numbers.record_link import RecordLink, link_of_derived, link_of_number, link_of_row
-from adapterbook.pages.numbers.record_view import RECORD_ANCHOR
 from adapterbook.pages.outline import PageSpec, slug_of
-from adapterbook.pages.scripts import script_block
 from adapterbook.pages.tables.figure_table import make_figure_table
-from adapterbook.pages.writing.code import adapter_code, call_code, training_code
 from adapterbook.pages.writing.escape import as_markup, escape_attribute, escape_text, python_block
+from adapterbook.pages.writing.markdown import adapter_code, call_code, training_code
 
 # The cover belongs to the site too, but lies beside the report's folder.
 Target = Literal["site", "cover", "pdf"]
@@ -232,7 +232,7 @@ class PageTools:
 
     def explorer(self) -> Markup | None:
         """Return the data of the curve explorer, ``None`` where there is no curve."""
-        return explorer_block(self.report, self.language, self.phrases, self.short_names, self.address)
+        return explorer_block(self.report, FigureWords(self.phrases, self.language), self.short_names, self.address)
 
     def sentence_tools(self) -> Markup:
         """Return the block in whose place a script puts its controls over the test sentences."""

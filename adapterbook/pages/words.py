@@ -14,10 +14,10 @@ from adapterbook.common.formatting import Language
 from adapterbook.common.privacy import rename_folders
 from adapterbook.config.phrases import Phrases
 from adapterbook.config.study import BilingualText
+from adapterbook.pages.numbers.number import plain
 from adapterbook.pages.numbers.provenance import format_moment
-from adapterbook.pages.numbers.view import plain
 from adapterbook.pages.writing.escape import escape_text, inline_code, python_literal
-from adapterbook.pages.writing.lines import mark_edges
+from adapterbook.pages.writing.markdown import mark_edges
 
 MAX_QUOTED: Final = 600  # characters
 

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adapterbook.common.errors import ConfigError, RecordError, RunError
-from adapterbook.common.safe_paths import find_intruders
+from adapterbook.common.files import find_intruders
 from adapterbook.common.yaml_files import shown_key, shown_text
-from adapterbook.config.adapters import AdapterConfig
 from adapterbook.config.paths import Paths
-from adapterbook.config.study import MAX_SEED, DataConfig, StudyConfig, TrainingConfig
+from adapterbook.config.study import MAX_SEED, AdapterConfig, DataConfig, StudyConfig, TrainingConfig
 from adapterbook.runs.record import Record, SmallerBatch, Stamps, load_record
 
 # Every file in this folder may change a curve, so together they are the code stamp.

@@ -26,8 +26,7 @@ from pydantic import (
 
 from adapterbook.common.errors import RecordError
 from adapterbook.common.files import hash_file, write_atomically
-from adapterbook.common.strict_json import load_json
-from adapterbook.common.strict_table import ColumnType, is_float, is_integer, is_text, load_table
+from adapterbook.common.strict import ColumnType, is_float, is_integer, is_text, load_json, load_table
 from adapterbook.config.study import DataConfig, TrainingConfig
 
 if TYPE_CHECKING:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from adapterbook.common.errors import RecordError, SourceError
 from adapterbook.common.machine import has_gpu
-from adapterbook.config.adapters import AdapterConfig, load_adapters
 from adapterbook.config.paths import Paths
 from adapterbook.config.source import load_source
-from adapterbook.config.study import IDENTIFIER, MAX_SEED, StudyConfig, load_study
+from adapterbook.config.study import IDENTIFIER, MAX_SEED, AdapterConfig, StudyConfig, load_adapters, load_study
 from adapterbook.runs.plan import RunStatus, plan_runs, stamp_runs, status_of
 from adapterbook.sources.resolve import ResolvedSource, resolve_source
 

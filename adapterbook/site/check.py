@@ -17,8 +17,7 @@ from adapterbook.common.cache import NO_CACHE, Cache
 from adapterbook.common.errors import RenderError
 from adapterbook.site.document import read_document
 from adapterbook.site.inventory import Inventory, read_inventories
-from adapterbook.site.navigation import read_navbar, read_sidebars
-from adapterbook.site.project import Page, Project, read_project
+from adapterbook.site.project import Page, Project, read_navbar, read_project, read_sidebars
 
 # Where the page generator puts the combined documents: report-zh.qmd becomes report-zh.pdf in the site's root.
 PDF_SOURCES: Final = "report/pdf/report-*.qmd"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from adapterbook.common.cache import NO_CACHE, Cache
-from adapterbook.site.start_tags import read_start_tags
+from adapterbook.site.links import read_start_tags
 
 LOST: Final = "404.html"
 

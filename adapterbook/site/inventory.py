@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from adapterbook.common.cache import NO_CACHE, Cache
+from adapterbook.site.links import read_start_tags
 from adapterbook.site.pandoc import Element, Job, convert_all, each_element, flatten_text
 from adapterbook.site.project import Page
-from adapterbook.site.start_tags import read_start_tags
 
 Target = Literal["html", "typst"]
 

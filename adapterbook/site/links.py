@@ -10,12 +10,36 @@ import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from adapterbook.common.cache import NO_CACHE, Cache
-from adapterbook.site.start_tags import read_start_tags
+
+
+def read_start_tags(html: str) -> list[tuple[str, dict[str, str]]]:
+    """Return name and attributes of each start tag, in order; an attribute without a value is empty.
+
+    Examples
+    --------
+    >>> read_start_tags('<p id="a">x &lt; y<a href="b&amp;c" download>z</a>')
+    [('p', {'id': 'a'}), ('a', {'href': 'b&c', 'download': ''})]
+    """
+    reader = _StartTags()
+    reader.feed(html)
+    reader.close()
+    return reader.found
+
+
+class _StartTags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, {name: value or "" for name, value in attrs}))
+
 
 # Attributes whose addresses a browser fetches without a click.
 FETCHED: Final = {"src", "srcset", "poster", "data"}

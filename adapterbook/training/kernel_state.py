@@ -43,20 +43,6 @@ def reuse(name: str, key: object, make: Callable[[], Kept]) -> Kept:
     return kept
 
 
-def load_training() -> None:
-    """Import everything that a run needs: torch, transformers, peft.
-
-    The garbage collector is off meanwhile, and ignores the imported objects afterwards. Otherwise it would take a fifth
-    of the import time, and a second at the end of the process.
-    """
-    gc.disable()
-    try:
-        import adapterbook.training.recording  # noqa: F401
-    finally:
-        gc.enable()
-    gc.freeze()
-
-
 def gpu_memory_bytes() -> list[int]:
     """Return the memory of each GPU; loads torch only if there may be a GPU."""
     if not has_gpu():

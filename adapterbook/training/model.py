@@ -20,13 +20,37 @@ from typing import Any
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model
 from peft.utils.other import ModulesToSaveWrapper
+from torch import nn
+from torch.nn import functional
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel, set_seed
 
 from adapterbook.common.errors import ConfigError, SourceError, first_line
-from adapterbook.config.adapters import AdapterConfig
+from adapterbook.config.study import AdapterConfig
 from adapterbook.training.kernel_state import reuse
-from adapterbook.training.onednn import use_onednn
 from adapterbook.training.peft_settings import config_class_of, key_problems, module_problems
+
+
+class OneDnnLinear(nn.Linear):
+    """A linear layer whose product and gradients oneDNN computes on the CPU in float32."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Return ``input @ weight.T + bias``; `input` is of shape (…, in_features)."""
+        if input.is_cpu and input.dtype == self.weight.dtype == torch.float32 and input.dim() > 1 and input.numel():
+            return functional.linear(input.to_mkldnn(), self.weight, self.bias).to_dense()
+        return super().forward(input)
+
+
+def use_onednn(model: nn.Module) -> None:
+    """Let oneDNN compute every plain linear layer of a model if the processor has AVX-512; the weights stay the same.
+
+    The rule depends only on the processor, so runs side by side do not differ.
+    """
+    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if available and torch.backends.cpu.get_cpu_capability() == "AVX512":
+        for module in model.modules():
+            if type(module) is nn.Linear:
+                module.__class__ = OneDnnLinear
+
 
 ID2LABEL = {0: "negative", 1: "positive"}
 

@@ -24,7 +24,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from adapterbook.common.yaml_files import shown_key, shown_text
-from adapterbook.config.adapters import AdapterConfig
+from adapterbook.config.study import AdapterConfig
 
 # Keys of every PEFT config that PEFT fills in itself, or that would keep the adapter from training.
 RESERVED = {"peft_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode"}

@@ -26,9 +26,8 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_utils import EvalPrediction
 
 from adapterbook.common.errors import ConfigError, RunError
-from adapterbook.config.adapters import load_adapters
 from adapterbook.config.paths import Paths
-from adapterbook.config.study import DataConfig, TrainingConfig, load_study
+from adapterbook.config.study import DataConfig, TrainingConfig, load_adapters, load_study
 from adapterbook.runs.plan import Run, compute_stamps, plan_runs, split_batch
 from adapterbook.runs.record import EpochResult, SmallerBatch, Stamps
 from adapterbook.sources.resolve import FetchedSource, ResolvedSource, fetch_source, resolve_source

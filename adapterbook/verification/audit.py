@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import track
 
-from adapterbook.common.console import say
 from adapterbook.common.errors import AdapterBookError, RecordError
+from adapterbook.common.formatting import say
 from adapterbook.config.paths import Paths
 from adapterbook.runs.plan import Run, compute_stamps, status_of
 from adapterbook.runs.record import Record, load_record
 from adapterbook.sources.resolve import ResolvedSource
 from adapterbook.training.trainer import current_device
-from adapterbook.verification.agreement import find_other_results, find_other_rows, find_other_source
 from adapterbook.verification.findings import (
     Finding,
     find_links,
@@ -27,7 +26,14 @@ from adapterbook.verification.findings import (
     find_wrong_files,
 )
 from adapterbook.verification.re_evaluation import Material, evaluate_adapter, load_material
-from adapterbook.verification.recomputation import find_inconsistencies, find_wrong_metrics, read_predictions
+from adapterbook.verification.recomputation import (
+    find_inconsistencies,
+    find_other_results,
+    find_other_rows,
+    find_other_source,
+    find_wrong_metrics,
+    read_predictions,
+)
 from adapterbook.verification.retraining import choose_run, train_again
 
 CHECKED = "stamps, seals, files, metrics"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from adapterbook.common.safe_paths import find_intruders
+from adapterbook.common.files import find_intruders
 from adapterbook.config.paths import Paths
 from adapterbook.runs.plan import Run, RunStatus, package_versions
 from adapterbook.runs.record import Record, hash_files

@@ -42,8 +42,8 @@ from adapterbook.training.model import (
 )
 from adapterbook.training.recording import describe_source
 from adapterbook.training.trainer import current_device
-from adapterbook.verification.agreement import Evaluation
 from adapterbook.verification.findings import Finding
+from adapterbook.verification.recomputation import Evaluation
 
 # Keys that PEFT adds to a saved config and that are not compared; rank_pattern follows from the weights' shapes.
 UNSETTLED_KEYS = (

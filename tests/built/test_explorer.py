@@ -16,15 +16,15 @@ from playwright.sync_api import Browser, Page, expect
 from adapterbook.analysis.shapes import Report
 from adapterbook.common.formatting import Language, format_number
 from adapterbook.config.paths import Paths
-from adapterbook.config.phrases import load_phrases
-from adapterbook.figures.style import OTHER_LINES, OTHER_MARKERS, LineStyle, adapter_style, short_names, style_of
+from adapterbook.figures.style import OTHER_LINES, OTHER_MARKERS, LineStyle, adapter_style, style_of
 from adapterbook.figures.vega_charts import CHANCE, DASHES, MARKERS, QUANTITIES, chart_spec, line_look
+from adapterbook.figures.words import short_names
 from adapterbook.pages import explorer
-from adapterbook.pages.scripts import script_block
+from adapterbook.pages.explorer import script_block
 from adapterbook.pages.writing.escape import isolate_text
 from adapterbook.runs.record import Record, load_record
 from tests.support.browser import open_browser, visit
-from tests.support.factory import PROJECT
+from tests.support.factory import FIGURE_WORDS
 from tests.support.interactive_site import HOSTILE_NAME, make_interactive_site
 
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
@@ -358,8 +358,8 @@ def test_script_block_gives_the_data_back() -> None:
 def test_the_explorer_is_of_many_runs_too(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of very many runs the page holds the means alone."""
     monkeypatch.setattr(explorer, "MAX_SEED_LINES", 5)
-    phrases = load_phrases(PROJECT.templates)
-    block = explorer.explorer_block(built.report, "en", phrases, short_names(built.report, "en"), lambda place: None)
+    words = FIGURE_WORDS["en"]
+    block = explorer.explorer_block(built.report, words, short_names(built.report, words), lambda place: None)
     (data,) = re.findall(r'<script type="application/json">(.*)</script>', str(block))
     assert [line["seed"] for line in json.loads(data)["lines"]] == [None] * 9
 
@@ -367,7 +367,7 @@ def test_the_explorer_is_of_many_runs_too(built: Built, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("quantity", QUANTITIES)
 def test_specs_are_valid_and_hold_no_data(quantity: str) -> None:
     """Altair accepts each chart; its layers await the page's curves, and its only data are the level of guessing."""
-    spec = chart_spec(quantity, "en", {"lora_1": adapter_style("lora_1"), "x": adapter_style("x")})
+    spec = chart_spec(quantity, "Epochs of training", {"lora_1": adapter_style("lora_1"), "x": adapter_style("x")})
     assert [layer["data"]["name"] for layer in spec["layer"][1:]] == ["curves"] * 4
     assert list(spec["datasets"].values()) == [[{"level": CHANCE[quantity]}]]
     assert {parameter["name"] for parameter in spec["params"]} == {"first", "last", "low", "high"}

@@ -27,9 +27,9 @@ import yaml
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
-from adapterbook.config.adapters import load_adapters
 from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
+from adapterbook.config.study import load_adapters
 from adapterbook.pages.head import CARD_SIZE
 from tests.support.browser import open_browser, visit
 from tests.support.factory import PROJECT, write_results

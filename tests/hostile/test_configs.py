@@ -21,11 +21,9 @@ from transformers import DistilBertConfig, DistilBertModel
 
 from adapterbook.common.errors import AdapterBookError, ConfigError
 from adapterbook.common.yaml_files import load_yaml
-from adapterbook.config.adapters import load_adapters
 from adapterbook.config.paths import Paths
-from adapterbook.config.published import load_published
-from adapterbook.config.source import load_source
-from adapterbook.config.study import load_study
+from adapterbook.config.source import load_published, load_source
+from adapterbook.config.study import load_adapters, load_study
 from adapterbook.runs.plan import compute_stamps, plan_runs
 from adapterbook.sources.resolve import resolve_source
 from adapterbook.training.model import check_adapters

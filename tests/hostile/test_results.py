@@ -18,9 +18,8 @@ import pytest
 from hypothesis import strategies as st
 
 from adapterbook.common.errors import RecordError, RenderError
-from adapterbook.config.adapters import load_adapters
 from adapterbook.config.paths import Paths
-from adapterbook.config.study import load_study
+from adapterbook.config.study import load_adapters, load_study
 from adapterbook.figures import draw_figures
 from adapterbook.pages import write_pages
 from adapterbook.runs.plan import plan_runs, status_of
@@ -28,7 +27,7 @@ from adapterbook.runs.record import Record, load_predictions, load_record, write
 from adapterbook.runs.select import recorded_seeds
 from adapterbook.site import build_site
 from adapterbook.site.quarto import QuartoRenderer
-from tests.support.factory import PROJECT, make_failed_record, make_predictions, make_record, write_results
+from tests.support.factory import PHRASES, PROJECT, make_failed_record, make_predictions, make_record, write_results
 from tests.support.properties import how_many, try_each
 from tests.support.report_pages import (
     analyse_project,
@@ -268,7 +267,7 @@ def make_odd_pages(root: Path, odd: list[tuple[Any, Any]]) -> None:
         (run.folder(paths) / "record.json").write_bytes(as_json(record))
         (run.folder(paths) / "notebook.ipynb").write_bytes(as_json(notebook))
     report = analyse_project(paths)
-    figures = draw_figures(report, paths.report / "figures", ("zh", "en"), shared_cache("figures"))
+    figures = draw_figures(report, paths.report / "figures", PHRASES, cache=shared_cache("figures"))
     written = write_pages(report, figures, paths)
     assert len(written) > 40
     for path in written:

@@ -22,9 +22,8 @@ import pytest
 import yaml
 
 from adapterbook.analysis.shapes import Report
-from adapterbook.config.adapters import load_adapters
 from adapterbook.config.paths import Paths
-from adapterbook.config.study import load_study
+from adapterbook.config.study import load_adapters, load_study
 from adapterbook.pages import write_pages
 from adapterbook.pages.writing.escape import python_literal
 from adapterbook.runs.plan import plan_runs

@@ -24,14 +24,18 @@ import yaml
 
 from adapterbook.analysis import analyse
 from adapterbook.analysis.shapes import Report
-from adapterbook.config.adapters import AdapterConfig, load_adapters
+from adapterbook.common.formatting import Language
 from adapterbook.config.paths import Paths
-from adapterbook.config.published import load_published
-from adapterbook.config.study import StudyConfig, TrainingConfig, load_study
+from adapterbook.config.phrases import load_phrases
+from adapterbook.config.source import load_published
+from adapterbook.config.study import AdapterConfig, StudyConfig, TrainingConfig, load_adapters, load_study
+from adapterbook.figures.words import FigureWords
 from adapterbook.runs.plan import Run, RunStatus, plan_runs, status_of
 from adapterbook.runs.record import Record, load_predictions, write_record
 
 PROJECT = Paths(Path(__file__).resolve().parents[2])
+PHRASES = load_phrases(PROJECT.templates)
+FIGURE_WORDS: dict[Language, FigureWords] = {"zh": FigureWords(PHRASES, "zh"), "en": FigureWords(PHRASES, "en")}
 ADAPTERS = ("lora_1", "lora_2", "lora_3", "ia3")
 
 HOSTILE_TEXTS = (

@@ -21,19 +21,19 @@ import yaml
 from adapterbook.analysis import analyse
 from adapterbook.analysis.shapes import Report
 from adapterbook.common.cache import Cache, Step, open_cache
-from adapterbook.config.adapters import load_adapters
+from adapterbook.common.formatting import Language
 from adapterbook.config.paths import Paths
-from adapterbook.config.published import load_published
-from adapterbook.config.study import load_study
-from adapterbook.figures import Figure, Language
-from adapterbook.figures.catalogue import plan_figures
+from adapterbook.config.source import load_published
+from adapterbook.config.study import load_adapters, load_study
+from adapterbook.figures import Figure
+from adapterbook.figures.catalogue import plan_report
 from adapterbook.pages import write_pages
 from adapterbook.site.embedded import EmbeddedRenderer
 from adapterbook.site.embedded.html import body_job
 from adapterbook.site.inventory import inventory_job
 from adapterbook.site.pandoc import convert_ahead
 from adapterbook.site.project import read_project
-from tests.support.factory import PROJECT, read_statuses, write_results
+from tests.support.factory import PHRASES, PROJECT, read_statuses, write_results
 
 # As wide as a figure of the project.
 BLANK_SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="460.8pt" height="280pt" viewBox="0 0 460.8 280"/>'
@@ -162,16 +162,7 @@ def write_blank_figures(figures: Mapping[str, Figure]) -> None:
 
 def plan_without_drawing(report: Report, paths: Paths) -> dict[str, Figure]:
     """Return the figures of a report as ``draw_figures`` does, without the seconds that drawing takes."""
-    figures = {}
-    for drawing in plan_figures(report):
-        files: dict[Language, Path] = {}
-        if drawing.paint is not None:
-            files = {language: paths.report / "figures" / language / f"{drawing.id}.svg" for language in LANGUAGES}
-        figures[drawing.id] = Figure(
-            drawing.id, files, drawing.title, drawing.alt, drawing.rows,
-            drawing.adapter, drawing.reason,
-        )  # fmt: skip
-    return figures
+    return plan_report(report, paths.report / "figures", PHRASES)[0]
 
 
 @cache

@@ -14,9 +14,8 @@ from typing import Literal
 import pytest
 
 from adapterbook.common.errors import RunError
-from adapterbook.config.adapters import load_adapters
 from adapterbook.config.paths import Paths
-from adapterbook.config.study import load_study
+from adapterbook.config.study import load_adapters, load_study
 from adapterbook.runs.plan import compute_stamps, plan_runs, status_of
 from adapterbook.runs.record import load_record, seal_record, write_record
 from adapterbook.runs.select import load_statuses

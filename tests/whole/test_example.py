@@ -14,11 +14,10 @@ import pytest
 import yaml
 
 from adapterbook.commands.shared_files import copy_shared_files
-from adapterbook.config.adapters import load_adapters
 from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
 from adapterbook.config.source import load_source
-from adapterbook.config.study import load_study
+from adapterbook.config.study import load_adapters, load_study
 from adapterbook.runs.record import Record, load_predictions, load_record
 from adapterbook.sources.packages import EMBEDDED
 from tests.support.factory import PROJECT

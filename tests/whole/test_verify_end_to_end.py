@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from adapterbook.config.adapters import load_adapters
 from adapterbook.config.paths import Paths
-from adapterbook.config.study import load_study
+from adapterbook.config.study import load_adapters, load_study
 from adapterbook.runs.plan import compute_stamps, plan_runs
 from adapterbook.runs.record import load_record
 from adapterbook.sources.resolve import resolve_source

@@ -20,22 +20,25 @@ from adapterbook.analysis.shapes.findings import (
     PublishedRun,
 )
 from adapterbook.analysis.shapes.modules import FormulaRow, Learned, LearnedMean, LearnedModule, ParameterFormula
-from adapterbook.analysis.shapes.reasons import Basis, EvalStrategy, Factor, Reason, VerdictKind
-from adapterbook.analysis.shapes.report import Report, SourceReport, VariantReport
+from adapterbook.analysis.shapes.report import Report, SentenceRow, SentenceTable, SourceReport, VariantReport
 from adapterbook.analysis.shapes.runs import (
     AdapterReport,
+    Basis,
     Curve,
     CurvePoint,
     Difference,
+    EvalStrategy,
     Example,
     Examples,
+    Factor,
     Group,
     Overfitting,
     PredictedRows,
+    Reason,
     RunReport,
     Spread,
+    VerdictKind,
 )
-from adapterbook.analysis.shapes.sentences import SentenceRow, SentenceTable
 
 __all__ = [
     "Ablation",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from adapterbook.analysis.shapes.reasons import Basis, Reason, VerdictKind
+from adapterbook.analysis.shapes.runs import Basis, Reason, VerdictKind
 from adapterbook.common.stats import Interval, PairedSeedsTest
 
 BaselineKind = Literal["chance", "majority", "head_only"]

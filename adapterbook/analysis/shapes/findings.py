@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from adapterbook.analysis.shapes.reasons import EvalStrategy, Factor, Reason
-from adapterbook.analysis.shapes.runs import Group, RunReport
+from adapterbook.analysis.shapes.runs import EvalStrategy, Factor, Group, Reason, RunReport
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,8 @@ from pydantic import ValidationError
 from adapterbook.common.cache import PACKAGE
 from adapterbook.common.errors import AdapterBookError, RunError
 from adapterbook.config.paths import Paths
-from adapterbook.execution.capacity import list_devices
 from adapterbook.execution.cluster.parcel import pack_folder, unpack
-from adapterbook.execution.kernels import KernelPool, import_path
+from adapterbook.execution.kernels import KernelPool, import_path, list_devices
 from adapterbook.execution.papermill_runs import TrainingContext, execute_run
 from adapterbook.execution.progress import last_whole_line
 from adapterbook.execution.results_folder import staging_folder, stop_kernels

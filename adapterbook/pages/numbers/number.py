@@ -1,4 +1,4 @@
-"""Write a number with its origin: a field of a record, or a field of the report.
+"""Write a number with its origin, a field of a record or of the report, and let templates name numbers shortly.
 
 The value is looked up by the same name that is written beside it, so a page cannot show one number and name another.
 :mod:`.record_link` says where its link leads.
@@ -6,12 +6,36 @@ The value is looked up by the same name that is written beside it, so a page can
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
+from functools import total_ordering
+from typing import Any, Final
 
 from markupsafe import Markup
+from pydantic import BaseModel
 
-from adapterbook.analysis.shapes import AdapterReport, CostRow, Group, RunReport, Verdict
+from adapterbook.analysis.shapes import (
+    Ablation,
+    AdapterReport,
+    Baseline,
+    Comparison,
+    CostRow,
+    CostTable,
+    EpochsReport,
+    EvalView,
+    Group,
+    Learned,
+    ParameterFormula,
+    Planning,
+    PublishedPoint,
+    PublishedReport,
+    PublishedRun,
+    Report,
+    RunReport,
+    SentenceTable,
+    VariantReport,
+    Verdict,
+)
 from adapterbook.common.formatting import Language, format_number
 from adapterbook.pages.writing.escape import escape_attribute
 
@@ -94,3 +118,153 @@ def _span(text: str, attributes: Mapping[str, str]) -> Markup:
     written = " ".join(f'{name}="{escape_attribute(value)}"' for name, value in attributes.items())
     # Of a number's characters only "<" (of a small p-value) is markup in Markdown, and only "=" in Typst.
     return Markup(f"[{text.replace('<', '&#60;').replace('=', '&#61;')}]{{.n {written}}}")
+
+
+# Where the way to a number begins: its origin names one of these, and the way from there.
+ORIGINS: Final = (
+    Ablation, AdapterReport, Baseline, Comparison, CostRow, CostTable, EpochsReport, EvalView, Group, Learned,
+    ParameterFormula, Planning, PublishedPoint, PublishedReport, PublishedRun, Report, RunReport, SentenceTable,
+    VariantReport, Verdict,
+)  # fmt: skip
+
+# The format of a number by its name; of several names on the way the last that stands here counts.
+KINDS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("accuracy", "accuracy_a", "accuracy_b", "test_accuracy", "test_interval", "validation_accuracy",
+                     "validation_interval", "discordant_share", "saved_share", "probability", "probabilities",
+                     "mean_relative_update", "relative_update"), "percent"),
+    **dict.fromkeys(("difference", "interval", "accuracy_difference"), "points"),
+    **dict.fromkeys(("smallest_detectable", "max_accuracy_difference", "spread"), "points_unsigned"),
+    **dict.fromkeys(("best_validation_loss", "final_validation_loss", "validation_loss", "train_loss", "test_loss",
+                     "loss", "regret", "max_loss_difference"), "loss"),
+    **dict.fromkeys(("mean_loss_difference", "loss_difference"), "signed_loss"),
+    **dict.fromkeys(("mean_scale_deviation", "scale_deviation", "update_norm", "weight_norm"), "norm"),
+    **dict.fromkeys(("n_rows", "n_seeds", "n_groups", "n_overfitting", "n_still_improving", "n_evaluations", "n_epochs",
+                     "n_train", "n_validation", "n_test", "n_divided", "n_wrong_by_all", "n_validation_rows",
+                     "n_trainable_params", "n_adapter_params", "n_head_params", "n_total_params", "n_params_each",
+                     "n_params", "n_layers", "n_classes", "measured_adapter_params", "width", "d_in", "d_out",
+                     "num_train_epochs", "max_words", "tokenise_batch_size", "gradient_accumulation_steps"), "count"),
+    **dict.fromkeys(("per_device_train_batch_size", "batch_size", "best_epoch", "onset_epoch", "epoch", "every", "cell",
+                     "resumed_after", "layer", "r", "lora_alpha", "lora_dropout", "shuffle_seed", "seed",
+                     "row_id"), "plain"),
+    **dict.fromkeys(("train_time_s", "evaluation_time_s"), "duration"),
+    "p_holm": "p_relation",
+    "learning_rate": "rate",
+}  # fmt: skip
+
+
+@total_ordering
+@dataclass(frozen=True, eq=False, repr=False)
+class Number:
+    """A number of the report with its origin: the part of the report, and the names on the way from there."""
+
+    value: float
+    origin: Any
+    path: tuple[str | int, ...]
+
+    @property
+    def kind(self) -> str:
+        """The format of its name.
+
+        Raises
+        ------
+        LookupError
+            If no name on the way has a format.
+        """
+        names = [self.origin.factor] if isinstance(self.origin, Ablation) and self.path[0] == "values" else self.path
+        for name in reversed(names):
+            if name in KINDS:
+                return KINDS[str(name)]
+        raise LookupError(
+            f"{self!r}: no format is known for a number of this "
+            'name; name one, as in {{ … | as("count") }}, or add the name to KINDS in pages/numbers/number.py'
+        )
+
+    def __repr__(self) -> str:
+        return _name_of_way(self.origin, self.path)
+
+    def __html__(self) -> str:
+        raise TypeError("a number is written by {{ … }} or {{ … | as(…) }}, with its origin")
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.value == plain(other))
+
+    def __lt__(self, other: object) -> bool:
+        return bool(self.value < plain(other))
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Part:
+    """Something between an origin and its numbers, such as an interval; Python code sees its own attributes."""
+
+    value: Any
+    origin: Any
+    path: tuple[str | int, ...]
+
+    def __repr__(self) -> str:
+        return _name_of_way(self.origin, self.path)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.value, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        if isinstance(self.value, Mapping):
+            return iter(self.value)
+        return (_with_way(item, self.origin, (*self.path, index)) for index, item in enumerate(self.value))
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __contains__(self, item: object) -> bool:
+        return plain(item) in self.value
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.value == plain(other))
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+
+def plain(value: Any) -> Any:
+    """Return what a number or a part of the report is without its way."""
+    return value.value if isinstance(value, Number | Part) else value
+
+
+def follow(thing: object, name: Any, value: Any) -> Any:
+    """Return an attribute or item of something, with the way to it where the thing is a part of the report."""
+    if isinstance(thing, Part):
+        return _with_way(value, thing.origin, (*thing.path, plain(name)))
+    return _with_way(value, thing, (plain(name),)) if isinstance(thing, ORIGINS) else value
+
+
+def _with_way(value: Any, origin: Any, path: tuple[str | int, ...]) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Number(value, origin, path)
+    if isinstance(value, (*ORIGINS, type)):
+        return value
+    if isinstance(value, Mapping | tuple | list):
+        items = value.values() if isinstance(value, Mapping) else value
+        return value if all(map(_needs_no_way, items)) else Part(value, origin, path)
+    return Part(value, origin, path) if is_dataclass(value) or isinstance(value, BaseModel) else value
+
+
+def _name_of_way(origin: object, path: tuple[str | int, ...]) -> str:
+    return ".".join(map(str, (type(origin).__name__, *path)))
+
+
+def _needs_no_way(value: object) -> bool:
+    return value is None or isinstance(value, (str, bool, *ORIGINS))
+
+
+def pick(things: Part | Mapping[Any, Any], keys: Sequence[Any]) -> list[Any]:
+    """Return the items of a mapping with these keys, each with its way."""
+    values = plain(things)
+    return [follow(things, key, values[key]) for key in keys]

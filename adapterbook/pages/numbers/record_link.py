@@ -31,7 +31,7 @@ from adapterbook.analysis.shapes import (
 )
 from adapterbook.figures import Figure
 from adapterbook.pages.numbers.number import FieldPath, parts_of_path
-from adapterbook.pages.numbers.record_view import RECORD_ANCHOR, anchor_of
+from adapterbook.pages.numbers.provenance import RECORD_ANCHOR, anchor_of
 
 Runs = Sequence[RunReport]
 

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from adapterbook.common.formatting import Language, format_number
 from adapterbook.config.phrases import Phrases
 from adapterbook.figures import Figure
-from adapterbook.pages.tables.pipe_table import make_table
 from adapterbook.pages.writing.escape import escape_text
+from adapterbook.pages.writing.markdown import make_table
 
 # Makes a link of a row's first cell, to where the row's numbers come from.
 Lead = Callable[[Mapping[str, Any], Markup], Markup]

@@ -22,7 +22,7 @@ from markupsafe import Markup
 from adapterbook.analysis.shapes import RunReport
 from adapterbook.common.errors import RenderError
 from adapterbook.common.formatting import Language, format_number
-from adapterbook.pages.numbers.view import Number, follow, pick, plain
+from adapterbook.pages.numbers.number import Number, follow, pick, plain
 from adapterbook.pages.writing.escape import escape_attribute, escape_text, inline_code
 
 ARITHMETIC: Final = (

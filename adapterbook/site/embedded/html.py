@@ -18,9 +18,8 @@ import yaml
 from markupsafe import Markup
 
 from adapterbook.common.cache import Cache
-from adapterbook.site.navigation import Item, Sidebar, neighbours, sidebar_of
 from adapterbook.site.pandoc import Job, convert_all, pandoc_version, plain_title
-from adapterbook.site.project import Page, Project
+from adapterbook.site.project import Item, Page, Project, Sidebar, neighbours, sidebar_of
 
 HERE: Final = Path(__file__).parent
 FILTER: Final = HERE / "qmd.lua"

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from adapterbook.common.cache import NO_CACHE, Cache
 from adapterbook.common.errors import RenderError
-from adapterbook.common.safe_paths import passes_a_link
+from adapterbook.common.files import passes_a_link
 from adapterbook.common.workdir import fresh_folder
 from adapterbook.site.check import PDF_SOURCES
 from adapterbook.site.document import read_document
@@ -22,9 +22,8 @@ from adapterbook.site.embedded.pdf import render_pdf, typst_job
 from adapterbook.site.embedded.search import index_page, render_index
 from adapterbook.site.font_files import write_site_fonts
 from adapterbook.site.inventory import Inventory, inventory_job, read_inventories
-from adapterbook.site.navigation import read_navbar, read_sidebars
 from adapterbook.site.pandoc import convert_ahead, pandoc_version
-from adapterbook.site.project import Page, Project, find_files, read_project
+from adapterbook.site.project import Page, Project, find_files, read_navbar, read_project, read_sidebars
 
 HERE: Final = Path(__file__).parent
 ASSETS: Final = ("site.css", "site.js", "theme.js")

@@ -12,8 +12,7 @@ from adapterbook.analysis.groups import compare_settings, compute_spread
 from adapterbook.analysis.shapes import Overfitting, Spread
 from adapterbook.analysis.single_run import compute_overfitting, describe_run, select_examples
 from adapterbook.common.stats import wilson_interval
-from adapterbook.config.adapters import AdapterConfig, load_adapters
-from adapterbook.config.study import BilingualText, load_study
+from adapterbook.config.study import AdapterConfig, BilingualText, load_adapters, load_study
 from adapterbook.runs.plan import RunStatus, plan_runs
 from adapterbook.runs.record import EpochResult, load_predictions
 from tests.support.factory import (

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from adapterbook.analysis.formula import compute_formula
-from adapterbook.analysis.learned import compute_learned, name_kinds
+from adapterbook.analysis.modules import compute_formula, compute_learned, name_kinds
 from adapterbook.analysis.shapes import ParameterFormula
-from adapterbook.config.adapters import load_adapters
-from adapterbook.config.published import load_published
+from adapterbook.config.source import load_published
+from adapterbook.config.study import load_adapters
 from adapterbook.runs.record import ModuleUpdate, Record
 from tests.support.factory import PROJECT, make_record, read_report, write_results
 

@@ -14,9 +14,8 @@ from adapterbook.analysis import analyse, comparison, single_run
 from adapterbook.analysis.shapes import Report
 from adapterbook.common.cache import open_cache
 from adapterbook.common.stats import sign_flip_test
-from adapterbook.config.adapters import load_adapters
 from adapterbook.config.paths import Paths
-from adapterbook.config.study import load_study
+from adapterbook.config.study import load_adapters, load_study
 from adapterbook.runs.record import load_predictions, load_record, write_record
 from tests.support.factory import PROJECT, make_predictions, make_record, read_statuses, write_results
 

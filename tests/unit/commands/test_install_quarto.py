@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from adapterbook.commands import install_quarto as install
+from adapterbook.site import quarto as install
 from tests.support.factory import PROJECT
 
 

@@ -11,8 +11,8 @@ import yaml
 
 from adapterbook.commands.new_adapter import create_adapter
 from adapterbook.common.errors import ConfigError
-from adapterbook.config.adapters import load_adapters
 from adapterbook.config.paths import Paths
+from adapterbook.config.study import load_adapters
 from tests.support.factory import PROJECT
 
 SHIPPED = sorted(path.stem for path in (PROJECT.experiments / "adapters").glob("*.yaml"))

@@ -14,8 +14,8 @@ import pytest
 from rich.console import Console
 
 from adapterbook.commands import publish, verify
+from adapterbook.common.cache import run_step
 from adapterbook.common.errors import AdapterBookError, PublishError
-from adapterbook.common.steps import run_step
 from adapterbook.config.paths import Paths
 from adapterbook.publish.branch import inspect_checkout
 from adapterbook.verification.findings import Finding
@@ -87,7 +87,7 @@ def without_stamps(*arguments: Any) -> Any:
 
 def update_site(paths: Paths) -> None:
     """Make small pages and a small site, remembered as `make pages` and `make site` do."""
-    from adapterbook.commands.inputs import pages_step, site_step
+    from adapterbook.commands.report import pages_step, site_step
     from adapterbook.runs.select import load_report
 
     def update_pages() -> None:

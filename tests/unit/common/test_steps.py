@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from adapterbook.common.steps import hash_inputs, run_step
+from adapterbook.common.cache import hash_inputs, run_step
 
 
 class Step:

@@ -13,7 +13,7 @@ from adapterbook.common.formatting import Language
 from adapterbook.config.book import Book, load_book
 from adapterbook.config.paths import Paths
 from adapterbook.config.phrases import load_phrases
-from adapterbook.pages.imprint import both, commit_link, document_fields, page_footer, signature
+from adapterbook.pages.head import both, commit_link, document_fields, page_footer, signature
 from tests.support.factory import HOSTILE_TEXTS, PROJECT
 
 PHRASES = load_phrases(PROJECT.templates)

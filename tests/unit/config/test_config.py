@@ -6,11 +6,9 @@ import pytest
 
 from adapterbook.common.errors import ConfigError
 from adapterbook.common.yaml_files import load_yaml
-from adapterbook.config.adapters import load_adapters
 from adapterbook.config.paths import Paths
-from adapterbook.config.published import load_published
-from adapterbook.config.source import load_source
-from adapterbook.config.study import load_study
+from adapterbook.config.source import load_published, load_source
+from adapterbook.config.study import load_adapters, load_study
 
 ROOT = Path(__file__).parents[3]
 PATHS = Paths(ROOT)

@@ -6,7 +6,7 @@ import pytest
 
 from adapterbook.common.errors import RunError
 from adapterbook.common.machine import has_gpu
-from adapterbook.execution.capacity import GIB, count_parallel_runs, list_devices
+from adapterbook.execution.kernels import GIB, count_parallel_runs, list_devices
 
 
 @pytest.fixture(autouse=True)

@@ -18,9 +18,8 @@ from rich.console import Console
 
 from adapterbook.common.errors import RunError
 from adapterbook.common.workdir import temporary_folders
-from adapterbook.config.adapters import load_adapters
 from adapterbook.config.paths import Paths
-from adapterbook.config.study import load_study
+from adapterbook.config.study import load_adapters, load_study
 from adapterbook.execution.kernels import KernelPool
 from adapterbook.execution.papermill_runs import LocalExecutor, train_runs
 from adapterbook.execution.progress import TrainingDisplay

@@ -1,4 +1,4 @@
-"""card.py: the picture that a link to the site is shown with."""
+"""Check the picture that a link to the site is shown with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adapterbook.config.study import BilingualText
 from adapterbook.figures import card, draw_cards, remove_cards
 from adapterbook.figures.headline import headline_lines
 from adapterbook.pages.head import CARD_SIZE
-from tests.support.factory import read_report, write_results
+from tests.support.factory import FIGURE_WORDS, PHRASES, read_report, write_results
 
 TITLE = BilingualText(zh="參數高效微調", en="Parameter-efficient fine-tuning")
 SUBTITLE = BilingualText(zh="三種 LoRA 與 IA³ 的比較", en="Three LoRA configurations and IA³")
@@ -29,8 +29,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
 
 
 def test_a_card_of_the_size_that_networks_show(report: Report, tmp_path: Path) -> None:
-    """One a language, 1200 by 630, light enough to be fetched by a crawler, and no two the same."""
-    cards = draw_cards(report, TITLE, SUBTITLE, tmp_path)
+    """There is one card a language, 1200 by 630, light enough to be fetched by a crawler, and they differ."""
+    cards = draw_cards(report, TITLE, SUBTITLE, tmp_path, PHRASES)
     assert {language: path.relative_to(tmp_path).as_posix() for language, path in cards.items()} == {
         "zh": "zh/social-card.png",
         "en": "en/social-card.png",
@@ -43,29 +43,29 @@ def test_a_card_of_the_size_that_networks_show(report: Report, tmp_path: Path) -
 
 
 def test_the_lines_are_the_headline_s(report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each adapter's curve, in its own style: nothing else is drawn."""
+    """A card draws each adapter's curve in its own style, and nothing else."""
     drawn = []
     monkeypatch.setattr(card, "draw_band", lambda axes, curve, name, style, label: drawn.append((curve, name, style)))
-    draw_cards(report, TITLE, SUBTITLE, tmp_path)
-    lines = headline_lines(report, "submitted")
+    draw_cards(report, TITLE, SUBTITLE, tmp_path, PHRASES)
+    lines = headline_lines(report, "submitted", FIGURE_WORDS["en"])
     assert len(lines) == 2
     wanted = [(line.curve, name, line.style) for line in lines for name in ("validation_loss", "validation_accuracy")]
     assert drawn == wanted * 2  # languages
 
 
 def test_the_same_report_gives_the_same_bytes(report: Report, tmp_path: Path) -> None:
-    """Drawn anew, or taken from what was drawn before; a file that is right stays untouched."""
+    """A card has the same bytes from the cache as drawn again; a file that is right stays untouched."""
     cache = Cache(tmp_path / "cache")
-    first = draw_cards(report, TITLE, SUBTITLE, tmp_path / "one", cache)["en"]
+    first = draw_cards(report, TITLE, SUBTITLE, tmp_path / "one", PHRASES, cache)["en"]
     os.utime(first, (1, 1))
-    assert draw_cards(report, TITLE, SUBTITLE, tmp_path / "one", cache)["en"].stat().st_mtime == 1
-    assert draw_cards(report, TITLE, SUBTITLE, tmp_path / "two")["en"].read_bytes() == first.read_bytes()
-    other = draw_cards(report, BilingualText(zh="乙", en="B"), SUBTITLE, tmp_path / "one", cache)["en"]
-    assert other.read_bytes() != draw_cards(report, TITLE, SUBTITLE, tmp_path / "two")["en"].read_bytes()
+    assert draw_cards(report, TITLE, SUBTITLE, tmp_path / "one", PHRASES, cache)["en"].stat().st_mtime == 1
+    assert draw_cards(report, TITLE, SUBTITLE, tmp_path / "two", PHRASES)["en"].read_bytes() == first.read_bytes()
+    other = draw_cards(report, BilingualText(zh="乙", en="B"), SUBTITLE, tmp_path / "one", PHRASES, cache)["en"]
+    assert other.read_bytes() != draw_cards(report, TITLE, SUBTITLE, tmp_path / "two", PHRASES)["en"].read_bytes()
 
 
 def test_without_a_curve_there_is_none(tmp_path: Path) -> None:
-    """No run completed: an earlier card goes, too."""
+    """Where no run is completed an earlier card is removed."""
     names = [f"{adapter}/submitted/seed-224" for adapter in ("lora_1", "ia3")]
     report = read_report(
         write_results(tmp_path / "project", adapters=["lora_1", "ia3"], variants=SUBMITTED, missing=names)
@@ -73,14 +73,14 @@ def test_without_a_curve_there_is_none(tmp_path: Path) -> None:
     earlier = tmp_path / "figures" / "zh" / "social-card.png"
     earlier.parent.mkdir(parents=True)
     earlier.touch()
-    assert draw_cards(report, TITLE, SUBTITLE, tmp_path / "figures") == {}
+    assert draw_cards(report, TITLE, SUBTITLE, tmp_path / "figures", PHRASES) == {}
     assert not earlier.exists()
     remove_cards(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("letter", ["字", "w"])
 def test_a_long_title_stays_within_the_card(letter: str) -> None:
-    """In smaller letters, and at last cut."""
+    """A long title is written in smaller letters, and a very long one is cut."""
     from matplotlib.figure import Figure
 
     for n in (1, 20, 50, 200):

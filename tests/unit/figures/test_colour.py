@@ -1,4 +1,4 @@
-"""The colours of lines: seen on the page in both themes, and told apart by readers who do not see all colours."""
+"""Check that lines stand out in both themes, and that readers who do not see all colours tell them apart."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Draw every figure from made-up records: what it shows, says and tabulates, and when it is not drawn."""
+"""Check what every figure shows, says and tabulates, and when it is not drawn, with made-up records."""
 
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +17,34 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.text import Text
 
 from adapterbook.analysis.shapes import Curve, CurvePoint, Report, Spread
+from adapterbook.common.formatting import Language
 from adapterbook.config.paths import Paths
 from adapterbook.figures import Figure, draw_figures
 from adapterbook.figures.block import find_touched
-from adapterbook.figures.catalogue import plan_figures
-from adapterbook.figures.headline import describe_loss
+from adapterbook.figures.catalogue import LANGUAGES, plan_figures
+from adapterbook.figures.figure import Drawing
 from adapterbook.figures.learned import plan_learned
 from adapterbook.figures.style import (
     WIDTH,
-    Drawing,
     LineStyle,
     adapter_style,
     draw_band,
     legend_above,
     settings_of,
-    short_names,
     style_of,
     variant_style,
 )
 from adapterbook.figures.svg import draw_svg
-from tests.support.factory import ADAPTERS, BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, read_report, write_results
+from adapterbook.figures.words import describe_loss, short_names
+from tests.support.factory import (
+    ADAPTERS,
+    BATCH_SIZE_VARIANTS,
+    EVAL_STRATEGY_VARIANTS,
+    FIGURE_WORDS,
+    PHRASES,
+    read_report,
+    write_results,
+)
 
 ABLATIONS = BATCH_SIZE_VARIANTS | EVAL_STRATEGY_VARIANTS
 OF_REPORT = {"headline", "headline-best", "learning-rate", "batch-size", "eval-strategy", "epochs", "test-accuracy",
@@ -57,7 +64,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
 @pytest.fixture(scope="module")
 def figures(report: Report, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Figure]:
     """Return that report's figures, drawn in both languages."""
-    return draw_figures(report, tmp_path_factory.mktemp("figures"))
+    return draw_figures(report, tmp_path_factory.mktemp("figures"), PHRASES)
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +83,17 @@ def rewrite_adapter(paths: Paths, adapter: str, **changes: Any) -> None:
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text("utf-8")) | changes, allow_unicode=True), "utf-8")
 
 
-def paint(drawing: Drawing, language: Any) -> Canvas:
+def drawings_of(report: Report, language: Language = "en") -> dict[str, Drawing]:
+    """Return every figure of a report in one language, by its id, before any is drawn."""
+    return {drawing.id: drawing for drawing in plan_figures(report, FIGURE_WORDS[language])}
+
+
+def paint(drawing: Drawing) -> Canvas:
     """Return a figure painted in memory and laid out."""
     assert drawing.paint is not None
     canvas = Canvas(figsize=(WIDTH, drawing.height), layout="constrained")
     FigureCanvasAgg(canvas)
-    drawing.paint(canvas, language)
+    drawing.paint(canvas)
     canvas.draw_without_rendering()
     return canvas
 
@@ -100,14 +112,12 @@ def sheet_of(root: ElementTree.Element) -> dict[str, str]:
 
 def painted(report: Report, *, without: Collection[str] = ()) -> Iterator[tuple[str, str, Canvas]]:
     """Yield every figure that can be drawn, in both languages, but for some."""
-    for drawing in plan_figures(report):
-        if drawing.id in without:
-            continue
-        # One adapter's own figures are drawn like any other's.
-        adapter_is_drawn = drawing.adapter in (None, "lora_1", "dora")
-        for language in ("zh", "en") if drawing.paint and adapter_is_drawn else ():
-            with mpl.rc_context(settings_of(drawing.id)):
-                yield drawing.id, language, paint(drawing, language)
+    for language in LANGUAGES:
+        for drawing in drawings_of(report, language).values():
+            # One adapter's own figures are drawn like any other's.
+            if drawing.id not in without and drawing.paint and drawing.adapter in (None, "lora_1", "dora"):
+                with mpl.rc_context(settings_of(drawing.id)):
+                    yield drawing.id, language, paint(drawing)
 
 
 def test_every_figure_is_there_in_both_languages(figures: dict[str, Figure]) -> None:
@@ -141,11 +151,9 @@ def test_files_are_svg_without_text_date_or_background(figures: dict[str, Figure
 
 def test_the_same_report_gives_the_same_bytes(report: Report, figures: dict[str, Figure]) -> None:
     """Nothing in a file depends on when, where or how often it was drawn."""
-    for drawing in plan_figures(report):
-        if drawing.adapter in (None, "ia3"):
-            if drawing.paint is None:
-                continue
-            svg = draw_svg(drawing.id, drawing.height, partial(drawing.paint, language="zh"))
+    for drawing in drawings_of(report, "zh").values():
+        if drawing.adapter in (None, "ia3") and drawing.paint is not None:
+            svg = draw_svg(drawing.id, drawing.height, drawing.paint)
             assert svg == figures[drawing.id].paths["zh"].read_text("utf-8"), drawing.id
 
 
@@ -162,33 +170,33 @@ def test_nothing_is_cut_off_or_too_small(report: Report, crowded: Report) -> Non
             assert min(float(text.get_fontsize()) for text in texts) >= 8, (id, language)
             chinese = [text.get_text() for text in texts if re.search("[\u4e00-\u9fff]", text.get_text())]
             assert bool(chinese) == (language == "zh"), (id, language, chinese)
-        seen = {drawing.id for drawing in plan_figures(study)}
+        seen = {drawing.id for drawing in plan_figures(study, FIGURE_WORDS["en"])}
 
 
 def test_titles_are_text(crowded: Report) -> None:
     """A title with dollars, markup and a backslash is drawn as written, up to its colon."""
-    assert short_names(crowded, "zh")["dora"] == "骨角關啟 $x$ <b>&"
-    headline = next(drawing for drawing in plan_figures(crowded) if drawing.id == "headline")
+    assert short_names(crowded, FIGURE_WORDS["zh"])["dora"] == "骨角關啟 $x$ <b>&"
     with mpl.rc_context(settings_of("headline")):
-        canvas = paint(headline, "en")
+        canvas = paint(drawings_of(crowded)["headline"])
     assert "$x_1^2$ <b> & \\frac" in texts_of(canvas)
     assert not any(text.get_parse_math() for text in canvas.findobj(Text) if isinstance(text, Text))
 
 
 def test_adapters_that_share_a_name_are_called_by_their_ids(tmp_path: Path) -> None:
-    """Two titles with the same beginning, or an empty one, are no names."""
+    """Adapters whose titles begin alike, or are empty, are called by their ids."""
     paths = write_results(tmp_path, adapters=("lora_1", "lora_2", "ia3"))
     rewrite_adapter(paths, "lora_2", title="LoRA 1: again")
     rewrite_adapter(paths, "ia3", title=":")
-    assert short_names(read_report(paths), "en") == {"lora_1": "lora_1", "lora_2": "lora_2", "ia3": "ia3"}
+    assert short_names(read_report(paths), FIGURE_WORDS["en"]) == {"lora_1": "lora_1", "lora_2": "lora_2", "ia3": "ia3"}
 
 
 def test_ids_of_figures_never_collide(crowded: Report) -> None:
     """Ids that differ only in their punctuation get a number; every figure's id is a valid one."""
-    curves = {drawing.adapter: drawing.id for drawing in plan_figures(crowded) if drawing.id.startswith("curves-")}
+    drawings = plan_figures(crowded, FIGURE_WORDS["en"])
+    curves = {drawing.adapter: drawing.id for drawing in drawings if drawing.id.startswith("curves-")}
     assert {curves["x_4"], curves["x-4"]} == {"curves-x-4", "curves-x-4-2"}
     assert curves["X.5"] == "curves-x-5"
-    ids = [drawing.id for drawing in plan_figures(crowded)]
+    ids = [drawing.id for drawing in drawings]
     assert len(ids) == len(set(ids)) and all(re.fullmatch("[a-z0-9-]+", id) for id in ids)
 
 
@@ -241,7 +249,7 @@ def test_alternative_texts_say_the_numbers(report: Report, figures: dict[str, Fi
     headline, lowest = figures["headline"], f"{group.overfitting.best_validation_loss:.4f}"
     for text in (headline.alt.zh, headline.alt.en):
         assert lowest in text and "LoRA 1" in text and "LoRA 2" in text
-    assert headline.alt.en.endswith("Not shown, for want of results: LoRA 2.")
+    assert headline.alt.en.endswith("Not shown (no results yet): LoRA 2.")
     assert "圖中沒有 LoRA 2" in headline.alt.zh
     confusion = report.run("ia3/lr-1e-3/seed-224").confusion
     assert confusion is not None and f"{confusion.tp} of" in figures["confusion-ia3"].alt.en
@@ -283,7 +291,7 @@ def test_a_curve_is_told_as_it_went(report: Report) -> None:
             for i, loss in enumerate(losses, 1)
         ]
         changed = type(group)(**{**vars(group), "curve": Curve(tuple(points))})
-        return describe_loss(changed, "LoRA", "en"), describe_loss(changed, "損失", "zh")
+        return describe_loss(changed, "LoRA", FIGURE_WORDS["en"]), describe_loss(changed, "損失", FIGURE_WORDS["zh"])
 
     assert told(0.7, 0.6) == ("LoRA falls from 0.7000 to 0.6000 in epoch 2", "損失從 0.7000 降到第 2 輪的 0.6000")
     assert told(0.7, 0.6, 0.9)[0] == "LoRA falls from 0.7000 to 0.6000 in epoch 2 and rises to 0.9000 by epoch 3"
@@ -293,8 +301,8 @@ def test_a_curve_is_told_as_it_went(report: Report) -> None:
 
 
 def test_training_loss_stands_above_validation_loss_on_shared_axes(report: Report) -> None:
-    """Two rows, a column a rate; one scale a row, so that flat is flat; epochs below the lower row alone."""
-    canvas = paint(next(drawing for drawing in plan_figures(report) if drawing.id == "learning-rate"), "en")
+    """There are two rows and a column a rate; each row has one scale, and epochs stand below the lower row alone."""
+    canvas = paint(drawings_of(report)["learning-rate"])
     panels = canvas.axes
     assert len(panels) == 6 and [panel.get_ylabel() for panel in panels if panel.get_ylabel()] == [
         "Training loss", "Validation loss",
@@ -313,7 +321,7 @@ def test_training_loss_stands_above_validation_loss_on_shared_axes(report: Repor
 def test_four_rates_stand_in_two_rows_of_pairs(crowded: Report) -> None:
     """More rates than fit beside each other make a second row of pairs, of the same scale."""
     with mpl.rc_context(settings_of("learning-rate")):
-        canvas = paint(next(drawing for drawing in plan_figures(crowded) if drawing.id == "learning-rate"), "zh")
+        canvas = paint(drawings_of(crowded, "zh")["learning-rate"])
     assert len(canvas.axes) == 8
     rates = [panel.get_title(loc="left") for panel in canvas.axes if panel.get_title(loc="left")]
     assert rates == ["學習率 2e-5", "學習率 2e-4", "學習率 1e-3", "學習率 5e-3"]
@@ -328,7 +336,7 @@ def test_five_rates_leave_no_empty_panels(tmp_path: Path) -> None:
         f"lr-{rate}": {"title": rate, "training": {"learning_rate": float(rate)}} for rate in rates if rate != "2.0e-5"
     }
     report = read_report(write_results(tmp_path, adapters=("lora_1",), variants=variants))
-    canvas = paint(next(drawing for drawing in plan_figures(report) if drawing.id == "learning-rate"), "en")
+    canvas = paint(drawings_of(report)["learning-rate"])
     assert len(canvas.axes) == 10
     numbered = [panel.xaxis.get_tick_params()["labelbottom"] for panel in canvas.axes]
     assert sum(numbered) == 3
@@ -351,21 +359,21 @@ def test_the_baseline_is_grey_and_last(report: Report) -> None:
     assert style_of(report, "head_only") not in [style_of(report, name) for name in ADAPTERS]
     red, green, blue = to_rgb(style_of(report, "head_only").color)
     assert red == green == blue
-    drawings = {drawing.id: drawing for drawing in plan_figures(report)}
+    drawings, chinese = drawings_of(report), drawings_of(report, "zh")
     for id in ("headline", "headline-best", "learning-rate", "costs", "epochs"):
-        canvas = paint(drawings[id], "en")
+        canvas = paint(drawings[id])
         labels = [text.get_text() for text in canvas.legends[0].get_texts()]
-        named = [label for label in labels if label.split(" (")[0] in short_names(report, "en").values()]
+        named = [label for label in labels if label.split(" (")[0] in short_names(report, FIGURE_WORDS["en"]).values()]
         assert named[-1].startswith("Head only"), (id, labels)
         lines = [line for panel in canvas.axes for line in panel.get_lines()]
         grey = [line for line in lines if line.get_color() == style_of(report, "head_only").color]
         assert grey and (id == "costs" or all(line.get_zorder() < 2 for line in grey[:1])), id
     assert "head_only" not in drawings["block"].rows[0]
-    assert "只訓練分類頭" in drawings["test-accuracy"].alt.zh and "Head only" in drawings["test-accuracy"].alt.en
+    assert "只訓練分類頭" in chinese["test-accuracy"].alt and "Head only" in drawings["test-accuracy"].alt
 
 
 def test_what_was_learnt_is_drawn_by_kind_and_layer(report: Report, figures: dict[str, Figure]) -> None:
-    """A panel a kind of module, a line an adapter at its best rate, and the records' own norms in the table."""
+    """Each kind of module has a panel, each adapter a line at its best rate; the table has the norms of the records."""
     figure = figures["learned"]
     record = report.run("ia3/lr-1e-3/seed-224").record
     assert record is not None and record.learned is not None
@@ -374,7 +382,7 @@ def test_what_was_learnt_is_drawn_by_kind_and_layer(report: Report, figures: dic
     assert list(mine["scale_deviation"]) == [update.scale_deviation for update in record.learned]
     assert set(mine["learning_rate"]) == {1e-3} and set(mine["layer"]) == set(range(6))
     assert "head_only" not in set(figure.table["adapter"])
-    canvas = paint(next(drawing for drawing in plan_figures(report) if drawing.id == "learned"), "en")
+    canvas = paint(drawings_of(report)["learned"])
     assert [panel.get_title(loc="left") for panel in canvas.axes] == list(dict.fromkeys(figure.table["module_kind"]))
     learned = report.adapters["ia3"].learned
     assert learned is not None
@@ -389,11 +397,13 @@ def test_what_was_learnt_where_little_is_known(tmp_path: Path) -> None:
     runs = [f"{name}/{variant}/seed-224" for name in ("lora_1", "ia3") for variant in variants]
     silent: dict[str, Any] = {run: {"learned": None} for run in runs}
     report = read_report(write_results(tmp_path, adapters=("lora_1", "ia3", "head_only"), changes=silent))
-    assert plan_learned(report).reason == "not_measured"
+    assert plan_learned(report, FIGURE_WORDS["en"]).reason == "not_measured"
     silent |= {run: {} for run in runs if run.startswith("lora_1")}
-    some = plan_learned(read_report(write_results(tmp_path / "b", adapters=("lora_1", "ia3"), changes=silent)))
+    report = read_report(write_results(tmp_path / "b", adapters=("lora_1", "ia3"), changes=silent))
+    some = plan_learned(report, FIGURE_WORDS["en"])
     assert {row["adapter"] for row in some.rows} == {"lora_1"} and "scale_deviation" not in some.rows[0]
-    assert plan_learned(read_report(write_results(tmp_path / "c", adapters=("head_only",)))).reason == "no_runs"
+    report = read_report(write_results(tmp_path / "c", adapters=("head_only",)))
+    assert plan_learned(report, FIGURE_WORDS["en"]).reason == "no_runs"
 
 
 def test_modules_outside_the_layers_are_told_but_not_drawn(tmp_path: Path) -> None:
@@ -401,23 +411,26 @@ def test_modules_outside_the_layers_are_told_but_not_drawn(tmp_path: Path) -> No
     change = {"learned__0__module": "distilbert.projection", "learned__0__update_norm": 900.0,
               "learned__1__update_norm": 0.0}  # fmt: skip
     changes = {f"ia3/{variant}/seed-224": change for variant in ("submitted", "lr-2e-4", "lr-1e-3")}
-    drawing = plan_learned(read_report(write_results(tmp_path, adapters=("ia3", "lora_1"), changes=changes)))
-    assert "most in projection (" in drawing.alt.en and "最大在 projection （" in drawing.alt.zh
-    titles = [panel.get_title(loc="left") for panel in paint(drawing, "en").axes]
+    report = read_report(write_results(tmp_path, adapters=("ia3", "lora_1"), changes=changes))
+    drawing = plan_learned(report, FIGURE_WORDS["en"])
+    assert "most in projection (" in drawing.alt
+    assert "最大在 projection（" in plan_learned(report, FIGURE_WORDS["zh"]).alt
+    titles = [panel.get_title(loc="left") for panel in paint(drawing).axes]
     assert "projection" in titles  # its panel is there, without a line of it
 
 
 def test_alternative_texts_have_no_doubled_separator(report: Report, crowded: Report, tmp_path: Path) -> None:
-    """No two marks in a row, also where validation accuracies or train losses are missing."""
+    """No two marks follow each other, also where validation accuracies or train losses are missing."""
     blank = {f"{name}/submitted/seed-224": dict.fromkeys(
         [f"epochs__{i}__{field}" for i in range(10) for field in ("validation_accuracy", "train_loss")]
     ) for name in ("lora_1", "ia3")}  # fmt: skip
     gaps = read_report(write_results(tmp_path, adapters=("lora_1", "ia3"), changes=blank))
     for study in (report, crowded, gaps):
-        for drawing in plan_figures(study):
-            assert not re.search("[，。；：、（]{2}|[，。；：、]）", drawing.alt.zh), (drawing.id, drawing.alt.zh)
-            assert not re.search(r"[.;:,]\s*[.;:,]|\(\)|\s[.;:,]", drawing.alt.en), (drawing.id, drawing.alt.en)
-    assert "準確率：" not in next(d for d in plan_figures(gaps) if d.id == "headline").alt.zh
+        for id, drawing in drawings_of(study, "zh").items():
+            assert not re.search("[，。；：、（]{2}|[，。；：、]）", drawing.alt), (id, drawing.alt)
+        for id, drawing in drawings_of(study, "en").items():
+            assert not re.search(r"[.;:,]\s*[.;:,]|\(\)|\s[.;:,]", drawing.alt), (id, drawing.alt)
+    assert "準確率：" not in drawings_of(gaps, "zh")["headline"].alt
 
 
 def test_a_study_without_results_draws_the_block_alone(tmp_path: Path) -> None:
@@ -426,7 +439,7 @@ def test_a_study_without_results_draws_the_block_alone(tmp_path: Path) -> None:
     (tmp_path / "figures" / "zh").mkdir(parents=True)
     (tmp_path / "figures" / "zh" / "curves-gone.svg").write_text("<svg/>")
     (tmp_path / "figures" / "zh" / "note.txt").write_text("kept")
-    figures = draw_figures(read_report(paths, "nothing-yet"), tmp_path / "figures")
+    figures = draw_figures(read_report(paths, "nothing-yet"), tmp_path / "figures", PHRASES)
     assert [id for id, figure in figures.items() if figure.drawn] == ["block"]
     assert sorted(path.name for path in (tmp_path / "figures" / "zh").iterdir()) == ["block.svg", "note.txt"]
     reasons = {id: figure.reason for id, figure in figures.items() if not figure.drawn}
@@ -438,9 +451,9 @@ def test_a_study_without_results_draws_the_block_alone(tmp_path: Path) -> None:
 
 
 def test_a_study_of_no_run_at_all(tmp_path: Path) -> None:
-    """No planned run is a reason of its own."""
+    """A study without a planned run gives that as the reason."""
     paths = write_results(tmp_path / "p", adapters=("ia3",), variants={"submitted": {"title": "x", "adapters": []}})
-    figures = draw_figures(read_report(paths), tmp_path / "figures", languages=["en"])
+    figures = draw_figures(read_report(paths), tmp_path / "figures", PHRASES, languages=["en"])
     ids = ("headline", "epochs", "costs", "test-accuracy", "confusion-ia3", "learned")
     assert {figures[id].reason for id in ids} == {"no_runs"}
 
@@ -450,7 +463,7 @@ def test_what_was_never_evaluated_is_still_shown_where_it_can_be(tmp_path: Path)
     never = {"submitted": {"title": "x", "training": {
         "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}}}  # fmt: skip
     paths = write_results(tmp_path / "p", adapters=("lora_1", "ia3"), variants=never)
-    figures = draw_figures(read_report(paths), tmp_path / "figures")
+    figures = draw_figures(read_report(paths), tmp_path / "figures", PHRASES)
     assert figures["curves-lora-1"].alt.en.endswith("Nothing was evaluated.")
     assert figures["confusion-ia3"].drawn and figures["test-accuracy"].drawn and figures["costs"].drawn
     for id in ("headline", "accuracy-ia3", "eval-strategy", "epochs"):
@@ -463,20 +476,20 @@ def test_runs_without_predictions_have_no_confusion_matrix(tmp_path: Path) -> No
     paths = write_results(tmp_path / "p", adapters=("lora_1", "ia3"))
     for file in paths.results.glob("embedded/ia3/*/*/predictions.parquet"):
         file.unlink()
-    figures = {drawing.id: drawing for drawing in plan_figures(read_report(paths))}
+    figures = drawings_of(read_report(paths))
     assert figures["confusion-ia3"].reason == "no_predictions" and figures["confusion-lora-1"].paint is not None
     # The majority class is counted from what predictions there are; without any there is no line.
     for file in paths.results.glob("embedded/*/*/*/predictions.parquet"):
         file.unlink()
-    drawing = next(drawing for drawing in plan_figures(read_report(paths)) if drawing.id == "test-accuracy")
-    assert "Majority class" not in texts_of(paint(drawing, "en"))
+    drawing = drawings_of(read_report(paths))["test-accuracy"]
+    assert "Majority class" not in texts_of(paint(drawing))
 
 
 def test_each_device_has_its_own_costs(tmp_path: Path) -> None:
-    """Two devices, two figures, each naming its device."""
+    """Two devices get two figures, each of which names its device."""
     paths = write_results(tmp_path, changes={"ia3/submitted/seed-224": {"environment__device_name": "Other GPU"}})
-    figures = {drawing.id: drawing for drawing in plan_figures(read_report(paths))}
-    assert "Example CPU" in figures["costs"].alt.en and "Other GPU" in figures["costs-2"].alt.zh
+    figures = drawings_of(read_report(paths))
+    assert "Example CPU" in figures["costs"].alt and "Other GPU" in figures["costs-2"].alt
     assert len(figures["costs-2"].rows) == 1
 
 
@@ -485,14 +498,15 @@ def test_published_figures_need_a_curve_to_compare(tmp_path: Path) -> None:
     steps = {"eval_strategy": "steps", "eval_steps": 8, "save_strategy": "steps", "save_steps": 8}
     never = {"submitted": {"title": "x", "training": steps}}
     paths = write_results(tmp_path, adapters=("lora_1", "dora"), variants=never, source="hub")
-    figures = {drawing.id: drawing for drawing in plan_figures(read_report(paths, "hub"))}
+    figures = drawings_of(read_report(paths, "hub"))
     assert figures["published-dora"].reason == "not_published"
     assert figures["published-lora-1"].reason == "published_other_protocol"
     fields = [f"epochs__{i}__validation_{name}" for i in range(10) for name in ("loss", "accuracy")]
     changes = {"lora_1/submitted/seed-224": dict.fromkeys(fields)}
     paths = write_results(tmp_path / "b", adapters=("lora_1", "ia3"), source="hub", changes=changes)
-    blind = {drawing.id: drawing for drawing in plan_figures(read_report(paths, "hub"))}["published-lora-1"]
-    assert "no evaluated epoch" in blind.alt.en and "沒有可比的輪數" in blind.alt.zh
+    report = read_report(paths, "hub")
+    assert "no evaluated epoch" in drawings_of(report)["published-lora-1"].alt
+    assert "沒有可比的輪數" in drawings_of(report, "zh")["published-lora-1"].alt
 
 
 def test_one_existing_curve_shows_a_missed_minimum(report: Report, figures: dict[str, Figure]) -> None:
@@ -528,18 +542,19 @@ def test_the_block_is_the_one_that_the_adapters_are_written_for(tmp_path: Path) 
         for folder in (paths.results / "embedded" / adapter).rglob("record.json"):
             folder.unlink()
     rewrite_adapter(paths, "dora", target_modules=["key", "output.dense"])
-    block = {d.id: d for d in plan_figures(read_report(paths))}["block"]
+    block = drawings_of(read_report(paths))["block"]
     assert [row["module"] for row in block.rows or () if row["dora"]] == [
         "key",
         "attention.output.dense",
         "output.dense",
     ]
     assert [row["module"] for row in block.rows or () if row["lora_1"]] == ["query", "value"]
-    assert "intermediate.dense" in texts_of(paint(block, "en"))
+    assert "intermediate.dense" in texts_of(paint(block))
     for adapter in ("lora_1", "dora"):
         rewrite_adapter(paths, adapter, target_modules=["q_proj", "v_proj"])
-    assert {d.id: d for d in plan_figures(read_report(paths))}["block"].reason == "other_layout"
+    assert drawings_of(read_report(paths))["block"].reason == "other_layout"
     file = paths.experiments / "adapters" / "dora.yaml"
     file.write_text("peft_type: LOHA\ntarget_modules: [q_lin]\n", "utf-8")
-    block = {d.id: d for d in plan_figures(read_report(paths))}["block"]
-    assert "LOHA" in texts_of(paint(block, "en")) and "none of them" in block.alt.en and "都不更新" in block.alt.zh
+    block = drawings_of(read_report(paths))["block"]
+    assert "LOHA" in texts_of(paint(block)) and "LoRA 1 acts on none of them" in block.alt
+    assert "LoRA 1 不更新其中任何一個" in drawings_of(read_report(paths), "zh")["block"].alt

@@ -1,6 +1,7 @@
-"""Pictures that were drawn before: never drawn again, and never stale."""
+"""Check that a picture is never drawn twice and never stale."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,23 +17,25 @@ from adapterbook.analysis.shapes import Report
 from adapterbook.common import fonts
 from adapterbook.common.cache import Cache, installed_packages
 from adapterbook.config.paths import Paths
+from adapterbook.config.phrases import Phrases, load_phrases
 from adapterbook.figures import draw_figures, open_figures_cache, render, style
 from adapterbook.figures.catalogue import plan_figures
 from adapterbook.figures.render import Picture, render_pictures
+from adapterbook.figures.words import FigureWords
 from adapterbook.runs.record import load_record, seal_record, write_record
-from tests.support.factory import PROJECT, read_report, write_results
+from tests.support.factory import PHRASES, PROJECT, read_report, write_results
 
 VARIANTS = {
     "submitted": {"title": "As submitted"},
     "lr-1e-3": {"title": "1e-3", "training": {"learning_rate": 1.0e-3}},
 }
-# Makes the figures in a process of its own, and tells how many pictures it drew and whether Matplotlib was loaded.
+# Makes the figures in another process, and tells how many pictures it drew and whether Matplotlib was loaded.
 SCRIPT = """
 import sys
 from pathlib import Path
 from adapterbook.config.paths import Paths
 from adapterbook.figures import draw_figures, open_figures_cache, render
-from tests.support.factory import read_report
+from tests.support.factory import PHRASES, read_report
 
 draw_all, drawn = render._draw_all, []
 def counting(pictures):
@@ -40,7 +43,7 @@ def counting(pictures):
     return draw_all(pictures)
 render._draw_all = counting
 root = Path(sys.argv[1])
-draw_figures(read_report(Paths(root)), root / "figures", cache=open_figures_cache(root))
+draw_figures(read_report(Paths(root)), root / "figures", PHRASES, cache=open_figures_cache(root))
 print(len(drawn), "matplotlib" in sys.modules)
 """
 
@@ -56,14 +59,14 @@ def one_core(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def pictures_of(report: Report) -> dict[str, Picture]:
+def pictures_of(report: Report, phrases: Phrases = PHRASES) -> dict[str, Picture]:
     """Return every Chinese picture of a report by its figure's id."""
-    drawings = [drawing for drawing in plan_figures(report) if drawing.paint is not None]
-    return {d.id: Picture(d.id, "zh", d.height, d.paint) for d in drawings if d.paint is not None}
+    drawings = plan_figures(report, FigureWords(phrases, "zh"))
+    return {d.id: Picture(d.id, d.height, d.paint) for d in drawings if d.paint is not None}
 
 
-def identities(report: Report) -> dict[str, str]:
-    return {id: picture.identity() for id, picture in pictures_of(report).items()}
+def identities(report: Report, phrases: Phrases = PHRASES) -> dict[str, str]:
+    return {id: picture.identity() for id, picture in pictures_of(report, phrases).items()}
 
 
 def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
@@ -124,25 +127,42 @@ def test_one_colour_redraws_what_has_it(paths: Paths, monkeypatch: pytest.Monkey
     assert not moved & {"curves-lora-1", "accuracy-lora-1", "confusion-lora-1", "confusion-ia3"}
 
 
+def test_one_phrase_redraws_what_shows_it(paths: Paths, tmp_path: Path) -> None:
+    """A changed word of a legend redraws the figures that have it; a title, which no picture holds, redraws none."""
+    report = read_report(paths)
+    before = identities(report)
+
+    def moved(old: str, new: str) -> set[str]:
+        text = (PROJECT.templates / "phrases.yaml").read_text("utf-8")
+        assert old in text
+        folder = tmp_path / new
+        shutil.copytree(PROJECT.templates, folder)
+        (folder / "phrases.yaml").write_text(text.replace(old, new), "utf-8")
+        return changed(before, identities(report, load_phrases(folder)))
+
+    assert moved("開始過擬合, en", "過擬合, en") == {"epochs"}
+    assert moved("最佳輪數與過擬合的起點", "最佳輪數") == set()
+
+
 @pytest.mark.usefixtures("one_core")
 def test_a_new_picture_is_drawn_and_the_old_one_forgotten(paths: Paths) -> None:
     """The files after a change are those of a build from scratch, and the store does not grow."""
     folder, cache = paths.root / "figures", open_figures_cache(paths.root)
-    draw_figures(read_report(paths), folder, ["zh"], cache)
+    draw_figures(read_report(paths), folder, PHRASES, ["zh"], cache)
     cache.forget_unused()
     kept = paths.root / ".cache" / "build" / "figures"
     n_kept = len(list(kept.iterdir()))
     change_loss(paths, "lora_1/submitted/seed-224")
     later = open_figures_cache(paths.root)
-    draw_figures(read_report(paths), folder, ["zh"], later)
+    draw_figures(read_report(paths), folder, PHRASES, ["zh"], later)
     later.forget_unused()
-    draw_figures(read_report(paths), paths.root / "fresh", ["zh"])
+    draw_figures(read_report(paths), paths.root / "fresh", PHRASES, ["zh"])
     assert contents(folder) == contents(paths.root / "fresh")
     assert len(list(kept.iterdir())) == n_kept > 10
 
 
 def test_code_font_and_versions_are_part_of_every_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A changed line of our code, another font or another Matplotlib: nothing made before is used."""
+    """After a change of our code, of the font or of a package, no picture drawn before is used."""
     package = tmp_path / "package"
     (package / "figures").mkdir(parents=True)
     (package / "figures" / "style.py").write_text("WIDTH = 6.4\n", "utf-8")
@@ -169,16 +189,16 @@ def test_code_font_and_versions_are_part_of_every_entry(tmp_path: Path, monkeypa
 
 
 def test_a_painter_gets_plain_data_only() -> None:
-    """What does not say all that it draws cannot be identified, and is refused."""
+    """A painter that is given anything but plain data is refused."""
 
-    def paint(what: Any, canvas: Canvas, language: str) -> None: ...
+    def paint(what: Any, canvas: Canvas) -> None: ...
 
     with pytest.raises(TypeError, match="a painter gets plain data"):
-        Picture("x", "zh", 3.0, partial(paint, [{"a": Path("x")}])).identity()
+        Picture("x", 3.0, partial(paint, [{"a": Path("x")}])).identity()
 
 
 def test_pictures_are_the_same_drawn_beside_each_other(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two processes, one process, another machine's settings of Matplotlib: the same bytes."""
+    """Two processes, one process and other settings of Matplotlib give the same bytes."""
     pictures = list(pictures_of(read_report(paths)).values())[:6]
     one = render_pictures(pictures)
     with mpl.rc_context({"lines.linewidth": 9.0, "axes.facecolor": "red"}):
@@ -193,7 +213,7 @@ def test_every_picture_asked_for_comes_back_in_order(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
 
     def picture(id: str) -> Picture:
-        return Picture(id, "zh", 2.0, partial(_write, id))
+        return Picture(id, 2.0, partial(_write, id))
 
     alone = {id: render_pictures([picture(id)])[0] for id in "abc"}
     render_pictures([picture("b")], cache)
@@ -201,5 +221,5 @@ def test_every_picture_asked_for_comes_back_in_order(tmp_path: Path) -> None:
     assert len(set(alone.values())) == 3
 
 
-def _write(text: str, canvas: Canvas, language: str) -> None:
+def _write(text: str, canvas: Canvas) -> None:
     canvas.text(0.5, 0.5, text)

@@ -1,9 +1,8 @@
-"""Figures' files: small, and nothing moved by as much as a reader could see."""
+"""Check that figures' files are small, and that nothing has moved by as much as a reader could see."""
 
 import io
 import re
 import xml.etree.ElementTree as ElementTree
-from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -13,9 +12,10 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure as Canvas
 
 from adapterbook.figures.catalogue import plan_figures
-from adapterbook.figures.style import WIDTH, Drawing, settings_of
+from adapterbook.figures.figure import Drawing
+from adapterbook.figures.style import WIDTH, settings_of
 from adapterbook.figures.svg import compact_path, draw_svg, shrink_svg
-from tests.support.factory import ADAPTERS, read_report, write_results
+from tests.support.factory import ADAPTERS, FIGURE_WORDS, read_report, write_results
 
 SVG = "{http://www.w3.org/2000/svg}"
 Point = tuple[float, float]
@@ -43,7 +43,8 @@ def points_of(path: str) -> list[Point]:
 
 def plotted(tmp_path: Path) -> Drawing:
     """Return the drawing of a headline figure."""
-    return next(d for d in plan_figures(read_report(write_results(tmp_path))) if d.id == "headline")
+    drawings = plan_figures(read_report(write_results(tmp_path)), FIGURE_WORDS["zh"])
+    return next(drawing for drawing in drawings if drawing.id == "headline")
 
 
 coordinates = st.floats(-999, 999, allow_nan=False).map(lambda value: round(value, 6))
@@ -81,7 +82,7 @@ def test_a_figure_is_half_as_large_and_looks_the_same(tmp_path: Path) -> None:
     assert drawing.paint is not None
     with mpl.rc_context(settings_of(drawing.id)):
         canvas = Canvas(figsize=(WIDTH, drawing.height), layout="constrained")
-        drawing.paint(canvas, "zh")
+        drawing.paint(canvas)
         buffer = io.StringIO()
         canvas.savefig(buffer, format="svg", transparent=True)
     full, small = buffer.getvalue(), shrink_svg(buffer.getvalue())
@@ -106,7 +107,7 @@ def style_of(element: ElementTree.Element, classes: dict[str, str]) -> str:
 def test_every_figure_stays_below_50_kb(tmp_path: Path) -> None:
     """With the baseline and all learning rates, no file of either language is heavy."""
     report = read_report(write_results(tmp_path / "p", adapters=(*ADAPTERS, "head_only")))
-    for drawing in plan_figures(report):
+    for drawing in plan_figures(report, FIGURE_WORDS["zh"]):
         if drawing.paint is not None and drawing.adapter in (None, "lora_1"):
-            svg = draw_svg(drawing.id, drawing.height, partial(drawing.paint, language="zh"))
+            svg = draw_svg(drawing.id, drawing.height, drawing.paint)
             assert len(svg.encode()) < 50_000, drawing.id

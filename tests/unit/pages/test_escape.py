@@ -12,8 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapterbook.pages.tables.pipe_table import make_table, visible_width
-from adapterbook.pages.writing.code import adapter_code, call_code
 from adapterbook.pages.writing.escape import (
     escape_attribute,
     escape_metadata,
@@ -25,6 +23,7 @@ from adapterbook.pages.writing.escape import (
     python_literal,
     raw_html_code,
 )
+from adapterbook.pages.writing.markdown import adapter_code, call_code, make_table, visible_width
 from tests.support.factory import HOSTILE_TEXTS
 from tests.support.report_pages import each_node, parse_markdown
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapterbook.pages.writing.lines import close_gaps, join_lines, mark_edges, squeeze_blank_lines
+from adapterbook.pages.writing.markdown import close_gaps, join_lines, mark_edges, squeeze_blank_lines
 
 
 @pytest.mark.parametrize(

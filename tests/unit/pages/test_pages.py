@@ -19,7 +19,7 @@ from adapterbook.figures import draw_figures
 from adapterbook.pages import write_pages
 from adapterbook.pages.numbers.number import look_up
 from adapterbook.site import check_project
-from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, HOSTILE_TEXTS, PROJECT
+from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, HOSTILE_TEXTS, PHRASES, PROJECT
 from tests.support.report_pages import (
     LANGUAGES,
     MadePages,
@@ -569,7 +569,7 @@ def test_known_reasons_for_a_source_are_said_in_chinese() -> None:
 def test_the_renderers_find_nothing_wrong(tmp_path: Path) -> None:
     """With real figures the check that precedes rendering passes: links, pictures, references, menus, counterparts."""
     made = make_study_pages(tmp_path, adapters=("lora_1", "ia3"), variants=ONE_VARIANT)
-    figures = draw_figures(made.report, made.paths.report / "figures")
+    figures = draw_figures(made.report, made.paths.report / "figures", PHRASES)
     write_pages(made.report, figures, made.paths)
     (made.paths.root / "_quarto.yml").write_bytes((PROJECT.root / "_quarto.yml").read_bytes())
     check_project(made.paths.root)

@@ -16,8 +16,8 @@ import pytest
 from adapterbook.analysis.shapes import Report
 from adapterbook.common.formatting import Language, format_number
 from adapterbook.figures import Figure
+from adapterbook.pages.numbers.provenance import record_block
 from adapterbook.pages.numbers.record_link import RecordLink, link_of_derived, link_of_number, link_of_row
-from adapterbook.pages.numbers.record_view import record_block
 from tests.support.browser import open_browser, visit
 from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, HOSTILE_TEXTS, PROJECT, make_record
 from tests.support.report_pages import LANGUAGES, MadePages, Qmd, make_study_pages, render_site, write_blank_figures

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from adapterbook.common.errors import ConfigError
-from adapterbook.config.adapters import load_adapters
 from adapterbook.config.paths import Paths
-from adapterbook.config.study import load_study
+from adapterbook.config.study import load_adapters, load_study
 from adapterbook.runs.plan import TRAINING_CODE, Run, compute_stamps, plan_runs, status_of
 from adapterbook.runs.record import write_record
 from tests.support.factory import PROJECT, make_failed_record, make_record

@@ -131,7 +131,7 @@ import sys
 from pathlib import Path
 from transformers import AutoTokenizer
 from adapterbook.common.errors import SourceError
-from adapterbook.config.adapters import load_adapters
+from adapterbook.config.study import load_adapters
 from adapterbook.config.paths import Paths
 from adapterbook.config.source import load_source
 from adapterbook.config.study import load_study

@@ -13,8 +13,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from adapterbook.common.errors import SourceError
 from adapterbook.config.paths import Paths
-from adapterbook.config.published import load_published
-from adapterbook.config.source import SourceConfig, load_source
+from adapterbook.config.source import SourceConfig, load_published, load_source
 from adapterbook.config.study import DataConfig, load_study
 from adapterbook.training.data import hash_rows, load_splits, truncate_words
 

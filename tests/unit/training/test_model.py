@@ -17,10 +17,9 @@ from transformers import (
 )
 
 from adapterbook.common.errors import ConfigError, SourceError
-from adapterbook.config.adapters import AdapterConfig, load_adapters
 from adapterbook.config.paths import Paths
-from adapterbook.config.published import load_published
-from adapterbook.config.study import BilingualText
+from adapterbook.config.source import load_published
+from adapterbook.config.study import AdapterConfig, BilingualText, load_adapters
 from adapterbook.training.model import (
     check_adapters,
     count_parameters,

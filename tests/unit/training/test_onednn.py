@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from adapterbook.training.onednn import OneDnnLinear, use_onednn
+from adapterbook.training.model import OneDnnLinear, use_onednn
 
 
 @pytest.fixture

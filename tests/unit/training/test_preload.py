@@ -7,7 +7,7 @@ import sys
 
 PROGRAM = """
 import gc, sys
-from adapterbook.training.kernel_state import load_training
+from adapterbook.training import load_training
 assert "torch" not in sys.modules
 load_training()
 assert {"torch", "transformers", "peft", "datasets", "adapterbook.training.recording"} <= set(sys.modules)

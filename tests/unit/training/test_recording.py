@@ -12,8 +12,7 @@ from peft import IA3Config, LoraConfig, PeftModel, PromptTuningConfig, get_peft_
 from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from adapterbook.common.errors import ConfigError
-from adapterbook.config.adapters import load_adapters
-from adapterbook.config.study import load_study
+from adapterbook.config.study import load_adapters, load_study
 from adapterbook.runs.plan import plan_runs
 from adapterbook.training.model import count_parameters, freeze_adapter
 from adapterbook.training.recording import (

@@ -17,16 +17,20 @@ from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
 from adapterbook.common.errors import SourceError
-from adapterbook.config.adapters import load_adapters
 from adapterbook.config.paths import Paths
-from adapterbook.config.study import load_study
+from adapterbook.config.study import load_adapters, load_study
 from adapterbook.runs.plan import Run, compute_stamps, package_versions, plan_runs
 from adapterbook.runs.record import Record, load_predictions, load_record, seal_record, write_record
 from adapterbook.sources.resolve import resolve_source
-from adapterbook.verification.agreement import Evaluation, find_other_results, find_other_rows, find_other_source
 from adapterbook.verification.audit import audit_run, audit_runs, repeat_run
 from adapterbook.verification.findings import Finding
-from adapterbook.verification.recomputation import compute_loss_bounds
+from adapterbook.verification.recomputation import (
+    Evaluation,
+    compute_loss_bounds,
+    find_other_results,
+    find_other_rows,
+    find_other_source,
+)
 from adapterbook.verification.retraining import choose_run, compare_runs, is_same_environment, other_results
 from tests.support.factory import PROJECT, make_predictions, make_record, write_results
 
