@@ -386,7 +386,7 @@ def test_hostile_titles_show_as_typed(tmp_path: Path) -> None:
          "沒有可以比較的對象：有結果的轉接器不到兩個，沒有對象可以比較。",
          "There is nothing to compare. Fewer than two adapters have results"),
         ({"n_positive": 0},
-         "無法比較：測試集裡所有句子都是同一個標籤，無法比較。",
+         "無法比較：測試集裡所有句子都是同一個標籤，比較沒有意義。",
          "All test rows have the same label"),
     ],
 )  # fmt: skip
