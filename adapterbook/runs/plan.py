@@ -160,7 +160,7 @@ def compute_stamps(run: Run, paths: Paths, data_identity: Mapping[str, Any]) -> 
 def stamp_runs(runs: Sequence[Run], paths: Paths, data_identity: Mapping[str, Any]) -> list[Stamps]:
     """Return today's stamps of several runs, with code, notebook and packages hashed once."""
     common = {
-        "code": _hash_files(sorted(TRAINING_CODE.glob("*.py"))),
+        "code": _hash_files(sorted(TRAINING_CODE.rglob("*.py"))),
         "notebook": _hash_json(_code_cells(paths.notebook)),
         "data": _hash_json(dict(data_identity)),
         "packages": _hash_json(package_versions()),

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 # Chromium asks its maker's hosts for updates and the like unless it is told not to.
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+ABORTED = "net::ERR_ABORTED"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -67,7 +68,11 @@ def visit(browser: Browser, path: Path, *, width: int = 1280, theme: str = "ligh
             lambda message: opened.messages.append(message.text) if message.type in ("error", "warning") else None,
         )
         page.on("pageerror", lambda error: opened.messages.append(str(error)))
-        page.on("requestfailed", lambda request: opened.messages.append(f"failed: {request.url}"))
+        # A page that is left or reloaded aborts what it still loads.
+        page.on(
+            "requestfailed",
+            lambda request: None if request.failure == ABORTED else opened.messages.append(f"failed: {request.url}"),
+        )
         page.on("request", lambda request: opened.requests.append(request.url))
         page.goto(path.resolve().as_uri())
         yield opened
