@@ -68,6 +68,8 @@ def describe_adapter(
     }
     record = next((run.record for group in groups.values() for run in group.runs if run.completed), None)
     reasons: list[Reason] = [group.reason for group in groups.values() if group.reason is not None]
+    # A file may name another method since: then the record's formula is not this adapter's.
+    same_method = record is not None and record.adapter.peft_type == config.peft_type
     return AdapterReport(
         config=config,
         groups=groups,
@@ -79,7 +81,7 @@ def describe_adapter(
         n_adapter_params=None if record is None else record.n_adapter_params,
         n_head_params=None if record is None else record.n_head_params,
         n_total_params=None if record is None else record.n_total_params,
-        formula=compute_formula(record) if record is not None and config.train_adapter else None,
+        formula=compute_formula(record) if record is not None and same_method and config.train_adapter else None,
         reason=None if record is not None else (reasons or ["no_runs"])[0],
     )
 

@@ -224,7 +224,7 @@ def hash_inputs(root: Path, places: Iterable[Path], *facts: object) -> str:
     Parameters
     ----------
     root : Path
-        Names are relative to this folder, so that a project may be moved.
+        Names of files in it are relative to it, so that a project may be moved.
     facts : object
         What else the step depends on; hashed by ``repr``.
     """
@@ -232,7 +232,8 @@ def hash_inputs(root: Path, places: Iterable[Path], *facts: object) -> str:
     for place in places:
         files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
         for path in files:
-            name = os.path.relpath(path, root).encode("utf-8", "surrogateescape")
+            shown = path.relative_to(root) if path.is_relative_to(root) else path
+            name = os.fsencode(shown)
             content = path.read_bytes() if path.is_file() else None
             digest.update(b"%d %s %d\0" % (len(name), name, -1 if content is None else len(content)))
             digest.update(content or b"")

@@ -193,3 +193,14 @@ def test_another_head_has_no_formula() -> None:
 def test_what_the_formula_does_not_cover_has_none(record: Record) -> None:
     """No dimensions, another method, or settings that train something else: no formula rather than a wrong one."""
     assert compute_formula(record) is None
+
+
+def test_a_file_that_names_another_method_since_has_no_formula(tmp_path: Path) -> None:
+    """The parameters of an IA³ record are not counted by LoRA's formula, so that the LoRA page does not show them."""
+    paths = write_results(tmp_path, adapters=("lora_1", "ia3"))
+    file = paths.experiments / "adapters" / "ia3.yaml"
+    file.write_text(file.read_text("utf-8").replace("peft_type: IA3", "peft_type: LORA"), "utf-8")
+    report = read_report(paths)
+    assert report.adapters["ia3"].config.peft_type == "LORA"
+    assert report.adapters["ia3"].formula is None
+    assert report.adapters["lora_1"].formula is not None
