@@ -247,7 +247,7 @@ ADAPTER_KEYS = (
 )  # fmt: skip
 
 
-@how_many(50, 250)
+@how_many(25, 250)
 def test_any_study_is_taken_or_refused_by_name(project: Paths, n: int) -> None:
     """A study is refused with its file's name, or gives runs that Transformers takes, each with stamps."""
     file = project.root / "hostile" / "study.yaml"
@@ -262,7 +262,7 @@ def test_any_study_is_taken_or_refused_by_name(project: Paths, n: int) -> None:
     try_each(documents(STUDY), n, lambda document: outcome(file, document, use))
 
 
-@how_many(50, 250)
+@how_many(25, 250)
 def test_any_adapter_is_taken_or_refused_by_name(project: Paths, distilbert: Path, n: int) -> None:
     """An adapter is refused with its file's name, or trains on the base model."""
     file = project.root / "hostile" / "adapters" / "odd.yaml"
@@ -277,7 +277,7 @@ def test_any_adapter_is_taken_or_refused_by_name(project: Paths, distilbert: Pat
     try_each(documents(ADAPTERS, ADAPTER_KEYS), n, lambda document: outcome(file, document, use))
 
 
-@how_many(50, 250)
+@how_many(25, 250)
 def test_any_source_is_taken_or_refused_by_name(project: Paths, monkeypatch: pytest.MonkeyPatch, n: int) -> None:
     """A source is refused with its file's name, or resolves; no name is looked up outside this machine."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -294,7 +294,7 @@ def _no_network(*arguments: Any, **options: Any) -> Any:
     raise ConfigError("source.yaml: the Hub would be asked")
 
 
-@how_many(50, 250)
+@how_many(25, 250)
 def test_any_published_results_are_taken_or_refused_by_name(project: Paths, n: int) -> None:
     """Published results are refused with their file's name, or every number of theirs is one."""
     file = project.root / "hostile" / "published.yaml"

@@ -106,7 +106,7 @@ def as_json(content: Any) -> bytes:
         sys.set_int_max_str_digits(limit)
 
 
-@how_many(100, 400)
+@how_many(50, 400)
 def test_any_record_is_taken_or_refused(tmp_path: Path, n: int) -> None:
     """A record is one that can be written again and put on a page, or a RecordError names its file."""
     folder = tmp_path / "embedded/lora_1/lr-1e-3/seed-224"
@@ -169,7 +169,7 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
     return table
 
 
-@how_many(100, 400)
+@how_many(50, 400)
 def test_any_predictions_are_taken_or_refused(tmp_path: Path, n: int) -> None:
     """Predictions have the five columns with their types and no gap, or a RecordError says what is wrong."""
     file = tmp_path / "predictions.parquet"
@@ -247,7 +247,7 @@ def make_big_project(root: Path, n: int) -> Paths:
     return paths
 
 
-@how_many(2, 5)
+@how_many(1, 5)
 def test_any_results_give_pages(tmp_path_factory: pytest.TempPathFactory, n: int) -> None:
     """Six hostile runs at a time, each with a hostile notebook, beside two sound ones: figures and pages are made."""
     six = st.lists(st.tuples(records(), notebooks), min_size=6, max_size=6)

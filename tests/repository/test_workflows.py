@@ -210,6 +210,7 @@ def _published_files(root: Path) -> list[Path]:
     return sorted(path for path in files if path.is_file() and not path.name.startswith((".lock", ".trainer")))
 
 
+@pytest.mark.slow
 def test_the_site_does_not_tell_whose_machine_made_it(published: Path) -> None:
     """No page, index, notebook, record, figure, PDF or name of a file holds a folder, user or host of the machine."""
     machine = published.parents[2]
@@ -224,6 +225,7 @@ def test_the_site_does_not_tell_whose_machine_made_it(published: Path) -> None:
     assert found == {}
 
 
+@pytest.mark.slow
 def test_what_was_hidden_leaves_a_text_that_helps(published: Path) -> None:
     """The failed run still says what happened, and the notebook is still read."""
     record = json.loads(next(published.glob("experiments/results/*/ia3/*/*/record.json")).read_text("utf-8"))

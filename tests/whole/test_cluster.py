@@ -212,6 +212,7 @@ def test_whatever_happens_to_a_run_is_a_visible_row(loopback: Loopback, tmp_path
     assert loopback.sites() == []
 
 
+@pytest.mark.slow
 def test_a_run_that_kills_its_workers_is_a_failed_run_and_the_others_go_on(loopback: Loopback, tmp_path: Path) -> None:
     """Its kernel takes the worker with it; the scheduler gives up after as many workers as it is told to."""
     study = Study(tmp_path / "study")
@@ -225,6 +226,7 @@ def test_a_run_that_kills_its_workers_is_a_failed_run_and_the_others_go_on(loopb
     assert records["lora_1"].status == "completed"
 
 
+@pytest.mark.slow
 def test_each_run_has_a_gpu_of_its_own(tmp_path: Path) -> None:
     """A worker with two of them and four threads: two runs at a time, each with another CUDA_VISIBLE_DEVICES."""
     loopback = Loopback(tmp_path / "loopback")
@@ -248,6 +250,7 @@ def test_each_run_has_a_gpu_of_its_own(tmp_path: Path) -> None:
         loopback.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
 def test_a_driver_that_stops_leaves_no_kernel_on_the_workers(
     loopback: Loopback, tmp_path: Path, number: signal.Signals
@@ -342,6 +345,7 @@ def test_what_is_not_the_run_that_was_asked_for_is_not_taken(tmp_path: Path) -> 
         assert message in record.error.message
 
 
+@pytest.mark.slow
 def test_a_worker_keeps_a_study_for_its_runs_and_clears_it_away_when_none_comes(tmp_path: Path) -> None:
     """One folder and its kernel serve all runs of a driver; without a run for a while both go, and come back."""
     study = Study(tmp_path / "study")
@@ -376,6 +380,7 @@ def test_a_worker_keeps_a_study_for_its_runs_and_clears_it_away_when_none_comes(
 # ---- what is refused before the first run
 
 
+@pytest.mark.slow
 def test_workers_that_are_set_up_otherwise_are_refused_by_name(loopback: Loopback, tmp_path: Path) -> None:
     """Another version of a package, other code, no code at all: each is named, and the good ones are not."""
     other = tmp_path / "other"

@@ -126,6 +126,7 @@ def test_a_saved_adapter_over_the_base_model_gives_the_record_s_accuracy(
         assert accuracy_score(splits["test"]["label"], logits.argmax(-1)) == record.test.accuracy, name
 
 
+@pytest.mark.slow
 def test_the_model_card_s_code_gives_the_record_s_predictions(made: Paths, tmp_path: Path) -> None:
     """The code on an adapter's card gives a test sentence the probability that predictions.parquet holds."""
     folder = _folders(made)["lora_1/lr-1e-3/seed-224"]
@@ -291,6 +292,7 @@ def test_each_number_on_a_page_is_its_record_s(made: Paths, language: str) -> No
         assert {"test.accuracy", "epochs.0.train_loss", "epochs.1.validation_loss"} <= fields
 
 
+@pytest.mark.slow
 def test_the_site_in_a_browser(made: Paths) -> None:
     """A page of each kind, opened as a file, gives no message and asks no host, narrow or wide, light or dark."""
     names = [name for name in _html(made, "en") if "/" not in name]

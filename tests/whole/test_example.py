@@ -100,6 +100,7 @@ def test_an_example_s_files_are_valid(example: Path) -> None:
     assert {source.name for source in sources.values()} == set(sources)  # as SOURCE names them
 
 
+@pytest.mark.slow
 def test_the_example_trains_a_bert(trained: Paths) -> None:
     """All four adapters, on modules that have BERT's names, and on the rows of another data set."""
     records = records_of(trained)
@@ -120,6 +121,7 @@ def test_the_example_trains_a_bert(trained: Paths) -> None:
     assert min(moved) > 0
 
 
+@pytest.mark.slow
 def test_the_example_has_its_own_report(trained: Paths) -> None:
     """Its title, its adapters, and the picture of a BERT's block; the project's own adapters are nowhere."""
     site = trained.root / "_site"
@@ -134,6 +136,7 @@ def test_the_example_has_its_own_report(trained: Paths) -> None:
         assert (site / f"report-{language}.pdf").stat().st_size > 50_000
 
 
+@pytest.mark.slow
 def test_the_code_on_a_model_card_does_what_the_record_says(trained: Paths, tmp_path: Path) -> None:
     """Copied as it stands, in either language, each card's code gives a test sentence its probability in the record."""
     shutil.copytree(trained.root / "tiny-bert", tmp_path / "tiny-bert")
@@ -167,6 +170,7 @@ def test_the_code_on_a_model_card_does_what_the_record_says(trained: Paths, tmp_
     assert found[1::2] == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_every_adapter_s_card_is_sealed_with_its_run(trained: Paths) -> None:
     """The card is one of the files that the record names, and `status` finds everything up to date."""
     for record in records_of(trained).values():
@@ -176,6 +180,7 @@ def test_every_adapter_s_card_is_sealed_with_its_run(trained: Paths) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_training_again_gives_the_same_weights_and_the_same_card(trained: Paths) -> None:
     """`verify` trains the shortest run again and finds every bit of it the same; the files agree with their hashes."""
     done = run_adapterbook(trained, "verify", SOURCE="products")
@@ -197,6 +202,7 @@ def test_what_is_shared_is_the_project_s_own(tmp_path: Path) -> None:
         assert part not in tracked.stdout
 
 
+@pytest.mark.slow
 def test_a_wrong_module_name_is_answered_with_bert_s(trained: Paths, tmp_path: Path) -> None:
     """The project's own adapters do not fit a BERT, and the message lists what it has."""
     root = Path(

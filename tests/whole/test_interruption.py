@@ -89,6 +89,7 @@ def test_training_goes_on_after_the_last_whole_epoch(one_run: Paths, tmp_path: P
     assert not (one_run.results / ".staging").exists()
 
 
+@pytest.mark.slow
 def test_half_the_batch_accumulated_is_the_same_batch(one_run: Paths, tmp_path: Path) -> None:
     """With micro_batches=2 the real Trainer takes as many steps, has nearly the same losses, and the record says so."""
     (folder,) = (path.parent for path in one_run.results.rglob("record.json"))

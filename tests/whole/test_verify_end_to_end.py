@@ -38,6 +38,7 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_real_report_is_verified(copied: Paths) -> None:
     """Exit 0; one run trained again, identical bit for bit; nothing changed, nothing left."""
     before, beside = _files(copied.results), sorted(copied.root.iterdir())
@@ -49,6 +50,7 @@ def test_a_real_report_is_verified(copied: Paths) -> None:
     assert (_files(copied.results), sorted(copied.root.iterdir())) == (before, beside)
 
 
+@pytest.mark.slow
 def test_a_hand_edited_accuracy_is_named(copied: Paths) -> None:
     """Exit 1, the run, the field, both values; the other two runs are verified."""
     path = copied.results / "embedded" / "lora_1" / "submitted" / "seed-224" / "record.json"

@@ -171,6 +171,7 @@ SLOW = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment", "number", "all_of_it", "n_times"),
     [(MAKES_PAGES, signal.SIGINT, False, 2), (MAKES_SITE, signal.SIGTERM, True, 1), *SLOW],

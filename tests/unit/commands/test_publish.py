@@ -252,6 +252,7 @@ def test_the_address_to_read_it_at_is_told(book: Book, remote: str, address: str
     assert "https://example.org/b/" in publish._where(paths, checkout)
 
 
+@pytest.mark.slow
 def test_publishing_for_real(made_project: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trained study is verified and published; again, nothing; after a change, a commit; with a wrong number, no."""
     isolate_git(monkeypatch, tmp_path)
