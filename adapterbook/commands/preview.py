@@ -138,7 +138,7 @@ async def _make(root: Path, options: Mapping[Step, Sequence[str]], say: Callable
     """Make pages and site in new processes, because the code may have changed."""
     for step in STEPS:
         command = [sys.executable, "-m", "adapterbook", step, *options[step]]
-        process = await asyncio.create_subprocess_exec(*command, cwd=root)
+        process = await asyncio.create_subprocess_exec(*command, cwd=root, preexec_fn=_ignore_interrupt)
         try:
             failed = await process.wait()
         finally:
@@ -146,6 +146,11 @@ async def _make(root: Path, options: Mapping[Step, Sequence[str]], say: Callable
         if failed:
             say("The site stays as it was until the next change.")
             return
+
+
+def _ignore_interrupt() -> None:
+    """Keep Ctrl-C from a starting interpreter, which would print a traceback; the preview ends its steps by SIGTERM."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
