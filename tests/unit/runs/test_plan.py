@@ -160,3 +160,19 @@ def test_the_code_stamp_covers_every_module_that_the_notebook_goes_through() -> 
     # A record only holds what training puts in.
     assert rooms - {"training"} <= {"common", "config", "sources", "runs"}
     assert TRAINING_CODE.name == "training"
+
+
+def test_a_change_of_any_training_file_changes_the_code_stamp(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every file of training/ is hashed, one by one, and a new file counts as well."""
+    folder = tmp_path / "training"
+    shutil.copytree(TRAINING_CODE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr("adapterbook.runs.plan.TRAINING_CODE", folder)
+    run = next(iter(_plan(paths).values()))
+    seen = {compute_stamps(run, paths, {}).code}
+    for file in [*sorted(folder.glob("*.py")), folder / "new.py"]:
+        with file.open("a", encoding="utf-8") as code:
+            code.write("# changed\n")
+        seen.add(compute_stamps(run, paths, {}).code)
+    assert len(seen) == len(list(folder.glob("*.py"))) + 1
