@@ -1,7 +1,7 @@
 """Put hostile texts in every place that a text can reach a page from, through the embedded renderer and pandoc.
 
 Each text stands between two marks, by which it is found again on the page: what is between them has to be the text as
-typed, and the text may add no element, attribute or request anywhere. There are 200 texts, in the slow variant 1000.
+typed, and the text may add no element, attribute or request anywhere. There are 400 texts, in the slow variant 1000.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Built:
         return sorted((self.paths.root / "_site").rglob("*.html"))
 
 
-@pytest.fixture(scope="module", params=[(200, 6), pytest.param((1000, 14), marks=pytest.mark.slow)], ids=str)
+@pytest.fixture(scope="module", params=[(400, 6), pytest.param((1000, 14), marks=pytest.mark.slow)], ids=str)
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Return one project that holds all texts: most in settings and records, all of them in notebooks."""
     root = tmp_path_factory.mktemp("texts")
@@ -311,7 +311,7 @@ def test_texts_are_shown_as_typed(built: Built, parsed: dict[Path, Parsed]) -> N
                     others = [render(built.texts[number]) for render in (as_output, as_json, as_code)]
                     assert shown in (wanted, *others), (path, number)
                     seen.add(number)
-    assert len(seen) == len(set(built.texts.values())) >= 200
+    assert len(seen) == len(set(built.texts.values())) >= 400
 
 
 def texts_of(data: Any) -> Iterator[str]:
