@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-PACKAGE: Final = Path(__file__).parents[1]
+from adapterbook.common.cache import PACKAGE
+
 # What every study builds on: this checkout, or the copy of its shared files that an installed package contains.
 SHARED: Final = PACKAGE / "project" if (PACKAGE / "project").is_dir() else PACKAGE.parent
 
