@@ -321,6 +321,7 @@ def text_of(path: Path) -> str:
     return path.read_text("utf-8") if path.suffix in TEXTS else ""
 
 
+@pytest.mark.slow
 def test_nothing_of_the_old_is_left(made_own: Path) -> None:
     """Neither title nor author, course, address, licence or adapter of before, in no page, script, picture or PDF."""
     old = {text for value in OLD.values() for text in (value.values() if isinstance(value, dict) else [value])}
@@ -340,6 +341,7 @@ def test_nothing_of_the_old_is_left(made_own: Path) -> None:
     assert found == {}
 
 
+@pytest.mark.slow
 def test_the_new_is_on_every_page_in_its_language(made_own: Path) -> None:
     """The foot of a page names author, course, licence and repository, the head the title; the PDF's cover both."""
     for language, tag, author in (("zh", "zh-TW", "王小明"), ("en", "en", "Xiaoming Wang")):
@@ -359,12 +361,14 @@ def test_the_new_is_on_every_page_in_its_language(made_own: Path) -> None:
         assert NEW["course"][language] in cover
 
 
+@pytest.mark.slow
 def test_a_page_leads_to_the_commit_of_its_numbers(made_own: Path) -> None:
     """The last line of each page has a link to the repository as it was."""
     page = (made_own / "report" / "en" / "index.html").read_text("utf-8")
     assert re.search(r'href="https://github.com/xiaoming/new/tree/[0-9a-f]{40}"><code>[0-9a-f]{8}</code>', page)
 
 
+@pytest.mark.slow
 def test_pages_say_where_they_will_be(made_own: Path) -> None:
     """The address of the site makes each page's canonical link."""
     page = (made_own / "report" / "zh" / "method.html").read_text("utf-8")

@@ -34,7 +34,7 @@ from tests.support.factory import HOSTILE_TEXTS, write_results
 from tests.support.report_pages import (
     analyse_project,
     each_node,
-    parse_markdown,
+    parse_all,
     plan_without_drawing,
     write_blank_figures,
     write_site_files,
@@ -393,12 +393,18 @@ def sources(built: Built) -> list[Path]:
     return [built.paths.root / "index.qmd", *sorted(built.paths.report.rglob("*.qmd"))]
 
 
-def test_no_source_holds_a_shortcode(built: Built) -> None:
+@pytest.fixture(scope="module")
+def trees(built: Built) -> dict[Path, Any]:
+    """Pandoc's tree of every page's and document's source."""
+    paths = sources(built)
+    return dict(zip(paths, parse_all([path.read_text("utf-8") for path in paths]), strict=True))
+
+
+def test_no_source_holds_a_shortcode(built: Built, trees: dict[Path, Any]) -> None:
     """Quarto looks for shortcodes in sources, and in decoded attributes, targets, code and metadata: there is none."""
     for path in [*sources(built), *built.paths.report.rglob("*.yml"), built.paths.root / "_quarto.yml"]:
         assert "{{<" not in path.read_text("utf-8"), path
-    for path in sources(built):
-        tree = parse_markdown(path.read_text("utf-8"))
+    for path, tree in trees.items():
         for node in each_node(tree["blocks"]):
             content: Any = node.get("c")
             if node["t"] in ("Div", "Span", "CodeBlock", "Code", "Link", "Image", "Header", "Table", "Figure"):
@@ -417,11 +423,10 @@ def text_in(tree: Any) -> Iterator[str]:
             yield node["c"] if isinstance(node["c"], str) else node["c"][1]
 
 
-def test_pandoc_finds_nothing_but_text(built: Built) -> None:
+def test_pandoc_finds_nothing_but_text(trees: dict[Path, Any]) -> None:
     """In the tree of every source a text makes no formula, citation, picture, link or raw piece."""
     ours = re.compile(r"(fig|tbl|eq|sec)-[\w-]+")
-    for path in sources(built):
-        tree = parse_markdown(path.read_text("utf-8"))
+    for path, tree in trees.items():
         for node in each_node(tree["blocks"]):
             kind: str = node["t"]
             content: Any = node.get("c")

@@ -7,7 +7,6 @@ import html
 import json
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -15,7 +14,6 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-import pypandoc
 import yaml
 
 from adapterbook.analysis import analyse
@@ -31,7 +29,7 @@ from adapterbook.pages import write_pages
 from adapterbook.site.embedded import EmbeddedRenderer
 from adapterbook.site.embedded.html import body_job
 from adapterbook.site.inventory import inventory_job
-from adapterbook.site.pandoc import convert_ahead
+from adapterbook.site.pandoc import Job, convert_ahead, convert_all
 from adapterbook.site.project import read_project
 from tests.support.factory import PHRASES, PROJECT, read_statuses, write_results
 
@@ -105,6 +103,11 @@ class MadePages:
         return [Qmd(path, path.read_text("utf-8")) for path in self.files
                 if path.suffix == ".qmd" and path.parent.name != "pdf"]  # fmt: skip
 
+    def parse_pages(self) -> MadePages:
+        """Parse all pages at once, for the tests that look at the trees of most of them."""
+        parse_all([page.text for page in self.pages])
+        return self
+
 
 def make_study_pages(root: Path, *, stale: Mapping[str, Collection[str]] | None = None, **options: Any) -> MadePages:
     """Write a made-up study and its pages; figures are planned, not drawn. ``stale``: stamps by run id."""
@@ -167,11 +170,14 @@ def plan_without_drawing(report: Report, paths: Paths) -> dict[str, Figure]:
 
 @cache
 def parse_markdown(text: str) -> dict[str, Any]:
-    """Return pandoc's tree of a text; several tests look at the same pages."""
-    command = [pypandoc.get_pandoc_path(), "--from=markdown", "--to=json"]
-    answer = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
-    tree: dict[str, Any] = json.loads(answer.stdout)
-    return tree
+    """Return pandoc's tree of a text."""
+    return parse_all([text])[0]
+
+
+def parse_all(texts: Collection[str]) -> list[dict[str, Any]]:
+    """Return pandoc's trees of some texts, all made by a few processes; several tests look at the same pages."""
+    answers = convert_all([Job(f"text {number}", text) for number, text in enumerate(texts)], shared_cache("site"))
+    return [json.loads(answer) for answer in answers]
 
 
 def each_node(tree: Any) -> Iterator[dict[str, Any]]:

@@ -185,6 +185,7 @@ def test_rebuilds_leave_everything_as_it_was(reported: Paths) -> None:
     assert {path.name for path in reported.report.iterdir()} == {"assets"}
 
 
+@pytest.mark.slow
 def test_the_first_page_is_counted_by_the_browser(tmp_path: Path) -> None:
     """A page of 4,096 bytes with a picture of 1,000 far below its fold: both are counted, from a file and a server."""
     if find_chromium() is None:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
@@ -61,12 +62,16 @@ class Loopback:
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder, self.workers = folder, dict[str, subprocess.Popen[bytes]]()
         folder.mkdir(parents=True, exist_ok=True)
-        note = folder / "scheduler.json"
         # Not the project's folder: a scheduler does not have this package.
-        self.scheduler = self._start("scheduler", "--port", "0", "--scheduler-file", str(note),
+        self.scheduler = self._start("scheduler", "--port", "0", "--scheduler-file", "scheduler.json",
                                      environment={"PYTHONPATH": ""} | settings)  # fmt: skip
-        wait_until(note.exists)
-        self.address: str = json.loads(note.read_text("utf-8"))["address"]
+
+    @cached_property
+    def address(self) -> str:
+        """The scheduler's address, once its whole note is written."""
+        note = self.folder / "scheduler.json"
+        wait_until(lambda: note.exists() and note.read_text("utf-8").rstrip().endswith("}"))
+        return str(json.loads(note.read_text("utf-8"))["address"])
 
     def add_worker(self, name: str, *options: str, python_path: Path | None = PROJECT.root, **settings: str) -> None:
         """Start a worker without a nanny: one that is killed does not come back."""

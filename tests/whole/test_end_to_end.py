@@ -154,6 +154,7 @@ def test_a_run_again_is_the_same_bit_for_bit(copied: Paths) -> None:
     pd.testing.assert_frame_equal(predictions, load_predictions(folder))
 
 
+@pytest.mark.slow
 def test_only_what_is_left_to_do_is_done(copied: Paths) -> None:
     """Nothing changed: nothing trained. A template: none. An adapter's value: its runs. A broken value: exit 2."""
     records = {name: (folder / "record.json").read_bytes() for name, folder in _folders(copied).items()}
@@ -308,6 +309,7 @@ def test_the_site_in_a_browser(made: Paths) -> None:
                     assert not opened.scrolls_sideways(), (path, width)
 
 
+@pytest.mark.slow  # for every page of the made-up study in test_site_browser.py
 def test_one_click_to_the_same_page_in_the_other_language(made: Paths) -> None:
     """…and back."""
     with open_browser() as browser:

@@ -76,6 +76,7 @@ def ask(port: int, path: str) -> tuple[int, str, str]:
         connection.close()
 
 
+@pytest.mark.slow
 def test_a_change_is_seen_in_the_browser(tmp_path: Path) -> None:
     """The first page appears when it is made; a template is edited, and the open page says so, without a message."""
     paths = make_project(tmp_path / "project")

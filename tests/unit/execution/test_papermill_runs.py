@@ -329,9 +329,9 @@ def test_a_trainer_that_is_killed_leaves_no_process_and_no_file(study: Study) ->
 @pytest.mark.parametrize(
     "moment",
     [
-        r"open .*/\.staging/.*record\.json.*",
+        pytest.param(r"open .*/\.staging/.*record\.json.*", marks=pytest.mark.slow),
         r"os\.rename .*/\.seed-224\.old",
-        r"os\.rename experiments/results/embedded/[^./]*/submitted/seed-224",
+        pytest.param(r"os\.rename experiments/results/embedded/[^./]*/submitted/seed-224", marks=pytest.mark.slow),
     ],
     ids=["first record", "old run aside", "new run in place"],
 )

@@ -15,6 +15,7 @@ from tests.support.report_pages import (
     MadePages,
     Qmd,
     analyse_project,
+    each_node,
     make_study_pages,
     plan_without_drawing,
 )
@@ -122,31 +123,34 @@ def test_a_failed_run_leads_to_the_cell_where_it_failed(faults: MadePages) -> No
         assert "failed-cell" not in run_page(faults, language, STALE).text
 
 
-@pytest.mark.parametrize(
-    ("kind", "zh", "en"),
-    [
-        ("DeadKernel", "kernel 中途停止了", "the kernel died"),
-        ("DiskFull", "磁碟滿了", "the disk was full"),
-        ("Interrupted", "訓練中斷了", "training was interrupted"),
-        ("KernelStart", "kernel 啟動不了", "the kernel did not start"),
-        ("OutOfMemory", "記憶體不足", "memory ran out"),
-        ("RecordError", "沒有留下有效的紀錄", "no valid record was left"),
-        ("Timeout", "有一格跑得太久", "a cell took too long"),
-        ("ZeroDivisionError", "錯誤為 ZeroDivisionError", "ZeroDivisionError, “why & how”"),
-    ],
-)
-def test_each_kind_of_failure_has_words(tmp_path: Path, kind: str, zh: str, en: str) -> None:
+KINDS = {
+    "DeadKernel": ("kernel 中途停止了", "the kernel died"),
+    "DiskFull": ("磁碟滿了", "the disk was full"),
+    "Interrupted": ("訓練中斷了", "training was interrupted"),
+    "KernelStart": ("kernel 啟動不了", "the kernel did not start"),
+    "OutOfMemory": ("記憶體不足", "memory ran out"),
+    "RecordError": ("沒有留下有效的紀錄", "no valid record was left"),
+    "Timeout": ("有一格跑得太久", "a cell took too long"),
+    "ZeroDivisionError": ("錯誤為 ZeroDivisionError", "ZeroDivisionError, “why & how"),
+}
+
+
+def test_each_kind_of_failure_has_words(tmp_path: Path) -> None:
     """A kind that is known is said in the page's language, any other by its name; the message stands beside it."""
-    error = {"type": kind, "message": "why & how", "cell": None}
-    made = make_study_pages(tmp_path, adapters=("lora_1", "ia3"), variants=ONE_VARIANT, failed=[FAILED],
-                            changes={FAILED: {"error": error}})  # fmt: skip
-    for language, words in (("zh", zh), ("en", en)):
-        shown = boxes(made.page(f"{language}/index"), "warning")[0]
-        assert words in shown
-        assert kind in shown
-        assert "why & how" in shown
-        assert "notebooks/lora_1-submitted-seed-224.qmd)" in made.page(f"{language}/index").text
-        assert "failed-cell" not in made.page(f"{language}/index").text
+    errors = {kind: {"type": kind, "message": f"why & how {kind}", "cell": None} for kind in KINDS}
+    runs = {f"lora_1/submitted/seed-{seed}": error for seed, error in enumerate(errors.values())}
+    made = make_study_pages(
+        tmp_path, adapters=("lora_1", "ia3"), variants=ONE_VARIANT, seeds=tuple(range(len(KINDS))), failed=list(runs),
+        changes={run: {"error": error} for run, error in runs.items()},
+    )  # fmt: skip
+    for number, language in enumerate(LANGUAGES):
+        page = made.page(f"{language}/index")
+        (box,) = [node for node in page.elements("Div") if "callout-warning" in node["c"][0][1]]
+        said = [page.text_of(node) for node in each_node(box) if node["t"] == "Plain"]
+        for (kind, words), run in zip(KINDS.items(), runs, strict=True):
+            assert [line for line in said if words[number] in line and f"why & how {kind}" in line], kind
+            assert f"notebooks/{run.replace('/', '-')}.qmd)" in page.text
+        assert "failed-cell" not in page.text
 
 
 @pytest.mark.parametrize("notebook", [None, '{"cells": []}'])

@@ -45,20 +45,21 @@ CJK = "\u3400-\u9fff"
 def study(tmp_path_factory: pytest.TempPathFactory) -> MadePages:
     """The four adapters with one seed, and every ablation."""
     root = tmp_path_factory.mktemp("study")
-    return make_study_pages(root, extra_variants=BATCH_SIZE_VARIANTS | EVAL_STRATEGY_VARIANTS)
+    return make_study_pages(root, extra_variants=BATCH_SIZE_VARIANTS | EVAL_STRATEGY_VARIANTS).parse_pages()
 
 
 @pytest.fixture(scope="module")
 def faults(tmp_path_factory: pytest.TempPathFactory) -> MadePages:
     """A failed run, one never made, and one with a truncated record."""
-    return make_study_pages(tmp_path_factory.mktemp("faults"), **FAULTS)
+    return make_study_pages(tmp_path_factory.mktemp("faults"), **FAULTS).parse_pages()
 
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> MadePages:
     """Two adapters and the baseline with three seeds on the homework's own source."""
     root = tmp_path_factory.mktemp("hub")
-    return make_study_pages(root, source="hub", seeds=(1, 2, 3), adapters=("lora_1", "ia3", "head_only"))
+    made = make_study_pages(root, source="hub", seeds=(1, 2, 3), adapters=("lora_1", "ia3", "head_only"))
+    return made.parse_pages()
 
 
 STUDIES = ("study", "faults", "hub")

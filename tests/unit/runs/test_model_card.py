@@ -155,7 +155,9 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install_base_model(tmp_path_factory.mktemp("package"))
 
 
-@pytest.mark.parametrize(("base_model", "query"), [(BASE_MODEL, "q_lin"), (BERT_MODEL, "query")])
+@pytest.mark.parametrize(
+    ("base_model", "query"), [(BASE_MODEL, "q_lin"), pytest.param(BERT_MODEL, "query", marks=pytest.mark.slow)]
+)
 def test_the_card_s_code_gives_the_adapter_s_probabilities_without_adapterbook(
     base_model: str, query: str, packages: Path, tmp_path: Path
 ) -> None:
