@@ -45,7 +45,7 @@ LEGEND = {"r =": "rank", "× l": "vector"}
 
 @dataclass(frozen=True)
 class _Column:
-    """One adapter: what it does to each module that it touches, in a few letters."""
+    """Describe one adapter: what it does to each module that it touches, in a few letters."""
 
     name: str
     color: str

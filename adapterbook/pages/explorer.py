@@ -33,7 +33,7 @@ ACTIVE: Final = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&`\u20
 
 
 def head_of(scripts: Sequence[str], up: str) -> list[str]:
-    """Return what a page's head says of its scripts and their style.
+    """Return the tags that load a page's scripts and their style.
 
     Parameters
     ----------

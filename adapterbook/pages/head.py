@@ -1,4 +1,4 @@
-"""Write what a page says of itself: for search engines and previews in its head, for readers in its footer.
+"""Write a page's metadata: for search engines and previews in its head, for readers in its footer.
 
 Both renderers take the tags from the page's front matter. Addresses are absolute if ``book.yaml`` gives the site's
 address; otherwise only the other language is named, by a relative link. No text from a user can end an attribute or
@@ -49,7 +49,7 @@ def commit_link(book: Book, commit: str) -> Markup:
 
 
 def document_fields(book: Book, language: Language, origin: Provenance | None = None) -> dict[str, Any]:
-    """Return front matter of a combined document: what its cover says, as far as it is known.
+    """Return front matter of a combined document: the texts of its cover, as far as they are known.
 
     ``runs`` are the days of the runs as the language writes them; ``last-run`` is for programs.
     """
