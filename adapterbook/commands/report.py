@@ -51,7 +51,7 @@ def site_step(paths: Paths, renderer: str) -> Step:
 
 
 def find_unmade(root: Path, source: str, seeds: Sequence[int] | None) -> str | None:
-    """Return which part of the report is not made from today's records, texts and programs; None if all is.
+    """Return which part of the report is out of date with its records, texts or programs; None if all is up to date.
 
     Returns
     -------

@@ -39,7 +39,7 @@ Layout = Mapping[str, str]  # names as the picture shows them → whole names; o
 FLOW: tuple[int | str, ...] = (0, 1, 2, "attention", 3, "add_norm", 4, "gelu", 5, "add_norm")
 
 UPRIGHT_NAMES = 5  # adapters beside each other whose names still fit above their columns
-# What the letters in the cells mean, as keys of labels.
+# The meanings of the letters in the cells, as keys of labels.
 LEGEND = {"r =": "rank", "× l": "vector"}
 
 

@@ -13,7 +13,7 @@ from adapterbook.config.phrases import Phrases
 
 # FigureWords of axes and legends by the last part of their key, as a painter gets them: plain data.
 Labels = Mapping[str, str]
-# What stands between the items of a list.
+# The separators between the items of a list.
 MARKS: Final[Mapping[Language, Mapping[str, str]]] = {
     "zh": {"comma": "、", "semicolon": "；", "sentence": "", "legend": "　"},
     "en": {"comma": ", ", "semicolon": "; ", "sentence": " ", "legend": "; "},

@@ -86,7 +86,7 @@ def _footer_part(book: Book, phrases: Phrases, language: Language) -> str:
     if book.repository is not None:
         parts.append(Markup(f"[{label('source_code')}]({book.repository})"))
     tag = LANGUAGE_TAGS[language]
-    # The slash leads Quarto to the site's root from whatever page.
+    # With the slash, Quarto starts at the site's root on every page.
     parts.append(Markup(f'[{label("report_pdf")}](/report-{language}.pdf){{hreflang="{tag}"}}'))
     return f'[{SEPARATOR.join(parts)}]{{.imprint lang="{tag}"}}'
 
@@ -98,7 +98,7 @@ def _gap(language: Language) -> str:
 COVER: Final = "index.html"
 LOCALES: Final[Mapping[Language, str]] = {"zh": "zh_TW", "en": "en_US"}
 CARD: Final = "report/figures/{language}/social-card.png"
-CARD_SIZE: Final = (1200, 630)  # pixels; what the networks show without cutting
+CARD_SIZE: Final = (1200, 630)  # pixels; social networks show this size without cropping
 MAX_CARD_ALT: Final = 420  # characters
 
 

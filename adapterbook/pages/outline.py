@@ -14,7 +14,7 @@ from adapterbook.pages.explorer import VEGA
 
 # With more runs than this, not each gets a page: the site would take too long to make and to load.
 MAX_RUN_PAGES = 200
-# Of more adapters than this the combined document has no chapters: it would be a book, which takes minutes to set.
+# With more adapters than this, the combined document has no chapters about them: setting it would take minutes.
 MAX_ADAPTER_CHAPTERS = 12
 
 NOT_IN_A_SLUG = re.compile(r"[^a-z0-9]+")

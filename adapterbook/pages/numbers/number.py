@@ -120,7 +120,7 @@ def _span(text: str, attributes: Mapping[str, str]) -> Markup:
     return Markup(f"[{text.replace('<', '&#60;').replace('=', '&#61;')}]{{.n {written}}}")
 
 
-# Where the way to a number begins: its origin names one of these, and the way from there.
+# A number's origin names one of these parts of the report, and the path from there.
 ORIGINS: Final = (
     Ablation, AdapterReport, Baseline, Comparison, CostRow, CostTable, EpochsReport, EvalView, Group, Learned,
     ParameterFormula, Planning, PublishedPoint, PublishedReport, PublishedRun, Report, RunReport, SentenceTable,
