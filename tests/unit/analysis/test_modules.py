@@ -1,4 +1,4 @@
-"""Tell what each module learned, and count parameters by formula: as by hand, and as published."""
+"""Compare each module's update and the parameter counts by formula with values worked out by hand and published."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,7 +118,7 @@ def test_modules_without_a_layer_have_none() -> None:
     ],
 )
 def test_kinds_are_named_as_the_configuration_names_them(modules: list[str], targets: Any, kinds: list[str]) -> None:
-    """A target module's own ending where it means one kind, else as many last parts as tell it from the others."""
+    """A kind is named by the target module's ending if that is unambiguous, else by as many last parts as needed."""
     assert list(name_kinds(modules, {"target_modules": targets}).values()) == kinds
 
 
@@ -153,7 +153,7 @@ def test_the_formula_holds_for_every_adapter_of_the_project_on_any_width(tmp_pat
 
 
 def test_a_count_that_differs_is_said() -> None:
-    """Formula and measurement may differ in the adapter or in the head; both are told."""
+    """A difference between formula and measurement is reported for the adapter and for the head."""
     assert not formula_of(make_record("lora_1", n_adapter_params=1)).agrees
     assert not formula_of(make_record("lora_1", n_head_params=1)).agrees
 
@@ -191,7 +191,7 @@ def test_another_head_has_no_formula() -> None:
     ],
 )
 def test_what_the_formula_does_not_cover_has_none(record: Record) -> None:
-    """No dimensions, another method, or settings that train something else: no formula rather than a wrong one."""
+    """Without dimensions, for another method, or with settings that train something else the formula is None."""
     assert compute_formula(record) is None
 
 

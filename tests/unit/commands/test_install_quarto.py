@@ -1,4 +1,4 @@
-"""Install Quarto where that is possible; without it set-up goes on and says so in one line."""
+"""Test that Quarto is installed where possible; otherwise set-up continues and says so in one line."""
 
 import re
 from pathlib import Path
@@ -51,6 +51,6 @@ def test_silence_is_waited_for_only_so_long(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_quarto_that_is_there_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Quarto that is there already is left alone."""
+    """An installed Quarto is not changed."""
     monkeypatch.setattr(install, "find_quarto", lambda: "/opt/quarto/bin/quarto")
     assert install.install_quarto(tmp_path / "none.txt", say=lambda text: None) is True

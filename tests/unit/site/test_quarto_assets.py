@@ -1,4 +1,4 @@
-"""Try without Quarto what the project gives it beside the pages: two filters and a script.
+"""Test, without Quarto, the two filters and the script that the project gives it beside the pages.
 
 The filters run in pandoc, as they do in Quarto, on what Quarto hands them; the script on the menus that Quarto writes.
 """
@@ -58,7 +58,7 @@ def run_filter(name: str, text: str, folder: Path) -> tuple[Path, list[dict[str,
 
 
 def test_the_project_names_the_filters_where_they_belong() -> None:
-    """The one works before Quarto reads a page, the other after it rendered all of it; both are for HTML alone."""
+    """One filter works before Quarto reads a page, the other after it rendered all of it; both are for HTML alone."""
     config = yaml.safe_load((ROOT / "_quarto.yml").read_text("utf-8"))
     places = {entry["at"]: ROOT / entry["path"] for entry in config["format"]["html"]["filters"]}
     assert places == {"pre-ast": ASSETS / "before.lua", "post-render": ASSETS / "after.lua"}
@@ -66,7 +66,7 @@ def test_the_project_names_the_filters_where_they_belong() -> None:
 
 
 def test_a_callout_that_unfolds_is_a_details(tmp_path: Path) -> None:
-    """Quarto would make a <div> of it that no key opens; others are left to Quarto."""
+    """A collapsible callout becomes a details element, because no key opens Quarto's <div>; others are left to Quarto."""
     page, _ = run_filter(
         "before.lua",
         '::: {.callout-note collapse="true" title="Numbers <b>of</b> *x*"}\n| a |\n|---|\n| 1 |\n:::\n\n'
@@ -85,7 +85,7 @@ def test_a_callout_that_unfolds_is_a_details(tmp_path: Path) -> None:
 
 
 def test_every_page_gets_the_script(tmp_path: Path) -> None:
-    """Quarto is asked to ship it with each page, and it is there."""
+    """Quarto is asked to ship the script with each page, and the file exists."""
     _, scripts = run_filter("before.lua", "text", tmp_path)
     assert [name for dependency in scripts for name in dependency["scripts"]] == ["menus.js"]  # type: ignore[attr-defined]
     assert (ASSETS / "menus.js").is_file()
@@ -144,7 +144,7 @@ def test_menus_have_names_and_open_by_key(page: Page, tmp_path: Path) -> None:
 
 
 def test_the_language_switch_keeps_the_place(page: Page, tmp_path: Path) -> None:
-    """At the top it leads to the other page's top, further down to the section or figure that is being read."""
+    """At the top the switch leads to the other page's top, further down to the section or figure that is being read."""
     shutil.copy(ASSETS / "menus.js", tmp_path)
     (tmp_path / "menus.html").write_text(MENUS.format(lang="en"), "utf-8")
     page.goto((tmp_path / "menus.html").as_uri())
