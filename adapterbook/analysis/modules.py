@@ -141,7 +141,7 @@ N_CLASSES = 2  # a review is positive or negative
 
 
 def compute_formula(record: Record) -> ParameterFormula | None:
-    """Return one adapter's parameters by formula, None if the record lacks the dimensions or there is no formula.
+    """Return one adapter's parameters by formula, None if the record lacks the dimensions or the method has no formula.
 
     Parameters
     ----------

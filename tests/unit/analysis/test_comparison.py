@@ -317,7 +317,7 @@ def test_a_head_only_baseline_that_was_never_evaluated(tmp_path: Path) -> None:
 
 
 def test_two_that_hardly_ever_disagree_need_only_a_small_difference(tmp_path: Path) -> None:
-    """The share of discordant rows and the detectable difference, of one pair and of the study, agree with the predictions."""
+    """The share of discordant rows and the detectable difference of a pair and of the study follow from predictions."""
     paths = write_results(tmp_path, adapters=("lora_1", "lora_2", "ia3"), accuracy=LEVEL)
     folders = [paths.results / "embedded" / name / "submitted" / "seed-224" for name in ("lora_1", "lora_2")]
     table = load_predictions(folders[0])

@@ -163,7 +163,7 @@ def test_what_each_strategy_sees_of_the_finest_curve(tmp_path: Path) -> None:
 
 
 def test_without_step_evaluations_the_overfitting_curve_is_shown(tmp_path: Path) -> None:
-    """Of curves evaluated equally often the one that ended worst is taken, because a missed minimum costs most there."""
+    """Of curves evaluated equally often the one that ended worst is taken: a missed minimum costs most there."""
     ablation = read_report(write_results(tmp_path)).ablations["eval_strategy"]
     assert ablation.eval_curve is not None and ablation.eval_curve[1] == "lr-1e-3" and ablation.eval_curve[0] != "ia3"
     assert [view.strategy for view in ablation.eval_views] == ["epoch", "steps", "no"]

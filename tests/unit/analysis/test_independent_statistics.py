@@ -1,7 +1,7 @@
 """Work out every accuracy, interval and p-value of the pages again, from ``predictions.parquet`` alone.
 
-A second opinion: it uses pandas, scipy and statsmodels and nothing of the project's analysis or statistics, reads the
-predictions and the pages' text, and compares to the digits shown. What it meets on a page and cannot work out fails.
+This module uses pandas, scipy and statsmodels, but not the project's analysis or statistics. It reads the predictions
+and the pages' text, and compares to the digits shown. A number on a page that it cannot compute is a failure.
 """
 
 import re
@@ -23,7 +23,7 @@ from tests.support.factory import ADAPTERS, BATCH_SIZE_VARIANTS, EVAL_STRATEGY_V
 from tests.support.report_pages import LANGUAGES, MadePages, Qmd, make_study_pages
 
 SEED = 224
-# Origins of what predictions decide: a number of such an origin must be among those worked out here.
+# Predictions decide the numbers of these origins, so each of them must be computed here.
 DECIDED = re.compile(
     r"Verdict\.|Comparison\.|Planning\.|Baseline\.|Group\.test_(accuracy|interval|f1)|CostRow\.accuracy|"
     r"RunReport\.(confusion|test_interval)|test\.(accuracy|f1|n)$"

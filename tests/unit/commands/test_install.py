@@ -18,7 +18,7 @@ from adapterbook.commands.install import DASK, DEV, LOCKS, PACKAGES, TORCH, chec
 from adapterbook.common.errors import ConfigError
 from tests.support.factory import PROJECT
 
-# ---- the locks as they are shipped
+# ---- the shipped locks
 
 
 def test_every_requirement_is_locked() -> None:
@@ -43,7 +43,7 @@ def test_a_package_has_one_version_in_all_locks() -> None:
     assert all((run | dask)[name] == dev[name] for name in (run | dask).keys() & dev.keys())
 
 
-# ---- a made-up project, its wheels in a folder, and a Python of its own
+# ---- a made-up project, its wheels in a folder, and a separate Python
 
 
 @pytest.fixture(scope="module")

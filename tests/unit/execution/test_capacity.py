@@ -59,12 +59,12 @@ def test_devices_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("build", "platform", "driver", "expected"),
     [
-        ("2.13.0+cpu", "linux", True, False),  # this torch knows no GPU
+        ("2.13.0+cpu", "linux", True, False),  # a torch without GPU support
         ("2.13.0", "darwin", True, False),
         ("2.13.0", "linux", False, False),  # no driver
         ("2.13.0", "linux", True, True),
         ("2.13.0+cu130", "linux", True, True),
-        ("2.13.0+rocm7.0", "linux", False, True),  # another driver: torch has to say
+        ("2.13.0+rocm7.0", "linux", False, True),  # another driver: only torch knows
     ],
 )
 def test_torch_is_asked_for_gpus_only_where_there_may_be_one(

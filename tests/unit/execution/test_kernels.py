@@ -19,7 +19,7 @@ from adapterbook.execution.kernels import ENGINE, KernelPool, start_kernel
 from adapterbook.training.kernel_state import TORCH_DEFAULT_SEED, reset_kernel, reuse
 from tests.support.processes import wait_until
 
-# Waits for the other kernel, so that each of two executes one notebook.
+# This code waits for the other kernel, so that each of two executes one notebook.
 TOGETHER = (
     "import os, pathlib, time\npathlib.Path(f'{os.getpid()}.here').touch()\n"
     "while len(list(pathlib.Path().glob('*.here'))) < 2: time.sleep(0.05)\n"

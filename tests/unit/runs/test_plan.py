@@ -157,7 +157,7 @@ def test_the_code_stamp_covers_every_module_that_the_notebook_goes_through() -> 
     rooms = {name.split(".")[1] for name in run.stdout.split()}
     assert "training" in rooms
     # The settings are stamped by `config`, the base model and the data set, packages' conversion included, by `data`.
-    # A record only holds what training puts in.
+    # Training decides everything else in a record.
     assert rooms - {"training"} <= {"common", "config", "sources", "runs"}
     assert TRAINING_CODE.name == "training"
 

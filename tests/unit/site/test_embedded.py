@@ -165,7 +165,7 @@ def test_figures_have_their_alternative_text_and_size(zh: Document) -> None:
 
 
 def test_callouts(zh: Document) -> None:
-    """A callout's title comes from the heading, the attribute or the kind; a collapsed one is a closed details element."""
+    """A callout's title is the heading, the attribute or the kind; a collapsed one is a closed details element."""
     titles = [e.text for e in zh.elements if e.attributes.get("class") == "callout-title"]
     assert titles == ["讀表的方法", "不能與已發表的數字相比", "提示", "數字"]
     for kind in ("callout callout-warning", "callout callout-note callout-simple"):

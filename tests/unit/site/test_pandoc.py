@@ -61,7 +61,7 @@ def test_what_was_converted_is_remembered(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("adapterbook.site.pandoc.find_pandoc", lambda: str(tmp_path / "no-pandoc"))
     assert convert_all([Job("c.qmd", "# One\n", writer="html5")], cache) == first[:1]
     for other in (Job("a.qmd", "# One\n"), Job("a.qmd", "# One\n", writer="html5", metadata={"lang": "en"})):
-        with pytest.raises(FileNotFoundError, match="no-pandoc"):  # it would be started
+        with pytest.raises(FileNotFoundError, match="no-pandoc"):  # tries to start pandoc
             convert_all([other], cache)
 
 

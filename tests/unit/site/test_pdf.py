@@ -112,7 +112,7 @@ def test_every_character_of_the_document_is_in_the_fonts() -> None:
         assert missing == set()
 
 
-# A word in a cell, and what Typst would make of it: a heading, lists, an ellipsis, a dash, a soft hyphen, a minus.
+# Typst would turn these words in a cell into a heading, lists, an ellipsis, a dash, a soft hyphen and a minus.
 TRAPS = ("= a", "+ a", "- a", "/ a: b", "1. a", "wait...what", "no--really", "soft-?hyphen", "-5")
 TABLES = """\
 ---

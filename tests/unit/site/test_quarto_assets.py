@@ -1,6 +1,7 @@
 """Test, without Quarto, the two filters and the script that the project gives it beside the pages.
 
-The filters run in pandoc, as they do in Quarto, on what Quarto hands them; the script on the menus that Quarto writes.
+The filters run in pandoc, as they do in Quarto, on Quarto's input for them. The script runs on menus as Quarto writes
+them.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def test_the_project_names_the_filters_where_they_belong() -> None:
 
 
 def test_a_callout_that_unfolds_is_a_details(tmp_path: Path) -> None:
-    """A collapsible callout becomes a details element, because no key opens Quarto's <div>; others are left to Quarto."""
+    """A collapsible callout becomes a details element, which keys open, unlike Quarto's <div>; others stay."""
     page, _ = run_filter(
         "before.lua",
         '::: {.callout-note collapse="true" title="Numbers <b>of</b> *x*"}\n| a |\n|---|\n| 1 |\n:::\n\n'

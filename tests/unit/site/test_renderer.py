@@ -16,7 +16,7 @@ from adapterbook.site.project import read_project
 from adapterbook.site.quarto import QuartoRenderer
 from tests.support.site_sample import write_sample
 
-# Answers like Quarto, and writes down what it was asked and what lay around it.
+# This script answers like Quarto, and records its arguments and the files around it.
 STAND_IN = """\
 #!{python}
 import json, os, pathlib, sys
