@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Quantity:
-    """One measured quantity.
+    """Hold one measured quantity.
 
     Attributes
     ----------

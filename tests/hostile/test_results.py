@@ -303,7 +303,7 @@ LINKED = ("record.json", "predictions.parquet", "notebook.ipynb", "adapter", "mo
 
 @pytest.fixture(scope="module")
 def linked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Paths, list[str], Path]:
-    """A built project with a run for each thing that may be a link or a pipe, what was opened, and the folder outside.
+    """Build a project with a run for each kind of link or pipe; return it, the opened files, and the outside folder.
 
     Each link leads to a sound file or folder of the kind that belongs in its place, with a secret inside.
     """

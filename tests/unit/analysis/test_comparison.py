@@ -38,7 +38,7 @@ def set_right(folder: Path, right: np.ndarray) -> None:
 
 
 def test_a_clear_win_is_better_and_the_other_side_worse(tmp_path: Path) -> None:
-    """60 against 90 % on 512 rows: IA³ is better, told from either side, with an interval that excludes 0."""
+    """With 60 against 90 % on 512 rows IA³ is better, seen from either side, and the interval excludes 0."""
     report = read_report(write_results(tmp_path, accuracy=IA3_WINS))
     pair = pair_of(report, "ia3", "lora_1")
     assert (pair.kind, pair.a, pair.n_rows, pair.n_seeds) == ("better", "ia3", 512, 1)

@@ -80,7 +80,7 @@ def test_published_curves_beside_the_rerun(tmp_path: Path) -> None:
 
 
 def test_another_source_may_not_be_compared(tmp_path: Path) -> None:
-    """The embedded source names nothing published, and a name without a file is told apart from that."""
+    """The embedded source names no published results, and a name without a file has another reason."""
     report = read_report(write_results(tmp_path))
     assert (report.published.comparable, report.published.reason, dict(report.published.runs)) == (
         False, "no_published", {},
@@ -171,7 +171,7 @@ def test_without_step_evaluations_the_overfitting_curve_is_shown(tmp_path: Path)
 
 
 def test_short_trainings_have_no_sparse_view(tmp_path: Path) -> None:
-    """Three epochs hold no fourth one to evaluate at; nothing evaluated holds no view at all."""
+    """Three epochs have no sparse view, and a curve without an evaluation has no view at all."""
     short = {"submitted": TITLE | {"training": {"num_train_epochs": 3}}}
     ablation = read_report(write_results(tmp_path, variants=short)).ablations["eval_strategy"]
     assert [view.strategy for view in ablation.eval_views] == ["epoch", "no"]

@@ -50,7 +50,7 @@ def retrain(paths: Paths, seed: int) -> None:
 
 
 def test_a_report_is_the_same_remembered(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    """First time, second time and without a store: equal reports; the second time no row is read and no pair tested."""
+    """A report is equal the first time, the second time and without a cache; the second reads and tests nothing."""
     fresh = read(paths, remembering=False)
     assert read(paths) == fresh
 

@@ -10,7 +10,7 @@ from tests.support.factory import PROJECT
 
 
 def test_a_package_that_does_not_install_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failed installation is said in one line, without pip's output."""
+    """A failed installation is reported in one line, without pip's output."""
     monkeypatch.setattr(install, "find_quarto", lambda: None)
     requirements = tmp_path / "requirements-quarto.txt"
     requirements.write_text("./no-such-folder\n", "utf-8")
@@ -43,7 +43,7 @@ def test_the_package_is_named_by_its_hash() -> None:
 
 
 def test_silence_is_waited_for_only_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installation that hangs is stopped, and set-up goes on."""
+    """An installation that hangs is stopped, and set-up continues."""
     monkeypatch.setattr(install, "find_quarto", lambda: None)
     said: list[str] = []
     assert install.install_quarto(tmp_path / "none.txt", say=said.append, timeout_s=0.001) is False

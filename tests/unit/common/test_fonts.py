@@ -71,7 +71,7 @@ def test_the_math_font_holds_the_root_sign_that_no_text_names(tmp_path: Path) ->
 
 
 def test_a_cut_font_holds_the_features_that_are_asked_for(tmp_path: Path) -> None:
-    """The Chinese font keeps half-width punctuation and kerning, the math font all it has; weights as asked for."""
+    """The Chinese font keeps half-width punctuation and kerning, the math font all features; weights fit."""
     assert write_web_fonts({"text": "學習率，。"}, tmp_path) == ["text"]
     assert write_math_font("xσ", tmp_path / "math.woff2")
     write_pdf_fonts("學習率", tmp_path)

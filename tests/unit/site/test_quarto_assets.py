@@ -93,7 +93,7 @@ def test_every_page_gets_the_script(tmp_path: Path) -> None:
 
 
 def test_a_table_scrolls_in_a_frame_that_has_a_name(tmp_path: Path) -> None:
-    """A numbered table's frame has its caption's name, another's the word for a table in the page's language; once."""
+    """A numbered table's frame has its caption's name, another frame the page language's word for a table."""
     page, _ = run_filter(
         "after.lua",
         "---\nlang: zh-TW\n---\n\n::: {aria-describedby=cap-1}\n| a |\n|---|\n| 1 |\n:::\n\n| b |\n|---|\n| 2 |\n",
@@ -119,7 +119,7 @@ def test_only_a_picture_has_an_alternative_text(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    """A page of one browser for all tests of this file."""
+    """Open one browser's page for all tests of this file."""
     with open_browser() as browser:
         yield browser.new_page()
 

