@@ -60,7 +60,7 @@ class Bench:
 
     @cached_property
     def four_runs(self) -> Paths:
-        """A copy without results, reduced to the adapters as submitted."""
+        """Make a copy without results, reduced to the adapters as submitted."""
         paths = copy_project(self.root, self.folder / "four", results=False)
         keep_submitted(paths)
         return paths

@@ -40,7 +40,7 @@ DESCRIBE = (
 
 @dataclass(frozen=True)
 class Timed:
-    """A command that has ended.
+    """Hold the measurements of a command that has ended.
 
     Attributes
     ----------

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Quantity:
-    """One measured quantity.
+    """Hold one measured quantity.
 
     Attributes
     ----------
@@ -29,12 +29,12 @@ class Quantity:
 
     @property
     def median(self) -> float:
-        """The middle of the samples."""
+        """Return the median of the samples."""
         return statistics.median(self.samples)
 
     @property
     def ok(self) -> bool | None:
-        """Whether the limit is kept; None where there is none."""
+        """Tell whether the limit is kept; None if there is no limit."""
         return None if self.limit is None else self.median <= self.limit
 
     def to_json(self) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def find_best_rates(adapters: Mapping[str, AdapterReport], family: Sequence[str]
 def _learning_rate_findings(
     family: Sequence[str], compared: Mapping[str, Sequence[Group]], majority: float | None
 ) -> tuple[LearningRateFinding, ...]:
-    """Return what became of the adapters at each rate at which one was evaluated."""
+    """Return how the adapters did at each rate at which one was evaluated."""
     findings = []
     for variant in family:
         members = [group for groups in compared.values() for group in groups if group.variant == variant]
@@ -204,7 +204,7 @@ def _says_evaluation_time(run: RunReport | None) -> bool:
 
 
 def compute_epochs(groups: Sequence[Group]) -> EpochsReport:
-    """Return how many groups overfit, and which most: by how far its validation loss ended above its lowest."""
+    """Return how many groups overfit, and which most: the one whose loss ended farthest above its lowest."""
     evaluated = [(group, group.overfitting) for group in groups if group.overfitting is not None]
     rises = {
         (group.adapter, group.variant): found.final_validation_loss - found.best_validation_loss
@@ -223,7 +223,7 @@ def compute_epochs(groups: Sequence[Group]) -> EpochsReport:
 
 
 def compute_eval_views(groups: Mapping[tuple[str, str], Group]) -> tuple[tuple[str, str] | None, tuple[EvalView, ...]]:
-    """Return what each strategy would have seen of one curve, from the finest to none, and whose curve it is.
+    """Return what each strategy would have seen of one curve, from the finest to none, and the curve's group.
 
     The curve is the one with the most evaluations; among equals, the one whose validation loss ended farthest above its
     lowest, because there the strategy matters most. A strategy with more evaluations than the curve has is left out,

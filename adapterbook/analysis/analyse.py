@@ -121,7 +121,7 @@ def describe_source(runs: Sequence[RunReport]) -> SourceReport:
 def _above_majority(
     adapters: Mapping[str, AdapterReport], basis: Basis, majority: float | None
 ) -> AboveMajority | None:
-    """Return who is above the majority class, None where that class is not known or is always right."""
+    """Return which adapters are above the majority class, None where that class is not known or is always right."""
     if majority is not None and majority >= 1:
         return None
     groups = [adapter.submitted if basis == "submitted" else adapter.best for adapter in adapters.values()]

@@ -81,7 +81,7 @@ def compare_adapters(adapters: Mapping[str, AdapterReport], basis: Basis, cache:
 
 
 def compute_planning(comparison: Comparison, cache: Cache = NO_CACHE) -> Planning | None:
-    """Return how small a difference can be found between two models that disagree as often as the median pair."""
+    """Return the smallest difference that can be found between two models that disagree as often as the median pair."""
     compared = [(pair.n_rows, pair.discordant_share) for pair in comparison.pairs if pair.discordant_share is not None]
     if not compared:
         return None

@@ -1,4 +1,4 @@
-"""Compute what accuracy costs, by device, with Pareto fronts, and the baselines that an adapter has to beat."""
+"""Compute the cost of accuracy by device, with Pareto fronts, and the baselines that an adapter has to beat."""
 
 from __future__ import annotations
 

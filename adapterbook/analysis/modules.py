@@ -1,4 +1,4 @@
-"""Compute what training changed in each layer, and an adapter's number of parameters by formula, from the records."""
+"""Compute the change of each layer by training, and an adapter's parameters by formula, from the records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adapterbook.runs.record import ModuleUpdate, Record
 
 
 def compute_learned(adapter: str, variant: str, records: Sequence[Record]) -> Learned | None:
-    """Return what one group learned, as means over its seeds, or None if no record says it.
+    """Return the updates of one group's modules, as means over its seeds, or None if no record has them.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def _ends_with(name: str, ending: str) -> bool:
 
 
 def _tail(module: str) -> str:
-    """Return what follows the number of the layer; the whole name where there is none."""
+    """Return the part of a name after the number of the layer, or the whole name if it has no number."""
     parts = module.split(".")
     before = list(takewhile(lambda part: not part.isdecimal(), parts))
     return ".".join(parts[len(before) + 1 :]) or module
@@ -141,7 +141,7 @@ N_CLASSES = 2  # a review is positive or negative
 
 
 def compute_formula(record: Record) -> ParameterFormula | None:
-    """Return one adapter's parameters by formula, None if the record lacks the dimensions or there is no formula.
+    """Return one adapter's parameters by formula, None if the record lacks the dimensions or the method has no formula.
 
     Parameters
     ----------

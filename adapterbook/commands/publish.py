@@ -24,7 +24,7 @@ from adapterbook.publish.branch import BRANCH, Checkout, inspect_checkout, publi
 from adapterbook.runs.plan import RunStatus
 from adapterbook.runs.select import load_report
 
-# What a user may allow, and what it means.
+# The problems that a user may allow, each with its meaning.
 ALLOWED: Final = {
     "stale": "runs that are missing or stale, or a site that is not made from today's records",
     "failed": "runs that failed",
@@ -152,7 +152,7 @@ def _message(checkout: Checkout, allow: Collection[str]) -> str:
 
 
 def _where(paths: Paths, checkout: Checkout) -> str:
-    """Return where readers find the site, or how to make it readable."""
+    """Return the site's address, or how to give it one."""
     address = load_book(paths.book).site_url
     if address is not None:
         return f"Readers find it at {address}/ in about a minute."

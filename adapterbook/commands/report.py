@@ -51,7 +51,7 @@ def site_step(paths: Paths, renderer: str) -> Step:
 
 
 def find_unmade(root: Path, source: str, seeds: Sequence[int] | None) -> str | None:
-    """Return which part of the report is not made from today's records, texts and programs; None if all is.
+    """Return which part of the report is out of date with its records, texts or programs; None if all is up to date.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def _own_code() -> list[Path]:
 
 
 def _surroundings() -> list[object]:
-    """Return what else a page depends on: packages, fonts set by variables, and the Quarto on the PATH."""
+    """Return the other things that a page depends on: packages, fonts set by variables, and the Quarto on the PATH."""
     fonts = sorted((key, value) for key, value in os.environ.items() if key.startswith("ADAPTERBOOK_"))
     quarto = shutil.which("quarto")
     return [installed_packages(), fonts, quarto and (quarto, Path(quarto).stat().st_size, Path(quarto).stat().st_mtime)]

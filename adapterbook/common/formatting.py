@@ -88,7 +88,7 @@ def _proportion(value: float, _: Language) -> str:
 
 
 def _norm(value: float, _: Language) -> str:
-    """Return a norm or a distance, which may be of any size, with three significant digits."""
+    """Return a norm or a distance, of any size, with three significant digits."""
     if value == 0 or 0.001 <= value < 1000:
         return f"{value:.3g}"
     mantissa, exponent = f"{value:.2e}".split("e")

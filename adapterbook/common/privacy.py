@@ -1,4 +1,4 @@
-"""Remove from a text what it tells of the machine it was made on: folders, the user, the host.
+"""Remove from a text the folders, the user and the host of the machine that it was made on.
 
 Messages of errors and executed notebooks are published, and must not tell whose machine it was.
 """
@@ -15,14 +15,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 PART = r"[\w.+@~=%-]"
-# A path of two parts or more: in quotes with its spaces; after a colour code, in a file URI, or where no name goes on.
+# A path of two parts or more. It may be in quotes, with spaces; otherwise no character of a name stands before it,
+# except the end of a colour code or of a file URI's scheme.
 ABSOLUTE = re.compile(
     rf"(?P<before>\x1b\[[0-9;]*m|file://|(?<![\w/.~<>…-]))"
     rf"(?P<path>(?<=')/[^'\n]*/[^'\n]*(?=')|(?<=\")/[^\"\n]*/[^\"\n]*(?=\")|/(?:{PART}+/)+{PART}*)"
 )
-# Out of the project and down again: the folders beside it.
+# A path that leaves the project and enters a folder beside it.
 RELATIVE = re.compile(rf"(?<![\w/])(?:\.\./)+(?:{PART}+/)*(?={PART})")
-# Names that say nothing of anybody, and would be found within other words' company.
+# These names identify nobody, and many harmless texts contain them.
 COMMON_NAMES = {"localhost", "root", "user", "runner", "admin", "ubuntu", "debian", "student", "jovyan"}
 
 
@@ -55,7 +56,7 @@ def rename_folders(text: str, names: Mapping[str, str]) -> str:
 def hide_machine(text: str, root: Path) -> str:
     """Return a text without any folder of this machine, its user or its host.
 
-    Of a path that lies elsewhere, the last part is left: enough to see what was meant.
+    Only the last part of any other path stays, so that a reader can still recognise the file.
 
     Examples
     --------

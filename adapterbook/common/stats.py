@@ -140,7 +140,7 @@ def wilson_interval(n_correct: int, n: int, *, confidence: float = 0.95) -> Inte
     z = NormalDist().inv_cdf(0.5 + _checked(confidence, "confidence") / 2)
     center = (2 * n_correct + z**2) / (2 * (n + z**2))
     half = z * math.sqrt(4 * n_correct * (n - n_correct) / n + z**2) / (2 * (n + z**2))
-    # At the edges the formula gives 0 and 1 but for rounding.
+    # At the edges the formula gives 0 and 1, except for rounding errors.
     return Interval(center - half if n_correct else 0.0, center + half if n_correct < n else 1.0)
 
 

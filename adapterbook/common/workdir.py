@@ -1,4 +1,4 @@
-"""Give unfinished work its place, and put finished files and folders where they belong, all at once.
+"""Give unfinished work a separate folder, and move finished files and folders into place all at once.
 
 What a killed process leaves behind can be found and removed. The places are one folder in the project's cache, and
 folders among the system's temporary files for what cannot lie in a project. One process at a time makes the pages or

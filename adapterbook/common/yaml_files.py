@@ -19,7 +19,7 @@ from adapterbook.common.errors import ConfigError
 
 # Text that its author meant as a number: YAML 1.1 wants a dot in the mantissa.
 EXPONENT_WITHOUT_DOT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
-# Far more than any settings need, and few enough that no file can stall the program.
+# Settings need far less than these limits, and no file within them can stall the program.
 MAX_BYTES = 1_000_000
 MAX_VALUES = 20_000  # aliases counted as often as they are used
 MAX_DEPTH = 40
@@ -27,7 +27,7 @@ MAX_DIGITS = 100
 NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 MAX_PROBLEMS = 20
 INT64 = 2**63
-# What PyYAML raises where a value does not fit its tag, such as ``!!int x`` or 2026-99-99.
+# PyYAML raises these if a value does not fit its tag, such as ``!!int x`` or 2026-99-99.
 MISFITS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 ModelT = TypeVar("ModelT", bound=BaseModel)

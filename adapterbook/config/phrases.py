@@ -1,4 +1,4 @@
-"""Read ``templates/phrases.yaml`` and ``templates/glossary.yaml``: what pages and figures say, in both languages."""
+"""Read ``templates/phrases.yaml`` and ``templates/glossary.yaml``: the words of pages and figures in both languages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 
 
 class Phrase(BilingualText):
-    """A text that must be there in both languages, with the same ``{placeholders}``."""
+    """Hold a text that must be there in both languages, with the same ``{placeholders}``."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Phrase:
@@ -35,21 +35,21 @@ class Phrase(BilingualText):
 
 
 class PagePhrases(Settings):
-    """The title of a page, and what search engines say of it."""
+    """Hold the title of a page, and its description for search engines."""
 
     title: Phrase
     description: Phrase
 
 
 class TablePhrases(Settings):
-    """The caption of a table, and its own headings of some columns."""
+    """Hold the caption of a table, and the headings that differ from the shared ones."""
 
     caption: Phrase
     headings: dict[str, Phrase] = Field(default_factory=dict)
 
 
 class SourceReason(Settings):
-    """A pattern of the reason that a record gives for its source, and what the pages say instead."""
+    """Hold a pattern of the reason that a record gives for its source, and the pages' words for it."""
 
     pattern: str
     text: Phrase
@@ -65,7 +65,7 @@ class SourceReason(Settings):
 
 
 class Term(Settings):
-    """One entry of the glossary page; one with ``methods`` is shown only if the study uses one of them."""
+    """Hold one entry of the glossary page; one with ``methods`` is shown only if the study uses one of them."""
 
     name: Phrase
     meaning: Phrase
@@ -73,13 +73,13 @@ class Term(Settings):
 
 
 class Glossary(Settings):
-    """Everything in ``glossary.yaml``."""
+    """Hold everything in ``glossary.yaml``."""
 
     terms: dict[str, Term]
 
 
 class PhrasesFile(Settings):
-    """Everything in ``phrases.yaml``."""
+    """Hold everything in ``phrases.yaml``."""
 
     pages: dict[str, PagePhrases]
     menus: dict[str, Phrase]
@@ -97,7 +97,7 @@ class PhrasesFile(Settings):
 
 
 class Phrases(PhrasesFile):
-    """The phrases of the pages and figures, and the terms of the glossary."""
+    """Hold the phrases of the pages and figures, and the terms of the glossary."""
 
     terms: dict[str, Term]
 
@@ -134,11 +134,11 @@ class Phrases(PhrasesFile):
         return _found(self.tables, table, "tables").caption.in_language(language)
 
     def failure(self, kind: str, language: Language) -> str | None:
-        """Return what a kind of failure is called, ``None`` for one that this project does not know."""
+        """Return the name of a kind of failure, ``None`` if this project does not know the kind."""
         return self.failures[kind].in_language(language) if kind in self.failures else None
 
     def source_reason(self, reason: str, language: Language) -> str | None:
-        """Return what a page says about a record's reason for its source, ``None`` if no pattern fits."""
+        """Return a page's words for a record's reason for its source, ``None`` if no pattern fits."""
         for known in self.source_reasons:
             if re.search(known.pattern, reason):
                 return known.text.in_language(language)

@@ -1,6 +1,6 @@
 """Name what went wrong with a run, for its record.
 
-Out of memory and a full disk have one name each, whatever library reports them.
+Every library's out-of-memory error gets the same name, and so does every full disk.
 """
 
 from __future__ import annotations

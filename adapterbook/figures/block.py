@@ -39,13 +39,13 @@ Layout = Mapping[str, str]  # names as the picture shows them → whole names; o
 FLOW: tuple[int | str, ...] = (0, 1, 2, "attention", 3, "add_norm", 4, "gelu", 5, "add_norm")
 
 UPRIGHT_NAMES = 5  # adapters beside each other whose names still fit above their columns
-# What the letters in the cells mean, as keys of labels.
+# The meanings of the letters in the cells, as keys of labels.
 LEGEND = {"r =": "rank", "× l": "vector"}
 
 
 @dataclass(frozen=True)
 class _Column:
-    """One adapter: what it does to each module that it touches, in a few letters."""
+    """Describe one adapter: what it does to each module that it touches, in a few letters."""
 
     name: str
     color: str

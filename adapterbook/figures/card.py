@@ -1,4 +1,4 @@
-"""Draw the picture that a link to the site is shown with: the book's title over the headline curves, one a language.
+"""Draw the preview picture for links to the site: the book's title over the headline curves, one a language.
 
 Its file is ``<folder>/<language>/social-card.png``. The lines are those of the headline figure, drawn by the same
 functions: a preview shows nothing that the pages do not.

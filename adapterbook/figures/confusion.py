@@ -22,7 +22,7 @@ COLUMNS = 3
 
 @dataclass(frozen=True)
 class _Matrix:
-    """A matrix as it is drawn: rows the labels, columns the predictions, negative first."""
+    """Hold a matrix as it is drawn: rows the labels, columns the predictions, negative first."""
 
     title: str
     shares: Sequence[Sequence[float]]  # of the row's label

@@ -35,7 +35,7 @@ LOSSES = ("train_loss", "validation_loss")
 
 @dataclass(frozen=True)
 class _Panel:
-    """The curves that share a pair of panels."""
+    """Hold the curves that share a pair of panels."""
 
     title: str
     lines: Sequence[Line]
@@ -254,7 +254,7 @@ def _describe_rate(groups: Sequence[Group], names: Mapping[str, str], learning_r
 
 
 def _describe_train_losses(groups: Sequence[Group], names: Mapping[str, str], words: FigureWords) -> str:
-    """Return between what the training losses begin and end, with who has the lowest and the highest end."""
+    """Return the range of the first and last training losses, with the adapters of the lowest and the highest end."""
     curves = {names[group.adapter]: group.curve.values("train_loss") for group in groups}
     ends = {name: (points[0][1].mean, points[-1][1].mean) for name, points in curves.items() if points}
     if not ends:

@@ -1,4 +1,4 @@
-"""Draw points: test accuracy with its intervals, and what accuracy costs."""
+"""Draw points: test accuracy with its intervals, and the cost of accuracy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PANELS = (("params", "n_trainable_params", 1.0), ("time", "train_time_s", 1.0), 
 
 @dataclass(frozen=True)
 class _Dot:
-    """One test accuracy with its interval; ``position`` is its learning rate's place among all."""
+    """Hold one test accuracy with its interval; ``position`` is its learning rate's place among all."""
 
     adapter: str
     position: int
@@ -43,7 +43,7 @@ class _Dot:
 
 @dataclass(frozen=True)
 class _Point:
-    """One adapter at one learning rate; filled where that is its own best."""
+    """Hold one adapter at one learning rate; filled if that is its own best."""
 
     row: CostRow
     style: LineStyle

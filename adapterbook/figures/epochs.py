@@ -33,7 +33,7 @@ MARKS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class _View:
-    """What one strategy sees, under the strategy as code writes it and how often it looks."""
+    """Hold what one strategy sees, with the strategy as code writes it and the number of its evaluations."""
 
     title: str
     view: EvalView

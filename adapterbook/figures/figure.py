@@ -1,4 +1,4 @@
-"""Say what a figure is: before it is drawn in one language, and to a page, which shows it in both."""
+"""Define a figure: before it is drawn in one language, and as a page shows it, in both."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure in one language, before it is drawn.
+    """Hold a figure in one language, before it is drawn.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure in both languages.
+    """Hold one figure in both languages.
 
     Attributes
     ----------
@@ -73,12 +73,12 @@ class Figure:
 
     @property
     def drawn(self) -> bool:
-        """Whether there is a file to show."""
+        """Tell whether there is a file to show."""
         return bool(self.paths)
 
     @property
     def table(self) -> pd.DataFrame:
-        """The numbers drawn as a table; whole numbers stay whole beside missing ones."""
+        """Return the numbers drawn as a table; whole numbers stay whole beside missing ones."""
         import pandas as pd
 
         return pd.DataFrame(list(self.rows), dtype=object)

@@ -1,4 +1,4 @@
-"""Draw what training changed: the relative update of each module, layer by layer."""
+"""Draw the relative update of each module by training, layer by layer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMNS = 3  # panels side by side: more cannot be read at 390 px
 
 @dataclass(frozen=True)
 class _Updates:
-    """One adapter's lines: by kind of module, the layers with their relative updates."""
+    """Hold one adapter's lines: by kind of module, the layers with their relative updates."""
 
     name: str
     style: LineStyle
@@ -58,7 +58,7 @@ def plan_learned(report: Report, words: FigureWords) -> Drawing:
 
 
 def _points(learned: Learned, kind: str) -> list[tuple[int, float]]:
-    """Return what a logarithmic axis can show of one kind of module, in order of layers."""
+    """Return the points of one kind of module that a logarithmic axis can show, in order of layers."""
     return sorted(
         (module.layer, module.relative_update)
         for module in learned.modules

@@ -33,7 +33,7 @@ ENDS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass(frozen=True)
 class Picture:
-    """What is drawn for one figure in one language; ``height`` in inches."""
+    """Describe the picture of one figure in one language; ``height`` in inches."""
 
     id: str
     height: float

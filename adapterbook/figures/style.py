@@ -30,7 +30,7 @@ LEGEND_HANDLE_EM = 5.6  # the line's sample, the gap after it, and the gap betwe
 
 @dataclass(frozen=True)
 class LineStyle:
-    """Colour, dashes and marker: two lines differ in all three, so that colour alone never tells them apart."""
+    """Hold colour, dashes and marker: two lines differ in all three, so that colour alone never tells them apart."""
 
     color: str
     linestyle: str
@@ -39,7 +39,7 @@ class LineStyle:
 
 @dataclass(frozen=True)
 class Line:
-    """A curve as it is drawn; an empty label gives no entry in the legend."""
+    """Hold a curve as it is drawn; an empty label gives no entry in the legend."""
 
     curve: Curve
     style: LineStyle

@@ -35,7 +35,7 @@ ElementTree.register_namespace("", SVG)
 
 
 def draw_svg(id: str, height: float, paint: Callable[[Canvas], None]) -> str:
-    """Return what is painted into an empty canvas; Matplotlib's settings on this machine make no difference.
+    """Paint into an empty canvas and return the SVG; Matplotlib's settings on this machine make no difference.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def draw_svg(id: str, height: float, paint: Callable[[Canvas], None]) -> str:
 
 
 def shrink_svg(text: str) -> str:
-    """Return Matplotlib's SVG without what a reader cannot see: comments, metadata, digits, repetition."""
+    """Remove from Matplotlib's SVG what a reader cannot see: comments, metadata, digits, repetition."""
     root = ElementTree.fromstring(text)
     for metadata in root.findall(f"{{{SVG}}}metadata"):
         root.remove(metadata)
@@ -89,7 +89,7 @@ def _shorten_references(element: ElementTree.Element, names: dict[str, str]) -> 
     name = element.attrib.pop("id", None)
     if name in names:
         element.attrib["id"] = names[name]
-    if XLINK_HREF in element.attrib:  # SVG 2 has it without the namespace, and all that read SVG know it so
+    if XLINK_HREF in element.attrib:  # programs read SVG 2's form without a namespace
         element.attrib["href"] = element.attrib.pop(XLINK_HREF)
     for key, value in element.attrib.items():
         element.attrib[key] = re.sub(r"#([\w-]+)", lambda found: f"#{names.get(found[1], found[1])}", value)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from adapterbook.figures.style import GREY, LineStyle
 
 QUANTITIES: Final = ("train_loss", "validation_loss", "validation_accuracy")
-# What a model that finds both classes equally likely would have.
+# The values of a model that finds both classes equally likely.
 CHANCE: Final[Mapping[str, float]] = {
     "train_loss": math.log(2),
     "validation_loss": math.log(2),
@@ -25,7 +25,7 @@ BOUNDS: Final = ("first", "last", "low", "high")
 
 INK: Final = "#1d2126"
 LINE_WIDTH: Final = 1.8  # pixels, as in the static figures
-MARKER_AREA, TARGET_AREA = 50, 400  # square pixels: what is seen, and what the pointer need hit
+MARKER_AREA, TARGET_AREA = 50, 400  # square pixels: the visible marker, and the area that reacts to the pointer
 # Matplotlib's dashes, which are multiples of the line's width.
 DASHES: Final[Mapping[str, Sequence[float]]] = {"-": (1, 0), "--": (3.7, 1.6), "-.": (6.4, 1.6, 1, 1.6), ":": (1, 1.65)}
 
@@ -88,7 +88,7 @@ def chart_spec(quantity: str, x_title: str, styles: Mapping[str, LineStyle]) -> 
     chart = alt.layer(chance, band, line, point, target).properties(height=280)
     spec: dict[str, Any] = chart.configure(**_configuration()).to_dict()
     spec["params"] = [{"name": name, "value": 0} for name in BOUNDS]
-    # Which version of Vega-Lite this is, is settled where its script is made.
+    # `vega_script` fixes the version of Vega-Lite, so the specification need not name it.
     return {key: value for key, value in spec.items() if key != "$schema"}
 
 
@@ -104,7 +104,7 @@ def _configuration() -> dict[str, Any]:
         "titleFontSize": 12,
         "titleFontWeight": "normal",
     }
-    # The chart as a whole has a text for those who cannot see it, and its numbers stand in a table.
+    # The whole chart has an alternative text, and a table holds its numbers, so its marks need no texts.
     return {"aria": False, "background": "transparent", "font": "sans-serif", "view": {"stroke": None}, "axis": axis,
             "autosize": {"type": "fit", "contains": "padding"}}  # fmt: skip
 

@@ -13,7 +13,7 @@ from adapterbook.config.phrases import Phrases
 
 # FigureWords of axes and legends by the last part of their key, as a painter gets them: plain data.
 Labels = Mapping[str, str]
-# What stands between the items of a list.
+# The separators between the items of a list.
 MARKS: Final[Mapping[Language, Mapping[str, str]]] = {
     "zh": {"comma": "、", "semicolon": "；", "sentence": "", "legend": "　"},
     "en": {"comma": ", ", "semicolon": "; ", "sentence": " ", "legend": "; "},
@@ -22,7 +22,7 @@ MARKS: Final[Mapping[Language, Mapping[str, str]]] = {
 
 @dataclass(frozen=True)
 class FigureWords:
-    """The phrases of figures in one language, and how that language writes numbers and lists."""
+    """Hold the phrases of figures in one language, and write numbers and lists as that language does."""
 
     phrases: Phrases
     language: Language
@@ -50,7 +50,7 @@ class FigureWords:
         return self.number(group.training.learning_rate, "rate")
 
     def rate_label(self, learning_rate: float) -> str:
-        """Return what a panel or a line of one learning rate is called."""
+        """Return the label of a panel or a line of one learning rate."""
         return self.say("axes.at_rate", rate=self.number(learning_rate, "rate"))
 
     def joined(self, items: Iterable[str], mark: str = "semicolon") -> str:
@@ -83,7 +83,7 @@ def _short_name(adapter: AdapterReport, words: FigureWords) -> str:
 
 
 def describe_loss(group: Group, name: str, words: FigureWords) -> str:
-    """Return what a validation loss did: first, lowest and last value, as part of a sentence."""
+    """Return the course of a validation loss: first, lowest and last value, as part of a sentence."""
     points = group.curve.values("validation_loss")
     first, last = points[0], points[-1]
     best = min(points, key=lambda point: point[1].mean)

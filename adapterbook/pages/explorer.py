@@ -28,12 +28,12 @@ from adapterbook.runs.record import Record
 # Below report/: assets/ is written by hand, scripts/ is made.
 VEGA: Final = "scripts/vega.js"
 STYLE: Final = "assets/interactive.css"
-# What could act in HTML, or end a fence or a line of a script. In JSON these stand in texts only.
+# These could act in HTML, or end a fence or a line of a script. In JSON they occur only in texts.
 ACTIVE: Final = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&`\u2028\u2029"})
 
 
 def head_of(scripts: Sequence[str], up: str) -> list[str]:
-    """Return what a page's head says of its scripts and their style.
+    """Return the tags that load a page's scripts and their style.
 
     Parameters
     ----------
@@ -75,10 +75,10 @@ def script_block(name: str, content: Mapping[str, Any], without: str) -> Markup:
     Parameters
     ----------
     without : str
-        What a reader sees where no script runs.
+        The text for readers whose browser runs no script.
     """
     data = json.dumps(content, ensure_ascii=False, separators=(",", ":")).translate(ACTIVE)
-    data = data.replace("{{", r"{\u007b")  # of JSON itself no two stand side by side
+    data = data.replace("{{", r"{\u007b")  # JSON's own syntax never has two of them in a row
     return Markup(
         "```{=html}\n"
         f'<div class="{name}">\n<p class="without-script">{html_entities(without)}</p>\n'
@@ -93,7 +93,7 @@ WORDS: Final = ("adapters", "all", "none", "setting", "metric", "seeds", "mean",
                 "chart", "table")  # fmt: skip
 COLUMNS: Final = ("adapter", "variant", "learning_rate", "seed", "n_seeds", "epoch", "low", "high", *QUANTITIES)
 FORMATS: Final = {"train_loss": "loss", "validation_loss": "loss", "validation_accuracy": "percent"}
-# What a reader may look at: one quantity, or both losses in two panels.
+# The choices of a reader: one quantity, or both losses in two panels.
 VIEWS: Final[Mapping[str, Sequence[str]]] = {
     "validation_loss": ["validation_loss"],
     "train_loss": ["train_loss"],
@@ -101,7 +101,7 @@ VIEWS: Final[Mapping[str, Sequence[str]]] = {
     "validation_accuracy": ["validation_accuracy"],
 }
 
-# A line's address: the page that shows where its numbers are from, None if there is no such page.
+# Returns the address of the page with the source of a line's numbers, None if that page does not exist.
 Address = Callable[[RecordLink], str | None]
 
 
@@ -170,7 +170,7 @@ def _lines(
 
 
 def _page_of(run: RunReport, address: Address) -> str | None:
-    """Return the address of the record on its page, up to where a line's own anchor goes on."""
+    """Return the address of the record on its page, to which a line adds the rest of its anchor."""
     return address(RecordLink(run, RECORD_ANCHOR))
 
 

@@ -1,4 +1,4 @@
-"""Write what a page says of itself: for search engines and previews in its head, for readers in its footer.
+"""Write a page's metadata: for search engines and previews in its head, for readers in its footer.
 
 Both renderers take the tags from the page's front matter. Addresses are absolute if ``book.yaml`` gives the site's
 address; otherwise only the other language is named, by a relative link. No text from a user can end an attribute or
@@ -49,7 +49,7 @@ def commit_link(book: Book, commit: str) -> Markup:
 
 
 def document_fields(book: Book, language: Language, origin: Provenance | None = None) -> dict[str, Any]:
-    """Return front matter of a combined document: what its cover says, as far as it is known.
+    """Return front matter of a combined document: the texts of its cover, as far as they are known.
 
     ``runs`` are the days of the runs as the language writes them; ``last-run`` is for programs.
     """
@@ -86,7 +86,7 @@ def _footer_part(book: Book, phrases: Phrases, language: Language) -> str:
     if book.repository is not None:
         parts.append(Markup(f"[{label('source_code')}]({book.repository})"))
     tag = LANGUAGE_TAGS[language]
-    # The slash leads Quarto to the site's root from whatever page.
+    # With the slash, Quarto starts at the site's root on every page.
     parts.append(Markup(f'[{label("report_pdf")}](/report-{language}.pdf){{hreflang="{tag}"}}'))
     return f'[{SEPARATOR.join(parts)}]{{.imprint lang="{tag}"}}'
 
@@ -98,7 +98,7 @@ def _gap(language: Language) -> str:
 COVER: Final = "index.html"
 LOCALES: Final[Mapping[Language, str]] = {"zh": "zh_TW", "en": "en_US"}
 CARD: Final = "report/figures/{language}/social-card.png"
-CARD_SIZE: Final = (1200, 630)  # pixels; what the networks show without cutting
+CARD_SIZE: Final = (1200, 630)  # pixels; social networks show this size without cropping
 MAX_CARD_ALT: Final = 420  # characters
 
 

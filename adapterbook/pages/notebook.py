@@ -1,8 +1,8 @@
 """Turn an executed notebook into the body of a page, in one language.
 
-``metadata.tags`` of a cell say which language sees it. A notebook under ``results/`` is not trusted: its prose is taken
-as Markdown only if the project's notebook has the same prose, and its outputs are shown as plain text. Images and HTML
-outputs are left out.
+The tags of a cell (``metadata.tags``) name the languages that show it. A notebook under ``results/`` is not trusted:
+its prose counts as Markdown only if the project's notebook has the same prose, and its outputs are shown as plain text.
+Images and HTML outputs are left out.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from adapterbook.pages.writing.escape import python_block, raw_html_code
 ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]")
 HEADING: Final = re.compile(r"^(#{1,5}) (.*[^}\s])[ \t]*$", re.MULTILINE)
 FENCE: Final = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)[ \t]*$)", re.MULTILINE | re.DOTALL)
-# Anchor of the cell that a run failed in.
+# Pages link to the cell in which a run failed by this anchor.
 FAILED_CELL: Final = "failed-cell"
-# More than a page can show; the notebook itself, linked beside it, holds the rest.
+# In characters. A page with more is slow to load, and it links to the notebook file, which has all of it.
 MAX_OUTPUT: Final = 20_000
 LONGER: Final = {
     "zh": "…（其餘 {n:,} 個字元請見 notebook 檔案）",
@@ -33,7 +33,7 @@ LONGER: Final = {
 
 
 def prose_of(notebook: Path) -> frozenset[str]:
-    """Return the Markdown cells of the project's own notebook; empty where there is none."""
+    """Return the Markdown cells of the project's own notebook; empty if there is no such cell."""
     return frozenset(_source(cell) for cell in _cells(notebook) if cell.get("cell_type") == "markdown")
 
 
@@ -45,16 +45,16 @@ def notebook_body(
     hidden: Mapping[str, str],
     failed_cell: int | None = None,
 ) -> str | None:
-    """Return an executed notebook as Pandoc Markdown, or ``None`` where there is no readable one.
+    """Return an executed notebook as Pandoc Markdown, or ``None`` if it cannot be read.
 
     Parameters
     ----------
     trusted : collection of str
         Sources of the Markdown cells that may act as Markdown, from ``prose_of``.
     hidden : mapping of str to str
-        Folders of this machine, and what a reader sees in their place.
+        Folders of this machine, each with the name that a reader sees instead.
     failed_cell : int, optional
-        Index of the cell that gets the anchor ``FAILED_CELL``; one beyond the last puts it at the end.
+        Index of the cell that gets the anchor ``FAILED_CELL``. If there are fewer cells, the anchor goes to the end.
     """
     try:
         cells = _cells(notebook)
@@ -109,7 +109,7 @@ def _is_for(cell: Mapping[str, Any], language: Language) -> bool:
 
 
 def _outputs(cell: Mapping[str, Any], hidden: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return a cell's outputs as kinds and texts, neighbouring texts of a kind joined."""
+    """Return a cell's outputs as pairs of kind and text; neighbours of the same kind are joined."""
     shown: list[tuple[str, str]] = []
     for output in cell.get("outputs") or ():
         kind, text = _output_text(output) if isinstance(output, Mapping) else ("", "")
@@ -134,7 +134,7 @@ def _output_text(output: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _as_terminal(text: str) -> str:
-    """Return what a terminal would show at the end: colours gone, overwritten progress bars gone."""
+    """Remove colours and overwritten progress bars, so that the text is what a terminal shows at the end."""
     lines = ANSI.sub("", text).replace("\r\n", "\n").split("\n")
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines).rstrip()
 
@@ -146,10 +146,10 @@ def _output(text: str, language: Language, kind: str) -> str:
 
 
 def _shift_headings(source: str, numbers: Iterator[int]) -> str:
-    """Return Markdown whose headings are one level lower: the page's title is the only one of level 1.
+    """Lower each heading by one level, because only the page's title has level 1.
 
-    Each heading is named by its number on the page, which is the same in both languages: the way to the other language
-    leads to the same place.
+    Each heading's id is its number on the page. Both languages have the same numbers, so the switch leads to the same
+    section.
     """
 
     def shift(match: re.Match[str]) -> str:

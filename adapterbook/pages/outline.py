@@ -14,7 +14,7 @@ from adapterbook.pages.explorer import VEGA
 
 # With more runs than this, not each gets a page: the site would take too long to make and to load.
 MAX_RUN_PAGES = 200
-# Of more adapters than this the combined document has no chapters: it would be a book, which takes minutes to set.
+# With more adapters than this, the combined document has no chapters about them: setting it would take minutes.
 MAX_ADAPTER_CHAPTERS = 12
 
 NOT_IN_A_SLUG = re.compile(r"[^a-z0-9]+")
@@ -24,7 +24,7 @@ METHODS_WITH_A_PAGE = {"LORA": "lora", "IA3": "ia3"}
 
 @dataclass(frozen=True)
 class PageSpec:
-    """One page, in whatever language.
+    """Describe one page; both languages have the same.
 
     Attributes
     ----------
@@ -39,9 +39,9 @@ class PageSpec:
     in_pdf : bool
         Whether it is a chapter of the combined document.
     runs : tuple of RunReport
-        The planned runs that the page is about, whatever became of them.
+        The planned runs that the page is about, in any state.
     scripts : tuple of str
-        What it loads beside the site's own script, as paths below ``report/``.
+        The scripts that it loads beside the site's own, as paths below ``report/``.
     names : mapping
         What the template sees beside the names that all templates see.
     """
@@ -58,12 +58,12 @@ class PageSpec:
 
     @property
     def slug(self) -> str:
-        """What identifiers of the page begin with, unique over the report."""
+        """Return the beginning of all identifiers on the page, unique in the report."""
         return slug_of(self.stem)
 
     @property
     def depth(self) -> int:
-        """Folders between ``report/<language>/`` and the page."""
+        """Return the number of folders between ``report/<language>/`` and the page."""
         return self.stem.count("/")
 
 
@@ -140,8 +140,8 @@ def by_method(report: Report) -> dict[str, list[AdapterReport]]:
 def choose_run_pages(report: Report, most: int) -> list[RunReport]:
     """Return the runs that get a page, in the study's order.
 
-    Of more than `most` these are, until `most` are reached: runs that are not as they should be, then the one of each
-    adapter and variant whose numbers other pages show, then the others, each time in the study's order.
+    If there are more than `most`, runs with faults come first, then one run of each adapter and variant, the one whose
+    numbers other pages show, then the others. Each of the three is in the study's order.
     """
     if len(report.runs) <= most:
         return list(report.runs)

@@ -44,20 +44,20 @@ MAX_FAULTS_NAMED = 40
 
 
 def page_path(paths: Paths, language: Language, stem: str) -> Path:
-    """Return where a page of the site lies."""
+    """Return the path of a page of the site."""
     return paths.report / language / f"{stem}.qmd"
 
 
 @dataclass(frozen=True)
 class Faults:
-    """The runs that failed, are missing or are stale.
+    """Hold the runs that failed, are missing or are stale.
 
     Attributes
     ----------
     runs, named : list of RunReport
         All of them, and those that a box has room for.
     only_stale : bool
-        Whether each has results that can be relied on.
+        Whether all of them have results, so that being stale is their only fault.
     some_stale, some_fresh : bool
         Whether there are stale results, and results that are up to date.
     split : list of RunReport
@@ -144,7 +144,7 @@ class PageTools:
         return self._linked(number_span(run, field, kind, self.language), link_of_number(run, field))
 
     def derived(self, thing: Any, field: FieldPath, kind: str) -> Markup:
-        """Return a number of the analysis as a link to what it was computed from."""
+        """Return a number of the analysis as a link to the runs or settings behind it."""
         return self._linked(derived_span(thing, field, kind, self.language), link_of_derived(thing, field, self.report))
 
     def figure(self, id: str, caption: str | None = None) -> Markup:
@@ -187,7 +187,7 @@ class PageTools:
         return _worst(runs, MAX_RUNS_IN_PDF)
 
     def figure_reference(self, id: str, adapter: AdapterReport | None = None) -> Markup | None:
-        """Return a cross-reference to a figure of this page, ``None`` where it could not be drawn."""
+        """Return a cross-reference to a figure of this page, ``None`` if it could not be drawn."""
         figure = self.figures[id if adapter is None else self._id_of(id, adapter)]
         return Markup(f"@{self._figure_id(figure)}") if figure.drawn else None
 
@@ -231,11 +231,11 @@ class PageTools:
         return f"{_relative(rendered, self.folder)}#{anchor}"
 
     def explorer(self) -> Markup | None:
-        """Return the data of the curve explorer, ``None`` where there is no curve."""
+        """Return the data of the curve explorer, ``None`` if there is no curve."""
         return explorer_block(self.report, FigureWords(self.phrases, self.language), self.short_names, self.address)
 
     def sentence_tools(self) -> Markup:
-        """Return the block in whose place a script puts its controls over the test sentences."""
+        """Return the block that a script replaces by its controls for the test sentences."""
         words = {key: self.phrases.text("test_sentences", key, self.language) for key in self.phrases.test_sentences}
         return script_block("sentences", words, words.pop("without"))
 

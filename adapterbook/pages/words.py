@@ -24,14 +24,14 @@ MAX_QUOTED: Final = 600  # characters
 
 @dataclass(frozen=True)
 class Words:
-    """The words of one language.
+    """Hold the words of one language.
 
     Parameters
     ----------
     short_names : mapping
         Of adapters, by id, in this language.
     hidden : mapping
-        Folders of this machine, and what a reader sees in their place.
+        Folders of this machine, each with the name that a reader sees instead.
     """
 
     language: Language
@@ -41,7 +41,7 @@ class Words:
     hidden: Mapping[str, str]
 
     def names(self) -> dict[str, Any]:
-        """Return what every template sees of this object."""
+        """Return the names that every template gets from this object."""
         return {
             "label": self.label,
             "state": self.state,
@@ -66,7 +66,7 @@ class Words:
         return self.phrases.heading(table, key, self.language)
 
     def state(self, key: str) -> str:
-        """Return what a state of a run is called."""
+        """Return the name of a run's state."""
         return self.phrases.text("states", key, self.language)
 
     def reason(self, key: str) -> str:

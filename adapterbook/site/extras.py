@@ -1,4 +1,4 @@
-"""Add what web servers and search engines look for to a rendered site: ``404.html``, a sitemap, ``.nojekyll``.
+"""Add files for web servers and search engines to a rendered site: ``404.html``, a sitemap, ``.nojekyll``.
 
 The sitemap takes each page's address and its counterparts from the page's head, so the two never differ.
 """

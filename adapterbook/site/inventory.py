@@ -24,7 +24,7 @@ EQUATION_LABEL: Final = re.compile(r"\{#(eq-[\w-]+)\}")
 
 @dataclass
 class Inventory:
-    """A page's ids and what it refers to, in the order of the page.
+    """Hold a page's ids and references, in the order of the page.
 
     ``every_link`` and ``every_image`` are the addresses in the whole source; the others leave out what the target
     format hides.

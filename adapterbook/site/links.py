@@ -49,7 +49,7 @@ STYLE_URL: Final = re.compile(r"url\(\s*['\"]?([^'\")]+)")
 
 @dataclass(frozen=True)
 class _Page:
-    """The distinct ids and addresses in one page."""
+    """Hold the distinct ids and addresses in one page."""
 
     ids: frozenset[str]
     links: tuple[str, ...]

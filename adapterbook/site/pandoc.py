@@ -45,7 +45,7 @@ Element = dict[str, Any]
 
 @dataclass(frozen=True)
 class Job:
-    """One document to convert.
+    """Describe one document to convert.
 
     ``name`` names it in errors. ``distil``, a function of a module, turns pandoc's answer into the one that is returned
     and cached. The rest are pandoc's options.
@@ -91,7 +91,7 @@ class Job:
 
 @dataclass(frozen=True)
 class _Answer:
-    """The answer to a job: its text, or the complaints of pandoc or a filter."""
+    """Hold the answer to a job: its text, or the complaints of pandoc or a filter."""
 
     text: str
     complaints: Sequence[str] = ()

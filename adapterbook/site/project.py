@@ -28,7 +28,7 @@ FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\n(?P<yaml>.*?)^---[ \t]*$\n?", re
 
 @dataclass(frozen=True)
 class Page:
-    """One ``.qmd`` file.
+    """Hold one ``.qmd`` file.
 
     ``source`` is its path from the project's root, with slashes; ``path`` its path on disk; ``metadata`` the front
     matter over ``_metadata.yml`` and ``_quarto.yml``; ``text`` the whole file; ``cache`` the build cache.
@@ -42,7 +42,7 @@ class Page:
 
     @cached_property
     def title(self) -> str:
-        """The title as plain text, for menus and the browser's tab."""
+        """Return the title as plain text, for menus and the browser's tab."""
         title = str(self.metadata.get("title", ""))
         return plain_title(title, page=self.source, cache=self.cache) or Path(self.source).stem
 
@@ -52,7 +52,7 @@ class Page:
 
     @property
     def href(self) -> str:
-        """The rendered page's path from the site's root."""
+        """Return the rendered page's path from the site's root."""
         return self.source.removesuffix(".qmd") + ".html"
 
     def line_of(self, text: str) -> int | None:
@@ -63,7 +63,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Project:
-    """A website project: its folder, merged configuration, pages by source path, and build cache."""
+    """Hold a website project: its folder, merged configuration, pages by source path, and build cache."""
 
     root: Path
     config: Mapping[str, Any]
@@ -80,7 +80,7 @@ class Project:
 
     @property
     def title(self) -> str:
-        """The site's title as plain text."""
+        """Return the site's title as plain text."""
         return plain_title(str(self.website.get("title") or ""), page="_quarto.yml: title", cache=self.cache)
 
     def page_at(self, page: Page, target: str) -> Page | None:
@@ -213,7 +213,7 @@ def _parse_yaml(text: str, name: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Item:
-    """An entry of a menu; ``href`` is empty for a heading without a page, ``contents`` for one without children."""
+    """Hold an entry of a menu; ``href`` is empty for a heading without a page, ``contents`` if it has no children."""
 
     text: str
     href: str
@@ -231,7 +231,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Sidebar:
-    """One entry of ``website.sidebar``; pages name it by its ``id``."""
+    """Hold one entry of ``website.sidebar``; pages name it by its ``id``."""
 
     id: str
     title: str

@@ -28,15 +28,15 @@ from adapterbook.site.quarto import OLDEST, TRIED, QuartoRenderer, find_quarto, 
 
 
 class Renderer(Protocol):
-    """A program that renders a website project as a site, and a combined document as a PDF."""
+    """Render a website project as a site, and a combined document as a PDF."""
 
     @property
     def name(self) -> str:
-        """``"quarto"`` or ``"embedded"``."""
+        """Return ``"quarto"`` or ``"embedded"``."""
 
     @property
     def version(self) -> str:
-        """The version of the underlying program."""
+        """Return the version of the underlying program."""
 
     def render_site(self, project: Path, finish: Callable[[Path], None] = ...) -> None:
         """Render the project into its output folder, completely or not at all; raise RenderError.

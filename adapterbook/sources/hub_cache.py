@@ -1,4 +1,4 @@
-"""Look into the Hub's cache on this machine: what is there, whether it is complete and what the Hub published.
+"""Look into the Hub's cache on this machine: list snapshots, check that they are complete, and find damage.
 
 The layout is that of https://huggingface.co/docs/huggingface_hub/guides/manage-cache. The network is not used.
 """
@@ -81,7 +81,7 @@ def note_branch(folder: Path, branch: str) -> None:
 
 
 def find_damage(folder: Path, patterns: list[str]) -> list[Damage]:
-    """Return every file of a snapshot whose content disagrees with what the Hub said of it.
+    """Return every file of a snapshot whose content does not match the Hub's hashes of it.
 
     The client compares sizes only. The cache holds the Hub's hashes twice: in the listing of the commit
     (``trees/<commit>.json``), and as the name of a file's blob, which is the ETag that came with it.
@@ -159,7 +159,7 @@ def _listing_file(folder: Path) -> Path:
 
 
 def _load_listing(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return what the client noted about a commit's files; empty if there is no valid note."""
+    """Return the client's notes about a commit's files; empty if there is no valid note."""
     try:
         files = json.loads(_listing_file(folder).read_text("utf-8"))["files"]
     except (OSError, ValueError, TypeError, LookupError, RecursionError):

@@ -61,7 +61,7 @@ class ResolvedSource:
     reason: str
 
     def data_identity(self) -> dict[str, str]:
-        """Return what a run's data stamp hashes: the identities, columns and splits."""
+        """Return the input of a run's data stamp: the identities, columns and splits."""
         return {
             "base_model": self.base_model.identity,
             "dataset": self.dataset.identity,
@@ -137,7 +137,7 @@ def resolve_source(choice: str, paths: Paths, *, timeout_s: float = 5.0) -> Reso
 
 
 def fetch_source(resolved: ResolvedSource) -> FetchedSource:
-    """Download what is missing of a resolved source, and return its two folders.
+    """Download the missing parts of a resolved source, and return its two folders.
 
     Raises
     ------

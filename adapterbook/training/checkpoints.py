@@ -21,7 +21,7 @@ MANIFEST = "snapshot.json"
 
 
 class Snapshot(BaseModel):
-    """Hold what a snapshot records about itself."""
+    """Hold the facts that a snapshot records about its run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -22,8 +22,8 @@ from adapterbook.config.source import SourceConfig
 from adapterbook.config.study import DataConfig
 from adapterbook.sources.packages import cache_folder
 
-# What the library raises for a folder that it cannot read; RuntimeError if the folder holds a loading script, which is
-# not run.
+# The library raises these for a folder that it cannot read; RuntimeError if the folder holds a loading script, which
+# is not run.
 UNREADABLE = (
     datasets.exceptions.DatasetsError, OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError,
 )  # fmt: skip
@@ -137,7 +137,7 @@ def _load(folder: Path, source: SourceConfig) -> DatasetDict:
                 loaded = datasets.load_dataset(str(folder), cache_dir=str(cache_folder() / "datasets"))
     except UNREADABLE as error:
         problem = f"expected parquet, csv or json files, or a folder of save_to_disk, got: {_explain(error, folder)}"
-        # `from None`: the error's text holds paths of this machine, which would stay in the notebook.
+        # With `from None`, because the error's text holds paths of this machine, which would stay in the notebook.
         raise _error(source, [problem]) from None
     # save_to_disk of one split writes no reliable name: it is the train split.
     return loaded if isinstance(loaded, DatasetDict) else DatasetDict({source.train_split: loaded})

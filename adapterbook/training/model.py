@@ -1,7 +1,8 @@
 """Build a base model with an adapter: check the settings against PEFT and the model, load, freeze and count.
 
-Every problem of every adapter is found before anything trains. What a method takes is PEFT's to say; no method is named
-here. Weights that are not safetensors are refused, and so is an adapter that leaves the classification head untrained.
+Every problem of every adapter is found before anything trains. PEFT decides which settings a method takes; no method is
+named here. Weights that are not safetensors are refused, and so is an adapter that leaves the classification head
+untrained.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from adapterbook.training.peft_settings import config_class_of, key_problems, mo
 
 
 class OneDnnLinear(nn.Linear):
-    """A linear layer whose product and gradients oneDNN computes on the CPU in float32."""
+    """Compute a linear layer's product and gradients by oneDNN, on the CPU in float32."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Return ``input @ weight.T + bias``; `input` is of shape (…, in_features)."""
@@ -55,7 +56,7 @@ def use_onednn(model: nn.Module) -> None:
 ID2LABEL = {0: "negative", 1: "positive"}
 
 ALWAYS_FITS = 50_000_000  # numbers, of four bytes each
-# What PEFT and torch raise if settings and model do not fit.
+# PEFT and torch raise these if settings and model do not fit.
 MISFITS = (
     ValueError, TypeError, RuntimeError, AttributeError, LookupError, ImportError, AssertionError, ArithmeticError,
     OSError, MemoryError, re.error,
@@ -147,7 +148,7 @@ def load_base_model(folder: Path, seed: int) -> PreTrainedModel:
     set_seed(seed)
     files = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(folder.glob("*")))
     model, random_state = reuse("base model", (str(folder), files, seed), lambda: _load(folder))
-    torch.set_rng_state(random_state)  # as after the head was made, also if an earlier run made it
+    torch.set_rng_state(random_state)  # the same state whether this run or an earlier one made the head
     return copy.deepcopy(model)
 
 

@@ -1,6 +1,7 @@
 """Check an adapter's settings against PEFT's config class and the base model's module names.
 
-What a method takes is PEFT's to say; no method is named here but for LayerNorm tuning's modules. Builds no model.
+PEFT decides which settings a method takes. This module names no method, except for LayerNorm tuning's modules, and
+builds no model.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write what a run leaves behind: its adapter, its predictions and its record.
+"""Write the results of a run: its adapter, its predictions and its record.
 
 `preflight` checks, before the first run, everything that can be checked by then.
 """
@@ -55,7 +55,7 @@ from adapterbook.training.trainer import (
     training_kwargs,
 )
 
-# What PEFT raises for a method that has nothing to merge, such as prompt learning, or refuses to.
+# PEFT raises these for a method that has nothing to merge, such as prompt learning, or that refuses to merge.
 UNMERGEABLE = (NotImplementedError, AttributeError, TypeError, ValueError)
 
 
@@ -224,7 +224,7 @@ def describe_adapter(run: Run, peft_config: PeftConfig) -> AdapterInfo:
 def measure_updates(model: PeftModel) -> tuple[ModuleUpdate, ...] | None:
     """Return how far the adapter moved each layer's effective weight, or None if the method cannot be merged.
 
-    Works for every method that PEFT can merge, and leaves the model merged, so it must come last.
+    It works for every method that PEFT can merge. It leaves the model merged, so it must come last.
     """
     layers = {
         name.removeprefix("base_model.model."): (module, base.weight)

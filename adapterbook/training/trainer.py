@@ -63,7 +63,7 @@ class PreparedRun:
 
     @property
     def data_key(self) -> tuple[str, DataConfig]:
-        """Return what a run's rows and tokens depend on; runs with the same key share them."""
+        """Return the key of a run's rows and tokens; runs with the same key share them."""
         return self.stamps.data, self.run.data
 
     @property
@@ -182,7 +182,7 @@ def logits_of(predictions: Any) -> npt.NDArray[np.floating[Any]]:
 
 
 class ClassifierTrainer(Trainer):
-    """The Trainer with the cross-entropy as its evaluation loss.
+    """Extend the Trainer: its evaluation loss is the cross-entropy.
 
     Some methods add a term to their training loss, such as AdaLoRA for orthogonality. Losses with and without it cannot
     be compared.
@@ -205,7 +205,7 @@ class ClassifierTrainer(Trainer):
 class ProgressFile(TrainerCallback):
     """Write one JSON line a step into ``progress.jsonl``, for the driver.
 
-    Stops the run at a loss that is not finite, with which the Trainer would continue.
+    It stops the run at a loss that is not finite, because the Trainer would continue.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -229,7 +229,7 @@ class ProgressFile(TrainerCallback):
 
 
 class SaveEpochSnapshots(TrainerCallback):
-    """Save a checkpoint at the end of each epoch, whatever ``save_strategy`` says, and keep a snapshot of it.
+    """Save a checkpoint at the end of each epoch, for any ``save_strategy``, and keep a snapshot of it.
 
     Only these checkpoints hold the optimiser's state; the training arguments set ``save_only_model=True`` for all
     others. This must be the last callback, so that the epoch's losses are saved. Prompt learning has no snapshots: PEFT

@@ -41,7 +41,7 @@ CHECKED = "stamps, seals, files, metrics"
 
 @dataclass(frozen=True)
 class Audit:
-    """Hold what was found and what was done.
+    """Hold the findings, and a summary of the checks.
 
     Attributes
     ----------

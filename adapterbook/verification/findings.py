@@ -1,7 +1,7 @@
 """Check a stored run's folder, stamps, seal, files and settings, without computing a number.
 
 No check follows a link or changes a file. Every function ``find_…`` of this room returns all findings, not only the
-first, and does not raise because a run is wrong. Loads no torch.
+first, and does not raise because a run is wrong. This module does not load torch.
 """
 
 from __future__ import annotations

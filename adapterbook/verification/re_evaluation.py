@@ -58,7 +58,7 @@ UNSETTLED_KEYS = (
 
 @dataclass(frozen=True)
 class Material:
-    """Hold what a source gives today, loaded once for all runs."""
+    """Hold today's base model and rows of a source, loaded once for all runs."""
 
     info: SourceInfo
     splits: DatasetDict

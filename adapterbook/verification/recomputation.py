@@ -1,6 +1,6 @@
-"""Compute again what follows from stored runs: metrics, sums, the best checkpoint, and what the runs must agree on.
+"""Recompute the numbers that follow from stored runs: metrics, sums, the best checkpoint, and shared values.
 
-The model is not needed.
+These checks do not need the model.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Repetition:
 
 @dataclass(frozen=True)
 class _OtherResults(Paths):
-    """A project with another folder for results."""
+    """Give a project another folder for results."""
 
     elsewhere: Path
 

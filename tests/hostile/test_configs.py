@@ -1,7 +1,7 @@
-"""Load configurations that nobody should write: each is taken, or refused in words that name its file.
+"""Load hostile configurations: each is accepted, or refused with a message that names its file.
 
-They are real files with something replaced, and YAML of any shape. What is refused is refused as ``AdapterBookError``:
-any other exception would be a traceback on a student's screen.
+They are real files with a part replaced, and YAML of any shape. A refusal must be an ``AdapterBookError``, because any
+other exception would be a traceback on a student's screen.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from tests.support.factory import PROJECT
 from tests.support.properties import how_many, try_each
 from tests.support.small_project import make_small_project, run_adapterbook
 
-LONGEST_S = 5.0  # of this process, for a document of a megabyte; what hangs takes minutes
+LONGEST_S = 5.0  # processor time for a document of a megabyte; a file that stalls the program would take minutes
 
 BILLION_LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
 )
-# Documents that are no settings, and some that are no YAML or no text.
+# Documents that are not settings; some are not even YAML or text.
 ODD_DOCUMENTS = (
     b"",
     b"\xef\xbb\xbf",
@@ -116,7 +116,7 @@ ODD_DOCUMENTS = (
     BILLION_LAUGHS.encode(),
 )
 
-# Values for a place where another belongs: each legal YAML.
+# Wrong values for any place; each is legal YAML.
 HOSTILE_VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, -(2**70), 10**30, 10**5000, 0.0, -0.0, 0.5, 1e308, 5e-324,
     float("inf"), float("-inf"), float("nan"), "", " ", "\0", "\x1b[31m", "1e-4", "1.0e-4", "no", "null", "~", "[",
@@ -203,7 +203,7 @@ def dump(content: Any) -> bytes:
 
 @pytest.fixture(scope="module")
 def distilbert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny DistilBERT with random weights, in Transformers' format."""
+    """Make a tiny DistilBERT with random weights, in Transformers' format."""
     folder = tmp_path_factory.mktemp("distilbert")
     DistilBertModel(
         DistilBertConfig(dim=16, hidden_dim=32, n_layers=1, n_heads=2, vocab_size=50, max_position_embeddings=16)
@@ -213,12 +213,12 @@ def distilbert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Paths:
-    """A project to put hostile files into."""
+    """Make a project for the hostile files."""
     return make_small_project(tmp_path_factory.mktemp("project"))
 
 
 def outcome(file: Path, content: bytes, use: Any, *, named: str = "") -> str:
-    """Write a file, use it, and return what was said of it; nothing where it was taken."""
+    """Write a file, use it, and return the error's message; nothing if the file was accepted."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content)
     begun = time.process_time()
@@ -249,7 +249,7 @@ ADAPTER_KEYS = (
 
 @how_many(25, 250)
 def test_any_study_is_taken_or_refused_by_name(project: Paths, n: int) -> None:
-    """A study is refused with its file's name, or gives runs that Transformers takes, each with stamps."""
+    """A study is refused with its file's name, or gives runs that Transformers accepts, each with stamps."""
     file = project.root / "hostile" / "study.yaml"
 
     def use() -> None:
@@ -296,14 +296,14 @@ def _no_network(*arguments: Any, **options: Any) -> Any:
 
 @how_many(25, 250)
 def test_any_published_results_are_taken_or_refused_by_name(project: Paths, n: int) -> None:
-    """Published results are refused with their file's name, or every number of theirs is one."""
+    """Published results are refused with their file's name, or all their numbers are numbers."""
     file = project.root / "hostile" / "published.yaml"
     try_each(documents(PUBLISHED), n, lambda document: outcome(file, document, lambda: load_published(file)))
 
 
 @pytest.mark.parametrize("content", ODD_DOCUMENTS, ids=range(len(ODD_DOCUMENTS)))
 def test_what_is_no_settings_is_refused(tmp_path: Path, content: bytes) -> None:
-    """No odd document becomes settings of any kind, and none takes long or runs anything."""
+    """No odd document becomes settings of any kind, takes long or runs anything."""
     for load in (load_study, load_source, load_published, lambda file: load_adapters(file.parent)):
         assert outcome(tmp_path / "odd.yaml", content, lambda load=load: load(tmp_path / "odd.yaml"))
     assert not Path("pwned").exists()
@@ -327,7 +327,7 @@ def test_what_is_no_settings_is_refused(tmp_path: Path, content: bytes) -> None:
     ids=range(11),
 )
 def test_what_could_stall_or_mislead_is_named(tmp_path: Path, text: str, problem: str) -> None:
-    """Each thing that settings cannot be is refused by one rule, with the place and in little time."""
+    """Each invalid setting is refused by one rule, with its place and in little time."""
     file = tmp_path / "odd.yaml"
     file.write_text(text, "utf-8")
     begun = time.process_time()
@@ -337,14 +337,14 @@ def test_what_could_stall_or_mislead_is_named(tmp_path: Path, text: str, problem
 
 
 def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
-    """Some editors write one: the settings are the same."""
+    """A byte order mark, which some editors write, does not change the settings."""
     file = tmp_path / "study.yaml"
     file.write_bytes(b"\xef\xbb\xbf" + PROJECT.study.read_bytes())
     assert load_study(file) == load_study(PROJECT.study)
 
 
 def test_a_pipe_is_no_file(tmp_path: Path) -> None:
-    """A pipe in the place of a file is refused, not waited for."""
+    """A pipe in the place of a file is refused without waiting."""
     os.mkfifo(tmp_path / "odd.yaml")
     with pytest.raises(ConfigError, match="is not a file"):
         load_study(tmp_path / "odd.yaml")
@@ -364,7 +364,7 @@ def test_a_pipe_is_no_file(tmp_path: Path) -> None:
     ],
 )
 def test_what_peft_would_do_anyway_is_refused(tmp_path: Path, distilbert: Path, line: str, problem: str) -> None:
-    """PEFT would search for ever, fill the memory, ask the Hub or import a module: none of it is begun."""
+    """Settings are refused with which PEFT would search for ever, fill the memory, ask the Hub or import a module."""
     content = yaml.safe_load(ADAPTERS[-1].read_text("utf-8")) | yaml.safe_load(line)
     (tmp_path / "odd.yaml").write_text(yaml.safe_dump(content), "utf-8")
     begun = time.process_time()

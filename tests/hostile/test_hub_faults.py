@@ -1,6 +1,6 @@
-"""What can go wrong between a Hub and this machine: one message in bounded time, and nothing taken for whole.
+"""Test faults between a Hub and this machine: each is one message in bounded time, and no broken file is used.
 
-In this process, with the real client, against a Hub on loopback and a cache of each test's own.
+The tests use the real client in this process, a Hub on loopback, and a separate cache for each test.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from tests.support.tiny_hub import DATASET, MODEL, make_dataset, make_model
 
 TOKEN = "hf_ThisIsSecret0123456789"
 STALLED_S = 0.4  # for one read of a download that stalls: it ends after 1.2 s
-PATIENT_S = 10.0  # for one read where the Hub answers, on a busy machine too
+PATIENT_S = 10.0  # for one read if the Hub answers, enough for a busy machine
 LONGEST_S = 300.0  # far more than any case takes, far less than what a faulty Hub asks for
 PARQUET = "plain_text/train-00000-of-00001.parquet"
 
 
 @pytest.fixture
 def hub(tmp_path: Path, embedded_model: Path) -> Iterator[HubServer]:
-    """A Hub with the homework's two names, at a few kilobytes each."""
+    """Serve a Hub with the homework's two names, at a few kilobytes each."""
     model = make_model(tmp_path / "served" / "model", embedded_model)
     dataset = make_dataset(tmp_path / "served" / "imdb", n_rows=20)
     with serve_hub({f"models/{MODEL}": model, f"datasets/{DATASET}": dataset}) as server:
@@ -42,7 +42,7 @@ def hub(tmp_path: Path, embedded_model: Path) -> Iterator[HubServer]:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty cache, and a client that speaks to the Hub on loopback with short limits and a token."""
+    """Provide an empty cache, and a client that speaks to the Hub on loopback with short limits and a token."""
     folder = tmp_path / "cache"
     close_session()
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
@@ -60,7 +60,7 @@ def cache(tmp_path: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> It
 
 @pytest.fixture
 def paths(tmp_path: Path, project: Paths) -> Paths:
-    """A project with the shipped sources and nothing else."""
+    """Return a project with the shipped sources and nothing else."""
     shutil.copytree(project.experiments / "sources", tmp_path / "project" / "experiments" / "sources")
     return Paths(tmp_path / "project")
 
@@ -75,7 +75,7 @@ def _fetch(paths: Paths, choice: str = "hub", timeout_s: float = PATIENT_S) -> F
 
 
 def _message(paths: Paths, hub: HubServer, tmp_path: Path, choice: str = "hub", timeout_s: float = PATIENT_S) -> str:
-    """Return the message of a fetch that fails, after a look that it gives nothing away."""
+    """Return the message of a fetch that fails, after checking that it holds no secret."""
     with pytest.raises(SourceError) as caught:
         _fetch(paths, choice, timeout_s)
     message = str(caught.value)
@@ -105,7 +105,7 @@ def test_a_fetch_brings_what_is_wanted_and_no_more(paths: Paths, hub: HubServer,
     assert not any(request.endswith((".bin", ".py")) for request in hub.requests)
 
 
-# What goes wrong when the Hub is asked for a commit, and what is said about it.
+# Faults in the answer to the question for a commit, and the expected message.
 AT_RESOLUTION: dict[str, tuple[dict[str, Any], str]] = {
     "silent": ({"stall": "silent"}, "did not answer within 1 s"),
     "headers byte by byte": ({"stall": "headers"}, "did not answer within 1 s"),
@@ -135,7 +135,7 @@ AT_RESOLUTION: dict[str, tuple[dict[str, Any], str]] = {
 def test_trouble_at_resolution_is_one_message_and_auto_goes_on_without(
     paths: Paths, hub: HubServer, tmp_path: Path, case: str
 ) -> None:
-    """SOURCE=hub ends within the limit with what it was and what to do; SOURCE=auto takes embedded and says why."""
+    """SOURCE=hub ends in time with the cause and a remedy; SOURCE=auto takes embedded and says why."""
     what, said = AT_RESOLUTION[case]
     timeout_s = 1.0 if "stall" in what else PATIENT_S
     with hub.fault(r"GET /api/models/distilbert", **what):
@@ -152,7 +152,7 @@ def test_trouble_at_resolution_is_one_message_and_auto_goes_on_without(
     _check_discreet(resolved.reason, hub, tmp_path)
 
 
-# What goes wrong in a download, where, and what is said about it.
+# Faults in a download, the request that they hit, and the expected message.
 IN_A_DOWNLOAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "listing silent": ("GET .*/tree/", {"stall": "silent"}, "stalled"),
     "listing byte by byte": ("GET .*/tree/", {"stall": "trickle"}, "stalled"),
@@ -184,7 +184,7 @@ IN_A_DOWNLOAD: dict[str, tuple[str, dict[str, Any], str]] = {
 def test_trouble_in_a_download_is_one_message_and_the_next_try_succeeds(
     paths: Paths, hub: HubServer, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    """A fetch that fails ends with a message, however long the Hub would go on; nothing of it is taken for whole."""
+    """A failing fetch ends with a message, even if the Hub would never end; no part of it counts as whole."""
     where, what, said = IN_A_DOWNLOAD[case]
     headers = {key: value.format(url=hub.url) for key, value in what.get("headers", {}).items()}
     with hub.fault(where, **what | {"headers": headers}):
@@ -196,7 +196,7 @@ def test_trouble_in_a_download_is_one_message_and_the_next_try_succeeds(
         assert time.monotonic() - started_s < LONGEST_S
     assert message.startswith(f"{MODEL} cannot be downloaded from the Hub: ")
     assert said in message
-    wait_until(lambda: not list(cache.rglob("*.incomplete")))  # the threads that were given up end at their next read
+    wait_until(lambda: not list(cache.rglob("*.incomplete")))  # abandoned threads end at their next read
     assert _fetch(paths).base_model.name == COMMIT
 
 
@@ -204,10 +204,10 @@ def test_trouble_in_a_download_is_one_message_and_the_next_try_succeeds(
 def test_a_file_that_breaks_off_again_and_again_ends(
     paths: Paths, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranges: bool
 ) -> None:
-    """Where each try goes on, the file arrives; where each begins anew and breaks at the same byte, it is given up."""
+    """A file arrives if each try continues the last, and is given up if each breaks at the same byte."""
     hub.ranges = ranges
     if ranges:
-        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 65_536)  # it goes on from a whole chunk
+        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 65_536)  # the client continues from a whole chunk
     else:
         monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", STALLED_S)
     with hub.fault("GET /store/", break_after=600_000):
@@ -221,7 +221,7 @@ def test_a_file_that_breaks_off_again_and_again_ends(
 def test_a_model_that_disagrees_with_its_checksum_is_refused_and_fetched_anew(
     paths: Paths, hub: HubServer, cache: Path, tmp_path: Path, name: str
 ) -> None:
-    """One flipped bit of the same length, in a large file and in small ones, is named and does not stay."""
+    """A flipped bit of the same length, in a large or a small file, is named, and the file is removed."""
     where = "GET /store/" if name.endswith(".safetensors") else f"GET .*/{name}"
     with hub.fault(where, flip=True, n_times=1):
         message = _message(paths, hub, tmp_path)
@@ -237,7 +237,7 @@ def test_a_model_that_disagrees_with_its_checksum_is_refused_and_fetched_anew(
 def test_data_that_disagree_with_their_checksum_are_refused(
     paths: Paths, hub: HubServer, cache: Path, tmp_path: Path
 ) -> None:
-    """Data are checked as weights are."""
+    """Data with a wrong checksum are refused, as weights are."""
     _fetch(paths)
     shutil.rmtree(cache / "datasets--stanfordnlp--imdb")
     with hub.fault("GET /store/", flip=True, n_times=1):
@@ -250,7 +250,7 @@ def test_data_that_disagree_with_their_checksum_are_refused(
 def test_a_file_that_rots_in_the_cache_is_found(
     paths: Paths, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was right when it arrived is checked again, without network; then it counts as missing."""
+    """A file that was right on arrival is checked again, without network; a damaged one counts as missing."""
     weights = _fetch(paths).base_model / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-7] ^= 16
@@ -264,7 +264,7 @@ def test_a_file_that_rots_in_the_cache_is_found(
 
 @pytest.mark.parametrize("etag", ["2f1f5e", "0" * 32, "f" * 40, 'W/"abc-1"'])
 def test_an_etag_that_is_no_checksum_is_no_reason_to_refuse(paths: Paths, hub: HubServer, etag: str) -> None:
-    """A mirror may name its files as it likes: only a name that is sure to be a checksum is compared."""
+    """A mirror may name its files freely: only a name that is certainly a checksum is compared."""
     headers = {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT}
     config = (hub.repos[f"models/{MODEL}"] / "config.json").read_bytes()
     with hub.fault(r"(HEAD|GET) /distilbert.*/config\.json", status=200, headers=headers, body=config):
@@ -274,7 +274,7 @@ def test_an_etag_that_is_no_checksum_is_no_reason_to_refuse(paths: Paths, hub: H
 def test_a_full_cache_serves_offline_and_is_not_written(
     paths: Paths, hub: HubServer, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """HF_HUB_OFFLINE with a full cache: nobody is asked, no file of the cache changes or comes."""
+    """With HF_HUB_OFFLINE and a full cache no request is sent, and no file of the cache changes."""
     first = _fetch(paths)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     hub.requests.clear()
@@ -288,7 +288,7 @@ def test_a_full_cache_serves_offline_and_is_not_written(
 def test_an_incomplete_cache_is_not_enough_offline(
     paths: Paths, hub: HubServer, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that is missing, even one that not every model has, is said; auto takes embedded."""
+    """A missing file is named, even one that not every model has; auto takes embedded."""
     (_fetch(paths).base_model / "tokenizer_config.json").unlink()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert f"{MODEL}: not in the Hub's cache, and HF_HUB_OFFLINE forbids asking it" in _message(paths, hub, tmp_path)
@@ -297,7 +297,7 @@ def test_an_incomplete_cache_is_not_enough_offline(
 
 @pytest.mark.parametrize("note", ["", "../..", "main", "é" * 40])
 def test_a_damaged_note_of_a_branch_leads_nowhere(paths: Paths, hub: HubServer, cache: Path, note: str) -> None:
-    """The cache's note of what main stands for is read by every program: one that is no commit counts as none."""
+    """A note of the main branch that does not hold a commit is ignored."""
     _fetch(paths)
     for repository in ("models--distilbert--distilbert-base-cased", "datasets--stanfordnlp--imdb"):
         (cache / repository / "refs" / "main").write_text(note, "utf-8")
@@ -309,13 +309,13 @@ def test_a_damaged_note_of_a_branch_leads_nowhere(paths: Paths, hub: HubServer, 
 
 
 def test_a_cache_that_cannot_be_written_is_said(paths: Paths, hub: HubServer, cache: Path, tmp_path: Path) -> None:
-    """What this machine refuses is told apart from what the Hub does."""
+    """An error of this machine's disk is reported as such, not as an error of the Hub."""
     cache.write_text("a file where the folder should be", "utf-8")
     assert "the Hub's cache (HF_HOME) cannot be used: " in _message(paths, hub, tmp_path)
 
 
 def test_what_killed_downloads_left_is_removed(paths: Paths, cache: Path) -> None:
-    """The client never takes such a file up again: an old one goes, one that is being written stays."""
+    """An old unfinished file is removed, because the client never continues it; one that is being written stays."""
     blobs = cache / "models--distilbert--distilbert-base-cased" / "blobs"
     blobs.mkdir(parents=True)
     old, new = blobs / "a.1.incomplete", blobs / "b.2.incomplete"
@@ -329,7 +329,7 @@ def test_what_killed_downloads_left_is_removed(paths: Paths, cache: Path) -> Non
 def test_a_branch_that_moves_on_is_seen_where_the_cache_does_not_hold_it(
     paths: Paths, hub: HubServer, cache: Path, tmp_path: Path
 ) -> None:
-    """A full cache keeps its commit; an empty one gets the new, which is another identity; a pinned one stays."""
+    """A full cache keeps its commit, an empty one gets the new commit and identity, and a pinned one stays."""
     before = resolve_source("hub", paths)
     fetch_source(before)
     hub.commit = LATER_COMMIT
@@ -347,14 +347,14 @@ def test_a_branch_that_moves_on_is_seen_where_the_cache_does_not_hold_it(
 def test_a_name_that_leads_out_of_the_cache_is_not_written(
     paths: Paths, hub: HubServer, tmp_path: Path, name: str
 ) -> None:
-    """A listing with such a name is refused as a whole; no file of that name appears."""
+    """A listing with such a name is refused as a whole, and no file of that name is written."""
     hub.extra_names.append(name.format(folder=tmp_path))
     _message(paths, hub, tmp_path)
     assert not [path for path in tmp_path.rglob("*evil*") if path.is_file()]
 
 
 def test_a_model_with_pickled_weights_only_is_refused(paths: Paths, hub: HubServer, tmp_path: Path) -> None:
-    """What is missing is named, and the pickle is not even fetched."""
+    """The missing files are named, and the pickle is not even fetched."""
     (hub.repos[f"models/{MODEL}"] / "model.safetensors").unlink()
     message = _message(paths, hub, tmp_path)
     assert f"{MODEL} is not a model in Transformers' format" in message
@@ -363,7 +363,7 @@ def test_a_model_with_pickled_weights_only_is_refused(paths: Paths, hub: HubServ
 
 
 def test_the_client_gives_up_only_where_it_must(hub: HubServer) -> None:
-    """A request of another library, outside of a download, is left as it was."""
+    """A request of another library, outside a download, has the client's usual limits."""
     from huggingface_hub import get_session
 
     from adapterbook.sources.hub_patience import limit_patience

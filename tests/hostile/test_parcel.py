@@ -1,4 +1,4 @@
-"""parcel.py: what one machine packs, another unpacks, and nothing leaves the folder."""
+"""Test that a parcel is unpacked as it was packed, and that no file leaves the folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adapterbook.execution.cluster.parcel import pack_files, pack_folder, unpack
 
 
 def test_a_folder_comes_out_as_it_went_in(tmp_path: Path) -> None:
-    """Every file, below folders too, byte for byte; an empty file as well."""
+    """Every file arrives byte for byte, in subfolders too, and an empty file as well."""
     files = {"record.json": b"{}", "adapter/weights.bin": bytes(range(256)) * 1000, "adapter/deep/empty": b""}
     unpack(pack_files(files), tmp_path / "first")
     unpack(pack_folder(tmp_path / "first"), tmp_path / "second")
@@ -27,12 +27,12 @@ def test_a_folder_comes_out_as_it_went_in(tmp_path: Path) -> None:
     ["../out", "a/../../out", "/out", "C:/out", "C:out", "\\\\host\\out", "a\\..\\..\\out", "a\0b", "folder/", ""],
 )
 def test_no_file_leaves_the_folder(tmp_path: Path, name: str) -> None:
-    """A path out of the folder, on any system, is refused with its name, and nothing was written."""
+    """A path that leaves the folder on any system is refused by name, and nothing is written."""
     parcel = io.BytesIO()
     with zipfile.ZipFile(parcel, "w") as archive:
         archive.writestr("good", b"x")
         info = zipfile.ZipInfo("placeholder")
-        info.filename = name  # as a program of somebody else's would write it
+        info.filename = name  # as another program could write it
         archive.writestr(info, b"")
     with pytest.raises(RecordError, match="expected a p"):
         unpack(parcel.getvalue(), tmp_path / "in")
@@ -40,7 +40,7 @@ def test_no_file_leaves_the_folder(tmp_path: Path, name: str) -> None:
 
 
 def test_a_link_is_no_file(tmp_path: Path) -> None:
-    """Nor is a device or a pipe."""
+    """A link, a device or a pipe is refused."""
     for kind in (stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR):
         parcel = io.BytesIO()
         with zipfile.ZipFile(parcel, "w") as archive:
@@ -53,7 +53,7 @@ def test_a_link_is_no_file(tmp_path: Path) -> None:
 
 
 def test_more_than_there_is_room_for_is_refused(tmp_path: Path) -> None:
-    """By what the files hold in all; a compressed one, which could become any size, is refused as such."""
+    """A parcel whose files exceed the limit is refused, and so is a compressed one, which could expand to any size."""
     with pytest.raises(RecordError, match="at most 10000 files of 9 bytes in all, got 2 of 10"):
         unpack(pack_files({"a": b"12345", "b": b"67890"}), tmp_path, max_bytes=9)
     parcel = io.BytesIO()
@@ -65,7 +65,7 @@ def test_more_than_there_is_room_for_is_refused(tmp_path: Path) -> None:
 
 
 def test_damaged_bytes_are_refused(tmp_path: Path) -> None:
-    """Cut off, changed in the middle, or no parcel at all."""
+    """Bytes that are cut off, changed in the middle, or not a parcel at all are refused."""
     parcel = pack_files({"a": b"x" * 1000})
     for damaged in (parcel[:500], b"", b"hello", parcel.replace(b"xxxx", b"xyxx", 1)):
         with pytest.raises(RecordError, match="What came back is not the folder of a run"):

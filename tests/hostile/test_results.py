@@ -1,4 +1,4 @@
-"""Read results that no run of ours made: whatever lies in a run's folder, pages are made, and no other file is read."""
+"""Read results that no run of ours made: pages are made from anything in a run's folder, and no other file is read."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def records(draw: st.DrawFn) -> dict[str, Any]:
     return content
 
 
-# Files that are no records: no JSON, no object, or JSON that its readers stumble over.
+# Files that are not records: not JSON, not an object, or JSON that breaks its readers.
 ODD_FILES = (
     b"", b"\0", b"\xff\xfe{\0}\0", b"\xef\xbb\xbf{}", b"{", b"[]", b"null", b"1", b'"x"', b"NaN", b"{}", b"[" * 100_000,
     b'{"a":' * 50_000, b"[" * 900 + b"]" * 900, b'{"status": "completed"}', b"9" * 10_000, b"1e999", b"x" * 1_000_000,
@@ -108,7 +108,7 @@ def as_json(content: Any) -> bytes:
 
 @how_many(50, 400)
 def test_any_record_is_taken_or_refused(tmp_path: Path, n: int) -> None:
-    """A record is one that can be written again and put on a page, or a RecordError names its file."""
+    """A record can be written again and put on a page, or a RecordError names its file."""
     folder = tmp_path / "embedded/lora_1/lr-1e-3/seed-224"
     folder.mkdir(parents=True)
 
@@ -195,7 +195,7 @@ def test_any_predictions_are_taken_or_refused(tmp_path: Path, n: int) -> None:
     try_each(tables() | st.sampled_from(ODD_FILES) | st.binary(max_size=80), n, check)
 
 
-# What a cell or an output may hold beside text.
+# Values that are not text, for cells and outputs.
 HOSTILE_DATA = {
     "text/plain": "plain <script>pwned=1</script>",
     "text/html": "<script>window.pwned = 1</script><img src=x onerror='pwned=1'>",
@@ -249,13 +249,13 @@ def make_big_project(root: Path, n: int) -> Paths:
 
 @how_many(1, 5)
 def test_any_results_give_pages(tmp_path_factory: pytest.TempPathFactory, n: int) -> None:
-    """Six hostile runs at a time, each with a hostile notebook, beside two sound ones: figures and pages are made."""
+    """Figures and pages are made of six hostile runs at a time, with hostile notebooks, beside two sound ones."""
     six = st.lists(st.tuples(records(), notebooks), min_size=6, max_size=6)
     try_each(six, n, lambda odd: make_odd_pages(tmp_path_factory.mktemp("odd"), odd))
 
 
 def make_odd_pages(root: Path, odd: list[tuple[Any, Any]]) -> None:
-    """Put hostile records and notebooks in the place of the first runs of a study, and make its pages."""
+    """Replace the first runs of a study by hostile records and notebooks, and make its pages."""
     paths = make_big_project(root, 4)
     runs = plan_runs(load_study(paths.study), load_adapters(paths.experiments / "adapters"), "embedded")
     for run, (record, notebook) in zip(runs[: len(odd)], odd, strict=True):
@@ -276,7 +276,7 @@ def make_odd_pages(root: Path, odd: list[tuple[Any, Any]]) -> None:
 
 @contextmanager
 def opened_files() -> Iterator[list[str]]:
-    """Collect every path that Python opens meanwhile; a hook of the interpreter cannot be taken out again."""
+    """Collect every path that Python opens from now on; the interpreter cannot remove such a hook."""
     opened: list[str] = []
     _listeners.append(opened)
     if not _hooked:
@@ -303,9 +303,9 @@ LINKED = ("record.json", "predictions.parquet", "notebook.ipynb", "adapter", "mo
 
 @pytest.fixture(scope="module")
 def linked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Paths, list[str], Path]:
-    """A built project with a run for each thing that may be a link or a pipe, what was opened, and the folder outside.
+    """Build a project with a run for each kind of link or pipe; return it, the opened files, and the outside folder.
 
-    Behind each link lies what belongs in its place, sound but for a secret.
+    Each link leads to a sound file or folder of the kind that belongs in its place, with a secret inside.
     """
     root, outside = tmp_path_factory.mktemp("linked"), tmp_path_factory.mktemp("outside")
     paths = make_big_project(root, 5)
@@ -314,7 +314,7 @@ def linked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Paths, list[str], 
         sound = shutil.copytree(run.folder(paths), outside / "sound" / name)
         _poison(run.folder(paths))
         _lead_out(run.folder(paths), name, outside / name)
-        for file in sound.iterdir():  # what is no link has no secret
+        for file in sound.iterdir():  # only a link leads to the secret
             if file.is_file() and file.name != name and name not in ("seed-224", "lr-1e-3"):
                 shutil.copy(file, run.folder(paths))
     with opened_files() as opened:
@@ -342,7 +342,7 @@ def _poison(folder: Path) -> None:
 
 
 def _lead_out(folder: Path, name: str, outside: Path) -> None:
-    """Move something of a run's folder, or a folder above it, to the outside, and leave a link in its place."""
+    """Move a part of a run's folder, or a folder above it, to the outside, and leave a link in its place."""
     if name == "fifo":
         os.mkfifo(folder / "more.fifo")
         return
@@ -352,7 +352,7 @@ def _lead_out(folder: Path, name: str, outside: Path) -> None:
 
 
 def test_a_link_makes_a_run_broken(linked: tuple[Paths, list[str], Path]) -> None:
-    """Each such run is broken, by the name of what is no plain file; the others are what they were."""
+    """Each run with a link is broken, the link is named, and the other runs do not change."""
     paths, _, _ = linked
     report = analyse_project(paths)
     broken = {run.id: run.problem or "" for run in report.runs if run.state == "broken"}
@@ -372,7 +372,7 @@ def test_nothing_behind_a_link_is_read_or_published(linked: tuple[Paths, list[st
 
 
 def test_only_the_project_is_read(linked: tuple[Paths, list[str], Path]) -> None:
-    """What is opened lies in the project, among temporary files, or belongs to Python, its packages and the fonts."""
+    """Every opened file is in the project, among temporary files, or belongs to Python, its packages or the fonts."""
     paths, opened, _ = linked
     allowed = [paths.root, PROJECT.root, Path(sys.prefix), Path(sys.base_prefix), Path("/proc"), Path("/usr/share"),
                Path("/usr/lib"), Path("/dev"), Path("/sys"), Path("/etc/mime.types"), Path("/etc/localtime"),
@@ -384,7 +384,7 @@ def test_only_the_project_is_read(linked: tuple[Paths, list[str], Path]) -> None
 
 
 def test_quarto_is_not_let_near_a_link(linked: tuple[Paths, list[str], Path], tmp_path: Path) -> None:
-    """Quarto copies what its resources name, links too: it renders nothing where one is."""
+    """Quarto renders nothing if a resource is a link, because it would copy the target."""
     program = tmp_path / "quarto"
     program.write_text(f"#!/bin/sh\n[ $1 = render ] && touch {tmp_path}/rendered\necho 1.10.18\n", "utf-8")
     program.chmod(0o755)
@@ -397,7 +397,7 @@ def test_quarto_is_not_let_near_a_link(linked: tuple[Paths, list[str], Path], tm
     "name", ["seed-x", "seed-", "seed--1", "seed-1.5", "seed-007", "seed-99999999999", "seed-1 ", "seed-١"]
 )
 def test_a_folder_that_is_no_run_is_passed_over(tmp_path: Path, name: str) -> None:
-    """Only the names that runs have give seeds."""
+    """Only folders with the names of runs give seeds."""
     for folder in (name, "seed-3"):
         (tmp_path / "experiments/results/embedded/a/b" / folder).mkdir(parents=True)
         (tmp_path / "experiments/results/embedded/a/b" / folder / "record.json").touch()
@@ -408,7 +408,7 @@ def test_a_folder_that_is_no_run_is_passed_over(tmp_path: Path, name: str) -> No
     "changes", [{"adapter__id": "../../x"}, {"variant": "../../x"}, {"source__name": "/etc"}, {"seed": -1}]
 )
 def test_a_record_that_names_another_place_is_broken(tmp_path: Path, changes: dict[str, Any]) -> None:
-    """The folder says which run a record is of; one that says otherwise leads nowhere."""
+    """A record that names another run than its folder does is broken."""
     paths = write_results(tmp_path, adapters=("lora_1",), variants={"submitted": {"title": "S"}}, n_test=8)
     run = plan_runs(load_study(paths.study), load_adapters(paths.experiments / "adapters"), "embedded")[0]
     write_record(make_record("lora_1", **changes), run.folder(paths))

@@ -37,7 +37,7 @@ TORCH_ELSEWHERE = {
     "sources/packages.py": {"safetensors"},  # converts NumPy arrays; loads no torch
     "sources/folder_checks.py": {"safetensors"},  # reads the head of a file; loads no torch
 }
-# Code that a page shows to its readers names a room that the page itself does not import.
+# These files show code to readers that names a room which the file itself does not import.
 SHOWN_CODE = {"pages/writing/markdown.py": {"training"}}
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
@@ -71,7 +71,7 @@ def _read(name: str) -> ast.Module:
 
 
 def _exists(module: str) -> bool:
-    """Tell whether a dotted name is a module of ours, or a name in one."""
+    """Tell whether a dotted name is one of our modules, or a name in one."""
     for parts in (module.split("."), module.split(".")[:-1]):
         path = PROJECT.root.joinpath(*parts)
         if path.with_suffix(".py").is_file() or (path / "__init__.py").is_file():
@@ -98,7 +98,7 @@ def test_torch_is_imported_only_where_runs_are_trained_or_checked(name: str) -> 
 
 
 def test_the_rooms_have_no_circle() -> None:
-    """Each room imports only rooms above it in the table, but for `commands`, which imports all."""
+    """Each room imports only rooms above it in the table, except `commands`, which imports all."""
     rooms = list(MAY_IMPORT)
     for room, allowed in MAY_IMPORT.items():
         assert all(rooms.index(other) < rooms.index(room) for other in allowed)
@@ -140,7 +140,7 @@ def test_the_architecture_page_shows_the_rooms() -> None:
 
 
 def test_what_the_architecture_page_names_is_there() -> None:
-    """Every file, folder and module in backquotes that looks like a path exists, or is made by `make`."""
+    """Every file, folder and module in backquotes that looks like a path exists, or `make` makes it."""
     page = (PROJECT.root / "ARCHITECTURE.md").read_text("utf-8")
     made = ("experiments/results", "report/", "_site", ".cache", "index.qmd")
     for name in re.findall(r"`((?:adapterbook|experiments|templates|tests)/[\w./-]+|[a-z_]+/[a-z_]+\.py)`", page):
@@ -149,7 +149,7 @@ def test_what_the_architecture_page_names_is_there() -> None:
 
 
 def test_no_file_names_a_place_of_one_machine() -> None:
-    """No home folder and no registry host stands in anything that is committed."""
+    """No committed file holds a home folder or a registry host."""
     files = subprocess.run(["git", "ls-files"], cwd=PROJECT.root, capture_output=True, text=True, check=True).stdout
     for name in files.splitlines():
         path = PROJECT.root / name

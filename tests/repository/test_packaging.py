@@ -32,7 +32,7 @@ def _tracked(*folders: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's wheel; pip takes the build backend from the package registry."""
+    """Build the project's wheel; pip takes the build backend from the package registry."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", str(PROJECT.root), "-w", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

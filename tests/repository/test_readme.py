@@ -1,4 +1,4 @@
-"""Check that what README.md and README.zh-TW.md name is there."""
+"""Check that everything README.md and README.zh-TW.md name exists."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ PAGES = [*(page for pair in PAIRS for page in pair), PROJECT.root / "ARCHITECTUR
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: path.name)
 def test_every_make_target_is_there(readme: Path) -> None:
-    """`make all`, `make test` and the others are targets of the Makefile."""
+    """Every `make` command in the READMEs is a target of the Makefile."""
     targets = set(re.findall(r"\bmake ([a-z-]+)\b", readme.read_text("utf-8")))
     listed = subprocess.run(["make", "help"], cwd=PROJECT.root, capture_output=True, text=True, check=True).stdout
     assert {"all", "test"} <= targets <= set(re.findall(r"make ([a-z-]+)", listed))
@@ -27,7 +27,7 @@ def test_every_make_target_is_there(readme: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(PROJECT.root).as_posix())
 def test_every_link_and_file_is_there(page: Path) -> None:
-    """Links lead to files of the project, and a README shows its picture."""
+    """Links lead to files of the project, and each README shows its picture."""
     links = [link for link in re.findall(r"\]\(([^)]+)\)", page.read_text("utf-8")) if "://" not in link]
     assert page not in READMES or any(link.endswith(".png") for link in links)
     for link in links:
@@ -36,7 +36,7 @@ def test_every_link_and_file_is_there(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(PROJECT.root).as_posix())
 def test_every_file_that_is_named_is_there(page: Path) -> None:
-    """Paths in code are of the project, its package or the page's folder, but for those that `make` makes."""
+    """Paths in code exist in the project, its package or the page's folder, except those that `make` makes."""
     named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*|[\w-]+\.(?:yaml|md|txt|toml))`", page.read_text("utf-8"))
     made = r"_site|\.venv|adapter|experiments/results|experiments/adapters/mine|benchmarks/results"
     on_hub = r"distilbert|stanfordnlp"
@@ -48,7 +48,7 @@ def test_every_file_that_is_named_is_there(page: Path) -> None:
 
 @pytest.mark.parametrize(("english", "chinese"), PAIRS, ids=lambda path: path.name)
 def test_both_languages_say_the_same_things(english: Path, chinese: Path) -> None:
-    """Both have the same commands, code blocks, tables and number of sections, and each leads to the other."""
+    """Both READMEs have the same commands, code blocks, tables and number of sections, and link to each other."""
     texts = english.read_text("utf-8"), chinese.read_text("utf-8")
     for pattern in (r"(?m)^## ", r"```", r"`SOURCE=`", r"peft_type: LORA", r"\[Quarto\]", r"(?m)^\|", r"make -C"):
         assert len({len(re.findall(pattern, text)) for text in texts}) == 1, pattern
@@ -60,7 +60,7 @@ def test_both_languages_say_the_same_things(english: Path, chinese: Path) -> Non
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: path.name)
 def test_the_number_of_runs_is_the_study_s(readme: Path) -> None:
-    """The table of costs tells how many runs the default study has."""
+    """The table of costs names the number of runs of the default study."""
     study = load_study(PROJECT.study)
     adapters = len(list((PROJECT.experiments / "adapters").glob("*.yaml")))
     n_runs = sum(len(variant.adapters or range(adapters)) for variant in study.variants.values()) * len(study.seeds)

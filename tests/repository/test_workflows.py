@@ -25,12 +25,12 @@ from tests.support.small_project import make_small_project
 
 WORKFLOWS = sorted((PROJECT.root / ".github" / "workflows").glob("*.yml"))
 PINNED = re.compile(r"^\s*(?:- )?uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
-# All that any job may have, beyond reading the repository; only the job that publishes.
+# The rights of the job that publishes. Every other job may only read the repository.
 DEPLOY = {"pages": "write", "id-token": "write"}
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """Read a workflow; YAML 1.1 takes its key `on` for true."""
+    """Read a workflow; YAML 1.1 reads its key `on` as true."""
     content: dict[Any, Any] = yaml.safe_load(path.read_text("utf-8"))
     content["on"] = content.pop(True)
     return content
@@ -82,7 +82,7 @@ def test_nothing_of_a_stranger_reaches_a_command(path: Path) -> None:
 
 @pytest.mark.parametrize("committed", [True, False])
 def test_the_site_is_made_from_committed_records_where_there_are_any(tmp_path: Path, committed: bool) -> None:
-    """The workflow's own command, with a `make` that says what it was asked for."""
+    """The workflow's own command makes the site from committed records if there are any, and trains otherwise."""
     steps = _load(PROJECT.root / ".github/workflows/site.yml")["jobs"]["build"]["steps"]
     command = next(step["run"] for step in steps if "make all" in step.get("run", ""))
     record = tmp_path / "experiments/results/embedded/ia3/submitted/seed-1/record.json"
@@ -106,11 +106,11 @@ def test_the_site_is_made_from_committed_records_where_there_are_any(tmp_path: P
 
 # ---- the machine that made the site
 
-# Each place of the made-up machine has a name that is nowhere else. Of a path that is neither the project's nor home's,
+# Each place of the made-up machine has a unique name. Of a path that is neither the project's nor home's,
 # a reader may see the last part, and only that.
 USER, HOST = "zebrafish", "quaggahost"
 NAMES = (USER, HOST, "secretproject", "okapitmp", "narwhalcache", "wombatcache", "geckodata", "gecko data")
-# What a curious or careless notebook prints, and how it then fails.
+# The code of a careless notebook: it prints names of the machine, then fails.
 TELLTALE = r"""
 import getpass, logging, os, platform, socket, sys, tempfile, warnings
 from pathlib import Path
@@ -130,7 +130,7 @@ if adapter == "ia3":
 
 
 def _own_host_name() -> list[str]:
-    """Return the command that gives what follows a host name of its own, or nothing where that is not allowed."""
+    """Return the command that gives its arguments another host name, or nothing if the system forbids that."""
     for flags in ("-u", "-Uru"):
         command = ["unshare", flags, "sh", "-c", f'hostname {HOST} && exec "$@"', "sh"]
         try:
@@ -144,7 +144,7 @@ def _own_host_name() -> list[str]:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory, embedded_model: Path, embedded_dataset: Path) -> Path:
-    """The folder of a project that was made on a machine whose every name is known: one run completed, one failed."""
+    """Make a project with a completed and a failed run on a machine whose every name is known; return its folder."""
     assert embedded_model.parent == embedded_dataset.parent
     machine = tmp_path_factory.mktemp("machine")
     home = machine / "home" / USER
@@ -188,7 +188,7 @@ def published(tmp_path_factory: pytest.TempPathFactory, embedded_model: Path, em
 
 
 def _texts(path: Path) -> Iterator[str]:
-    """Yield all that a file says: its bytes, as a browser shows it, and what is packed within it."""
+    """Yield every text in a file: its bytes, the text that a browser shows, and packed contents."""
     raw = path.read_bytes()
     yield raw.decode("utf-8", "replace")
     yield raw.decode("utf-16-be", "replace")  # PDF strings
@@ -212,7 +212,7 @@ def _published_files(root: Path) -> list[Path]:
 
 @pytest.mark.slow
 def test_the_site_does_not_tell_whose_machine_made_it(published: Path) -> None:
-    """No page, index, notebook, record, figure, PDF or name of a file holds a folder, user or host of the machine."""
+    """No page, index, notebook, record, figure, PDF or file name holds a folder, user or host of the machine."""
     machine = published.parents[2]
     names = re.compile("|".join(map(re.escape, (*NAMES, machine.name))), re.IGNORECASE)
     found: dict[str, str] = {}  # what tells, and the first file that does
@@ -227,7 +227,7 @@ def test_the_site_does_not_tell_whose_machine_made_it(published: Path) -> None:
 
 @pytest.mark.slow
 def test_what_was_hidden_leaves_a_text_that_helps(published: Path) -> None:
-    """The failed run still says what happened, and the notebook is still read."""
+    """The failed run still shows its error, and the notebook can still be read."""
     record = json.loads(next(published.glob("experiments/results/*/ia3/*/*/record.json")).read_text("utf-8"))
     assert record["status"] == "failed"
     assert "No space left for" in record["error"]["message"]

@@ -1,4 +1,4 @@
-"""A real browser for tests: the system's Chromium, driven by Playwright; a test that needs one skips where none is."""
+"""Open a real browser for tests: the system's Chromium, driven by Playwright; without one the test is skipped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def find_chromium() -> str | None:
 
 @contextmanager
 def open_browser() -> Iterator[Browser]:
-    """Give a running Chromium; skip the test, with its reason, where there is none."""
+    """Start Chromium; skip the test, with its reason, if there is none."""
     path = find_chromium()
     if path is None:
         pytest.skip("no Chromium on this machine (Debian: apt install chromium); set CHROMIUM to name one")
@@ -40,7 +40,7 @@ def open_browser() -> Iterator[Browser]:
 
 @dataclass
 class Visit:
-    """A page that is open in the browser, and everything that went wrong since it opened."""
+    """Hold a page that is open in the browser, and everything that went wrong since it opened."""
 
     page: Page
     messages: list[str] = field(default_factory=list)

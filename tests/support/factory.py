@@ -85,7 +85,7 @@ EVAL_STRATEGY_VARIANTS: dict[str, Any] = {
     },
 }  # fmt: skip
 
-# What was written for a run before, by all that it follows from: most made-up studies share most of their runs.
+# Files written for a run, by everything that they depend on: most made-up studies share most of their runs.
 _files_of_runs: dict[str, dict[str, bytes]] = {}
 
 CONFIG_CLASSES = {"LORA": "LoraConfig", "IA3": "IA3Config", "LOKR": "LoKrConfig"}
@@ -215,7 +215,7 @@ def make_record(
 def make_failed_record(
     adapter: str | AdapterConfig = "lora_1", variant: str = "submitted", seed: int = 224, **options: Any
 ) -> Record:
-    """Return the record of a run that failed, with no result but two epochs; ``error`` replaces its failure."""
+    """Return the record of a failed run, without results except two epochs; ``error`` replaces its failure."""
     error = options.pop(
         "error", {"type": "RuntimeError", "message": "loss is nan after step 24 <b>of 80</b>", "cell": 4}
     )
@@ -236,7 +236,7 @@ def make_predictions(
     accuracy: float | None = None,
     n_positive: int | None = None,
 ) -> pd.DataFrame:
-    """Return test predictions; rows, texts and labels are the same for every run, predictions and probabilities not.
+    """Return test predictions; rows, texts and labels are the same for every run, the others are not.
 
     Parameters
     ----------
@@ -294,7 +294,7 @@ def write_results(
     n_positive: int | None = None,
     changes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Paths:
-    """Write a project's ``experiments/``: the real YAML files, cut to what is asked for, and made-up results.
+    """Write a project's ``experiments/``: the real YAML files, cut down as asked, and made-up results.
 
     Parameters
     ----------
@@ -336,14 +336,14 @@ def write_results(
 def read_statuses(
     paths: Paths, source: str = "embedded", stale: Mapping[str, Collection[str]] | None = None
 ) -> list[RunStatus]:
-    """Return the state of every run of a written project; stale are those given, by run id, with their stamps."""
+    """Return the state of every run of a written project; ``stale`` gives stamps by run id."""
     runs = plan_runs(load_study(paths.study), load_adapters(paths.experiments / "adapters"), source)
     other = _sha256("other")
     return [status_of(run, paths, dict.fromkeys((stale or {}).get(run.id, ()), other)) for run in runs]
 
 
 def read_report(paths: Paths, source: str = "embedded") -> Report:
-    """Return the report on a written project, with whatever published results lie in it."""
+    """Return the report on a written project, with the published results in it."""
     published = {file.stem: load_published(file) for file in (paths.experiments / "published").glob("*.yaml")}
     adapters = load_adapters(paths.experiments / "adapters")
     return analyse(read_statuses(paths, source), paths, load_study(paths.study), adapters, published)
@@ -408,7 +408,7 @@ def _write_run(
         write_record(record, folder)
         if not failed:
             predictions.to_parquet(folder / "predictions.parquet")
-            load_predictions(folder)  # fails at once where the made-up file is not one that readers take
+            load_predictions(folder)  # fails at once if readers would not accept the made-up file
         notebook = _make_notebook(record, predictions["text"].iloc[0])
         nbformat.validate(notebook)
         (folder / "notebook.ipynb").write_text(json.dumps(notebook, indent=1, ensure_ascii=False), "utf-8")
@@ -452,7 +452,7 @@ def _lines(text: str) -> list[str]:
 def _make_epochs(
     peft_type: str, training: TrainingConfig, n_train: int, n_validation: int, rng: random.Random
 ) -> list[dict[str, Any]]:
-    """Return curves of the shapes seen in reality: nothing learnt, learnt slowly, or overfitted."""
+    """Return curves of the shapes that real runs have: nothing learnt, learnt slowly, or overfitted."""
     speed = math.log10(training.learning_rate / 2.0e-5) / math.log10(50)  # 0 at 2e-5, 1 at 1e-3
     overfits = speed > 0.8 and peft_type != "IA3"
     start = 0.695 + 0.01 * rng.random()
@@ -492,7 +492,7 @@ def _touched(config: AdapterConfig, width: int) -> list[tuple[str, int, int]]:
 
 
 def _n_adapter_params(config: AdapterConfig, width: int) -> int:
-    """Count by formula, for a base model of ``N_LAYERS`` layers."""
+    """Count an adapter's parameters by formula, for a base model of ``N_LAYERS`` layers."""
     if not config.train_adapter:
         return 0
     modules = _touched(config, width)
@@ -506,7 +506,7 @@ def _n_adapter_params(config: AdapterConfig, width: int) -> int:
 def _make_learned(
     config: AdapterConfig, training: TrainingConfig, width: int, rng: random.Random
 ) -> list[dict[str, Any]]:
-    """Return updates that grow with the learning rate and towards the last layer; none at all of a baseline."""
+    """Return updates that grow with the learning rate and towards the last layer; none for a baseline."""
     learned = []
     for layer in range(N_LAYERS):
         for name, d_in, d_out in _touched(config, width):

@@ -1,4 +1,4 @@
-"""A git repository with a bare remote beside it, and what a test reads of both."""
+"""Make a git repository with a bare remote beside it, and read both."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 
 def isolate_git(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    """Leave out the settings of whoever runs the tests."""
+    """Ignore the git settings of the person who runs the tests."""
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     for name in [
@@ -22,7 +22,7 @@ def isolate_git(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
 
 @dataclass(frozen=True)
 class Repository:
-    """A project under git, and its ``origin``."""
+    """Hold a project under git, and its ``origin``."""
 
     root: Path
     remote: Path
@@ -49,13 +49,13 @@ class Repository:
         }
 
     def n_commits(self, branch: str = "gh-pages") -> int:
-        """Return how many commits the remote's branch has; 0 where there is none."""
+        """Return how many commits the remote's branch has; 0 if it does not exist."""
         if not self.at_remote("branch", "--list", branch):
             return 0
         return int(self.at_remote("rev-list", "--count", branch))
 
     def state(self) -> tuple[str, ...]:
-        """Return what publishing must not touch: HEAD, branches, tags, settings, status, stash, and the index."""
+        """Return all that publishing must not change: HEAD, branches, tags, settings, status, stash, index."""
         index = (self.root / ".git" / "index").read_bytes().hex()
         asked = (
             ("rev-parse", "HEAD"),
@@ -69,7 +69,7 @@ class Repository:
 
 
 def make_repository(root: Path, remote: Path) -> Repository:
-    """Make a repository of what lies in a folder, with one commit, and a bare one as its ``origin``."""
+    """Make a repository of a folder's files, with one commit, and a bare one as its ``origin``."""
     root.mkdir(parents=True, exist_ok=True)
     repository = Repository(root, remote)
     subprocess.run(["git", "init", "-q", "--bare", remote], check=True)

@@ -1,7 +1,7 @@
-"""A Hub on loopback: what ``huggingface_hub`` asks of the real one, answered from local folders, with faults on demand.
+"""Serve a Hub on loopback: answer the requests of ``huggingface_hub`` from local folders, with faults on demand.
 
-As the real one does, it names small files by git's hash and large ones by their SHA-256, and sends and takes the large
-ones at another host. Where it is given a folder for them, it takes uploads, and serves what was uploaded.
+Like the real Hub, it names small files by git's hash and large ones by their SHA-256, and transfers the large ones at
+another host. If it has a folder for uploads, it accepts them and serves the uploaded files.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LARGE = {".safetensors", ".parquet", ".bin"}  # as .gitattributes says on the Hu
 
 @dataclass
 class Fault:
-    """What goes wrong with the requests that a pattern fits, such as ``GET /store/``; the rest goes well.
+    """Describe a fault in the requests that match a pattern, such as ``GET /store/``; other requests work.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Fault:
 
 @dataclass
 class HubServer:
-    """What is served and what was asked.
+    """Hold what is served and what was asked.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ class HubServer:
 
     @contextmanager
     def fault(self, pattern: str, **what: Any) -> Iterator[Fault]:
-        """Let something go wrong for a while."""
+        """Break matching requests for a while."""
         fault = Fault(pattern, **what)
         self.faults.append(fault)
         try:
@@ -149,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing on the console."""
+        """Print nothing."""
 
     def do_HEAD(self) -> None:
         """Answer without a body."""
@@ -160,11 +160,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def do_POST(self) -> None:
-        """Take what is to be written."""
+        """Accept a write request."""
         self._answer()
 
     def do_PUT(self) -> None:
-        """Take a large file."""
+        """Accept a large file."""
         self._answer()
 
     def _answer(self) -> None:
@@ -328,7 +328,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._refuse("EntryNotFound", 404)
 
     def _send_part(self, content: bytes) -> None:
-        """Send a file from where the client wants to go on."""
+        """Send a file from the byte at which the client wants to continue."""
         start = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if start is None or not self.hub.ranges:
             self._send(200, content, {})

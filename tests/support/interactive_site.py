@@ -1,4 +1,4 @@
-"""Make a made-up study's site with hostile names, for the tests of the pages that scripts make interactive."""
+"""Make a made-up study's site with hostile names, to test the pages that scripts make interactive."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.report_pages import (
     write_site_files,
 )
 
-# Ends a script, a fence, a string of JSON and a cell; is a shortcode, and a formula to a spreadsheet.
+# This name could end a script, a fence, a JSON string and a cell, and is a shortcode and a spreadsheet's formula.
 HOSTILE_NAME = '=1+1 </script><img src=x onerror=alert(1)> ``` {{< meta x >}} {{{ \\" \u202e, 模型'
 
 

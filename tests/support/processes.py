@@ -1,4 +1,4 @@
-"""Wait for events of other processes, and kill a program at the moment when it is about to write a certain file."""
+"""Wait for events in other processes, and kill a program just before it writes a certain file."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ sys.addaudithook(watch)
 
 @dataclass(frozen=True)
 class Watched:
-    """A program that ended, or was ended.
+    """Hold a program that has ended.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Watched:
 def run_watched(
     root: Path, folder: Path, *arguments: str, moment: str | int = "", number: int = 0, **settings: str
 ) -> Watched:
-    """Run Python in a process group of its own, and send it a signal at a moment.
+    """Run Python in a separate process group, and send it a signal at a moment.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def run_watched(
 
 
 def wait_until(condition: Callable[[], Any], process: subprocess.Popen[Any] | None = None) -> None:
-    """Wait for something to happen, as long as the process that it depends on lives. A busy machine takes its time."""
+    """Wait for an event while the process that it depends on lives; a busy machine takes its time."""
     deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline

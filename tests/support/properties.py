@@ -1,4 +1,4 @@
-"""Try a claim on examples that Hypothesis draws, the same ones each time: a few, or many in the slow variant."""
+"""Check a claim on examples that Hypothesis draws, the same ones each time; the slow variant checks many."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SETTINGS = settings(
     derandomize=True,
     deadline=None,
     database=None,
-    phases=[Phase.explicit, Phase.generate],  # to shrink an example that takes seconds would take many minutes
+    phases=[Phase.explicit, Phase.generate],  # shrinking an example that takes seconds would take many minutes
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

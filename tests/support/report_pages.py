@@ -42,7 +42,7 @@ ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
 
 @dataclass(frozen=True)
 class Number:
-    """A number on a page, with where it says it comes from."""
+    """Hold a number on a page, with its stated origin."""
 
     text: str
     attributes: dict[str, str]
@@ -50,25 +50,25 @@ class Number:
 
 @dataclass(frozen=True)
 class Qmd:
-    """One written page."""
+    """Hold one written page."""
 
     path: Path
     text: str
 
     @property
     def tree(self) -> dict[str, Any]:
-        """Pandoc's tree of the page."""
+        """Return pandoc's tree of the page."""
         return parse_markdown(self.text)
 
     @property
     def front_matter(self) -> dict[str, Any]:
-        """The page's own metadata."""
+        """Return the page's own metadata."""
         content: dict[str, Any] = yaml.safe_load(self.text.split("---\n")[1])
         return content
 
     @property
     def numbers(self) -> list[Number]:
-        """Every number with an origin, in order."""
+        """Return every number with an origin, in order."""
         return [
             Number(html.unescape(text), {key: html.unescape(value) for key, value in ATTRIBUTE.findall(attributes)})
             for text, attributes in NUMBER.findall(self.text)
@@ -85,7 +85,7 @@ class Qmd:
 
 @dataclass(frozen=True)
 class MadePages:
-    """A study's report and the pages made of it."""
+    """Hold a study's report and the pages made of it."""
 
     report: Report
     figures: dict[str, Figure]
@@ -99,7 +99,7 @@ class MadePages:
 
     @cached_property
     def pages(self) -> list[Qmd]:
-        """Every page of the site, the cover among them."""
+        """Return every page of the site, including the cover."""
         return [Qmd(path, path.read_text("utf-8")) for path in self.files
                 if path.suffix == ".qmd" and path.parent.name != "pdf"]  # fmt: skip
 
@@ -130,7 +130,7 @@ def analyse_project(
 
 
 def write_site_files(paths: Paths) -> None:
-    """Copy into a written project what its site needs beside records: scripts, menu, book and notebook."""
+    """Copy into a written project the other files that its site needs: scripts, menu, book and notebook."""
     shutil.copytree(PROJECT.report / "assets", paths.report / "assets")
     for source, target in ((PROJECT.notebook, paths.notebook), (PROJECT.book, paths.book)):
         shutil.copy(source, target)
@@ -149,14 +149,14 @@ def render_site(root: Path) -> Path:
 
 @cache
 def shared_cache(step: Step) -> Cache:
-    """Return the build cache of a step that all tests of this process share: it goes by content alone."""
+    """Return the build cache of a step for all tests of this process; it depends on contents alone."""
     folder = Path(tempfile.mkdtemp(prefix="adapterbook-cache-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return open_cache(folder, step)
 
 
 def write_blank_figures(figures: Mapping[str, Figure]) -> None:
-    """Put an empty picture in each figure's place: for pages whose pictures nobody looks at."""
+    """Write an empty picture for each figure, for pages whose pictures no test looks at."""
     for figure in figures.values():
         for path in figure.paths.values():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A small bilingual website project that uses every construct the pages use, for the tests of the renderers."""
+"""Write a small bilingual website project with every construct that the pages use, to test the renderers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make a whole project at a small scale and run it: real weights, real sentences, the real Trainer and renderer."""
+"""Make a whole project at a small scale and run it, with real weights, real sentences, and the real Trainer."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def run_adapterbook(paths: Paths, *arguments: str, **environment: str) -> subpro
 
 
 def copy_project(paths: Paths, root: Path) -> Paths:
-    """Copy a project, to change the copy. Its records are up to date there, too: no stamp depends on the folder."""
+    """Copy a project to change the copy, whose records are up to date because no stamp depends on the folder."""
     return Paths(Path(shutil.copytree(paths.root, root)))
 
 
@@ -133,7 +133,7 @@ def _build_once(root: Path, build: Callable[[Path], None]) -> Path:
     with FileLock(f"{root}.lock"):
         if not root.exists():
             fresh = root.with_name(f"{root.name}-fresh")
-            shutil.rmtree(fresh, ignore_errors=True)  # what a build that failed left
+            shutil.rmtree(fresh, ignore_errors=True)  # left by a failed build
             build(fresh)
             fresh.rename(root)
     return root

@@ -1,7 +1,7 @@
-"""The rendered site of a made-up study, for the tests that look at whole pages: every kind of page, in both languages.
+"""Render the site of a made-up study, with every kind of page in both languages, for tests of whole pages.
 
-Another site is looked at in its place where ``ADAPTERBOOK_SITE`` names one, such as a finished ``_site/``; then every
-page of it, not one of each kind.
+If ``ADAPTERBOOK_SITE`` names another site, such as a finished ``_site/``, the tests look at every page of that site
+instead, not at one of each kind.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.support.report_pages import (
 )
 
 GIVEN_SITE: Final = os.environ.get("ADAPTERBOOK_SITE")
-# A kind of page that there are many of, and those of them that stand for all.
+# Kinds with many pages, and the pages that represent each.
 OF_MANY: Final = {
     "adapters": ("lora_1", "ia3", "head_only"),
     "notebooks": ("index", "lora_1-submitted-seed-1", "ia3-submitted-seed-1", "ia3-lr-1e-3-seed-1"),
@@ -35,7 +35,7 @@ VOID: Final = {"area", "br", "col", "hr", "img", "input", "link", "meta", "wbr"}
 
 
 def build_study_site(shared: Path) -> Path:
-    """Return the site, built by the first of the test processes that share a folder, or the one that is given."""
+    """Return the given site, or the site built by the first of the test processes that share a folder."""
     if GIVEN_SITE:
         return Path(GIVEN_SITE)
     root = shared / "study-site"
@@ -48,7 +48,7 @@ def build_study_site(shared: Path) -> Path:
 
 
 def _build(root: Path) -> None:
-    """One seed on the homework's own source, four methods, every ablation, and each fault that a run can have."""
+    """Build a site with one seed on the homework's source, four methods, every ablation, and each fault of a run."""
     paths = write_results(
         root,
         source="hub",
@@ -69,7 +69,7 @@ def _build(root: Path) -> None:
     write_pages(report, figures, paths)
     render_site(root)
     navigation = yaml.safe_load((paths.report / "_navigation.yml").read_text("utf-8"))
-    for language in ("zh", "en"):  # named in every page's footer; what is in them is tested elsewhere
+    for language in ("zh", "en"):  # every page's footer links to the PDFs, whose contents other tests check
         assert f"report-{language}.pdf" in str(navigation)
         (root / "_site" / f"report-{language}.pdf").write_bytes(b"%PDF-1.7\n")
 
@@ -80,7 +80,7 @@ def pages_of(site: Path) -> list[str]:
 
 
 def pages_of_each_kind(site: Path) -> list[str]:
-    """Return one page of each kind in both languages, or a few where they differ; of a given site all."""
+    """Return one page of each kind in both languages, or a few if they differ; all pages of a given site."""
     return [name for name in pages_of(site) if GIVEN_SITE or _stands_for_its_kind(name)]
 
 
@@ -90,12 +90,12 @@ def _stands_for_its_kind(name: str) -> bool:
 
 
 def both_languages(site: Path) -> list[str]:
-    """Return the pages that are there in each language, by their path below ``report/en/``."""
+    """Return the pages that exist in each language, by their path below ``report/en/``."""
     return [name.removeprefix("report/en/") for name in pages_of(site) if name.startswith("report/en/")]
 
 
 class _TreeBuilder(HTMLParser):
-    """Builds an element tree of a page that closes what it opens, as ours do."""
+    """Build an element tree of a page that closes its elements, as ours do."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -127,7 +127,7 @@ def parse_page(path: Path) -> ET.Element:
 
 
 def main_of(page: ET.Element) -> ET.Element:
-    """Return what a page is about: its ``<main>``."""
+    """Return a page's ``<main>``."""
     main = page.find(".//main")
     assert main is not None
     return main

@@ -1,4 +1,4 @@
-"""A base model and a data set of a few kilobytes, laid out as the homework's two names are on the Hub."""
+"""Make a base model and a data set of a few kilobytes, with the layout of the homework's two names on the Hub."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ configs:
 
 
 def make_model(folder: Path, tokenizer: Path) -> Path:
-    """Write a DistilBERT with one layer of 8 dimensions; its weights are random numbers."""
+    """Write a DistilBERT with one layer of 8 dimensions and random weights."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(CONFIG), "utf-8")
     for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):

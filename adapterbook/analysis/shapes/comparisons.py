@@ -14,7 +14,7 @@ BaselineKind = Literal["chance", "majority", "head_only"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """How adapter ``a`` stands against adapter ``b`` on the test rows.
+    """Compare adapter ``a`` with adapter ``b`` on the test rows.
 
     Attributes
     ----------
@@ -66,12 +66,12 @@ class Verdict:
 
     @property
     def spread_known(self) -> bool:
-        """Whether the spread between seeds entered the verdict: from three common seeds on."""
+        """Tell whether the spread between seeds entered the verdict: from three common seeds on."""
         return self.seeds_test is not None
 
     @property
     def few_disagreements(self) -> bool:
-        """Whether the two disagree on so few rows that no difference between them could be found reliably.
+        """Tell whether the two disagree on so few rows that no difference between them could be found reliably.
 
         ``smallest_detectable`` is then the share of rows that they would have to disagree on, all on one side. A page
         must not show it as a difference that the test could have found.
@@ -82,13 +82,13 @@ class Verdict:
 
     @property
     def limit_known(self) -> bool:
-        """Whether an undecided verdict says how small a difference this test would have found."""
+        """Tell whether an undecided verdict says how small a difference this test would have found."""
         undecided = self.kind == "not_distinguishable"
         return undecided and self.smallest_detectable is not None and self.discordant_share is not None
 
     @property
     def only_uncorrected(self) -> bool:
-        """Whether the verdict is undecided although the interval, which no correction widens, leaves zero out."""
+        """Tell whether the verdict is undecided although the interval, which no correction widens, leaves zero out."""
         interval = self.interval
         undecided = self.kind == "not_distinguishable" and interval is not None
         return undecided and interval is not None and (interval.low > 0 or interval.high < 0)
@@ -96,7 +96,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every pair of adapters, each in one variant: as submitted, or each at its own best learning rate.
+    """Hold every pair of adapters, each in one variant: as submitted, or each at its own best learning rate.
 
     Attributes
     ----------
@@ -129,12 +129,12 @@ class Comparison:
 
     @property
     def between(self) -> tuple[Verdict, ...]:
-        """The pairs of two adapters, without the baseline."""
+        """Return the pairs of two adapters, without the baseline."""
         return tuple(pair for pair in self.pairs if self.baseline is None or pair.b != self.baseline)
 
     @property
     def added(self) -> tuple[Verdict, ...]:
-        """Each adapter against the baseline: what training the adapter adds to training the head alone."""
+        """Return each adapter against the baseline: the gain over training the head alone."""
         return tuple(pair for pair in self.pairs if pair.b == self.baseline)
 
     def added_with(self, kind: VerdictKind) -> tuple[Verdict, ...]:
@@ -143,12 +143,12 @@ class Comparison:
 
     @property
     def told_apart(self) -> tuple[Verdict, ...]:
-        """The pairs that differ after correction."""
+        """Return the pairs that differ after correction."""
         return tuple(pair for pair in self.pairs if pair.kind in ("better", "worse"))
 
     @property
     def agreeing(self) -> tuple[Verdict, ...]:
-        """The pairs that disagree on very few rows, the one that disagrees most first."""
+        """Return the pairs that disagree on very few rows, the one that disagrees most first."""
         few = [pair for pair in self.pairs if pair.few_disagreements]
         return tuple(sorted(few, key=lambda pair: -(pair.discordant_share or 0)))  # sorted is stable
 
@@ -159,7 +159,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A result that an adapter has to beat.
+    """Hold a result that an adapter has to beat.
 
     Attributes
     ----------
@@ -184,7 +184,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Planning:
-    """How small a difference the test rows can find between two models with this study's typical disagreement.
+    """Hold the smallest difference that the test rows can find between two models that disagree as often as the median.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Define what the report finds across runs: costs, published results, ablations, and the cases of the sentences."""
+"""Define the findings across runs: costs, published results, ablations, and the cases of the sentences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from adapterbook.analysis.shapes.runs import EvalStrategy, Factor, Group, Reason
 
 @dataclass(frozen=True)
 class CostRow:
-    """What one group cost and what it gave; means over seeds.
+    """Hold the costs and the results of one group, as means over seeds.
 
     ``pareto`` names the costs (``params``, ``time``, ``size``) for which no other row of the table is at least as
     accurate and at least as cheap, and better in one of the two.
@@ -32,7 +32,7 @@ class CostRow:
 
 @dataclass(frozen=True)
 class CostTable:
-    """The rows of one device: times of different devices are never in one table.
+    """Hold the rows of one device: times of different devices are never in one table.
 
     Its variants are those that differ in the learning rate alone; what the other ablations cost is their groups'.
     """
@@ -44,7 +44,7 @@ class CostTable:
 
 @dataclass(frozen=True)
 class PublishedPoint:
-    """One epoch, published and rerun; the differences are rerun minus published."""
+    """Compare one epoch, published and rerun; the differences are rerun minus published."""
 
     epoch: int
     published_loss: float
@@ -57,7 +57,7 @@ class PublishedPoint:
 
 @dataclass(frozen=True)
 class PublishedRun:
-    """One adapter's published curve beside this study's.
+    """Compare one adapter's published curve with this study's.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class PublishedRun:
 
 @dataclass(frozen=True)
 class PublishedReport:
-    """The published results beside this study's, or the reason why they may not be compared."""
+    """Compare the published results with this study's, or give the reason why they may not be compared."""
 
     comparable: bool
     reason: Reason | None
@@ -98,7 +98,7 @@ class PublishedReport:
 
 @dataclass(frozen=True)
 class EvalView:
-    """What one evaluation strategy would have seen of one existing curve.
+    """Describe the part of one existing curve that an evaluation strategy would have seen.
 
     Attributes
     ----------
@@ -125,7 +125,7 @@ class EvalView:
 
 @dataclass(frozen=True)
 class EpochsReport:
-    """Best epoch and onset of overfitting over all groups that were evaluated.
+    """Count the groups that overfit, among all that were evaluated.
 
     Attributes
     ----------
@@ -143,7 +143,7 @@ class EpochsReport:
 
 @dataclass(frozen=True)
 class LearningRateFinding:
-    """What became of the adapters at one learning rate, by their ids.
+    """Say how the adapters did at one learning rate, by their ids.
 
     Attributes
     ----------
@@ -163,7 +163,7 @@ class LearningRateFinding:
 
 @dataclass(frozen=True)
 class BatchSizeFinding:
-    """One adapter with several batch sizes.
+    """Describe one adapter with several batch sizes.
 
     Attributes
     ----------
@@ -186,7 +186,7 @@ class BatchSizeFinding:
 
 @dataclass(frozen=True)
 class EvalStrategyFinding:
-    """One adapter with several evaluation strategies; ``same_end`` says whether the last training losses are equal."""
+    """Describe one adapter with several evaluation strategies; ``same_end``: the last training losses are equal."""
 
     adapter: str
     groups: tuple[Group, ...]
@@ -199,7 +199,7 @@ Finding = LearningRateFinding | BatchSizeFinding | EvalStrategyFinding
 
 @dataclass(frozen=True)
 class BestRates:
-    """The learning rates at which the adapters did best on validation.
+    """Hold the learning rates at which the adapters did best on validation.
 
     Attributes
     ----------
@@ -221,7 +221,7 @@ class BestRates:
 
 @dataclass(frozen=True)
 class AboveMajority:
-    """Adapters whose whole test interval lies above always guessing the more frequent class, and the others."""
+    """List the adapters whose whole test interval lies above the majority class's accuracy, and the others."""
 
     above: tuple[str, ...]
     not_above: tuple[str, ...]
@@ -229,7 +229,7 @@ class AboveMajority:
 
 @dataclass(frozen=True)
 class Ablation:
-    """Variants that differ in one factor alone.
+    """Describe variants that differ in one factor alone.
 
     Attributes
     ----------

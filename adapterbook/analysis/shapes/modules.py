@@ -1,4 +1,4 @@
-"""Define what the report knows of an adapter's modules: what each learned, and its parameters by formula."""
+"""Define what the report says about an adapter's modules: the change of each, and its parameters by formula."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class LearnedModule:
-    """One linear layer of the base model after training; means over the seeds that say it.
+    """Describe one linear layer of the base model after training, as means over the seeds whose records say it.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class LearnedModule:
 
 @dataclass(frozen=True)
 class LearnedMean:
-    """Several modules together: those of one kind, or of one layer (``name`` is then its number).
+    """Describe several modules together: those of one kind, or of one layer (``name`` is then its number).
 
     ``relative_update`` and ``scale_deviation`` are means over the modules; ``low`` and ``high`` are the lowest and
     highest relative update among them.
@@ -54,7 +54,7 @@ class LearnedMean:
 
 @dataclass(frozen=True)
 class Learned:
-    """What one adapter learned in one variant, at the checkpoints that were kept.
+    """Describe the change of each module by one adapter in one variant, at the checkpoints that were kept.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class Learned:
 
 @dataclass(frozen=True)
 class FormulaRow:
-    """The parameters that an adapter adds to one kind of module.
+    """Count the parameters that an adapter adds to one kind of module.
 
     Attributes
     ----------
@@ -115,7 +115,7 @@ class FormulaRow:
 
 @dataclass(frozen=True)
 class ParameterFormula:
-    """How many parameters train by formula, beside how many were counted.
+    """Compare the number of trainable parameters by formula with the number counted.
 
     Attributes
     ----------

@@ -27,7 +27,7 @@ from adapterbook.config.study import BilingualText, StudyConfig, TrainingConfig
 
 @dataclass(frozen=True)
 class SentenceRow:
-    """One test sentence.
+    """Hold one test sentence.
 
     Attributes
     ----------
@@ -48,18 +48,18 @@ class SentenceRow:
 
     @property
     def n_wrong(self) -> int:
-        """How many runs predicted the other label."""
+        """Return how many runs predicted the other label."""
         return sum(prediction != self.label for prediction in self.predictions)
 
     @property
     def divided(self) -> bool:
-        """Whether some runs predicted one label and some the other."""
+        """Tell whether some runs predicted one label and some the other."""
         return len(set(self.predictions)) > 1
 
 
 @dataclass(frozen=True)
 class SentenceTable:
-    """Test sentences at even distances, the same for every adapter.
+    """Hold test sentences at even distances, the same for every adapter.
 
     Attributes
     ----------
@@ -80,18 +80,18 @@ class SentenceTable:
 
     @property
     def n_divided(self) -> int:
-        """Sentences about which the adapters disagree."""
+        """Return the number of sentences about which the adapters disagree."""
         return sum(row.divided for row in self.rows)
 
     @property
     def n_wrong_by_all(self) -> int:
-        """Sentences that every adapter gets wrong."""
+        """Return the number of sentences that every adapter gets wrong."""
         return sum(row.n_wrong == len(self.runs) for row in self.rows)
 
 
 @dataclass(frozen=True)
 class VariantReport:
-    """One variant of the study: its settings, and which of them differ from the submitted ones."""
+    """Describe one variant of the study: its settings, and which of them differ from the submitted ones."""
 
     name: str
     title: BilingualText
@@ -102,7 +102,7 @@ class VariantReport:
 
 @dataclass(frozen=True)
 class SourceReport:
-    """What the records say about where they come from.
+    """Describe the sources that the records name.
 
     Attributes
     ----------
@@ -127,7 +127,7 @@ class SourceReport:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that pages and figures show.
+    """Hold everything that pages and figures show.
 
     Attributes
     ----------

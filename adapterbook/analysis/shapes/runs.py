@@ -1,4 +1,4 @@
-"""Define what the report knows of runs, of their groups over seeds, and of adapters."""
+"""Define what the report says about runs, their groups over seeds, and adapters."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Reason = Literal[
 
 @dataclass(frozen=True)
 class Spread:
-    """A number over seeds.
+    """Summarise a number over seeds.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One moment of training; each value over the seeds that have it, None where none has.
+    """Hold one moment of training: each value over the seeds that have it, None where no seed has it.
 
     ``epoch`` counts epochs, losses are cross-entropies in nat, ``validation_accuracy`` is a share in [0, 1].
     """
@@ -82,7 +82,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Curve:
-    """The course of training of one group: its points in order of epoch."""
+    """Hold the training curve of one group: its points in order of epoch."""
 
     points: tuple[CurvePoint, ...]
 
@@ -97,7 +97,7 @@ Course = Literal["overfit", "improving", "level", "not_evaluated"]
 
 @dataclass(frozen=True)
 class Overfitting:
-    """Where one curve was best and where overfitting began.
+    """Say where one curve was best and where overfitting began.
 
     Attributes
     ----------
@@ -125,7 +125,7 @@ class Overfitting:
 
     @property
     def course(self) -> Course:
-        """How the validation loss went: it rose, it was still falling at the end, or it levelled off."""
+        """Say how the validation loss went: it rose, it was still falling at the end, or it levelled off."""
         if self.best_epoch is None:
             return "not_evaluated"
         if self.onset_epoch is not None:
@@ -135,7 +135,7 @@ class Overfitting:
 
 @dataclass(frozen=True)
 class Example:
-    """One test row; ``confidence`` in [0.5, 1] is the probability of the class that was predicted."""
+    """Hold one test row; ``confidence`` in [0.5, 1] is the probability of the class that was predicted."""
 
     row_id: int
     text: str
@@ -146,13 +146,13 @@ class Example:
 
     @property
     def correct(self) -> bool:
-        """Whether the label was predicted."""
+        """Tell whether the label was predicted."""
         return self.label == self.prediction
 
 
 @dataclass(frozen=True)
 class Examples:
-    """A few test rows of a run: the most confident right, the most confident wrong, those closest to 0.5."""
+    """Hold a few test rows of a run: the most confident right, the most confident wrong, those closest to 0.5."""
 
     right: tuple[Example, ...]
     wrong: tuple[Example, ...]
@@ -161,7 +161,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class PredictedRows:
-    """The test rows of a run in order of their ids, as far as runs are compared by them.
+    """Hold what a comparison needs of a run's test rows, in order of their ids.
 
     Attributes
     ----------
@@ -181,7 +181,7 @@ class PredictedRows:
 
 @dataclass(frozen=True)
 class RunReport:
-    """One run in any state: completed, failed, missing or broken.
+    """Describe one run in any state: completed, failed, missing or broken.
 
     Attributes
     ----------
@@ -218,18 +218,18 @@ class RunReport:
 
     @property
     def completed(self) -> bool:
-        """Whether the run has results, stale or not."""
+        """Tell whether the run has results, stale or not."""
         return self.state == "completed"
 
     @property
     def faulty(self) -> bool:
-        """Whether the run has no results, no usable predictions, or is stale."""
+        """Tell whether the run has no results, no usable predictions, or is stale."""
         return self.reason is not None or bool(self.stale)
 
 
 @dataclass(frozen=True)
 class Group:
-    """The runs of one adapter in one variant: one a seed.
+    """Hold the runs of one adapter in one variant, one for each seed.
 
     Attributes
     ----------
@@ -266,18 +266,18 @@ class Group:
 
     @property
     def course(self) -> Course:
-        """How the validation loss went."""
+        """Say how the validation loss went."""
         return "not_evaluated" if self.overfitting is None else self.overfitting.course
 
     @property
     def representative(self) -> RunReport | None:
-        """The first run with results: whose examples, confusion matrix and settings a page shows."""
+        """Return the first run with results; a page shows its examples, confusion matrix and settings."""
         return next((run for run in self.runs if run.completed), None)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One setting in which an adapter differs from the reference.
+    """Hold one setting in which an adapter differs from the reference.
 
     ``values`` of list settings are compared as sets: ``added`` and ``removed`` are then filled too.
     """
@@ -292,7 +292,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class AdapterReport:
-    """One adapter over all its variants.
+    """Describe one adapter over all its variants.
 
     Attributes
     ----------
@@ -324,28 +324,28 @@ class AdapterReport:
 
     @property
     def id(self) -> str:
-        """The adapter's id."""
+        """Return the adapter's id."""
         return self.config.id
 
     @property
     def best(self) -> Group | None:
-        """The group of the best variant."""
+        """Return the group of the best variant."""
         return None if self.best_variant is None else self.groups[self.best_variant]
 
     @property
     def head_only(self) -> bool:
-        """Whether it only trains the head: the baseline of the frozen base model."""
+        """Tell whether it only trains the head: the baseline of the frozen base model."""
         return not self.config.train_adapter
 
     @property
     def learned(self) -> Learned | None:
-        """What it learned at its own best learning rate; where none could be chosen, as submitted."""
+        """Return what it learned at its own best learning rate, or as submitted if none could be chosen."""
         group = self.best or self.submitted
         return None if group is None else group.learned
 
     @property
     def learned_reason(self) -> Reason | None:
-        """Why ``learned`` is None."""
+        """Say why ``learned`` is None."""
         if self.learned is not None:
             return None
         return "no_adapter" if self.head_only else self.reason or "not_measured"

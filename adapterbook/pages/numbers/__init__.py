@@ -1,1 +1,1 @@
-"""Show a number with the way to the record it is from."""
+"""Show a number with a link to the record it comes from."""

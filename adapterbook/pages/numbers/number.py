@@ -44,12 +44,12 @@ FieldPath = str | Sequence[str | int]
 
 
 def look_up(thing: object, path: FieldPath) -> Any:
-    """Return what a dotted path, or its parts, lead to; parts are attributes, keys or positions.
+    """Return the value at a dotted path, given whole or in parts; parts are attributes, keys or positions.
 
     Raises
     ------
     LookupError
-        If the path leads nowhere.
+        If there is nothing at the path.
 
     Examples
     --------
@@ -102,7 +102,7 @@ def _formatted(value: object, kind: str, language: Language, name: str) -> str:
 
 
 def _identity(thing: object) -> str:
-    """Return what tells a part of the report from others of its kind."""
+    """Return the names that distinguish a part of the report from others of its kind."""
     match thing:
         case Verdict():
             return f"{thing.a}/{thing.variant_a} {thing.b}/{thing.variant_b}"
@@ -120,7 +120,7 @@ def _span(text: str, attributes: Mapping[str, str]) -> Markup:
     return Markup(f"[{text.replace('<', '&#60;').replace('=', '&#61;')}]{{.n {written}}}")
 
 
-# Where the way to a number begins: its origin names one of these, and the way from there.
+# A number's origin names one of these parts of the report, and the path from there.
 ORIGINS: Final = (
     Ablation, AdapterReport, Baseline, Comparison, CostRow, CostTable, EpochsReport, EvalView, Group, Learned,
     ParameterFormula, Planning, PublishedPoint, PublishedReport, PublishedRun, Report, RunReport, SentenceTable,
@@ -155,7 +155,7 @@ KINDS: Final[Mapping[str, str]] = {
 @total_ordering
 @dataclass(frozen=True, eq=False, repr=False)
 class Number:
-    """A number of the report with its origin: the part of the report, and the names on the way from there."""
+    """Hold a number of the report with its origin: the part of the report, and the path from there."""
 
     value: float
     origin: Any
@@ -163,7 +163,7 @@ class Number:
 
     @property
     def kind(self) -> str:
-        """The format of its name.
+        """Return the format that belongs to its name.
 
         Raises
         ------
@@ -200,7 +200,7 @@ class Number:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Part:
-    """Something between an origin and its numbers, such as an interval; Python code sees its own attributes."""
+    """Hold an object between an origin and its numbers, such as an interval; Python code sees its own attributes."""
 
     value: Any
     origin: Any
@@ -234,12 +234,12 @@ class Part:
 
 
 def plain(value: Any) -> Any:
-    """Return what a number or a part of the report is without its way."""
+    """Return the value of a number or a part of the report, without its path."""
     return value.value if isinstance(value, Number | Part) else value
 
 
 def follow(thing: object, name: Any, value: Any) -> Any:
-    """Return an attribute or item of something, with the way to it where the thing is a part of the report."""
+    """Return an attribute or item of an object, with its path if the object is a part of the report."""
     if isinstance(thing, Part):
         return _with_way(value, thing.origin, (*thing.path, plain(name)))
     return _with_way(value, thing, (plain(name),)) if isinstance(thing, ORIGINS) else value
@@ -265,6 +265,6 @@ def _needs_no_way(value: object) -> bool:
 
 
 def pick(things: Part | Mapping[Any, Any], keys: Sequence[Any]) -> list[Any]:
-    """Return the items of a mapping with these keys, each with its way."""
+    """Return the items of a mapping with these keys, each with its path."""
     values = plain(things)
     return [follow(things, key, values[key]) for key in keys]

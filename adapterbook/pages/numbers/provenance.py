@@ -24,7 +24,7 @@ COMMIT_LETTERS = 8  # of a commit's hash, as a reader sees it
 
 @dataclass(frozen=True)
 class Provenance:
-    """The facts that the last line of a page tells.
+    """Hold the facts in the last line of a page.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Provenance:
 
 
 def provenance_of(runs: Iterable[RunReport]) -> Provenance | None:
-    """Return where the numbers of these runs come from, ``None`` where none of them has a record."""
+    """Return where the numbers of these runs come from, ``None`` if none of them has a record."""
     records = [run.record for run in runs if run.record is not None]
     if not records:
         return None
@@ -118,7 +118,7 @@ Path = tuple[str, ...]
 
 
 def anchor_of(parts: Sequence[str | int]) -> str:
-    """Return the anchor of a field, or of the whole record where a key of its path is not plain.
+    """Return the anchor of a field, or of the whole record if a key of its path is not plain.
 
     Examples
     --------

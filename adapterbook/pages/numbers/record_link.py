@@ -1,4 +1,4 @@
-"""Decide where a number links: to its record, to the list of the runs behind it, or to the protocol.
+"""Decide where the link of a number leads: to its record, to the list of the runs behind it, or to the protocol.
 
 A number of one run links to that run's record, a number computed from several runs to the list of these runs, and a
 setting of the study to the protocol. Other numbers have no link: published results, the accuracy of chance, and
@@ -38,14 +38,14 @@ Runs = Sequence[RunReport]
 
 @dataclass(frozen=True)
 class RecordLink:
-    """A section of a page of the site that a number leads to.
+    """Identify the section of a page that a number links to.
 
     Attributes
     ----------
     of : RunReport, AdapterReport or str
         The run or adapter whose page it is, or the page's stem.
     section : str
-        The section's name; of a run's page the whole anchor.
+        The section's name; on a run's page, the whole anchor.
     """
 
     of: RunReport | AdapterReport | str
@@ -53,12 +53,12 @@ class RecordLink:
 
 
 def link_of_number(run: RunReport, field: FieldPath) -> RecordLink:
-    """Return the line of the run's record that holds the field."""
+    """Return a link to the line of the run's record that holds the field."""
     return RecordLink(run, anchor_of(parts_of_path(field)))
 
 
 def link_of_derived(thing: object, field: FieldPath, report: Report) -> RecordLink | None:
-    """Return where a number of the analysis leads, ``None`` where that is nowhere."""
+    """Return the link of a number of the analysis, ``None`` if it has no link."""
     parts = parts_of_path(field)
     first = parts[0]
     match thing:
@@ -78,7 +78,7 @@ def link_of_derived(thing: object, field: FieldPath, report: Report) -> RecordLi
 
 
 def link_of_row(figure: Figure, row: Mapping[str, Any], report: Report) -> RecordLink | None:
-    """Return where a row of the table behind a figure leads: to the epoch in the record, where it is about one."""
+    """Return the link of a row of the table behind a figure; a row about an epoch links to it in the record."""
     group = _group_of_row(figure, row, report)
     link = None if group is None else _link_of_runs(_completed(group), report)
     if group is None or link is None or not isinstance(link.of, RunReport) or link.of.record is None:
@@ -141,7 +141,7 @@ def _runs_behind(thing: object, field: str, report: Report) -> Runs:
 
 
 def _group_of_row(figure: Figure, row: Mapping[str, Any], report: Report) -> Group | None:
-    """Return the group that a row is about; ``None`` where the row does not say, or several fit."""
+    """Return the group that a row is about; ``None`` if the row does not say, or if several groups fit."""
     if figure.id == "eval-strategy":
         return report.group(*(report.ablations["eval_strategy"].eval_curve or ("", "")))
     adapter = row.get("adapter", figure.adapter)
@@ -161,7 +161,7 @@ def _group_of_row(figure: Figure, row: Mapping[str, Any], report: Report) -> Gro
 
 
 def _counted(adapter: AdapterReport) -> Runs:
-    """Return the run whose record an adapter's parameters were counted in: the first that was completed."""
+    """Return the first completed run of an adapter: its record holds the adapter's parameter counts."""
     runs = [run for group in adapter.groups.values() for run in group.runs if run.completed]
     return runs[:1]
 

@@ -17,14 +17,14 @@ from adapterbook.pages.words import Words
 from adapterbook.pages.writing.escape import as_markup, escape_attribute, inline_code
 
 NBSP: Final = "\N{NO-BREAK SPACE}"
-NONE: Final = "–"  # what stands where there is no value
+NONE: Final = "–"  # the cell of a missing value
 # A reason that is a run's own state is shown as that state, with a link to the run.
 STATES: Final = ("failed", "missing", "broken")
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one row of a table is about.
+    """Identify the part of the report that one row of a table is about.
 
     Attributes
     ----------
@@ -40,13 +40,13 @@ class Row:
 
     @property
     def thing(self) -> Any:
-        """What the row's fields are fields of."""
+        """Return the object that has the row's fields."""
         return look_up(self.of.record if self.in_record else self.of, self.path)
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table.
+    """Describe one column of a table.
 
     Attributes
     ----------
@@ -81,16 +81,16 @@ class Cells:
 
     @property
     def report(self) -> Report:
-        """The report that the tables are of."""
+        """Return the report that the tables are about."""
         return self.words.report
 
     @cached_property
     def comma(self) -> Markup:
-        """What stands between two items of a list."""
+        """Return the separator between two items of a list."""
         return Markup("、" if self.words.language == "zh" else ", ")
 
     def glue(self, last: bool) -> Markup:
-        """Return what stands after an item of a list in a template's loop."""
+        """Return the separator after an item of a list in a template's loop."""
         return Markup() if last else self.comma
 
     def listed(self, items: Iterable[str]) -> Markup:
@@ -98,7 +98,7 @@ class Cells:
         return self.comma.join(map(as_markup, items))
 
     def value(self, row: Row, field: str, kind: str) -> Markup | None:
-        """Return a number of a row, ``None`` where the report or the record has none."""
+        """Return a number of a row, ``None`` if the report or the record does not have it."""
         parts = field.split(".")
         value = row.thing
         for part in parts:
@@ -109,7 +109,7 @@ class Cells:
         return show(row.of, (*row.path, *parts), kind)
 
     def over_seeds(self, group: Group, of_run: str, of_group: str, kind: str) -> Markup:
-        """Return the record's own number where there is one seed, else the mean over the seeds."""
+        """Return the record's own number if there is one seed, else the mean over the seeds."""
         if group.n_completed == 1 and group.representative is not None:
             return self.tools.number(group.representative, of_run, kind)
         return self.tools.derived(group, of_group, kind)
@@ -128,7 +128,7 @@ class Cells:
         return Markup(" ").join([low, as_markup(self.words.label("to")), high])
 
     def bracketed(self, thing: Any, field: str) -> Markup:
-        """Return an interval for a cell, where it stays on one line: ``(80.0–95.0%)``."""
+        """Return an interval for a cell, in which it stays on one line: ``(80.0–95.0%)``."""
         low = self.tools.derived(thing, [field, "low"], "percent_bare")
         return Markup(f"[({low}–{self.tools.derived(thing, [field, 'high'], 'percent')})]{{.whole}}")
 
@@ -137,7 +137,7 @@ class Cells:
         return Markup(f"{self.accuracy(group)} {self.bracketed(group, 'test_interval')}")
 
     def mark(self, group: Group) -> Markup:
-        """Return what a reader has to know of a result: that a run is stale, that seeds are missing."""
+        """Return a warning about a result: a run is stale, or seeds are missing."""
         stale = [run for run in group.runs if run.completed and run.stale]
         links = [self.tools.link(run, self.words.state("stale")) for run in stale[:1]]
         if group.n_completed < len(group.runs):
@@ -147,15 +147,15 @@ class Cells:
         return Markup().join(Markup(f" [{link}]{{.beside}}") for link in links)
 
     def marked_accuracy(self, group: Group) -> Markup:
-        """Return the test accuracy of a group, and what a reader has to know of it."""
+        """Return the test accuracy of a group, with the warnings about it."""
         return self.accuracy(group) + self.mark(group)
 
     def result(self, group: Group) -> Markup:
-        """Return the test accuracy of a group with its interval, and what a reader has to know of it."""
+        """Return the test accuracy of a group with its interval, and the warnings about it."""
         return self.accuracy_with_interval(group) + self.mark(group)
 
     def no_result(self, group: Group | None) -> Markup:
-        """Return why a result is missing: what became of the run, with the way to it."""
+        """Return why a result is missing: the state of the run, as a link to it."""
         if group is None:
             return Markup(NONE)
         if group.reason in STATES:
@@ -171,7 +171,7 @@ class Cells:
         return self.tools.link(adapter, self.words.name(adapter))
 
     def setting(self, adapter: AdapterReport, key: str) -> Markup | None:
-        """Return a number among an adapter's PEFT settings, ``None`` where PEFT's default fills it in."""
+        """Return a number among an adapter's PEFT settings, ``None`` if PEFT's default applies."""
         return self.value(Row(adapter), f"config.settings.{key}", "plain") if key in adapter.config.settings else None
 
     def configuration(self, adapter: AdapterReport) -> Markup:
@@ -191,7 +191,7 @@ class Cells:
         return self.listed([inline_code(module) for module in modules]) if modules else Markup(NONE)
 
     def cost(self, row: CostRow, kind: Literal["params", "time", "size"], field: str, format: str) -> Markup:
-        """Return a cost, after a mark where the row is on the Pareto front of accuracy against it."""
+        """Return a cost, with a mark before it if the row is on the Pareto front of accuracy against it."""
         title = escape_attribute(self.words.label(["pareto", kind]))
         mark = Markup(f'[✓]{{title="{title}"}}{NBSP}') if kind in row.pareto else Markup()
         return mark + self.tools.derived(row, field, format)
@@ -228,11 +228,11 @@ class Cells:
         return self.listed(shown) if shown else None
 
     def truth(self, label: int) -> str:
-        """Return what a label is called."""
+        """Return the name of a label."""
         return self.words.label("positive" if label == 1 else "negative")
 
     def state(self, run: RunReport) -> Markup:
-        """Return the state of a run, in bold where something is wrong with it."""
+        """Return the state of a run, in bold if the run has a fault."""
         if run.completed and not run.stale:
             return as_markup(self.words.state(run.state))
         return _bold(self.words.state("stale" if run.completed else run.state))

@@ -14,7 +14,7 @@ from adapterbook.figures import Figure
 from adapterbook.pages.writing.escape import escape_text
 from adapterbook.pages.writing.markdown import make_table
 
-# Makes a link of a row's first cell, to where the row's numbers come from.
+# Makes a row's first cell a link to the source of the row's numbers.
 Lead = Callable[[Mapping[str, Any], Markup], Markup]
 
 # Ends of column names, tried in this order, and the format of such a column.
@@ -40,8 +40,8 @@ def make_figure_table(
     """Return the numbers drawn as a table, ``None`` where the figure has none.
 
     The heading of a column is in ``phrases.yaml``, or is the adapter that the column is named after. The first cell of
-    each row leads to where its numbers come from: a link for each of hundreds of numbers would be too many. The style
-    sheets align the columns; else each cell would have to say how.
+    each row links to the source of its numbers, because hundreds of numbers would be too many links. The style sheets
+    align the columns, so that the cells need no attributes.
     """
     if not figure.rows:
         return None

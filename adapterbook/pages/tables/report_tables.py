@@ -28,10 +28,10 @@ ExtraRows = Iterable[Sequence[str | None]]
 
 
 class ReportTables(Cells):
-    """What templates call ``tables``: one method a table."""
+    """Provide ``tables`` to the templates: one method for each table."""
 
     def adapters(self) -> Markup:
-        """Return every adapter, whatever became of its runs, and the baselines that need no training."""
+        """Return every adapter, with or without results, and the baselines that need no training."""
         baselines = []
         for baseline in self.report.baselines:
             if baseline.kind != "head_only" and baseline.accuracy is not None:
@@ -182,7 +182,7 @@ class ReportTables(Cells):
         return self._numbered("eval_strategy", columns, self._groups(ablation))
 
     def eval_views(self, ablation: Ablation) -> Markup:
-        """Return what each evaluation strategy would have seen of one curve."""
+        """Return the part of one curve that each evaluation strategy would have seen."""
         return self._numbered("eval_views", of.EVAL_VIEWS, ablation.eval_views)
 
     def splits(self) -> Markup:
@@ -199,7 +199,7 @@ class ReportTables(Cells):
         return self._numbered("splits", columns, (), extra=cells)
 
     def parameters(self, adapters: Sequence[AdapterReport]) -> Markup:
-        """Return what trains in the adapters of one method: the adapter's own parameters and the head's."""
+        """Return the trainable parameters of the adapters of one method: the adapter's own and the head's."""
         return self._numbered("params", of.PARAMS, adapters, method=_method(adapters))
 
     def formulas(self, adapters: Sequence[AdapterReport]) -> Markup:
@@ -252,11 +252,11 @@ class ReportTables(Cells):
                               extra=[*cells, [inline_code("seeds"), self.listed(seeds)]])  # fmt: skip
 
     def study_variants(self) -> Markup:
-        """Return what each variant of the study changes, and which adapters run in it."""
+        """Return the settings that each variant of the study changes, and the adapters that run in it."""
         return self._numbered("study_variants", of.STUDY_VARIANTS, self.report.variants, id="variants")
 
     def identities(self) -> Markup:
-        """Return what tells the base model and the data apart from any other, from the first record."""
+        """Return the identity of the base model and the data, from the first record."""
         cells: list[list[str | None]] = []
         if (run := self._recorded()) is not None and run.record is not None:
             source = run.record.source
@@ -284,7 +284,7 @@ class ReportTables(Cells):
         return self._numbered("environment", of.FACTS, (), extra=[*self._facts(facts), *versions])
 
     def learned(self, run: RunReport) -> Markup:
-        """Return what one run's kept checkpoint learned, layer by layer."""
+        """Return the update of each layer in one run's kept checkpoint."""
         modules = (run.record and run.record.learned) or ()
         scales = any(module.scale_deviation is not None for module in modules)
         rows = [Row(run, ("learned", i), True) for i in range(len(modules))]
@@ -346,7 +346,7 @@ class ReportTables(Cells):
 
 
 def _method(adapters: Sequence[AdapterReport]) -> str:
-    """Return what the method of some adapters is called in a caption."""
+    """Return the name of some adapters' method for a caption."""
     peft_type = adapters[0].config.peft_type
     return METHOD_NAMES.get(peft_type, peft_type)
 

@@ -44,7 +44,7 @@ KEPT_FILTERS: Final = (
 
 
 class _Environment(jinja2.Environment):
-    """Refuse computing in templates, and remember the way by which a template came to a number."""
+    """Refuse computing in templates, and remember the path by which a template reached a number."""
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Return ``obj.attribute`` of a template."""
@@ -82,7 +82,7 @@ class _Compiled(jinja2.BytecodeCache):
 
 @cache
 def _compiled(language: Language) -> _Compiled:
-    """Return one language's compiled templates: what a filter makes of a constant is part of the code."""
+    """Return one language's compiled templates: the compiled code holds a filter's result for a constant."""
     return _Compiled()
 
 
@@ -130,7 +130,7 @@ def render_template(environment: jinja2.Environment, name: str, **names: Any) ->
     Raises
     ------
     RenderError
-        Naming the template and the line, whatever went wrong in it.
+        If anything goes wrong in the template. The message names the template and the line.
     """
     try:
         return environment.get_template(name).render(names)
@@ -142,7 +142,7 @@ def render_template(environment: jinja2.Environment, name: str, **names: Any) ->
 
 @jinja2.pass_context
 def _show(context: Context, value: object) -> Markup:
-    """Return what ``{{ value }}`` writes."""
+    """Return the text that ``{{ value }}`` writes."""
     if isinstance(value, Markup):
         return value
     if isinstance(value, Number):

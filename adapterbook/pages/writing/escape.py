@@ -19,34 +19,34 @@ from markupsafe import Markup
 
 WHITE_SPACE: Final = re.compile(r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029 ]+")
 PUNCTUATION: Final = re.compile(r"[!-/:-@\[-`{-~]")
-# In a quoted attribute these are ordinary characters; entities would make the page harder to read.
+# All other characters mean nothing in a quoted attribute, and as entities they would make the page harder to read.
 UNSAFE_IN_ATTRIBUTE: Final = re.compile(r"[!\"#$&'*<>?@\[\\\]^`{|}~]")
-# Marks of any kind, what may open a list or a table, typography (``...``, ``--``), bare addresses and ``:emoji:``.
+# Markup characters, the beginnings of lists and tables, typography (``...``, ``--``), bare addresses and ``:emoji:``.
 ACTIVE_IN_METADATA: Final = re.compile(
     r"""[!"#$&'*<>?@\[\\\]^_`{|}~]|^[!-/:-@\[-`{-~]|[.)](?=\s|$)|-(?=-)|(?<=-)-|\.(?=\.)|(?<=\.)\.|:(?!\s)"""
 )
 REPLACEMENT: Final = "\ufffd"
 WORD_JOINER: Final = "\u2060"
 TWO_BRACES: Final = re.compile(r"\{(?=\{)|\}(?=\})")
-# ``= ``, ``- ``, ``+ ``, ``/ `` and ``1. `` as ``escape_text`` writes them, where Typst could take them for marks.
+# Typst could take ``= ``, ``- ``, ``+ ``, ``/ `` and ``1. `` for markup. They are written here as ``escape_text`` does.
 TYPST_MARKS: Final = re.compile(r"(?<![\w;])(?:&#(?:43|45|47|61);|\d+&#46;)+(?= )")
-# ``...``, ``-?`` and ``-5``: a dot before a dot, a hyphen before a question mark or a digit.
+# Typst would change ``...``, ``-?`` and ``-5``: a dot before a dot, a hyphen before a question mark or a digit.
 TYPST_TYPOGRAPHY: Final = re.compile(r"&#46;(?=&#46;)|&#45;(?=&#63;|\d)")
 FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
 ISOLATES: Final = "\u2066\u2067\u2068"
-# Directions that can move a neighbour: right-to-left letters and numbers, and every explicit control.
+# Characters of these directions can move their neighbours: right-to-left letters and numbers, and explicit controls.
 REORDERING: Final = frozenset({"R", "AL", "AN", "LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 SAFE_IN_CODE: Final = re.compile(r"[\w .,:;=+*/()\[\]%'\"#@^&!?~$\\-]+")
-# Python writes 2e-05; 2e-5 is more common, and the same to Python.
+# Python writes 2e-05. People write 2e-5, which is the same number to Python.
 LONG_EXPONENT: Final = re.compile(r"e([+-])0+(?=\d)")
 BACKTICKS: Final = re.compile(r"`+")
 
 
 def escape_text(text: str) -> Markup:
-    """Return a text for prose, a table cell, a title, a caption or a link's text.
+    """Escape a text for prose, a table cell, a title, a caption or a link's text.
 
     Every ASCII punctuation character becomes a numeric entity, so no Markdown, HTML, math, citation, cross-reference
-    or shortcode can begin in it; white space becomes single spaces, as on any HTML page.
+    or shortcode can begin in it. White space becomes single spaces, as on any HTML page.
 
     Examples
     --------
@@ -62,30 +62,29 @@ def as_markup(text: str) -> Markup:
 
 
 def escape_attribute(text: str) -> Markup:
-    """Return a text for a double-quoted attribute of Pandoc Markdown, such as ``fig-alt``.
+    """Escape a text for a double-quoted attribute of Pandoc Markdown, such as ``fig-alt``.
 
-    Quarto runs shortcodes in decoded attributes: an invisible word joiner parts the braces, those at the end too, as
-    Quarto cannot read half a shortcode.
+    Quarto runs shortcodes in decoded attributes, so an invisible word joiner separates two braces. It also separates
+    closing braces, because Quarto fails on half a shortcode.
     """
     return _escape(_part_braces(text), UNSAFE_IN_ATTRIBUTE)
 
 
 def escape_metadata(text: str) -> Markup:
-    """Return a text for front matter that pandoc reads as Markdown, such as ``title``.
+    """Escape a text for front matter that pandoc reads as Markdown, such as ``title``.
 
-    Quarto runs shortcodes there after it has decoded the entities, as it does in attributes. It also reads the title
-    aloud as it is written here (in the ``aria-label`` of links to neighbouring pages), so only what could act becomes
-    an entity.
+    Quarto runs shortcodes there after it has decoded the entities, as it does in attributes. It also copies the title
+    undecoded into the ``aria-label`` of links to neighbouring pages, so only characters that could act become entities.
     """
     return _escape(_part_braces(text), ACTIVE_IN_METADATA)
 
 
 def guard_from_typst(source: str) -> str:
-    """Return Markdown whose escaped texts stay texts in Typst too.
+    """Change escaped texts in Markdown so that Typst, too, shows them as typed.
 
-    Pandoc escapes what is markup at the beginning of a paragraph, but not at the beginning of a table cell or a list
+    Pandoc escapes Typst's markup at the beginning of a paragraph, but not at the beginning of a table cell or a list
     item (``= ``, ``- ``, ``+ ``, ``/ ``, ``1. ``), and leaves ``...``, ``-?`` and a minus before a digit to Typst's
-    typography. Invisible word joiners part them. Only what ``escape_text`` wrote is touched.
+    typography. Invisible word joiners separate the characters. Only the output of ``escape_text`` is changed.
 
     Examples
     --------
@@ -97,15 +96,15 @@ def guard_from_typst(source: str) -> str:
 
 
 def isolate_text(text: str) -> str:
-    """Return a text on one line, without control characters, its direction its own.
+    """Return a text on one line, without control characters, isolated from the direction of its neighbours.
 
-    It is not escaped: show it only where texts cannot be markup.
+    The text is not escaped: show it only in places where texts cannot be markup.
     """
     return _isolate(_clean(text))
 
 
 def inline_code(text: str) -> Markup:
-    """Return inline code: between backticks where nothing in it could act, else a span of class ``code``."""
+    """Return inline code: between backticks if nothing in it could act, else a span of class ``code``."""
     clean = _clean(text)
     if SAFE_IN_CODE.fullmatch(clean) and clean.strip() == clean:
         return Markup(f"`{clean}`")
@@ -113,9 +112,9 @@ def inline_code(text: str) -> Markup:
 
 
 def python_literal(value: object) -> str:
-    """Return Python code of a value of YAML (text, number, flag, list, mapping).
+    """Return a YAML value (text, number, flag, list, mapping) as Python code.
 
-    Two braces in a text are written ``{\\x7b``: the same text to Python, and no shortcode to Quarto.
+    Two braces in a text are written ``{\\x7b``. Python reads the same text, and Quarto sees no shortcode.
     """
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{python_literal(k)}: {python_literal(v)}" for k, v in value.items()) + "}"
@@ -123,7 +122,7 @@ def python_literal(value: object) -> str:
         return "[" + ", ".join(python_literal(item) for item in value) + "]"
     if not isinstance(value, str):
         return LONG_EXPONENT.sub(r"e\1", repr(value))
-    # JSON's escapes are Python's too, but for characters beyond the BMP, which JSON writes in two halves.
+    # Python reads JSON's escapes, except those of characters beyond the BMP, which JSON writes as two surrogates.
     quoted = json.dumps(value, ensure_ascii=False)
     visible = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in quoted)
     return visible.replace("{{", r"{\x7b")
@@ -132,7 +131,7 @@ def python_literal(value: object) -> str:
 def python_block(code: str, filename: str | None = None) -> Markup:
     """Return a fenced Python block, its fence longer than any run of backticks inside.
 
-    Code that holds the beginning of a shortcode becomes a raw HTML block instead, where entities keep it from Quarto.
+    Code that holds the beginning of a shortcode becomes a raw HTML block, in which entities hide it from Quarto.
     """
     clean = _clean_code(code)
     if "{{<" in clean:
@@ -145,7 +144,7 @@ def python_block(code: str, filename: str | None = None) -> Markup:
 def raw_html_code(text: str, *, language: str | None = None, css_class: str = "") -> Markup:
     """Return a raw HTML block that shows a text in a ``<pre>``, with no character that could be markup.
 
-    A PDF has no raw HTML: nothing that a PDF needs may be shown this way.
+    A PDF leaves raw HTML out, so do not use this for anything that the PDF needs.
     """
     classes = " ".join(part for part in (css_class, f"sourceCode {language}" if language else "") if part)
     opening = f'<pre class="{classes}"><code>' if classes else "<pre><code>"
@@ -153,7 +152,7 @@ def raw_html_code(text: str, *, language: str | None = None, css_class: str = ""
 
 
 def html_entities(text: str) -> str:
-    """Return a text for raw HTML inside a page: ASCII punctuation as numeric entities, lines kept."""
+    """Escape a text for raw HTML inside a page: ASCII punctuation becomes numeric entities, line breaks stay."""
     return PUNCTUATION.sub(lambda match: f"&#{ord(match[0])};", text)
 
 
@@ -181,14 +180,14 @@ def _plain(value: Any) -> Any:
 
 
 def _clean(text: str) -> str:
-    """Return a text on one line, its control characters replaced."""
+    """Return a text on one line, with its control characters replaced."""
     if text.isascii() and text.isprintable():
         return WHITE_SPACE.sub(" ", text).strip()
     return "".join(REPLACEMENT if _is_control(char) else char for char in WHITE_SPACE.sub(" ", text).strip())
 
 
 def _clean_code(text: str) -> str:
-    """Return code with its lines kept, its other control and direction characters replaced."""
+    """Replace control and direction characters in code, and keep its line breaks."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    ")
     return "".join(
         REPLACEMENT if (_is_control(char) and char != "\n") or _reorders(char, controls_only=True) else char
@@ -206,7 +205,7 @@ def _reorders(char: str, *, controls_only: bool = False) -> bool:
 
 
 def _isolate(text: str) -> str:
-    """Return a text that cannot reorder its neighbours: what it opens is closed, and it cannot leave its isolate."""
+    """Return a text that cannot reorder its neighbours: its open isolates are closed, and it cannot end its own."""
     if text.isascii() or not any(_reorders(char) for char in text):
         return text
     depth, inside = 0, []

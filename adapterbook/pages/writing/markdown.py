@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from adapterbook.pages.writing.escape import escape_text, python_literal
 
-# CJK ideographs, kana, bopomofo and full-width forms: between two of them a line break is no space.
+# CJK ideographs, kana, bopomofo and full-width forms: a line break between two of them is not a space.
 WIDE: Final = "\u2e80-\u303e\u3040-\u4dbf\u4e00-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff"
 FULL_WIDTH_PUNCTUATION: Final = "，。、；：？！（）「」『』《》〈〉…—"
 TIGHT: Final = re.compile(f"[{WIDE}]{{2}}|[{FULL_WIDTH_PUNCTUATION}].|.[{FULL_WIDTH_PUNCTUATION}]", re.DOTALL)
@@ -27,7 +27,7 @@ ALONE: Final = re.compile(r"\s*(#{1,6} |:::|\||[-*_]{3,}\s*$|\[\^|!\[)")
 EDGE: Final = "\ue000"
 GAP_BEFORE: Final = re.compile(rf"(?<=[{WIDE}]) (\[?){EDGE}(?=[{WIDE}])")
 GAP_AFTER: Final = re.compile(rf"(?<=[{WIDE}]){EDGE}((?:\]\([^()\s]*\))?) (?=[{WIDE}])")
-# The first line of a list item, a caption or a definition: what follows may be its continuation.
+# The first line of a list item, a caption or a definition. The next line may continue it.
 OPENS: Final = re.compile(r"\s*([-*+] |\d+[.)] |: )")
 
 
@@ -180,8 +180,8 @@ def make_table(
     align : str or sequence of str
         One letter a column: ``l``, ``r``, ``c``, or ``-`` for what the style sheet says.
     caption, id : str
-        Without an identifier (``tbl-…``) the table has no number, without a caption no line below it. Quarto cuts a
-        caption at its first brace, escaped or not, where it stands in a line ``: caption {#tbl-x}``: such a one is
+        Without an identifier (``tbl-…``) the table has no number; without a caption it has no line below it. In a line
+        ``: caption {#tbl-x}`` Quarto cuts a caption at its first brace, escaped or not, so a caption with a brace is
         written as the last paragraph of a Div.
 
     Raises
@@ -232,7 +232,7 @@ def keep_one_link(row: Sequence[str]) -> list[str]:
 
 
 def visible_width(cell: str) -> int:
-    """Return how wide a cell is on the page, in Latin letters; a Chinese character takes two.
+    """Return the width of a cell on the page, in Latin letters; a Chinese character counts as two.
 
     Examples
     --------

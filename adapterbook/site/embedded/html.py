@@ -41,7 +41,7 @@ IMAGE: Final = re.compile(r'<img\s+(?:[^>"]|"[^"]*")*?src="([^"]+)"')
 
 @dataclass(frozen=True)
 class Body:
-    """The parts of a page that pandoc rendered, each as HTML."""
+    """Hold the parts of a page that pandoc rendered, each as HTML."""
 
     title: str
     subtitle: str
@@ -51,7 +51,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Frame:
-    """The parts that all pages of a site share."""
+    """Hold the parts that all pages of a site share."""
 
     project: Project
     navbar: tuple[Item, ...]
@@ -64,7 +64,7 @@ def render_bodies(pages: Mapping[str, Page], cache: Cache) -> dict[str, Body]:
     Raises
     ------
     RenderError
-        With the problems of all pages: what pandoc refuses, and cross-references that lead nowhere.
+        With the problems of all pages: what pandoc refuses, and cross-references without a target.
     """
     answers = convert_all([body_job(page) for page in pages.values()], cache)
     return {source: _read_body(page, answer) for (source, page), answer in zip(pages.items(), answers, strict=True)}
@@ -91,7 +91,7 @@ def body_job(page: Page) -> Job:
 
 
 def _tidy(answer: str) -> str:
-    """Shorten pandoc's HTML by what no reader needs."""
+    """Remove from pandoc's HTML the parts that no reader needs."""
     answer = ALIGNMENT.sub(lambda cell: cell[1] + (' class="right"' if cell[2] == "right" else ""), answer)
     return EMPTY_HEAD.sub(r"<td\1></td>", LINE_ANCHOR.sub("", answer))
 

@@ -1,4 +1,4 @@
-"""Analyse one run, its group and its adapter, whatever became of the run."""
+"""Analyse one run, its group and its adapter, in every state of the run."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def curve(
 
 
 def test_overfitting_begins_where_validation_rises_for_good() -> None:
-    """Best at epoch 2, back near the minimum at 4, above it for good from 5 on: the onset is 5."""
+    """With the best loss at epoch 2, a dip near it at 4 and a rise from 5 on, the onset is 5."""
     found = compute_overfitting(curve([0.70, 0.60, 0.61, 0.602, 0.65, 0.9]))
     assert found == Overfitting(6.0, 2.0, 0.60, 0.9, 5.0, 1 - 2 / 6)
 
@@ -58,7 +58,7 @@ def test_no_overfitting_while_the_loss_still_falls() -> None:
 
 
 def test_a_rise_below_one_per_cent_is_noise() -> None:
-    """A validation loss within 1 % of its minimum is no onset."""
+    """A validation loss within 1 % of its minimum is not an onset."""
     assert compute_overfitting(curve([0.600, 0.605])).onset_epoch is None
     assert compute_overfitting(curve([0.600, 0.607])).onset_epoch == 2.0
 
@@ -70,7 +70,7 @@ def test_a_rise_without_a_falling_train_loss_is_no_overfitting() -> None:
 
 
 def test_an_evaluation_within_an_epoch_has_the_last_train_loss() -> None:
-    """Train losses come once an epoch; in between the last one stands, so 1.5 is no onset and 2 is."""
+    """Between two epochs the last train loss counts, so 1.5 is not an onset and 2 is."""
     found = compute_overfitting(curve([0.65, 0.6, 0.7, 0.8], [None, 0.6, None, 0.5], every=0.5))
     assert (found.best_epoch, found.onset_epoch, found.n_epochs) == (1.0, 2.0, 2.0)
 
@@ -81,12 +81,12 @@ def test_of_two_lowest_losses_the_first_is_best() -> None:
 
 
 def test_nothing_evaluated_has_a_reason() -> None:
-    """Without an evaluation there is no best epoch, and the reason says so."""
+    """Without an evaluation the best epoch is None, and the reason says so."""
     assert compute_overfitting(curve([None, None])) == Overfitting(2.0, None, None, None, None, None, "not_evaluated")
 
 
 def test_examples_are_the_extremes_in_a_fixed_order() -> None:
-    """Most confident right and wrong, closest to one half; ties in order of row id."""
+    """Examples are the most confident right and wrong rows and those closest to one half, ties in order of row id."""
     table = pd.DataFrame(
         {
             "row_id": [5, 4, 3, 2, 1],
@@ -119,7 +119,7 @@ def test_a_completed_run_agrees_with_its_record(tmp_path: Path) -> None:
 
 
 def test_the_notebook_decides_nothing(tmp_path: Path) -> None:
-    """A run is judged by its record and predictions alone: without its notebook it is completed all the same."""
+    """A run is judged by its record and predictions alone, so it is completed without its notebook too."""
     paths = write_results(tmp_path)
     (paths.results / "embedded" / SUBMITTED / "notebook.ipynb").unlink()
     assert read_report(paths).run(SUBMITTED).reason is None
@@ -227,7 +227,7 @@ def test_one_seed_knows_no_spread(tmp_path: Path) -> None:
 
 
 def test_differences_are_told_key_by_key() -> None:
-    """The four homework adapters differ from lora_1 as the assignment says."""
+    """The four homework adapters differ from lora_1 in the settings that the assignment names."""
     adapters = load_adapters(PROJECT.experiments / "adapters")
     reference = adapters["lora_1"]
     found = {name: compare_settings(reference, adapters[name]) for name in ("lora_2", "lora_3", "ia3")}
@@ -246,7 +246,7 @@ def test_differences_are_told_key_by_key() -> None:
 
 
 def test_the_order_of_a_list_is_no_difference() -> None:
-    """target_modules in another order are the same modules; a module less is told as removed."""
+    """target_modules in another order are the same modules; a missing module is listed as removed."""
     a = AdapterConfig(id="a", peft_type="LORA", title=TITLE, settings={"target_modules": ["q", "v"]})
     b = AdapterConfig(id="b", peft_type="LORA", title=TITLE, settings={"target_modules": ["v", "q"]})
     c = AdapterConfig(id="c", peft_type="LORA", title=TITLE, settings={"target_modules": ["q"]})
@@ -282,7 +282,7 @@ def test_parameters_come_from_the_records(tmp_path: Path) -> None:
 
 
 def test_a_study_without_lora_1_takes_the_first_adapter_as_reference(tmp_path: Path) -> None:
-    """Differences need a reference, whichever adapters there are."""
+    """Without lora_1 the differences are from the first adapter."""
     report = read_report(write_results(tmp_path, adapters=("lora_2", "ia3")))
     assert report.reference == "ia3" and report.adapters["lora_2"].reference == "ia3"
 
@@ -299,7 +299,7 @@ def test_no_adapter_and_no_run_is_a_report_too(tmp_path: Path) -> None:
 
 
 def test_every_planned_run_is_in_the_report(tmp_path: Path) -> None:
-    """Nothing trained yet: all twelve runs are there, all missing."""
+    """Before training the report lists all twelve runs as missing."""
     paths = write_results(tmp_path)
     study = load_study(paths.study)
     runs = plan_runs(study, load_adapters(paths.experiments / "adapters"), "other")

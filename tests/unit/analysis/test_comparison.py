@@ -38,7 +38,7 @@ def set_right(folder: Path, right: np.ndarray) -> None:
 
 
 def test_a_clear_win_is_better_and_the_other_side_worse(tmp_path: Path) -> None:
-    """60 against 90 % on 512 rows: IA³ is better, told from either side, with an interval that excludes 0."""
+    """With 60 against 90 % on 512 rows IA³ is better, seen from either side, and the interval excludes 0."""
     report = read_report(write_results(tmp_path, accuracy=IA3_WINS))
     pair = pair_of(report, "ia3", "lora_1")
     assert (pair.kind, pair.a, pair.n_rows, pair.n_seeds) == ("better", "ia3", 512, 1)
@@ -53,13 +53,13 @@ def test_a_clear_win_is_better_and_the_other_side_worse(tmp_path: Path) -> None:
 
 
 def test_lora_may_win_too(tmp_path: Path) -> None:
-    """The headline says better where LoRA is."""
+    """The headline says better if LoRA is better."""
     accuracy = LEVEL | {f"ia3/{variant}": 0.3 for variant in ("submitted", "lr-2e-4", "lr-1e-3")}
     assert read_report(write_results(tmp_path, accuracy=accuracy)).headline.kind == "better"
 
 
 def test_a_tie_is_not_distinguishable(tmp_path: Path) -> None:
-    """Equal accuracies: no verdict, all alike, and the smallest difference that could have been seen is told."""
+    """Equal accuracies give no verdict, and the report holds the smallest difference that could have been seen."""
     report = read_report(write_results(tmp_path, accuracy=LEVEL))
     comparison = report.comparisons["submitted"]
     assert report.headline.kind == "not_distinguishable" and comparison.all_alike
@@ -69,7 +69,7 @@ def test_a_tie_is_not_distinguishable(tmp_path: Path) -> None:
 
 
 def test_p_values_follow_from_the_predictions_alone(tmp_path: Path) -> None:
-    """Counted by hand from the parquet files: discordant rows, exact McNemar, Holm over all six pairs."""
+    """The p-values equal exact McNemar tests, Holm-corrected over six pairs, counted by hand from the parquet files."""
     paths = write_results(tmp_path)
     comparison = read_report(paths).comparisons["submitted"]
     raw = []
@@ -115,7 +115,7 @@ def test_three_seeds_must_agree(tmp_path: Path) -> None:
 
 
 def test_three_seeds_of_the_same_difference_leave_the_rows_to_decide(tmp_path: Path) -> None:
-    """Without any spread there is no t-test, and the test over rows alone decides; flipped for the headline too."""
+    """Without any spread no t-test is possible, and the test over rows decides alone, in the headline too."""
     report = read_report(write_results(tmp_path, seeds=(1, 2, 3), accuracy=IA3_WINS))
     pair = pair_of(report, "ia3", "lora_1")
     assert pair.seeds_test is not None and pair.seeds_test.p is None and pair.p_seeds_holm is None
@@ -173,7 +173,7 @@ def test_a_failed_best_run_leaves_the_headline_without_verdict(tmp_path: Path) -
 def test_a_study_of_one_method_has_a_headline(
     tmp_path: Path, adapters: tuple[str, ...], reason: str | None, a: str, b: str | None
 ) -> None:
-    """Its two best adapters, or the only one against the baseline; nothing has to be a LoRA or an IA³."""
+    """The headline compares the method's two best adapters, or its only one with the baseline."""
     better = {f"{name}/lr-1e-3/seed-224": {"epochs__4__validation_loss": 0.02} for name in ("lora_2", "lora_3")}
     changes = better if len(adapters) == 4 else {}
     report = read_report(write_results(tmp_path, adapters=adapters, changes=changes))
@@ -187,7 +187,7 @@ def test_a_study_of_one_method_has_a_headline(
 
 
 def test_of_three_methods_the_two_that_do_best_on_validation_are_the_headline(tmp_path: Path) -> None:
-    """One that is neither LoRA nor IA³ counts like them, and comes after them, whatever the files are called."""
+    """A third method counts like LoRA and IA³, and is named after them in any order of the files."""
     changes = {f"{name}/lr-1e-3/seed-224": {"epochs__4__validation_loss": 0.02} for name in ("a_new_one", "ia3")}
     paths = write_results(tmp_path, adapters=("a_new_one", "lora_1", "ia3"), changes=changes)
     file = paths.experiments / "adapters" / "a_new_one.yaml"
@@ -204,7 +204,7 @@ def test_two_adapters_only(tmp_path: Path) -> None:
 
 
 def test_other_test_rows_are_not_comparable(tmp_path: Path) -> None:
-    """Two adapters that predicted different rows are told apart, whatever their accuracies."""
+    """Two adapters that predicted different rows are not comparable, even with equal accuracies."""
     paths = write_results(tmp_path)
     folder = paths.results / "embedded" / "ia3/submitted/seed-224"
     load_predictions(folder).assign(row_id=np.arange(512)).to_parquet(folder / "predictions.parquet")
@@ -232,7 +232,7 @@ def test_mixed_sources_are_not_comparable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("n_positive", [0, 512])
 def test_a_test_set_of_one_class_gives_no_verdict(tmp_path: Path, n_positive: int) -> None:
-    """Accuracies are there, a verdict is not; the majority baseline is 100 %, with the same reason."""
+    """A test set of one class has accuracies but no verdict, and a majority baseline of 100 %, with the same reason."""
     report = read_report(write_results(tmp_path, n_positive=n_positive, accuracy=IA3_WINS))
     assert (report.headline.kind, report.headline.reason) == ("not_comparable", "one_class")
     assert report.headline.difference is not None and report.headline.p_holm is None
@@ -252,14 +252,14 @@ def test_majority_and_chance_baselines(tmp_path: Path) -> None:
 
 
 def test_no_predictions_no_majority(tmp_path: Path) -> None:
-    """Before any training there is no test row to count."""
+    """Before any training the majority class is None, because no test row is known."""
     report = read_report(write_results(tmp_path), "nothing-yet")
     assert report.baseline("majority").reason == "no_predictions"
     assert report.comparisons["best"].ranking == () and report.comparisons["best"].smallest_detectable is None
 
 
 def test_the_head_only_baseline_is_no_method_and_comes_last(tmp_path: Path) -> None:
-    """It trains no adapter: no headline stands on it, every adapter is compared with it, with the adapter first."""
+    """The baseline is never in the headline, and every adapter is compared with it, the adapter first."""
     changes = {"head_only/lr-1e-3/seed-224": {"epochs__4__validation_loss": 0.01}}  # lower than any IA³'s
     report = read_report(write_results(tmp_path, adapters=WITH_BASELINE, changes=changes))
     assert list(report.adapters) == ["ia3", "lora_1", "head_only"] and report.adapters["head_only"].head_only
@@ -279,7 +279,7 @@ def test_a_study_without_baseline_has_no_added_pairs(tmp_path: Path) -> None:
 
 
 def test_a_baseline_alone_is_a_report_without_reference(tmp_path: Path) -> None:
-    """With nothing but the baseline there are no two to compare, and nothing to describe others against."""
+    """With only the baseline nothing can be compared, and no adapter is the reference."""
     report = read_report(write_results(tmp_path, adapters=("head_only",)))
     assert (report.reference, report.headline.reason, report.comparisons["best"].reason) == (
         None, "no_counterpart", "no_counterpart",
@@ -317,7 +317,7 @@ def test_a_head_only_baseline_that_was_never_evaluated(tmp_path: Path) -> None:
 
 
 def test_two_that_hardly_ever_disagree_need_only_a_small_difference(tmp_path: Path) -> None:
-    """Counted from the predictions: the share of discordant rows, what it means for one pair, and for the study."""
+    """The share of discordant rows and the detectable difference of a pair and of the study follow from predictions."""
     paths = write_results(tmp_path, adapters=("lora_1", "lora_2", "ia3"), accuracy=LEVEL)
     folders = [paths.results / "embedded" / name / "submitted" / "seed-224" for name in ("lora_1", "lora_2")]
     table = load_predictions(folders[0])
@@ -344,13 +344,13 @@ def test_two_that_hardly_ever_disagree_need_only_a_small_difference(tmp_path: Pa
 
 
 def test_a_handful_of_rows_has_no_planning_value(tmp_path: Path) -> None:
-    """Three rows find no difference at all, so there is no number to show."""
+    """Three rows cannot show any difference, so the number is None."""
     report = read_report(write_results(tmp_path, adapters=("lora_1", "ia3"), n_test=3))
     assert report.planning is None and report.headline.smallest_detectable is None
 
 
 def test_the_ranking_is_by_test_accuracy(tmp_path: Path) -> None:
-    """Highest first; equal ones in the order of adapters."""
+    """The highest accuracy comes first; equal ones are in the order of the adapters."""
     accuracy = LEVEL | {"lora_3/submitted": 0.8}
     assert read_report(write_results(tmp_path, accuracy=accuracy)).comparisons["submitted"].ranking == (
         "lora_3", "ia3", "lora_1", "lora_2",

@@ -1,4 +1,4 @@
-"""Find what costs, published results and ablations show."""
+"""Test the findings on costs, published results and ablations."""
 
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def test_two_devices_are_two_tables(tmp_path: Path) -> None:
 
 
 def test_costs_hold_learning_rates_only(tmp_path: Path) -> None:
-    """Other ablations do not crowd the front."""
+    """Other ablations are not in the tables of costs."""
     (table,) = read_report(write_results(tmp_path, extra_variants=ABLATIONS)).costs
     assert {row.variant for row in table.rows} == {"submitted", "lr-2e-4", "lr-1e-3"}
     assert read_report(write_results(tmp_path / "b"), "nothing-yet").costs == ()
@@ -80,7 +80,7 @@ def test_published_curves_beside_the_rerun(tmp_path: Path) -> None:
 
 
 def test_another_source_may_not_be_compared(tmp_path: Path) -> None:
-    """The embedded source names nothing published, and a name without a file is told apart from that."""
+    """The embedded source names no published results, and a name without a file has another reason."""
     report = read_report(write_results(tmp_path))
     assert (report.published.comparable, report.published.reason, dict(report.published.runs)) == (
         False, "no_published", {},
@@ -143,7 +143,7 @@ def test_an_ablation_at_another_learning_rate_is_found(tmp_path: Path) -> None:
 
 
 def test_an_ablation_without_results_keeps_its_variants(tmp_path: Path) -> None:
-    """Before training the family is known, its groups are not."""
+    """Before training the variants of an ablation are known, and it has no groups."""
     ablation = read_report(write_results(tmp_path, extra_variants=ABLATIONS), "nothing-yet").ablations["batch_size"]
     assert len(ablation.variants) == 3 and ablation.adapters == () and ablation.groups == {}
 
@@ -163,7 +163,7 @@ def test_what_each_strategy_sees_of_the_finest_curve(tmp_path: Path) -> None:
 
 
 def test_without_step_evaluations_the_overfitting_curve_is_shown(tmp_path: Path) -> None:
-    """Of curves evaluated equally often the one that ended worst is taken; there the missed minimum costs most."""
+    """Of curves evaluated equally often the one that ended worst is taken: a missed minimum costs most there."""
     ablation = read_report(write_results(tmp_path)).ablations["eval_strategy"]
     assert ablation.eval_curve is not None and ablation.eval_curve[1] == "lr-1e-3" and ablation.eval_curve[0] != "ia3"
     assert [view.strategy for view in ablation.eval_views] == ["epoch", "steps", "no"]
@@ -171,7 +171,7 @@ def test_without_step_evaluations_the_overfitting_curve_is_shown(tmp_path: Path)
 
 
 def test_short_trainings_have_no_sparse_view(tmp_path: Path) -> None:
-    """Three epochs hold no fourth one to evaluate at; nothing evaluated holds no view at all."""
+    """Three epochs have no sparse view, and a curve without an evaluation has no view at all."""
     short = {"submitted": TITLE | {"training": {"num_train_epochs": 3}}}
     ablation = read_report(write_results(tmp_path, variants=short)).ablations["eval_strategy"]
     assert [view.strategy for view in ablation.eval_views] == ["epoch", "no"]
@@ -192,7 +192,7 @@ def test_epochs_count_what_overfits(tmp_path: Path) -> None:
 
 
 def test_variants_with_other_epochs_are_a_family(tmp_path: Path) -> None:
-    """Where the study varies the number of epochs, the ablation lists it."""
+    """If the study varies the number of epochs, the ablation lists the variants."""
     extra = {"short": TITLE | {"training": {"num_train_epochs": 3}}}
     ablation = read_report(write_results(tmp_path, extra_variants=extra)).ablations["epochs"]
     assert (ablation.variants, ablation.reason) == (("short", "submitted"), None)
@@ -226,7 +226,7 @@ def test_a_finding_names_the_case_of_its_sentence(tmp_path: Path) -> None:
 
 
 def test_a_group_without_result_is_named(tmp_path: Path) -> None:
-    """A failed run of a variant is in the ablation's groups without result, and nowhere in its findings."""
+    """A failed run of a variant is among the ablation's groups without result, and in none of its findings."""
     report = read_report(write_results(tmp_path, failed=["ia3/lr-1e-3/seed-224"]))
     ablation = report.ablations["learning_rate"]
     assert [(group.adapter, group.variant) for group in ablation.without_result] == [("ia3", "lr-1e-3")]

@@ -1,7 +1,7 @@
 """Work out every accuracy, interval and p-value of the pages again, from ``predictions.parquet`` alone.
 
-A second opinion: it uses pandas, scipy and statsmodels and nothing of the project's analysis or statistics, reads the
-predictions and the pages' text, and compares to the digits shown. What it meets on a page and cannot work out fails.
+This module uses pandas, scipy and statsmodels, but not the project's analysis or statistics. It reads the predictions
+and the pages' text, and compares to the digits shown. A number on a page that it cannot compute is a failure.
 """
 
 import re
@@ -23,7 +23,7 @@ from tests.support.factory import ADAPTERS, BATCH_SIZE_VARIANTS, EVAL_STRATEGY_V
 from tests.support.report_pages import LANGUAGES, MadePages, Qmd, make_study_pages
 
 SEED = 224
-# Origins of what predictions decide: a number of such an origin must be among those worked out here.
+# Predictions decide the numbers of these origins, so each of them must be computed here.
 DECIDED = re.compile(
     r"Verdict\.|Comparison\.|Planning\.|Baseline\.|Group\.test_(accuracy|interval|f1)|CostRow\.accuracy|"
     r"RunReport\.(confusion|test_interval)|test\.(accuracy|f1|n)$"
@@ -33,7 +33,7 @@ Truth = dict[tuple[str, str], float]
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> MadePages:
-    """The pages of a study with the baseline and every ablation; two of its adapters differ clearly."""
+    """Make the pages of a study with the baseline and every ablation; two of its adapters differ clearly."""
     return make_study_pages(
         tmp_path_factory.mktemp("study"),
         adapters=(*ADAPTERS, "head_only"),
@@ -44,7 +44,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> MadePages:
 
 @pytest.fixture(scope="module")
 def tables(pages: MadePages) -> dict[str, pd.DataFrame]:
-    """Every run's predictions by ``adapter/variant``, read without the project's own reader."""
+    """Read every run's predictions by ``adapter/variant``, without the project's own reader."""
     root = pages.paths.results / "embedded"
     files = sorted(root.glob(f"*/*/seed-{SEED}/predictions.parquet"))
     return {"/".join(file.parts[-4:-2]): pd.read_parquet(file).sort_values("row_id") for file in files}
@@ -52,7 +52,7 @@ def tables(pages: MadePages) -> dict[str, pd.DataFrame]:
 
 @pytest.fixture(scope="module")
 def truth(pages: MadePages, tables: dict[str, pd.DataFrame]) -> Truth:
-    """What each number must be, by whose it is and what it is called."""
+    """Compute each number, by its owner and its name."""
     best = {tuple(of.split()) for of in shown_pairs(pages) if "/submitted" not in of}
     best_of = dict(name.split("/") for pair in best for name in pair)
     submitted = [name for name in tables if name.endswith("/submitted")]
@@ -181,7 +181,7 @@ def smallest_detectable(n: int, share: float) -> float:
 
 
 def as_shown(value: float, kind: str) -> str:
-    """Return a number as the pages' kinds of numbers are documented, whatever the language."""
+    """Return a number as the pages' kinds of numbers are documented, the same for both languages."""
     if kind in ("percent", "percent_bare", "points_unsigned"):
         return f"{100 * value:.1f}"
     if kind == "points":
@@ -200,7 +200,7 @@ def bare(text: str) -> str:
 
 
 def numbers_of(page: Qmd) -> Iterator[tuple[str, str, str, str]]:
-    """Yield whose a number is, what it is called, its kind and its text, of those that predictions decide."""
+    """Yield owner, name, kind and text of each number that predictions decide."""
     for number in page.numbers:
         attributes = number.attributes
         name = attributes.get("data-from") or attributes["data-field"]
@@ -268,7 +268,7 @@ def test_the_table_of_the_accuracy_figure_follows_from_the_predictions(
 
 
 def test_a_number_that_is_wrong_is_found(pages: MadePages, truth: Truth) -> None:
-    """One p-value changed in its last digit no longer is what the predictions say."""
+    """A p-value with one changed digit no longer agrees with the predictions."""
     page = pages.page("en/comparison")
     of, name, kind, text = next(found for found in numbers_of(page) if found[1] == "Verdict.p_holm")
     changed = bare(text)[:-1] + str((int(bare(text)[-1]) + 1) % 10)

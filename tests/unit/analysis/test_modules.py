@@ -1,4 +1,4 @@
-"""Tell what each module learned, and count parameters by formula: as by hand, and as published."""
+"""Compare each module's update and the parameter counts by formula with values worked out by hand and published."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +39,7 @@ def formula_of(record: Record) -> ParameterFormula:
 
 
 def test_each_module_is_measured_against_its_own_weight(tmp_path: Path) -> None:
-    """Relative updates, kinds and layers of the record's modules, and the means over them."""
+    """Relative updates, kinds, layers and means follow from the record's modules."""
     report = read_report(write_results(tmp_path, adapters=("lora_1", "ia3", "head_only")))
     group, run = report.group("ia3", "lr-1e-3"), report.run("ia3/lr-1e-3/seed-224")
     assert group is not None and group.learned is not None and run.record is not None and run.record.learned
@@ -76,7 +76,7 @@ def test_the_adapters_own_best_rate_is_shown_and_the_baseline_learned_nothing(tm
 
 
 def test_without_a_best_rate_the_submitted_one_is_shown(tmp_path: Path) -> None:
-    """Never evaluated, an adapter learned something all the same; one that no variant names has nothing to show."""
+    """An adapter that was never evaluated shows the submitted rate; one that no variant names shows nothing."""
     never = {"submitted": {"title": "x", "adapters": ["ia3"], "training": {
         "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}}}  # fmt: skip
     report = read_report(write_results(tmp_path, adapters=("ia3", "lora_1"), variants=never))
@@ -86,7 +86,7 @@ def test_without_a_best_rate_the_submitted_one_is_shown(tmp_path: Path) -> None:
 
 
 def test_seeds_are_averaged_module_by_module() -> None:
-    """The mean over the seeds that say it; a module that only one of them has is kept."""
+    """Each module has the mean over the seeds that have it, even if only one does."""
     a = record_of(updates("layer.0.q_lin", scale=0.1))
     b = record_of(updates("layer.0.k_lin", "layer.0.q_lin", scale=0.3))
     silent = record_of(None)
@@ -118,7 +118,7 @@ def test_modules_without_a_layer_have_none() -> None:
     ],
 )
 def test_kinds_are_named_as_the_configuration_names_them(modules: list[str], targets: Any, kinds: list[str]) -> None:
-    """A target module's own ending where it means one kind, else as many last parts as tell it from the others."""
+    """A kind is named by the target module's ending if that is unambiguous, else by as many last parts as needed."""
     assert list(name_kinds(modules, {"target_modules": targets}).values()) == kinds
 
 
@@ -142,7 +142,7 @@ def test_the_formula_gives_the_published_counts(tmp_path: Path) -> None:
 
 
 def test_the_formula_holds_for_every_adapter_of_the_project_on_any_width(tmp_path: Path) -> None:
-    """On the embedded model, 384 wide, too; and DoRA has a magnitude an output more."""
+    """The formula also holds on the embedded model, 384 wide; DoRA adds one magnitude for each output."""
     names = [name for name, config in load_adapters(PROJECT.experiments / "adapters").items() if config.train_adapter]
     report = read_report(write_results(tmp_path, adapters=[*names, "dora"]))
     assert all(report.adapters[name].formula is not None for name in names)
@@ -153,7 +153,7 @@ def test_the_formula_holds_for_every_adapter_of_the_project_on_any_width(tmp_pat
 
 
 def test_a_count_that_differs_is_said() -> None:
-    """Formula and measurement may differ in the adapter or in the head; both are told."""
+    """A difference between formula and measurement is reported for the adapter and for the head."""
     assert not formula_of(make_record("lora_1", n_adapter_params=1)).agrees
     assert not formula_of(make_record("lora_1", n_head_params=1)).agrees
 
@@ -191,7 +191,7 @@ def test_another_head_has_no_formula() -> None:
     ],
 )
 def test_what_the_formula_does_not_cover_has_none(record: Record) -> None:
-    """No dimensions, another method, or settings that train something else: no formula rather than a wrong one."""
+    """Without dimensions, for another method, or with settings that train something else the formula is None."""
     assert compute_formula(record) is None
 
 

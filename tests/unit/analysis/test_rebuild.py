@@ -1,4 +1,4 @@
-"""Analyse with what was kept: the same report, nothing read or tested twice, nothing stale."""
+"""Test that an analysis from the cache is the same report, with nothing read or tested twice and nothing stale."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def retrain(paths: Paths, seed: int) -> None:
 
 
 def test_a_report_is_the_same_remembered(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    """First time, second time and without a store: equal reports; the second time no row is read and no pair tested."""
+    """A report is equal the first time, the second time and without a cache; the second reads and tests nothing."""
     fresh = read(paths, remembering=False)
     assert read(paths) == fresh
 
@@ -64,7 +64,7 @@ def test_a_report_is_the_same_remembered(paths: Paths, monkeypatch: pytest.Monke
 
 
 def test_other_predictions_are_read_and_their_pairs_tested(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One run trained again: its file alone is read, its adapter's pairs alone are tested, and the rest stays."""
+    """After one run is trained again, only its file is read and only its adapter's pairs are tested."""
     read(paths)
     retrain(paths, 999)
     folders: list[Path] = []
@@ -89,7 +89,7 @@ def test_other_predictions_are_read_and_their_pairs_tested(paths: Paths, monkeyp
 
 
 def test_what_is_kept_is_checked_against_today_s_record(paths: Paths) -> None:
-    """A record that says something else than the known predictions, and a file that is gone, are seen."""
+    """A record that contradicts the cached predictions, and a missing file, are noticed."""
     read(paths)
     folder = paths.results / "embedded" / RUN
     record = load_record(folder)
@@ -108,7 +108,7 @@ def test_what_is_kept_is_checked_against_today_s_record(paths: Paths) -> None:
 
 
 def test_a_report_that_is_known_loads_nothing_heavy(paths: Paths) -> None:
-    """A known report is made without pandas, NumPy, SciPy and pyarrow, which cost more than all else."""
+    """A cached report is made without pandas, NumPy, SciPy and pyarrow, whose import takes longest."""
     read(paths)
     script = (
         "import sys\n"

@@ -66,7 +66,7 @@ def test_pages_show_every_seed_that_was_run(tmp_path: Path) -> None:
 
 
 def test_a_gpu_gives_three_seeds_and_a_cpu_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is a GPU its seeds are taken, unless the study names none."""
+    """On a GPU the seeds for a GPU are taken, unless the study does not name any."""
     study = load_study(PROJECT.study)
     monkeypatch.setattr(selection, "has_gpu", lambda: False)
     assert selection.default_seeds(study) == (224,)
@@ -99,7 +99,7 @@ def test_help_lists_every_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if not command.hidden])
 def test_every_setting_is_explained_and_make_hands_it_on(name: str) -> None:
-    """Each option has a text and an environment variable, which the Makefile exports."""
+    """Each option has a help text and an environment variable, which the Makefile exports."""
     lines = re.findall(r"(?m)^export (.*)$", (PROJECT.root / "Makefile").read_text("utf-8"))
     exported = {variable for line in lines for variable in line.split()}
     command = COMMANDS[name]
@@ -127,7 +127,7 @@ def test_outside_a_project_one_is_told_so(tmp_path: Path) -> None:
 
 
 def test_status_names_each_run_and_why_it_is_not_up_to_date(tmp_path: Path) -> None:
-    """Where stamps agree with nothing `status` calls every run stale and ends with 1."""
+    """If no stamp agrees, `status` calls every run stale and exits with 1."""
     paths = _project(tmp_path)
     shutil.copy(PROJECT.root / "_quarto.yml", tmp_path)
     done = run_adapterbook(paths, "status", COLUMNS="200")

@@ -18,7 +18,7 @@ from adapterbook.commands.install import DASK, DEV, LOCKS, PACKAGES, TORCH, chec
 from adapterbook.common.errors import ConfigError
 from tests.support.factory import PROJECT
 
-# ---- the locks as they are shipped
+# ---- the shipped locks
 
 
 def test_every_requirement_is_locked() -> None:
@@ -37,18 +37,18 @@ def test_every_locked_package_has_hashes_and_no_place(name: str) -> None:
 
 
 def test_a_package_has_one_version_in_all_locks() -> None:
-    """What the tests bring along does not change what the study runs on."""
+    """The packages of the tests do not change the versions that the study runs on."""
     run, dask, dev = (parse_pins((PROJECT.root / name).read_text("utf-8")) for name in (PACKAGES, DASK, DEV))
     assert run.keys().isdisjoint(dask)
     assert all((run | dask)[name] == dev[name] for name in (run | dask).keys() & dev.keys())
 
 
-# ---- a made-up project, its wheels in a folder, and a Python of its own
+# ---- a made-up project, its wheels in a folder, and a separate Python
 
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an empty virtual environment."""
+    """Make an empty virtual environment, and return its Python."""
     folder = tmp_path_factory.mktemp("venv")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     return folder / "bin" / "python"
@@ -56,7 +56,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A project that asks for `tiny`, `torch` and, for a cluster and its tests, `tinydask` and `tinytest`."""
+    """Write a project that requires `tiny`, `torch` and, for a cluster and its tests, `tinydask` and `tinytest`."""
     for name, version in (("tiny", "1.0"), ("torch", "2.0"), ("tinydask", "4.0"), ("tinytest", "3.0")):
         _write_wheel(tmp_path / "wheels", name, version)
     (tmp_path / "requirements.txt").write_text("tiny==1.0\ntorch==2.0  # exactly\n", "utf-8")
@@ -90,7 +90,7 @@ def _write_wheel(folder: Path, name: str, version: str, code: str = "") -> None:
 
 
 def _install(python: Path, root: Path, part: str = "run", **environment: str) -> subprocess.CompletedProcess[str]:
-    """Install as the Makefile does, from the folder of wheels only, after taking away what is there."""
+    """Install as the Makefile does, only from the folder of wheels, after removing what is installed."""
     settings = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(root / "wheels")}
     settings |= {"PYTHONPATH": str(PROJECT.root)} | environment
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
@@ -103,7 +103,7 @@ def _install(python: Path, root: Path, part: str = "run", **environment: str) ->
 
 
 def _distributions(python: Path) -> list[Path]:
-    """Return what tells pip that a package is installed, pip itself and its company apart."""
+    """Return the installed distributions that pip knows, except pip itself and its helpers."""
     folders = python.parents[1].glob("lib/python*/site-packages/*.dist-info")
     return [folder for folder in folders if not folder.name.startswith(("pip-", "setuptools-"))]
 
@@ -114,7 +114,7 @@ def _installed(python: Path) -> set[str]:
 
 
 def test_what_is_locked_is_installed(python: Path, root: Path) -> None:
-    """Packages and torch are installed, and what tests or a cluster need when asked for."""
+    """Packages and torch are installed, and those of the tests or a cluster on request."""
     done = _install(python, root)
     assert done.returncode == 0, done.stdout + done.stderr
     assert _installed(python) == {"tiny==1.0", "torch==2.0"}
@@ -152,7 +152,7 @@ def test_a_torch_from_elsewhere_is_taken_by_its_version(python: Path, root: Path
 
 
 def test_a_package_that_is_nowhere_is_one_message(python: Path, root: Path) -> None:
-    """A failure shows pip's message and what to do, without a traceback."""
+    """If a package cannot be found, the message shows pip's own words and what to do, without a traceback."""
     (root / "wheels" / "tiny-1.0-py3-none-any.whl").unlink()
     done = _install(python, root)
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""Install Quarto where that is possible; without it set-up goes on and says so in one line."""
+"""Test that Quarto is installed where possible; otherwise set-up continues and says so in one line."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.support.factory import PROJECT
 
 
 def test_a_package_that_does_not_install_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failed installation is said in one line, without pip's output."""
+    """A failed installation is reported in one line, without pip's output."""
     monkeypatch.setattr(install, "find_quarto", lambda: None)
     requirements = tmp_path / "requirements-quarto.txt"
     requirements.write_text("./no-such-folder\n", "utf-8")
@@ -43,7 +43,7 @@ def test_the_package_is_named_by_its_hash() -> None:
 
 
 def test_silence_is_waited_for_only_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installation that hangs is stopped, and set-up goes on."""
+    """An installation that hangs is stopped, and set-up continues."""
     monkeypatch.setattr(install, "find_quarto", lambda: None)
     said: list[str] = []
     assert install.install_quarto(tmp_path / "none.txt", say=said.append, timeout_s=0.001) is False
@@ -51,6 +51,6 @@ def test_silence_is_waited_for_only_so_long(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_quarto_that_is_there_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Quarto that is there already is left alone."""
+    """An installed Quarto is not changed."""
     monkeypatch.setattr(install, "find_quarto", lambda: "/opt/quarto/bin/quarto")
     assert install.install_quarto(tmp_path / "none.txt", say=lambda text: None) is True

@@ -1,4 +1,4 @@
-"""Make an adapter's file from another's, with every setting explained, and overwrite nothing."""
+"""Make an adapter's file from another one, with every setting explained, without overwriting anything."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ EXAMPLES = sorted((PROJECT.root / "examples").glob("*/experiments/adapters/*.yam
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
-    """A project with the shipped adapters."""
+    """Return a project with the shipped adapters."""
     shutil.copytree(PROJECT.experiments / "adapters", tmp_path / "experiments" / "adapters")
     return Paths(tmp_path)
 
 
 def comments_of(text: str) -> set[str]:
-    """Return what stands behind every `#`."""
+    """Return the text after every `#`."""
     return {line.partition("#")[2].strip() for line in text.splitlines() if "#" in line}
 
 
 @pytest.mark.parametrize("model", SHIPPED)
 def test_a_copy_trains_what_its_model_does(paths: Paths, model: str) -> None:
-    """Method, settings and whether anything but the head trains are the old file's; the title is the new name's."""
+    """The copy has the old file's method, settings and `train_adapter`; its title is the new name's."""
     path = create_adapter("mine", model, paths)
     adapters = load_adapters(paths.experiments / "adapters")
     old, new = adapters[model], adapters["mine"]
@@ -44,14 +44,14 @@ def test_a_copy_trains_what_its_model_does(paths: Paths, model: str) -> None:
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: f"{file.parents[2].name}/{file.stem}")
 def test_an_example_s_adapters_can_be_copied_too(file: Path, tmp_path: Path) -> None:
-    """A file with other module names and comments between its keys is a model as well."""
+    """A file with other module names and comments between its keys can be copied too."""
     shutil.copytree(file.parent, tmp_path / "experiments" / "adapters")
     create_adapter("mine", file.stem, Paths(tmp_path))
 
 
 @pytest.mark.parametrize("model", SHIPPED)
 def test_every_argument_is_explained(paths: Paths, model: str) -> None:
-    """Old comments stay, and each of PEFT's arguments has one on its line."""
+    """The old comments stay, and each of PEFT's arguments has a comment on its line."""
     old = (paths.experiments / "adapters" / f"{model}.yaml").read_text("utf-8")
     new = create_adapter("mine", model, paths).read_text("utf-8")
     assert comments_of(old) <= comments_of(new)
@@ -62,7 +62,7 @@ def test_every_argument_is_explained(paths: Paths, model: str) -> None:
 
 
 def test_any_argument_offered_can_be_set(paths: Paths) -> None:
-    """A commented argument is YAML: without the mark it is the argument at its default."""
+    """A commented argument is valid YAML: without the `#` it is the argument at its default."""
     path = create_adapter("mine", "lora_1", paths)
     text = path.read_text("utf-8")
     offered = re.findall(r"(?m)^# (\w+: \S.*?)(?: +# .*)?$", text.partition("PEFT's other arguments")[2])
@@ -75,7 +75,7 @@ def test_any_argument_offered_can_be_set(paths: Paths) -> None:
 
 
 def test_a_copy_of_a_copy_is_no_longer(paths: Paths) -> None:
-    """What this project writes into a file stands there once, and an argument that was set stays set."""
+    """Our comments are in the copy of a copy only once, and an argument that was set stays set."""
     first = create_adapter("one", "lora_1", paths)
     first.write_text(first.read_text("utf-8").replace("# use_dora: false", "use_dora: true"), "utf-8")
     second = create_adapter("two", "one", paths).read_text("utf-8")
@@ -100,7 +100,7 @@ def test_an_unknown_model_is_answered_with_those_that_are_there(paths: Paths) ->
 
 
 def test_a_file_that_is_not_written_line_by_line_is_not_copied_wrongly(paths: Paths) -> None:
-    """A file with a mapping on one line is refused, since its copy would train something else."""
+    """A file with a mapping on one line is refused, because its copy would train something else."""
     flow = "{peft_type: LORA, r: 4, target_modules: [q_lin], modules_to_save: [classifier], title: Flow}\n"
     (paths.experiments / "adapters" / "flow.yaml").write_text(flow, "utf-8")
     with pytest.raises(ConfigError):

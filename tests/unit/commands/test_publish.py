@@ -1,4 +1,4 @@
-"""publish.py: what keeps a site from being published, what is published all the same, and what is said."""
+"""Test what keeps a site from being published, what can be published all the same, and the messages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WRONG = Finding("lora_1/submitted/seed-224", "test.accuracy", "is 0.9 in the rec
 
 @dataclass(frozen=True)
 class FakeAudit:
-    """What an audit found."""
+    """Hold the findings of an audit."""
 
     findings: tuple[Finding, ...] = ()
     summary: str = "2 runs verified: everything."
@@ -37,14 +37,14 @@ class FakeAudit:
 
 @dataclass
 class Book:
-    """A project whose runs are up to date and whose site is made from them, as far as publishing looks."""
+    """Hold a project whose runs are up to date and whose site is made from them, as far as publishing checks."""
 
     repository: Repository
     audits: list[str]
     findings: tuple[Finding, ...] = ()
 
     def publish(self, allow: Sequence[str] = (), retrain: str = "") -> str:
-        """Publish and return what is said."""
+        """Publish, and return what is printed."""
         output = io.StringIO()
         console = Console(file=output, width=300)
         publish.publish_site(self.repository.root, "embedded", None, retrain, allow, 60.0, console)
@@ -53,13 +53,13 @@ class Book:
 
 @pytest.fixture
 def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Book:
-    """Made-up results, taken for up to date; an audit that finds what the test says."""
+    """Make a project of made-up results that count as up to date; the audit finds what the test says."""
     isolate_git(monkeypatch, tmp_path)
     return make_book(tmp_path, monkeypatch)
 
 
 def make_book(folder: Path, monkeypatch: pytest.MonkeyPatch, **results: Any) -> Book:
-    """Write the project, and make its site a folder that the stages remember."""
+    """Write the project, and make its site a folder that the steps remember."""
     paths = write_results(folder / "project", adapters=["lora_1", "ia3"], variants=SUBMITTED, **results)
     shutil.copy(PROJECT.root / "_quarto.yml", paths.root)
     shutil.copy(PROJECT.book, paths.book)
@@ -78,7 +78,7 @@ def make_book(folder: Path, monkeypatch: pytest.MonkeyPatch, **results: Any) -> 
 
 
 def without_stamps(*arguments: Any) -> Any:
-    """Read statuses as the real function does, and take every stamp for today's: made-up ones agree with nothing."""
+    """Read statuses as the real function does, but take every stamp for today's: made-up ones agree with nothing."""
     from adapterbook.runs.plan import plan_runs, status_of
 
     paths, study, adapters, source, seeds, _ = arguments
@@ -108,7 +108,7 @@ def update_site(paths: Paths) -> None:
 
 
 def test_a_sound_site_is_published_once(book: Book) -> None:
-    """Verified without training, published, nothing the second time; the commit says what the site was made from."""
+    """A sound site is verified without training and published once; the commit says what it was made from."""
     said = book.publish()
     assert book.audits == ["none"]
     assert "2 runs verified" in said
@@ -122,7 +122,7 @@ def test_a_sound_site_is_published_once(book: Book) -> None:
 
 
 def test_changes_that_are_not_committed_are_named(book: Book) -> None:
-    """…in the commit's message, so that nobody looks for them in the source commit."""
+    """The commit's message names uncommitted changes, so that nobody looks for them in the source commit."""
     (book.repository.root / "README").write_text("changed")
     book.repository.git("checkout", "-q", "--detach")
     book.publish()
@@ -132,13 +132,13 @@ def test_changes_that_are_not_committed_are_named(book: Book) -> None:
 
 
 def test_a_run_may_be_trained_again(book: Book) -> None:
-    """RETRAIN says which, as for make verify."""
+    """RETRAIN names the run to train again, as for make verify."""
     book.publish(retrain="ia3/submitted/seed-224")
     assert book.audits == ["ia3/submitted/seed-224"]
 
 
 def test_numbers_that_cannot_be_believed_are_not_published(book: Book) -> None:
-    """What the audit found, and the word that publishes it all the same, without checking again."""
+    """The message lists the audit's findings and the word that allows them; with it no audit runs."""
     book.findings = (WRONG,)
     with pytest.raises(PublishError, match=r"(?s)it is unverified.*ALLOW=unverified.*test\.accuracy is 0\.9"):
         book.publish()
@@ -152,7 +152,7 @@ def test_numbers_that_cannot_be_believed_are_not_published(book: Book) -> None:
 
 @pytest.mark.parametrize("change", ["record", "template", "page", "site", "file too many", "no memory"])
 def test_a_site_that_is_not_made_from_what_is_there_is_refused(book: Book, change: str) -> None:
-    """A record, a text, a page or the site itself is another than when the site was made."""
+    """A site is refused if a record, a text, a page or the site itself has changed since it was made."""
     root = book.repository.root
     match change:
         case "record":
@@ -177,14 +177,14 @@ def test_a_site_that_is_not_made_from_what_is_there_is_refused(book: Book, chang
 
 
 def test_any_renderer_s_site_will_do(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    """RENDERER is not needed to publish what was made with it."""
+    """A site is published even if RENDERER names another renderer than the one that made it."""
     monkeypatch.setenv("RENDERER", "quarto")
     book.publish()
     assert book.repository.n_commits() == 1
 
 
 def test_failed_and_missing_runs_are_told_in_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both kinds at once, each run named, with the words for both; one word alone is not enough."""
+    """One message names each run of both kinds and both words; one word alone is not enough."""
     isolate_git(monkeypatch, tmp_path)
     book = make_book(tmp_path, monkeypatch, failed=["ia3/submitted/seed-224"], missing=["lora_1/submitted/seed-224"])
     with pytest.raises(PublishError) as caught:
@@ -203,7 +203,7 @@ def test_failed_and_missing_runs_are_told_in_one_message(tmp_path: Path, monkeyp
 
 
 def test_very_many_problems_stay_one_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dozen lines, and how many more."""
+    """A dozen problems are listed, and the number of the others."""
     isolate_git(monkeypatch, tmp_path)
     seeds = tuple(range(30))
     missing = [f"{adapter}/submitted/seed-{seed}" for adapter in ("lora_1", "ia3") for seed in seeds if seed]
@@ -216,13 +216,13 @@ def test_very_many_problems_stay_one_screen(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_an_unknown_word_is_told_the_known_ones(book: Book) -> None:
-    """ALLOW=everything."""
+    """ALLOW=everything is refused, and the message lists the known words."""
     with pytest.raises(AdapterBookError, match=r"(?s)ALLOW=everything: expected.*stale: .*failed: .*unverified: "):
         book.publish(["everything"])
 
 
 def test_without_a_site_one_is_told_to_make_it(book: Book) -> None:
-    """Before anything else, and whatever is allowed."""
+    """A missing site is reported before any other problem, and no ALLOW permits it."""
     shutil.rmtree(book.repository.root / "_site")
     with pytest.raises(PublishError, match=r"There is no _site/ to publish: `make all` makes it"):
         book.publish(["stale", "failed", "unverified"])
@@ -238,7 +238,7 @@ def test_without_a_site_one_is_told_to_make_it(book: Book) -> None:
     ],
 )
 def test_the_address_to_read_it_at_is_told(book: Book, remote: str, address: str | None) -> None:
-    """GitHub's rule, where the remote is there; what book.yaml says comes first."""
+    """The address is the one in book.yaml, else the one that GitHub derives from the remote."""
     root = book.repository.root
     book.repository.git("remote", "set-url", "origin", remote)
     paths, checkout = Paths(root), inspect_checkout(root)
@@ -254,7 +254,7 @@ def test_the_address_to_read_it_at_is_told(book: Book, remote: str, address: str
 
 @pytest.mark.slow
 def test_publishing_for_real(made_project: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trained study is verified and published; again, nothing; after a change, a commit; with a wrong number, no."""
+    """A trained study is verified and published, again only after a change, and never with a wrong number."""
     isolate_git(monkeypatch, tmp_path)
     paths = copy_project(made_project, tmp_path / "project")
     shutil.rmtree(paths.root / "_site")

@@ -1,4 +1,4 @@
-"""Test what a study shares with the project: templates laid over it, and copies that follow it."""
+"""Test the files that a study shares with the project: templates laid over it, and copies that follow it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.small_project import run_adapterbook
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Path:
-    """A small folder of shared files."""
+    """Make a small folder of shared files."""
     folder = tmp_path / "project"
     for name in ("_quarto.yml", "report/assets/a.css", "experiments/experiment.ipynb"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def test_missing_files_are_copied_and_untouched_copies_follow(tmp_path: Path, sh
 
 
 def test_what_a_person_wrote_stays(tmp_path: Path, shared: Path) -> None:
-    """A file that was changed, or was there before the first copy, is never overwritten."""
+    """A file that was changed, or existed before the first copy, is never overwritten."""
     study = Paths(tmp_path / "study")
     study.root.mkdir()
     (study.root / "_quarto.yml").write_text("mine", "utf-8")
@@ -50,7 +50,7 @@ def test_what_a_person_wrote_stays(tmp_path: Path, shared: Path) -> None:
 
 
 def test_the_project_itself_gets_no_copies(shared: Path) -> None:
-    """Where the study is the project, nothing is written."""
+    """If the study is the project, nothing is written."""
     copy_shared_files(Paths(shared), shared)
     assert not (shared / ".cache").exists()
 

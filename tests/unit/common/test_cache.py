@@ -1,4 +1,4 @@
-"""Check the store of what was made before: it gives no wrong answer, holds no half entry and does not grow."""
+"""Test that the cache gives no wrong answer, holds no half entry and does not grow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.factory import PROJECT
 
 
 def never() -> bytes:
-    """Stand for work that must not be done again."""
+    """Fail if work is done that must not be repeated."""
     raise AssertionError("made although it was there")
 
 
@@ -38,7 +38,7 @@ def test_a_value_is_made_once(tmp_path: Path) -> None:
     ],
 )
 def test_anything_else_is_made_anew(kind: str, parts: list[Part], stamp: str, tmp_path: Path) -> None:
-    """Another kind, other parts, parts divided otherwise, bytes for text and another version have other entries."""
+    """Another kind, other parts, another division of them, bytes for text and another version have other entries."""
     Cache(tmp_path).store("page", ["text"], b"html")
     assert Cache(tmp_path, stamp).get(kind, parts, lambda: b"another") == b"another"
     assert Cache(tmp_path).get("page", ["text"], never) == b"html"
@@ -84,7 +84,7 @@ def test_what_fails_is_not_kept(tmp_path: Path) -> None:
 
 
 def test_what_a_build_did_not_use_is_forgotten(tmp_path: Path) -> None:
-    """After a complete build only its entries are left, and nothing that a killed one left half done."""
+    """After a complete build only its entries are left, and no unfinished files of a killed build."""
     first = Cache(tmp_path)
     for name in "abc":
         first.store("page", [name], name.encode())

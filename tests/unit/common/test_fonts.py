@@ -20,7 +20,7 @@ def test_variable_goes_before_package(tmp_path: Path) -> None:
 
 
 def test_variable_that_names_no_file_is_an_error(tmp_path: Path) -> None:
-    """A wrong path in the environment is said, with the variable's name, and not passed over."""
+    """A wrong path in the environment is an error that names the variable."""
     with pytest.raises(RenderError, match="ADAPTERBOOK_FONT_MATH"):
         find_font(MATH, environment={"ADAPTERBOOK_FONT_MATH": str(tmp_path / "none.ttf")})
 
@@ -34,7 +34,7 @@ def test_packages_hold_the_fonts(place: FontPlace) -> None:
 
 
 def test_system_comes_last(tmp_path: Path) -> None:
-    """Without variable and package, a system folder is searched, subfolders and brackets in names included."""
+    """Without variable and package the system's folders are searched, with subfolders and brackets in names."""
     place = FontPlace("X", "no_such_package", "x.ttf", ("NotoSansTC[wght].ttf",))
     installed = tmp_path / "truetype" / "NotoSansTC[wght].ttf"
     assert find_font(place, environment={}, system_folders=(tmp_path,)) is None
@@ -55,14 +55,14 @@ def test_matplotlib_draws_chinese() -> None:
 
 
 def test_without_a_font_matplotlib_warns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no Chinese font is found, the remedy is named in a warning and Matplotlib's own font is returned."""
+    """Without a Chinese font a warning names the remedy, and Matplotlib's own font is returned."""
     monkeypatch.setattr("adapterbook.common.fonts.find_font", lambda place: None)
     with pytest.warns(UserWarning, match="noto-cjk-sans-otc"):
         assert use_cjk_font() == "DejaVu Sans"
 
 
 def test_the_math_font_holds_the_root_sign_that_no_text_names(tmp_path: Path) -> None:
-    """MathML draws the root of ``<msqrt>`` itself: where the font lacks it, σ/√B reads σ/B."""
+    """MathML draws the root of ``<msqrt>`` itself: without it in the font, σ/√B reads σ/B."""
     assert write_math_font("σB", tmp_path / "math.woff2")
     with TTFont(tmp_path / "math.woff2") as font:
         assert ord("√") in font.getBestCmap()
@@ -71,7 +71,7 @@ def test_the_math_font_holds_the_root_sign_that_no_text_names(tmp_path: Path) ->
 
 
 def test_a_cut_font_holds_the_features_that_are_asked_for(tmp_path: Path) -> None:
-    """The Chinese font keeps half-width punctuation and kerning, the math font all it has; weights as asked for."""
+    """The Chinese font keeps half-width punctuation and kerning, the math font all features; weights fit."""
     assert write_web_fonts({"text": "學習率，。"}, tmp_path) == ["text"]
     assert write_math_font("xσ", tmp_path / "math.woff2")
     write_pdf_fonts("學習率", tmp_path)
@@ -87,7 +87,7 @@ def test_a_cut_font_holds_the_features_that_are_asked_for(tmp_path: Path) -> Non
 
 
 def test_what_is_no_font_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that only has a font's name ends in a message that names it."""
+    """A file that has a font's name but is not a font is an error that names it."""
     wrong = tmp_path / "wrong.ttf"
     wrong.write_text("no font")
     monkeypatch.setenv(TEXT.variable, str(wrong))

@@ -54,7 +54,7 @@ def test_formats_as_each_language_writes_it(value: float, kind: str, zh: str, en
 
 @pytest.mark.parametrize("value", [None, True, "0.5", [1]])
 def test_refuses_what_is_no_number(value: Any) -> None:
-    """A missing value, a flag or a text is no number, whatever the format."""
+    """A missing value, a flag or a text is not a number in any format."""
     with pytest.raises(TypeError, match="a number was expected"):
         format_number(value, "loss", "en")
 

@@ -1,4 +1,4 @@
-"""Hide folders, users and hosts of the machine in what an error or a notebook says."""
+"""Test that folders, users and hosts of the machine are hidden in errors and notebooks."""
 
 import getpass
 import socket
@@ -25,14 +25,14 @@ def test_python_and_temporary_files_have_other_names() -> None:
 
 
 def test_of_a_folder_elsewhere_the_last_part_is_left(tmp_path: Path) -> None:
-    """Of a path elsewhere on this machine only the last part is left; what is not a path of this machine stays."""
+    """Only the last part of a path elsewhere on this machine is left; other texts with slashes stay."""
     assert hide_machine("open('/usr/lib/secret/x.bin'): /usr/lib/", ROOT) == "open('…/x.bin'): …/lib"
     for text in ("https://example.org/usr/lib", "3/4", "and/or", "/nowhere-at-all/x/y", "a /usr b", "…/x/y", "~/x/y"):
         assert hide_machine(text, ROOT) == text
 
 
 def test_the_user_and_the_host_are_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """User and host are hidden as whole words; a name that every machine has stays."""
+    """User and host are hidden as whole words; a name that every machine has is kept."""
     monkeypatch.setattr(socket, "gethostname", lambda: "quaggahost")
     monkeypatch.setattr(getpass, "getuser", lambda: "zebra.fish")
     assert hide_machine("zebra.fish@quaggahost: quaggahosts", ROOT) == "<user>@<host>: quaggahosts"

@@ -1,4 +1,4 @@
-"""Run a step again only when something that it depends on, or something that it made, has changed."""
+"""Test that a step runs again only if something that it depends on, or something that it made, has changed."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from adapterbook.common.cache import hash_inputs, run_step
 
 
 class Step:
-    """A step that writes one folder from one file, and counts how often."""
+    """Write one folder from one file, and count how often."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.count = root, 0
@@ -29,7 +29,7 @@ class Step:
 
 @pytest.fixture
 def step(tmp_path: Path) -> Step:
-    """A step that has been done once."""
+    """Return a step that has run once."""
     step = Step(tmp_path)
     assert step.run()
     return step
@@ -75,7 +75,7 @@ def test_whatever_changes_the_step_is_done_again(step: Step, change: str) -> Non
 
 
 def test_a_step_that_fails_is_done_again(step: Step) -> None:
-    """A step that failed runs again, whatever it left half made."""
+    """A step that failed runs again, even if it left part of its output."""
     (step.root / "source.txt").write_text("two")
 
     def fail() -> None:
@@ -95,7 +95,7 @@ def test_a_moved_project_is_up_to_date(step: Step) -> None:
 
 
 def test_names_and_contents_do_not_run_into_each_other(tmp_path: Path) -> None:
-    """The same letters divided otherwise among files are other inputs."""
+    """The same letters, divided otherwise among files, are different inputs."""
     for folder, files in (("a", {"x": "yz", "w": ""}), ("b", {"x": "y", "w": "z"})):
         (tmp_path / folder).mkdir()
         for name, content in files.items():

@@ -44,7 +44,7 @@ def test_the_shipped_book_is_valid_and_says_nothing_of_an_author() -> None:
 
 
 def test_every_example_in_the_shipped_book_is_valid(tmp_path: Path) -> None:
-    """What the comments show can be put in the place of null."""
+    """Each example in the comments can replace the null beside it."""
     text = re.sub(r"null +# (.*?)(?:; .*)?$", r"\1", PROJECT.book.read_text("utf-8"), flags=re.MULTILINE)
     (tmp_path / "book.yaml").write_text(text, "utf-8")
     book = load_book(tmp_path / "book.yaml")
@@ -79,7 +79,7 @@ def test_addresses_lose_what_would_stand_twice(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("key", ["repository", "site_url", "licence_url"])
 def test_an_address_is_plain_https_or_refused(tmp_path: Path, key: str, address: str) -> None:
-    """The message names file, key, what was expected and what came."""
+    """The message names the file, the key, what was expected and what came."""
     with pytest.raises(ConfigError, match=rf"(?s)book\.yaml is not valid:.*{key}.*https://example\.org/name"):
         load_book(write_book(tmp_path, **{key: address}))
 
@@ -96,13 +96,13 @@ def test_all_problems_of_a_book_come_at_once(tmp_path: Path) -> None:
 
 
 def test_a_missing_book_is_named(tmp_path: Path) -> None:
-    """A project without the file cannot say what it is called."""
+    """A project without book.yaml is refused, and the message names the file."""
     with pytest.raises(ConfigError, match=r"book\.yaml is missing"):
         load_book(Paths(tmp_path).book)
 
 
 def test_a_licence_address_needs_a_licence(tmp_path: Path) -> None:
-    """A link has to have words."""
+    """An address of a licence without its name is refused, because a link needs words."""
     with pytest.raises(ConfigError, match="licence_url"):
         load_book(write_book(tmp_path, licence=None))
 
@@ -118,14 +118,14 @@ def test_a_licence_address_needs_a_licence(tmp_path: Path) -> None:
     ],
 )
 def test_a_commit_is_linked_where_it_is_known_how(repository: str | None, address: str | None) -> None:
-    """Hosts name the files of a commit each in its own way; a link that may lead nowhere is none."""
+    """A commit is linked if the host's form of address is known; otherwise it has no link."""
     book = Book.model_validate({"title": "A", "subtitle": "B", "repository": repository})
     assert book.address_of_commit("0123") == address
     assert commit_link(book, "0123") == (f"[`0123`]({address})" if address else "`0123`")
 
 
 def test_a_commit_shows_eight_letters_and_leads_to_all() -> None:
-    """The link is to the very commit, whatever is shown of it."""
+    """A page shows eight letters of a commit, and the link holds all of it."""
     book = Book.model_validate(FULL)
     assert commit_link(book, "0123456789abcdef") == (
         "[`01234567`](https://github.com/ming/report/tree/0123456789abcdef)"
@@ -133,7 +133,7 @@ def test_a_commit_shows_eight_letters_and_leads_to_all() -> None:
 
 
 def test_the_foot_names_all_that_is_known_in_each_language() -> None:
-    """Author, course, licence with its link, repository and PDF, in both languages."""
+    """The foot of a page has author, course, licence with link, repository and PDF in both languages."""
     footer = page_footer(Book.model_validate(FULL), PHRASES)
     assert footer["left"] == (
         "[李明 · Deep Learning · 文字授權：[創用 CC 姓名標示 4&#46;0 國際](https://creativecommons.org/licenses/by/4.0/)"
@@ -145,7 +145,7 @@ def test_the_foot_names_all_that_is_known_in_each_language() -> None:
 
 
 def test_what_is_not_known_is_not_said() -> None:
-    """A book of nothing but a title has the PDF at its foot, and no empty place."""
+    """A book with only a title has the PDF at its foot, and no empty place."""
     book = Book.model_validate({"title": "A", "subtitle": "B"})
     assert page_footer(book, PHRASES)["right"].startswith("[[The whole report")
     assert signature(book, "en") == []
@@ -155,7 +155,7 @@ def test_what_is_not_known_is_not_said() -> None:
 @pytest.mark.parametrize("language", ["zh", "en"])
 @pytest.mark.parametrize("hostile", [text[:200] for text in HOSTILE_TEXTS])
 def test_hostile_words_stay_words(hostile: str, language: Language) -> None:
-    """No text of a book leaves its place: not a bracket, a brace or an angle of it is left as Markdown."""
+    """No bracket, brace or angle of a book's text acts as Markdown."""
     book = Book.model_validate(FULL | dict.fromkeys(("title", "subtitle", "author", "course", "licence"), hostile))
     for text in page_footer(book, PHRASES).values():
         words = re.sub(r"\]\([\w:/.-]+\)|\{(?:\.imprint )?(?:href)?lang=\"[\w-]+\"\}", "", text)

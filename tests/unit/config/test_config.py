@@ -15,7 +15,7 @@ PATHS = Paths(ROOT)
 
 
 def test_study_is_the_protocol_of_the_homework() -> None:
-    """The shipped study.yaml says what experiments/published/homework.yaml says was done."""
+    """The shipped study.yaml follows the protocol in experiments/published/homework.yaml."""
     study = load_study(PATHS.study)
     protocol = load_published(PATHS.experiments / "published" / "homework.yaml").protocol
     submitted = study.training_of(study.submitted)
@@ -61,7 +61,7 @@ def test_the_four_adapters_are_those_of_the_homework() -> None:
 
 
 def test_variants_lie_over_the_protocol() -> None:
-    """A variant changes what it names and nothing else."""
+    """A variant changes the arguments that it names and nothing else."""
     study = load_study(PATHS.study)
     submitted, fast = study.training_of("submitted"), study.training_of("lr-1e-3")
     assert fast.learning_rate == 1.0e-3
@@ -108,7 +108,7 @@ def test_all_mistakes_of_a_file_are_named_at_once(tmp_path: Path) -> None:
 
 
 def test_an_adapter_keeps_its_settings_verbatim(tmp_path: Path) -> None:
-    """What PEFT will get is what stands in the file; title and rationale are ours."""
+    """PEFT gets the settings exactly as they are in the file; title and rationale are ours."""
     (tmp_path / "mine.yaml").write_text("peft_type: lokr\nr: 4\ntarget_modules: [q_lin]\ntitle: Mine\n", "utf-8")
     adapter = load_adapters(tmp_path)["mine"]
     assert adapter.peft_type == "LOKR"
@@ -162,7 +162,7 @@ def test_a_folder_without_adapters_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_source_name_cannot_leave_the_results_folder(tmp_path: Path) -> None:
-    """A name that would be a path is refused, because a folder is called by it."""
+    """A name that is a path is refused, because it becomes the name of a folder."""
     file = tmp_path / "mine.yaml"
     file.write_text("name: ../../etc\nbase_model: a/b\ndataset: c/d\n", "utf-8")
     with pytest.raises(ConfigError, match="names a folder"):

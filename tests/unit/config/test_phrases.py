@@ -48,14 +48,14 @@ def test_a_mistake_is_named_with_its_file_and_key(folder: Path, file: str, old: 
 
 
 def test_a_missing_file_is_named(folder: Path) -> None:
-    """Without the file there is one message that names it."""
+    """If a file is missing, one message names it."""
     (folder / "phrases.yaml").unlink()
     with pytest.raises(ConfigError, match=r"phrases\.yaml is missing"):
         load_phrases(folder)
 
 
 def test_a_phrase_that_is_not_there_is_named(folder: Path) -> None:
-    """Each look-up says which key is missing in which group."""
+    """Each look-up names the missing key and its group."""
     phrases = load_phrases(folder)
     with pytest.raises(LookupError, match=r"templates/phrases\.yaml has no 'nothing' under labels"):
         phrases.text("labels", "nothing", "en")
@@ -66,7 +66,7 @@ def test_a_phrase_that_is_not_there_is_named(folder: Path) -> None:
 
 
 def test_a_table_may_call_a_column_otherwise(folder: Path) -> None:
-    """A table's own heading stands in that table; every other table has the shared one."""
+    """A table's own heading applies to that table; every other table has the shared one."""
     file = folder / "phrases.yaml"
     own = "  batch_size:\n    headings:\n      adapter: {zh: 甲, en: A}\n    caption:"
     file.write_text(file.read_text("utf-8").replace("  batch_size:\n    caption:", own), "utf-8")
@@ -77,7 +77,7 @@ def test_a_table_may_call_a_column_otherwise(folder: Path) -> None:
 
 
 def test_a_study_lays_its_own_phrases_over_the_shared_ones(tmp_path: Path) -> None:
-    """A study's file holds only what differs; a phrase of it that lacks a language is not filled up from ours."""
+    """A study's file holds only what differs; if one of its phrases lacks a language, ours does not fill it in."""
     own = "headings:\n  epoch: {zh: 週期, en: Lap}\ntables:\n  costs:\n    headings:\n      file: {zh: 檔, en: Size}\n"
     (tmp_path / "phrases.yaml").write_text(own, "utf-8")
     phrases = load_phrases(tmp_path, PROJECT.templates)

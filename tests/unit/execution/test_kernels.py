@@ -1,4 +1,4 @@
-"""Use a kernel for one run after another: each finds it as good as new."""
+"""Test that a kernel executes one run after another, and that each run finds it as if it were new."""
 
 import os
 import random
@@ -19,7 +19,7 @@ from adapterbook.execution.kernels import ENGINE, KernelPool, start_kernel
 from adapterbook.training.kernel_state import TORCH_DEFAULT_SEED, reset_kernel, reuse
 from tests.support.processes import wait_until
 
-# Waits for the other kernel, so that each of two executes one notebook.
+# This code waits for the other kernel, so that each of two executes one notebook.
 TOGETHER = (
     "import os, pathlib, time\npathlib.Path(f'{os.getpid()}.here').touch()\n"
     "while len(list(pathlib.Path().glob('*.here'))) < 2: time.sleep(0.05)\n"
@@ -28,7 +28,7 @@ TOGETHER = (
 
 @pytest.fixture
 def workers(tmp_path: Path) -> Iterator[KernelPool]:
-    """One worker."""
+    """Start a pool of one kernel."""
     with closing(KernelPool(tmp_path, 1)) as one:
         yield one
 
@@ -41,7 +41,7 @@ def _write_notebook(path: Path, source: str) -> Path:
 
 
 def _execute(workers: KernelPool, notebook: Path) -> str:
-    """Execute a notebook in a worker, and return what its cell printed."""
+    """Execute a notebook in a kernel, and return what its cell printed."""
 
     def execute(workers: KernelPool) -> str:
         with workers.kernel() as kernel:
@@ -55,7 +55,7 @@ def _execute(workers: KernelPool, notebook: Path) -> str:
 
 
 def test_a_kernel_serves_one_run_after_another_and_keeps_nothing_of_them(workers: KernelPool, tmp_path: Path) -> None:
-    """The same process; no name, no count of cells, no traceback, no random state of the run before."""
+    """The process stays, and no name, cell number, traceback or random state of the last run is left."""
     source = (
         "import os, random, sys; print(os.getpid(), 'left' in globals(), random.random() == 0.13436424411240122)\n"
         "left = 1; random.seed(1)"
@@ -68,7 +68,7 @@ def test_a_kernel_serves_one_run_after_another_and_keeps_nothing_of_them(workers
 
 
 def test_a_kernel_in_which_something_failed_is_not_used_again(workers: KernelPool, tmp_path: Path) -> None:
-    """Whatever the failure left in it, nobody meets it."""
+    """After a failure the kernel ends, so no later run sees what the failure left."""
     good = _write_notebook(tmp_path / "good.ipynb", "import os; print(os.getpid())")
     bad = _write_notebook(tmp_path / "bad.ipynb", "raise ValueError")
     before = _execute(workers, good)
@@ -79,7 +79,7 @@ def test_a_kernel_in_which_something_failed_is_not_used_again(workers: KernelPoo
 
 
 def test_a_kernel_that_died_between_two_runs_is_replaced(workers: KernelPool, tmp_path: Path) -> None:
-    """The engine says so with the error that the driver tries again after."""
+    """The engine raises the error after which the driver tries again, and the next try has a new kernel."""
     notebook = _write_notebook(tmp_path / "n.ipynb", "import os; print(os.getpid())")
     pid = int(_execute(workers, notebook).split()[1])
     os.kill(pid, signal.SIGKILL)
@@ -90,7 +90,7 @@ def test_a_kernel_that_died_between_two_runs_is_replaced(workers: KernelPool, tm
 
 
 def test_closing_ends_every_kernel(tmp_path: Path) -> None:
-    """Two workers, two kernels, none left; nor the folders of their sockets."""
+    """After closing a pool of two kernels, neither process is left."""
     workers = KernelPool(tmp_path, 2)
     notebook = _write_notebook(tmp_path / "n.ipynb", f"{TOGETHER}print(os.getpid())")
     futures = [workers.submit(lambda workers: _execute_here(workers, notebook)) for _ in range(2)]
@@ -109,7 +109,7 @@ def _execute_here(workers: KernelPool, notebook: Path) -> int:
 
 
 def test_each_worker_sees_its_own_gpu(tmp_path: Path) -> None:
-    """CUDA_VISIBLE_DEVICES, in turn."""
+    """The kernels get their CUDA_VISIBLE_DEVICES in turn."""
     notebook = _write_notebook(tmp_path / "n.ipynb", f"{TOGETHER}print(os.environ['CUDA_VISIBLE_DEVICES'])")
     with closing(KernelPool(tmp_path, 2, devices=["0", "3"])) as workers:
         futures = [workers.submit(lambda workers: _execute_here(workers, notebook)) for _ in range(2)]
@@ -117,7 +117,7 @@ def test_each_worker_sees_its_own_gpu(tmp_path: Path) -> None:
 
 
 def test_a_kernel_never_outlives_its_context(tmp_path: Path) -> None:
-    """…even where the code inside raises."""
+    """A kernel ends with its context, even if the code inside raises."""
     with pytest.raises(ZeroDivisionError), start_kernel(tmp_path) as kernel:
         assert kernel.manager.is_alive()
         raise ZeroDivisionError
@@ -125,7 +125,7 @@ def test_a_kernel_never_outlives_its_context(tmp_path: Path) -> None:
 
 
 def test_random_numbers_begin_as_in_a_new_process() -> None:
-    """torch's seed is that of a new process; Python's and NumPy's are not those of the run before."""
+    """torch has the seed of a new process; Python and NumPy do not continue the last run's random numbers."""
     random.seed(1)
     np.random.seed(1)
     torch.manual_seed(1)
@@ -138,14 +138,14 @@ def test_random_numbers_begin_as_in_a_new_process() -> None:
 
 
 def test_a_traceback_keeps_nothing_alive() -> None:
-    """IPython keeps the last one, and with it a model and its gradients."""
+    """A reset drops IPython's last traceback, which would keep a model and its gradients in memory."""
     sys.last_value = ValueError("of the run before")
     reset_kernel()
     assert not hasattr(sys, "last_value")
 
 
 def test_one_thing_is_kept_for_a_name() -> None:
-    """A worker that goes through ten sources does not keep ten data sets."""
+    """One value is kept for a name, so a kernel does not collect the data sets of ten sources."""
     made: list[int] = []
     for key in (1, 1, 2, 1):
         reuse("test", key, lambda key=key: made.append(key))  # type: ignore[misc]

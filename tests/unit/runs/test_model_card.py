@@ -1,4 +1,4 @@
-"""Check what the Hub and a reader learn of an adapter from its card, and that the card's code runs."""
+"""Check what a card tells the Hub and a reader about an adapter, and that the card's code runs."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_package_s_model_is_named_as_the_hub_names_it() -> None:
 
 
 def test_what_the_record_does_not_know_is_not_made_up() -> None:
-    """A folder has no name on the Hub, no licence and no language that anybody here knows of."""
+    """A base model in a folder gets no Hub name, no licence and no language."""
     record = make_record(source="mine", source__base_model="my-bert", source__dataset="my-rows")
     card = render_model_card(record)
     data = metadata_of(card)
@@ -99,7 +99,7 @@ def test_both_languages_say_the_same_numbers(adapter: str, source: str) -> None:
 
 
 def test_another_training_of_the_same_run_has_the_same_card() -> None:
-    """Times, memory and the day are not on it, so that a run trained again has the same files, bit for bit."""
+    """A card has no times, memory or date, so a run that is trained again has the same files, bit for bit."""
     record = make_record()
     later = record.model_copy(
         update={
@@ -125,7 +125,7 @@ HOSTILE = "x`|\n---\n# <script>alert(1)</script> {{ 7 * 191 }}"
 
 @pytest.mark.parametrize("changes", [{"source__base_model": HOSTILE, "source__dataset": HOSTILE}])
 def test_hostile_names_stay_names(changes: dict[str, Any]) -> None:
-    """A folder's name cannot end the metadata, begin a heading or leave its code; nor can a setting end its fence."""
+    """No folder's name can end the metadata, begin a heading or leave its code, and no setting can end its fence."""
     record = make_record(source="mine", **changes)
     record = record.model_copy(
         update={"adapter": record.adapter.model_copy(update={"settings": {"bias": "```\n# no heading\n```"}})}
@@ -151,7 +151,7 @@ def test_the_card_is_yaml_that_any_reader_takes(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the base model's package."""
+    """Make a folder with the base model's package."""
     return install_base_model(tmp_path_factory.mktemp("package"))
 
 

@@ -1,4 +1,4 @@
-"""Plan the runs of a study, and tell what makes a run stale."""
+"""Test the plan of a study's runs, and the changes that make a run stale."""
 
 import ast
 import json
@@ -21,7 +21,7 @@ IDENTITY = {"base_model": "package:1", "dataset": "package:2"}
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
-    """A project whose experiments/ is a copy of the real one, without results."""
+    """Return a project whose experiments/ is a copy of the real one, without results."""
     shutil.copytree(PROJECT.experiments, tmp_path / "experiments", ignore=shutil.ignore_patterns("results"))
     return Paths(tmp_path)
 
@@ -58,7 +58,7 @@ def test_the_study_has_the_four_adapters_at_three_learning_rates() -> None:
 
 
 def test_seeds_replace_those_of_the_study() -> None:
-    """SEEDS="1 2" gives two runs for each of one seed."""
+    """SEEDS="1 2" gives two runs in place of each run of one seed."""
     study, adapters = load_study(PROJECT.study), load_adapters(PROJECT.experiments / "adapters")
     assert len(plan_runs(study, adapters, "embedded", [1, 2])) == 2 * len(plan_runs(study, adapters, "embedded"))
 
@@ -79,7 +79,7 @@ def test_one_value_of_one_adapter_changes_that_adapter_s_runs_only(paths: Paths)
     ],
 )
 def test_words_for_people_make_no_run_stale(paths: Paths, file: str, old: str, new: str) -> None:
-    """Titles, rationales and comments train nothing again."""
+    """Changed titles, rationales and comments do not make a run stale."""
     before = _stamps(paths)
     _replace(paths.experiments / file, old, new)
     assert _changed(before, _stamps(paths)) == {}
@@ -98,7 +98,7 @@ def test_prose_in_the_notebook_makes_no_run_stale_and_code_does(paths: Paths) ->
 
 
 def test_other_data_is_another_data_stamp() -> None:
-    """The same names at another commit or with other content change the stamp of the data."""
+    """Another commit or other content under the same names changes the stamp of the data."""
     run = next(iter(_plan(PROJECT).values()))
     one, other = (compute_stamps(run, PROJECT, IDENTITY | {"dataset": data}) for data in ("hub:a", "hub:b"))
     assert one.data != other.data
@@ -143,7 +143,7 @@ def test_states_of_a_run(paths: Paths) -> None:
 
 
 def test_the_code_stamp_covers_every_module_that_the_notebook_goes_through() -> None:
-    """What the notebook imports of this package is stamped as code, or its result is stamped."""
+    """Every module of this package that the notebook imports is in the code stamp, or its result is stamped."""
     cells = json.loads(PROJECT.notebook.read_text("utf-8"))["cells"]
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     imports = [
@@ -157,7 +157,7 @@ def test_the_code_stamp_covers_every_module_that_the_notebook_goes_through() -> 
     rooms = {name.split(".")[1] for name in run.stdout.split()}
     assert "training" in rooms
     # The settings are stamped by `config`, the base model and the data set, packages' conversion included, by `data`.
-    # A record only holds what training puts in.
+    # Training decides everything else in a record.
     assert rooms - {"training"} <= {"common", "config", "sources", "runs"}
     assert TRAINING_CODE.name == "training"
 

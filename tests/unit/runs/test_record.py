@@ -1,4 +1,4 @@
-"""records.py: what is written is read again, and nothing else is taken for a record."""
+"""Test that a record is read as it was written, and that nothing else counts as a record."""
 
 import json
 from pathlib import Path
@@ -30,13 +30,13 @@ def test_a_record_survives_writing_and_reading(tmp_path: Path) -> None:
 
 
 def test_published_schema_is_today_s() -> None:
-    """experiments/record.schema.json is what the code reads; `python -m adapterbook schema` writes it anew."""
+    """experiments/record.schema.json is the schema that the code reads; `python -m adapterbook schema` writes it."""
     published = json.loads((PROJECT.experiments / "record.schema.json").read_text("utf-8"))
     assert record_schema() == published
 
 
 def test_published_schema_accepts_a_record_and_refuses_another(tmp_path: Path) -> None:
-    """A reader without this program can check a record with the schema alone."""
+    """A reader can check a record with the schema alone, without this program."""
     write_record(make_record(), tmp_path)
     content = json.loads((tmp_path / "record.json").read_text("utf-8"))
     jsonschema.validate(content, record_schema())
@@ -46,7 +46,7 @@ def test_published_schema_accepts_a_record_and_refuses_another(tmp_path: Path) -
 
 
 def test_every_field_of_the_schema_is_explained() -> None:
-    """Every field says its meaning and its unit by its name or its description."""
+    """Every field states its meaning and its unit in its name or its description."""
     schema = record_schema()
     bare = {
         f"{name}.{key}"
@@ -65,7 +65,7 @@ def test_every_field_of_the_schema_is_explained() -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 200, -2])
 def test_a_truncated_record_is_no_record(tmp_path: Path, length: int) -> None:
-    """Cut anywhere, it is refused with the way to mend it."""
+    """A record that is cut off anywhere is refused, and the message says to run it again."""
     write_record(make_record(), tmp_path)
     path = tmp_path / "record.json"
     path.write_bytes(path.read_bytes()[:length])

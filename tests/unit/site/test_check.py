@@ -1,4 +1,4 @@
-"""What the check before rendering finds; each test breaks the sound sample project in one way."""
+"""Test the check before rendering: each test breaks the sound sample project in one way."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_sound_project_passes(project: Path) -> None:
     ],
 )
 def test_problem_in_a_page_is_found(project: Path, text: str, message: str) -> None:
-    """Each kind of mistake is found, and the message names the page and where there is one the line."""
+    """Each kind of mistake is found, and the message names the page and, if there is one, the line."""
     append(project, text)
     with pytest.raises(RenderError, match=message):
         check_project(project)
@@ -85,14 +85,14 @@ def test_problem_around_the_pages_is_found(project: Path, change: Callable[[Path
 
 
 def test_combined_document_is_checked(project: Path) -> None:
-    """A cross-reference that is unresolved only in the PDF's document is found there."""
+    """A cross-reference that is unresolved only in the PDF's document is found in it."""
     append(project, "見 @fig-none", "report/pdf/report-zh.qmd")
     with pytest.raises(RenderError, match=r"report-zh\.qmd:\d+: cross-reference @fig-none"):
         check_project(project)
 
 
 def test_content_of_the_other_format_is_left_out(project: Path) -> None:
-    """What only the PDF shows neither counts as there nor is asked for on the web."""
+    """Content for the PDF alone neither defines anything nor needs anything on the web."""
     append(project, '::: {.content-visible when-format="typst"}\n見 @fig-only-in-print\n:::')
     check_project(project)
     append(project, '::: {.content-visible when-format="pdf"}\n[]{#only-in-print}\n:::\n\n[x](#only-in-print)')
@@ -110,7 +110,7 @@ def test_all_problems_come_at_once(project: Path) -> None:
 
 
 def test_escaped_shortcode_and_pdf_link_pass(project: Path) -> None:
-    """A shortcode written with entities is text; a link to a PDF that is made later is no broken link."""
+    """A shortcode written with entities is text, and a link to a PDF that is made later is not broken."""
     append(project, "&#123;&#123;&lt; include x &gt;}} 與 [PDF](../../report-zh.pdf)")
     check_project(project)
     append(project, "[PDF](../../report-fr.pdf)")

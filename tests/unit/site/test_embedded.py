@@ -1,4 +1,4 @@
-"""What the embedded renderer writes, read back from the sample site's HTML."""
+"""Read back from the sample site's HTML what the embedded renderer writes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VOID = {"area", "br", "col", "hr", "img", "input", "link", "meta", "wbr"}
 
 @dataclass
 class Element:
-    """One element of a page, with its text."""
+    """Hold one element of a page, with its text."""
 
     tag: str
     attributes: dict[str, str]
@@ -35,7 +35,7 @@ class Element:
 
 
 class Document(HTMLParser):
-    """A page as a flat list of elements; refuses tags that are closed out of order."""
+    """Read a page as a flat list of elements, and refuse tags that are closed out of order."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -165,7 +165,7 @@ def test_figures_have_their_alternative_text_and_size(zh: Document) -> None:
 
 
 def test_callouts(zh: Document) -> None:
-    """Titles come from the heading, the attribute or the kind; a collapsed one is a closed details element."""
+    """A callout's title is the heading, the attribute or the kind; a collapsed one is a closed details element."""
     titles = [e.text for e in zh.elements if e.attributes.get("class") == "callout-title"]
     assert titles == ["讀表的方法", "不能與已發表的數字相比", "提示", "數字"]
     for kind in ("callout callout-warning", "callout callout-note callout-simple"):
@@ -184,7 +184,7 @@ def test_tabs_follow_the_aria_pattern(zh: Document) -> None:
 
 
 def test_only_what_is_for_the_web_shows(zh: Document) -> None:
-    """content-visible and raw blocks for Typst stay away; those for HTML and footnotes are there."""
+    """Content for the PDF and raw Typst are left out; content for HTML and footnotes are shown."""
     text = zh.one("main").text
     assert "只在網頁上" in text
     assert "只在紙上" not in text
@@ -194,7 +194,7 @@ def test_only_what_is_for_the_web_shows(zh: Document) -> None:
 
 
 def test_formulas_are_mathml(zh: Document) -> None:
-    """Mathematics needs no script from anywhere."""
+    """Formulas are MathML, so no script is needed for them."""
     assert len(zh.all("math")) == 1
     assert zh.one("div", class_="equation-number").text == "(1)"
 
@@ -210,7 +210,7 @@ def test_contents_of_the_page_link_to_its_headings(en: Document) -> None:
 
 
 def test_tables_scroll_in_a_frame_that_has_a_name(zh: Document, en: Document) -> None:
-    """The keyboard reaches the frame, which is called as the table; an empty corner is no heading."""
+    """A table's frame can be focused and has the table's name; an empty corner cell is not a heading."""
     frame = zh.one("div", class_="table-frame many-columns")
     assert (frame.attributes["tabindex"], frame.attributes["role"]) == ("0", "group")
     assert frame.attributes["aria-label"].replace("\u00a0", " ") == "表 1：兩次訓練的結果。"
@@ -250,7 +250,7 @@ def test_language_and_its_switch(zh: Document, en: Document) -> None:
 
 
 def test_navbar_leaves_out_what_is_elsewhere(zh: Document) -> None:
-    """The navbar offers neither the other language, which the switch leads to, nor a page of the sidebar."""
+    """The navbar has neither a link to the other language, which the switch has, nor a page of the sidebar."""
     assert zh.one("nav", class_="navbar").text == "PDF（中文）"
     assert page("index.html").one("nav", class_="navbar").text == "繁體中文EnglishPDF（中文）PDF (English)"
 
@@ -275,7 +275,7 @@ def test_search_index_is_a_script_with_every_section() -> None:
 
 
 def test_files_beside_the_pages() -> None:
-    """Pictures, linked files, the page for lost visitors and .nojekyll are there; a map only with an address."""
+    """Pictures, linked files, 404.html and .nojekyll are written; a sitemap only if the site's address is known."""
     for name in ("report/figures/zh/loss.svg", "report/zh/record.json", "404.html", ".nojekyll", "report-zh.pdf"):
         assert (site() / name).is_file(), name
     assert not (site() / "sitemap.xml").exists()
@@ -289,7 +289,7 @@ def test_first_page_is_light() -> None:
 
 
 def test_failed_build_leaves_the_old_site(tmp_path: Path) -> None:
-    """A page that cannot be rendered stops the build, names the page, and the site of before is untouched."""
+    """A page that cannot be rendered stops the build and is named, and the old site is untouched."""
     root = write_sample(tmp_path)
     EmbeddedRenderer().render_site(root)
     before = (root / "_site/index.html").read_bytes()

@@ -1,4 +1,4 @@
-"""extras.py: the site's map, the page for lost visitors, and what else a server looks for."""
+"""Test the sitemap, the page for lost visitors, and the other files for servers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEAD = """<!DOCTYPE html><html><head><title>x</title>
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A site of four pages: a pair, one that names no address, one that names another site's."""
+    """Write a site of four pages: a pair, one that names no address, one that names another site's."""
     pages = {
         "zh/a&b.html": HEAD.format(own="zh/a&amp;b.html"),
         "en/a&b.html": HEAD.format(own="en/a&amp;b.html"),
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_map_repeats_what_the_pages_say(folder: Path) -> None:
-    """Each page once, at the address that it gives itself, with its counterparts; only addresses of this site."""
+    """The sitemap has each page once, at its own address, with its counterparts, and only addresses of this site."""
     write_extras(folder, {"title": "Book", "site-url": "https://example.org/book/"})
     root = ET.parse(folder / "sitemap.xml").getroot()
     assert {url.findtext("m:loc", None, MAP) for url in root} == {
@@ -57,7 +57,7 @@ def test_the_map_repeats_what_the_pages_say(folder: Path) -> None:
 
 
 def test_without_an_address_there_is_no_map(folder: Path) -> None:
-    """…nor a robots.txt, but a page for lost visitors and .nojekyll."""
+    """Without an address the site has no sitemap and no robots.txt, but 404.html and .nojekyll."""
     write_extras(folder, {})
     assert not (folder / "sitemap.xml").exists()
     assert not (folder / "robots.txt").exists()
@@ -66,7 +66,7 @@ def test_without_an_address_there_is_no_map(folder: Path) -> None:
 
 
 def test_what_the_project_brings_stays(folder: Path) -> None:
-    """A 404.html or robots.txt of the project's own is not written over."""
+    """The project's own 404.html or robots.txt is not overwritten."""
     for name in ("404.html", "robots.txt"):
         (folder / name).write_text("own", "utf-8")
     write_extras(folder, {"site-url": "https://example.org/book"})
@@ -74,7 +74,7 @@ def test_what_the_project_brings_stays(folder: Path) -> None:
 
 
 class Links(HTMLParser):
-    """Collects addresses, and what a page would fetch."""
+    """Collect addresses, and what a page would fetch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class Links(HTMLParser):
 
 
 def test_the_lost_find_home_from_anywhere(folder: Path) -> None:
-    """In both languages, with the full address, as a server shows the page under any; it needs nothing beside it."""
+    """404.html links home in both languages by the full address, and needs no file beside it."""
     write_extras(folder, {"title": "A &#60;b&#62; & 書", "site-url": "https://example.org/book"})
     text = (folder / "404.html").read_text("utf-8")
     reader = Links()

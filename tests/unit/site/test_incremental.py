@@ -1,4 +1,4 @@
-"""Build a site again: what did not change is not made again, and what comes out is what an empty cache gives."""
+"""Build a site again: what did not change is not made again, and the result equals a build with an empty cache."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_many_changes_equal_a_build_from_nothing(project: Path, tmp_path: Path) 
 
 
 def test_another_font_shows_at_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A text font named by the reader, then another file of that name: web fonts and PDFs are made of it."""
+    """Web fonts and PDFs use a text font named by the user, and another file of the same name after it."""
     math = fonts.find_font(fonts.MATH)
     assert math is not None
     own = project / "own.ttf"
@@ -136,7 +136,7 @@ def test_another_font_shows_at_once(project: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_memo_does_not_grow(project: Path) -> None:
-    """After each build the cache has the entries of that build: those of the old word are gone."""
+    """After each build the cache has the entries of that build, and those of the old word are gone."""
     cache = project / ".cache" / "build" / "site"
     n_before = len(list(cache.iterdir()))
     for word in ("每一步走多少", "每一步邁多遠", "每一步走多遠"):
@@ -147,7 +147,7 @@ def test_the_memo_does_not_grow(project: Path) -> None:
 
 
 def test_a_broken_page_is_an_error_until_it_is_mended(project: Path) -> None:
-    """What failed is not remembered, the old site stays, and mending one page makes little more than that page."""
+    """A failure is not cached, the old site stays, and after the page is mended little more than that page is made."""
     before, page = files_of(project), project / "report/zh/index.qmd"
     sound = page.read_text("utf-8")
     page.write_text(sound + "\n見 @fig-gone 。\n", "utf-8")
@@ -163,7 +163,7 @@ def test_a_broken_page_is_an_error_until_it_is_mended(project: Path) -> None:
 
 
 def test_a_damaged_memo_harms_nothing(project: Path) -> None:
-    """Whatever is done to the entries, the site comes out the same."""
+    """With damaged cache entries the site comes out the same."""
     before = files_of(project)
     entries = sorted((project / ".cache" / "build" / "site").iterdir())
     for number, entry in enumerate(entries):
@@ -204,7 +204,7 @@ def test_our_own_files_show_at_once(tmp_path: Path, files: list[tuple[str, str, 
 
 
 def test_site_loads_no_more_than_it_needs() -> None:
-    """A rebuild pays for no library of the training, of the figures, or of the fonts that it does not cut."""
+    """A rebuild loads no library of training or figures, and none for fonts that it does not cut."""
     heavy = ("torch", "transformers", "pandas", "numpy", "matplotlib", "scipy", "pydantic", "fontTools")
     script = f"import sys, adapterbook.site; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -29,7 +29,7 @@ def test_counting_begins_anew_for_each_document() -> None:
 
 
 def test_every_page_with_a_problem_is_named() -> None:
-    """Formulas that pandoc cannot convert and references that lead nowhere are all in one message, by page."""
+    """Formulas that pandoc cannot convert and references without a target are all in one message, by page."""
     jobs = [
         Job("good.qmd", "$x^2$", writer="html5", filter=FILTER),
         Job("formula.qmd", "$\\unknowncommand{x}$", writer="html5", filter=FILTER),
@@ -55,18 +55,18 @@ def test_no_document_reads_a_file(tmp_path: Path) -> None:
 
 
 def test_what_was_converted_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A text that was converted once is not converted again, under whatever name; for another format it is."""
+    """A text is converted once under any name; for another format it is converted again."""
     cache = Cache(tmp_path)
     first = convert_all([Job("a.qmd", "# One\n", writer="html5"), Job("b.qmd", "Two\n", writer="html5")], cache)
     monkeypatch.setattr("adapterbook.site.pandoc.find_pandoc", lambda: str(tmp_path / "no-pandoc"))
     assert convert_all([Job("c.qmd", "# One\n", writer="html5")], cache) == first[:1]
     for other in (Job("a.qmd", "# One\n"), Job("a.qmd", "# One\n", writer="html5", metadata={"lang": "en"})):
-        with pytest.raises(FileNotFoundError, match="no-pandoc"):  # it would be started
+        with pytest.raises(FileNotFoundError, match="no-pandoc"):  # tries to start pandoc
             convert_all([other], cache)
 
 
 def test_what_fails_ahead_fails_when_it_is_asked_for(tmp_path: Path) -> None:
-    """Converting ahead keeps what is sound and raises nothing; each time a text is asked for the error comes."""
+    """Converting ahead keeps the sound answers and raises nothing; each request for a bad text raises its error."""
     cache = Cache(tmp_path)
     sound, broken = Job("a.qmd", "# One\n"), Job("a.qmd", "See @fig-gone.", writer="html5", filter=FILTER)
     convert_ahead([sound, broken], cache)
@@ -77,7 +77,7 @@ def test_what_fails_ahead_fails_when_it_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_formats_of_one_text_do_not_touch_each_other() -> None:
-    """A text is read once for several formats, and what one's filter or metadata change the others do not see."""
+    """A text is read once for several formats, and no format's filter or metadata changes another's output."""
     text = "![A](a.svg){#fig-a}\n\nSee @fig-a.\n"
     jobs = [
         Job("a.qmd", text, writer="html5", filter=FILTER, metadata={"lang": "zh-TW"}),

@@ -1,4 +1,4 @@
-"""The PDFs of the embedded renderer: what they say, their fonts, and that nothing is left behind."""
+"""Test the embedded renderer's PDFs: their text, their fonts, and that no file is left behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ needs_pdftotext = pytest.mark.skipif(
 
 
 def text_of(language: str) -> str:
-    """Return the text of a PDF, without any white space: where a line ends is the layout's business."""
+    """Return the text of a PDF without white space, because line breaks depend on the layout."""
     path = built_sample() / "_site" / f"report-{language}.pdf"
     answer = subprocess.run(["pdftotext", "-layout", path, "-"], capture_output=True, text=True, check=True)
     return re.sub(r"\s", "", answer.stdout)
@@ -59,7 +59,7 @@ def test_pdf_has_contents_numbers_and_captions(language: str, texts: list[str]) 
 
 @needs_pdftotext
 def test_only_what_is_for_print_shows() -> None:
-    """What is for the web alone is left out; raw Typst and what is for print are there."""
+    """Content for the web alone is left out; raw Typst and content for print are shown."""
     found = text_of("zh")
     assert "只在紙上" in found
     assert "原始Typst" in found
@@ -112,7 +112,7 @@ def test_every_character_of_the_document_is_in_the_fonts() -> None:
         assert missing == set()
 
 
-# A word in a cell, and what Typst would make of it: a heading, lists, an ellipsis, a dash, a soft hyphen, a minus.
+# Typst would turn these words in a cell into a heading, lists, an ellipsis, a dash, a soft hyphen and a minus.
 TRAPS = ("= a", "+ a", "- a", "/ a: b", "1. a", "wait...what", "no--really", "soft-?hyphen", "-5")
 TABLES = """\
 ---
@@ -142,7 +142,7 @@ The note's text.
 
 @needs_pdftotext
 def test_tables_count_by_their_captions_and_show_what_was_typed(tmp_path: Path) -> None:
-    """A table without caption takes no number, a cell is no markup, ⊙ is there, and so is a callout for print alone."""
+    """A table without caption has no number, a cell is not markup, and ⊙ and a callout for print alone are shown."""
     document = tmp_path / "tables.qmd"
     rows = "\n".join(f"| {re.sub('[^a-z0-9 ]', lambda m: f'&#{ord(m[0])};', trap)} | 1 |" for trap in TRAPS)
     document.write_text(TABLES.format(rows=rows), "utf-8")
@@ -158,7 +158,7 @@ def test_tables_count_by_their_captions_and_show_what_was_typed(tmp_path: Path) 
 
 
 def test_broken_document_names_itself_and_leaves_nothing(tmp_path: Path) -> None:
-    """Typst's own words are in the error; no PDF and no file of ours stays behind."""
+    """The error quotes Typst; no PDF and no file of ours is left."""
     root = write_sample(tmp_path)
     document = root / "report/pdf/report-en.qmd"
     document.write_text(document.read_text("utf-8") + "\n```{=typst}\n#unknown-function()\n```\n", "utf-8")
@@ -181,7 +181,7 @@ def test_broken_pdf_keeps_the_old_site(tmp_path: Path) -> None:
 
 
 def test_typst_that_is_killed_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that the system killed while it set a document, as it does for want of memory, is a clear error."""
+    """If the system kills the process that sets a document, for example because memory runs out, the error says so."""
     document = write_sample(tmp_path) / "report/pdf/report-en.qmd"
     program = tmp_path / "killed.py"
     program.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", "utf-8")

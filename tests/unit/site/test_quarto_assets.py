@@ -1,6 +1,7 @@
-"""Try without Quarto what the project gives it beside the pages: two filters and a script.
+"""Test, without Quarto, the two filters and the script that the project gives it beside the pages.
 
-The filters run in pandoc, as they do in Quarto, on what Quarto hands them; the script on the menus that Quarto writes.
+The filters run in pandoc, as they do in Quarto, on Quarto's input for them. The script runs on menus as Quarto writes
+them.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def run_filter(name: str, text: str, folder: Path) -> tuple[Path, list[dict[str,
 
 
 def test_the_project_names_the_filters_where_they_belong() -> None:
-    """The one works before Quarto reads a page, the other after it rendered all of it; both are for HTML alone."""
+    """One filter works before Quarto reads a page, the other after it rendered all of it; both are for HTML alone."""
     config = yaml.safe_load((ROOT / "_quarto.yml").read_text("utf-8"))
     places = {entry["at"]: ROOT / entry["path"] for entry in config["format"]["html"]["filters"]}
     assert places == {"pre-ast": ASSETS / "before.lua", "post-render": ASSETS / "after.lua"}
@@ -66,7 +67,7 @@ def test_the_project_names_the_filters_where_they_belong() -> None:
 
 
 def test_a_callout_that_unfolds_is_a_details(tmp_path: Path) -> None:
-    """Quarto would make a <div> of it that no key opens; others are left to Quarto."""
+    """A collapsible callout becomes a details element, which keys open, unlike Quarto's <div>; others stay."""
     page, _ = run_filter(
         "before.lua",
         '::: {.callout-note collapse="true" title="Numbers <b>of</b> *x*"}\n| a |\n|---|\n| 1 |\n:::\n\n'
@@ -85,14 +86,14 @@ def test_a_callout_that_unfolds_is_a_details(tmp_path: Path) -> None:
 
 
 def test_every_page_gets_the_script(tmp_path: Path) -> None:
-    """Quarto is asked to ship it with each page, and it is there."""
+    """Quarto is asked to ship the script with each page, and the file exists."""
     _, scripts = run_filter("before.lua", "text", tmp_path)
     assert [name for dependency in scripts for name in dependency["scripts"]] == ["menus.js"]  # type: ignore[attr-defined]
     assert (ASSETS / "menus.js").is_file()
 
 
 def test_a_table_scrolls_in_a_frame_that_has_a_name(tmp_path: Path) -> None:
-    """A numbered table's frame has its caption's name, another's the word for a table in the page's language; once."""
+    """A numbered table's frame has its caption's name, another frame the page language's word for a table."""
     page, _ = run_filter(
         "after.lua",
         "---\nlang: zh-TW\n---\n\n::: {aria-describedby=cap-1}\n| a |\n|---|\n| 1 |\n:::\n\n| b |\n|---|\n| 2 |\n",
@@ -118,7 +119,7 @@ def test_only_a_picture_has_an_alternative_text(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    """A page of one browser for all tests of this file."""
+    """Open one browser's page for all tests of this file."""
     with open_browser() as browser:
         yield browser.new_page()
 
@@ -144,7 +145,7 @@ def test_menus_have_names_and_open_by_key(page: Page, tmp_path: Path) -> None:
 
 
 def test_the_language_switch_keeps_the_place(page: Page, tmp_path: Path) -> None:
-    """At the top it leads to the other page's top, further down to the section or figure that is being read."""
+    """At the top the switch leads to the other page's top, further down to the section or figure that is being read."""
     shutil.copy(ASSETS / "menus.js", tmp_path)
     (tmp_path / "menus.html").write_text(MENUS.format(lang="en"), "utf-8")
     page.goto((tmp_path / "menus.html").as_uri())

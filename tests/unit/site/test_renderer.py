@@ -1,4 +1,4 @@
-"""The choice of the renderer, and how Quarto is called; a script on the PATH stands in for Quarto."""
+"""Test the choice of the renderer and the calls of Quarto, with a script on the PATH in Quarto's place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from adapterbook.site.project import read_project
 from adapterbook.site.quarto import QuartoRenderer
 from tests.support.site_sample import write_sample
 
-# Answers like Quarto, and writes down what it was asked and what lay around it.
+# This script answers like Quarto, and records its arguments and the files around it.
 STAND_IN = """\
 #!{python}
 import json, os, pathlib, sys
@@ -60,19 +60,19 @@ def calls(log: Path) -> list[dict[str, list[str]]]:
 
 
 def test_auto_without_quarto_is_embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no Quarto, the embedded renderer is taken without a word."""
+    """Without Quarto, the embedded renderer is taken silently."""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert choose_renderer().name == "embedded"
 
 
 def test_auto_with_quarto_is_quarto(quarto: Path) -> None:
-    """Where there is Quarto, it is taken, and its version known."""
+    """If Quarto is on the PATH it is taken, and its version is known."""
     chosen = choose_renderer()
     assert (chosen.name, chosen.version) == ("quarto", "1.10.18")
 
 
 def test_embedded_can_be_asked_for(quarto: Path) -> None:
-    """RENDERER=embedded is honoured although Quarto is there."""
+    """RENDERER=embedded is honoured although Quarto is on the PATH."""
     assert choose_renderer("embedded").name == "embedded"
 
 
@@ -183,7 +183,7 @@ def test_failure_shows_the_end_of_what_quarto_said(
 
 
 def test_projects_own_configuration_reads() -> None:
-    """The project's real _quarto.yml is a website that both renderers can read, without a request to a host."""
+    """Both renderers can read the project's real _quarto.yml, which makes no request to a host."""
     config = yaml.safe_load((Path(__file__).parents[3] / "_quarto.yml").read_text("utf-8"))
     assert config["project"]["type"] == "website"
     assert config["format"]["html"]["html-math-method"] == "mathml"
@@ -193,7 +193,7 @@ def test_projects_own_configuration_reads() -> None:
 
 
 def test_quarto_leaves_the_checkout_clean() -> None:
-    """Quarto adds these two lines to .gitignore itself, at each full render, unless it finds exactly them."""
+    """.gitignore has the two lines that Quarto otherwise adds at each full render."""
     lines = (Path(__file__).parents[3] / ".gitignore").read_text("utf-8").splitlines()
     assert {"/.quarto/", "**/*.quarto_ipynb"} <= set(lines)
 

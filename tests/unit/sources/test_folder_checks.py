@@ -1,4 +1,4 @@
-"""Check folders of a base model or a data set: what is broken or leads elsewhere is named, and nothing is run."""
+"""Check folders of a base model or a data set: broken files and outside references are named, and no code runs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.support.tiny_hub import make_dataset, make_model
 
 @pytest.fixture
 def model(tmp_path: Path, embedded_model: Path) -> Path:
-    """A model of a few kilobytes."""
+    """Make a model of a few kilobytes."""
     return make_model(tmp_path / "model", embedded_model)
 
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    """A data set of a few rows."""
+    """Make a data set of a few rows."""
     return make_dataset(tmp_path / "imdb", n_rows=4)
 
 
@@ -57,7 +57,7 @@ BROKEN_WEIGHTS = {
 
 @pytest.mark.parametrize("case", BROKEN_WEIGHTS)
 def test_broken_weights_are_named(model: Path, case: str) -> None:
-    """What is no safetensors file, or not a whole one, is refused before anything loads it."""
+    """A file that is not a whole safetensors file is refused before anything loads it."""
     check_contents("base_model", model, "mine")
     (model / "model.safetensors").write_bytes(BROKEN_WEIGHTS[case])
     with pytest.raises(SourceError, match="mine cannot be used as a base model") as caught:
@@ -103,7 +103,7 @@ def test_weights_in_parts_are_checked_each(model: Path) -> None:
     "shard", ["../model.safetensors", "/tmp/model.safetensors", "C:\\w.safetensors", 5, None, ["a"]]
 )
 def test_an_index_that_leads_out_of_the_folder_is_refused(model: Path, tmp_path: Path, shard: object) -> None:
-    """Weights come from the folder that the stamp was taken of, and from nowhere else."""
+    """Weights may only come from the folder whose hash is in the stamp."""
     (tmp_path / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes())
     _index(model, shard)
     with pytest.raises(SourceError, match="safetensors"):
@@ -111,7 +111,7 @@ def test_an_index_that_leads_out_of_the_folder_is_refused(model: Path, tmp_path:
 
 
 def test_an_adapter_is_no_base_model(model: Path) -> None:
-    """Transformers would follow adapter_config.json to another base model, of which no stamp knows."""
+    """A folder with adapter_config.json is refused, because Transformers would follow it to an unstamped base model."""
     (model / "adapter_config.json").write_text('{"base_model_name_or_path": "/elsewhere"}', "utf-8")
     with pytest.raises(SourceError, match="got an adapter"):
         check_files("base_model", model, "mine")
@@ -140,7 +140,7 @@ def _state(name: str, content: object) -> Callable[[Path], object]:
     ],
 )
 def test_data_that_lie_elsewhere_are_refused(dataset: Path, change: Callable[[Path], object]) -> None:
-    """A card, or a list of save_to_disk, that leads to a file outside of the folder or to an address."""
+    """A card, or a list of save_to_disk, that names a file outside the folder or an address is refused."""
     check_contents("dataset", dataset, "mine")
     change(dataset)
     with pytest.raises(SourceError, match="expected files in the data set's own folder"):
@@ -149,6 +149,6 @@ def test_data_that_lie_elsewhere_are_refused(dataset: Path, change: Callable[[Pa
 
 @pytest.mark.parametrize("card", ["", "---", "---\n- [\n---\n", "---\n!!python/object:os.system {}\n---", "\ufefftext"])
 def test_a_card_that_says_nothing_hinders_nothing(dataset: Path, card: str) -> None:
-    """What is no card leaves the data set to the datasets library."""
+    """A README without a valid card leaves the data set to the datasets library."""
     (dataset / "README.md").write_text(card, "utf-8")
     check_contents("dataset", dataset, "mine")

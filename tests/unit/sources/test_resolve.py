@@ -35,14 +35,14 @@ COMMITS = {MODEL: "a" * 40, IMDB: "b" * 40}
 
 @pytest.fixture
 def paths(tmp_path: Path, project: Paths) -> Paths:
-    """A project with the shipped sources and nothing else."""
+    """Return a project with the shipped sources and nothing else."""
     shutil.copytree(project.experiments / "sources", tmp_path / "project" / "experiments" / "sources")
     return Paths(tmp_path / "project")
 
 
 @pytest.fixture(autouse=True)
 def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the Hub, and a Hub that refuses every connection at once."""
+    """Provide an empty cache of the Hub, and a Hub that refuses every connection at once."""
     cache = tmp_path / "hub-cache"
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -54,7 +54,7 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_embedded_is_known_without_network(paths: Paths) -> None:
-    """The embedded source is told apart by the hashes of its packages."""
+    """The embedded source is identified by the hashes of its packages."""
     resolved = resolve_source("embedded", paths)
     assert (
         resolved.base_model.identity == f"package:{EMBEDDED[BASE_MODEL].sha256}:all-MiniLM-L6-v2-distilbert:{CONVERTER}"
@@ -65,7 +65,7 @@ def test_embedded_is_known_without_network(paths: Paths) -> None:
 
 
 def test_auto_takes_embedded_where_the_hub_is_out_of_reach(paths: Paths) -> None:
-    """Without the Hub, auto takes embedded and says why in one sentence that names what was tried."""
+    """Without the Hub, auto takes embedded, and one sentence says why and what was tried."""
     resolved = resolve_source("auto", paths)
     assert resolved.config.name == "embedded"
     assert resolved.reason.startswith("SOURCE=auto took embedded, because the hub source is out of reach")
@@ -104,7 +104,7 @@ def test_hanging_server_costs_the_time_limit_and_no_more(
 
 
 def test_hub_names_resolve_to_commits(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the Hub answers, the commits are the identity, and auto takes the hub source."""
+    """If the Hub answers, the commits are the identity, and auto takes the hub source."""
     _answer(monkeypatch)
     resolved = resolve_source("auto", paths)
     assert resolved.config.name == "hub"
@@ -125,7 +125,7 @@ def test_one_missing_name_is_enough_for_auto_to_take_embedded(paths: Paths, monk
 def test_complete_snapshot_in_the_cache_needs_no_network(
     paths: Paths, hub_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both names in the Hub's cache: nothing is asked, and fetching returns the snapshots."""
+    """If both names are in the Hub's cache nothing is asked, and fetching returns the snapshots."""
     model = _cache(hub_cache, MODEL, "model", ["config.json", "model.safetensors", "tokenizer.json"])
     dataset = _cache(hub_cache, IMDB, "dataset", ["README.md", "plain_text/train-00000-of-00001.parquet"])
     _answer(monkeypatch, refuse=True)
@@ -183,13 +183,13 @@ def test_downloaded_snapshot_is_found_without_network(
 
 
 def test_own_file_among_the_sources_goes_by_its_name(paths: Paths, tmp_path: Path) -> None:
-    """A file dropped into experiments/sources/ is a choice by its name, with its path as well."""
+    """A file in experiments/sources/ can be chosen by its name or by its path."""
     file = _own_yaml(paths.experiments / "sources" / "mine.yaml", BASE_MODEL, DATASET)
     assert resolve_source("mine", paths).config == resolve_source(str(file), paths).config
 
 
 def test_failed_download_says_what_to_do(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Hub that knows the name and then is gone gives an error with a remedy, not a traceback of the client."""
+    """A Hub that knows the name and then disappears gives an error with a remedy, not the client's traceback."""
     _answer(monkeypatch)
 
     def download(*_: Any) -> Path:
@@ -243,7 +243,7 @@ def test_own_folder_without_data_is_refused(paths: Paths, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("choice", ["nope.yaml", "Hub", "", "."])
 def test_choice_that_is_nothing_says_what_there_is(paths: Paths, choice: str) -> None:
-    """A choice that is neither a word nor a file names both possibilities."""
+    """If a choice is neither a word nor a file, the message names both possibilities."""
     with pytest.raises(SourceError, match=r"expected auto, .*\(hub, embedded\) or the path of a YAML file"):
         resolve_source(choice, paths)
 
@@ -287,7 +287,7 @@ def test_data_identity_holds_the_columns_and_splits(paths: Paths) -> None:
 
 
 def test_resolving_loads_no_torch(project: Paths) -> None:
-    """Asking what a source stands for takes no training library."""
+    """Resolving a source loads no training library."""
     code = (
         "import sys; from pathlib import Path; from adapterbook.config.paths import Paths; "
         "from adapterbook.sources.resolve import resolve_source; resolve_source('embedded', Paths(Path('.'))); "
@@ -309,7 +309,7 @@ def _folder(folder: Path, files: list[str]) -> Path:
 
 
 def _cache(cache: Path, name: str, repo_type: str, files: list[str]) -> Path:
-    """Lay a snapshot out as the Hub's client does, without its listing of the repository."""
+    """Write a snapshot as the Hub's client does, without its listing of the repository."""
     repository = cache / f"{repo_type}s--{name.replace('/', '--')}"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text(COMMITS[name], "utf-8")
@@ -323,7 +323,7 @@ def _own_yaml(file: Path, base_model: str, dataset: str) -> Path:
 
 
 def _answer(monkeypatch: pytest.MonkeyPatch, *, missing: str = "", refuse: bool = False) -> None:
-    """Stand in for the Hub's answer to what commit a name stands for."""
+    """Replace the Hub's answer to the question which commit a name stands for."""
 
     def repo_info(_: Any, name: str, **__: Any) -> SimpleNamespace:
         if refuse:
@@ -337,7 +337,7 @@ def _answer(monkeypatch: pytest.MonkeyPatch, *, missing: str = "", refuse: bool 
 
 @contextmanager
 def _hanging_server(trickle: bool) -> Iterator[int]:
-    """Serve a port that takes every connection and never finishes an answer; trickling, it sends byte by byte."""
+    """Serve a port that takes every connection and never finishes an answer; if trickling, it sends byte by byte."""
     stopped = threading.Event()
     gives_up_s = time.monotonic() + 5  # so that a client without a limit makes a test fail, not hang
     clients: list[socket.socket] = []

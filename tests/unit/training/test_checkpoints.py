@@ -1,4 +1,4 @@
-"""checkpoints.py: an interrupted run goes on from its own past, whole and unchanged, or begins anew."""
+"""Test that an interrupted run continues from its own snapshot, whole and unchanged, or starts again."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ STAMPS = make_record().stamps
 
 
 def _train(output: Path, epoch: int, *, micro_batches: int = 1) -> Snapshot:
-    """Leave behind what an epoch of training does: a new checkpoint, and its snapshot."""
+    """Leave the files that an epoch of training leaves: a new checkpoint, and its snapshot."""
     folder = output / "checkpoints" / f"checkpoint-{8 * epoch}"
     folder.mkdir(parents=True)
     (folder / "adapter_model.safetensors").write_text(f"weights of epoch {epoch}")
@@ -36,7 +36,7 @@ def _train(output: Path, epoch: int, *, micro_batches: int = 1) -> Snapshot:
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    """A run after two epochs, and some steps of the third."""
+    """Return the folder of a run after two epochs and some steps of the third."""
     folder = tmp_path / "run"
     _train(folder, 1)
     _train(folder, 2)
@@ -45,7 +45,7 @@ def output(tmp_path: Path) -> Path:
 
 
 def test_training_goes_on_after_the_last_whole_epoch(output: Path) -> None:
-    """The newest snapshot comes back, with every checkpoint of that moment and none of later."""
+    """The newest snapshot is restored, with every checkpoint up to that moment and none after it."""
     snapshot = restore_snapshot(output, STAMPS, 1)
     assert snapshot is not None
     assert (snapshot.epoch, snapshot.train_time_s) == (2, 2)
@@ -54,12 +54,12 @@ def test_training_goes_on_after_the_last_whole_epoch(output: Path) -> None:
 
 
 def test_one_snapshot_is_kept(output: Path) -> None:
-    """They do not pile up."""
+    """A new snapshot replaces the old one, so they do not pile up."""
     assert [path.name for path in snapshots_folder(output).iterdir()] == ["epoch-2"]
 
 
 def test_a_snapshot_outlives_the_run_s_folder(output: Path) -> None:
-    """The folder is made anew for each attempt; and later training does not change what was kept."""
+    """A snapshot survives when the run's folder is made again, and later training does not change it."""
     (output / "checkpoints" / "checkpoint-16" / "adapter_model.safetensors").unlink()
     assert restore_snapshot(output, STAMPS, 1) is not None
     kept = output / "checkpoints" / "checkpoint-16" / "adapter_model.safetensors"
@@ -68,19 +68,19 @@ def test_a_snapshot_outlives_the_run_s_folder(output: Path) -> None:
 
 @pytest.mark.parametrize("stamp", ["config", "code", "notebook", "data", "packages"])
 def test_a_changed_run_begins_anew(output: Path, stamp: str) -> None:
-    """Another configuration has another past."""
+    """A run with another configuration does not use the snapshot."""
     assert restore_snapshot(output, STAMPS.model_copy(update={stamp: "f" * 64}), 1) is None
     assert last_checkpoint(output) is None
 
 
 def test_a_split_batch_begins_anew(output: Path) -> None:
-    """What was computed whole is not gone on with in halves."""
+    """A run that started with whole batches does not continue with split ones."""
     assert restore_snapshot(output, STAMPS, 2) is None
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "missing", "added", "manifest", "no manifest"])
 def test_a_damaged_snapshot_is_not_believed(output: Path, damage: str) -> None:
-    """A power cut can leave files that were never written out; then training begins anew."""
+    """A snapshot whose files a power cut has damaged is ignored, and training starts again."""
     folder = snapshots_folder(output) / "epoch-2"
     weights = folder / "checkpoints" / "checkpoint-8" / "adapter_model.safetensors"
     match damage:
@@ -101,7 +101,7 @@ def test_a_damaged_snapshot_is_not_believed(output: Path, damage: str) -> None:
 
 
 def test_a_snapshot_that_was_never_finished_is_not_there(output: Path) -> None:
-    """Killed while the third is made, or while the second is cleared away: the newest whole one counts."""
+    """If the process is killed while it writes or removes a snapshot, the newest whole one is used."""
     folder = snapshots_folder(output)
     (folder / ".epoch-3" / "checkpoints").mkdir(parents=True)
     (folder / "epoch-1").mkdir()
@@ -113,7 +113,7 @@ def test_a_snapshot_that_was_never_finished_is_not_there(output: Path) -> None:
 
 
 def test_a_file_system_without_links_gets_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some memory cards and network shares."""
+    """On a file system without hard links, such as a memory card, the snapshot holds copies."""
 
     def refuse(source: str, target: str) -> None:
         raise PermissionError("no links here")
@@ -125,7 +125,7 @@ def test_a_file_system_without_links_gets_copies(tmp_path: Path, monkeypatch: py
 
 
 def test_without_a_snapshot_training_begins_at_the_beginning(tmp_path: Path) -> None:
-    """…and no stray checkpoint is taken for one."""
+    """Without a snapshot training starts at the beginning, and a stray checkpoint is not used."""
     (tmp_path / "run" / "checkpoints" / "checkpoint-8").mkdir(parents=True)
     assert restore_snapshot(tmp_path / "run", STAMPS, 1) is None
     assert last_checkpoint(tmp_path / "run") is None

@@ -1,4 +1,4 @@
-"""Splits: which rows a study uses, that no test row leaks, and what is refused."""
+"""Test the splits: the rows that a study uses, that no test row leaks, and the data that is refused."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def _bad(**columns: Any) -> pd.DataFrame:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of each test's own."""
+    """Give each test a separate cache."""
     monkeypatch.setenv("ADAPTERBOOK_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
 def test_rows_are_those_of_the_seeded_permutation(tmp_path: Path) -> None:
-    """Train is the first rows of the shuffled split, validation the next, test those after; ids are positions."""
+    """Train takes the first rows of the shuffled split, validation the next, test those after; ids are positions."""
     splits = load_splits(_write(tmp_path, _rows(100)), SOURCE, _data())
     order = np.random.default_rng(1111).permutation(100)
     assert list(splits["train"]["row_id"]) == order[:8].tolist()
@@ -82,7 +82,7 @@ def test_no_test_text_was_seen_before(tmp_path: Path, source: SourceConfig) -> N
 
 
 def test_test_split_named_like_the_train_split_gives_later_rows(tmp_path: Path) -> None:
-    """Where one split serves for both, the test rows are still those after validation."""
+    """If one split serves for both, the test rows are still those after validation."""
     source = SOURCE.model_copy(update={"test_split": "train"})
     folder = _write(tmp_path, _rows(100))
     assert hash_rows(load_splits(folder, source, _data())) == hash_rows(load_splits(folder, SOURCE, _data()))
@@ -105,7 +105,7 @@ def test_published_rows_come_out_again(project: Paths) -> None:
 
 
 def test_embedded_data_set_serves_the_whole_study(embedded_dataset: Path, project: Paths) -> None:
-    """The study's 128 + 32 + 512 rows are there, both classes in each split, and come out the same each time."""
+    """The study's 128 + 32 + 512 rows exist, each split has both classes, and the rows are the same each time."""
     source = load_source(project.experiments / "sources" / "embedded.yaml")
     data = load_study(project.study).data
     splits = load_splits(embedded_dataset, source, data)
@@ -149,7 +149,7 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, write: Any) -> None:
 
 
 def test_other_column_names_are_read(tmp_path: Path) -> None:
-    """The source says which columns hold text and label, even where the usual names hold something else."""
+    """The source names the columns of text and label, even if the usual names exist and hold something else."""
     rows = _rows(40).rename(columns={"text": "label", "label": "sentiment"}).assign(text=3.5)
     source = SOURCE.model_copy(update={"text_column": "label", "label_column": "sentiment"})
     expected = load_splits(_write(tmp_path / "a", _rows(40)), SOURCE, _data())
@@ -171,20 +171,20 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_unfit_data_is_refused(tmp_path: Path, case: str) -> None:
-    """What the study cannot use is refused with what was expected, what came and what to do."""
+    """Data that the study cannot use is refused; the message says what was expected, what came and what to do."""
     rows, message = REFUSED[case]
     with pytest.raises(SourceError, match=rf"source mine: the data set d cannot be used:\n.*{message}"):
         load_splits(_write(tmp_path, rows), SOURCE, _data())
 
 
 def test_missing_split_names_those_there_are(tmp_path: Path) -> None:
-    """A split that the data set lacks is refused, and the error lists its splits."""
+    """A split that the data set lacks is refused, and the error lists the existing splits."""
     with pytest.raises(SourceError, match="expected a split 'test', got train: mend train_split or test_split"):
         load_splits(_write(tmp_path, _rows(40)), TWO_SPLITS, _data())
 
 
 def test_folder_that_is_no_data_set_is_refused(tmp_path: Path) -> None:
-    """An empty folder, and a file that is not what its name says, are errors of the source."""
+    """An empty folder, and a file whose content does not fit its name, are errors of the source."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "train.parquet").write_text("no parquet", "utf-8")
@@ -233,7 +233,7 @@ BROKEN: dict[str, Callable[[Path], object]] = {
 def test_broken_files_are_one_message_without_a_path(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], case: str
 ) -> None:
-    """What cannot be read is an error of the source that holds no path of this machine; no code is run."""
+    """Files that cannot be read are a source error that holds no path of this machine; no code is run."""
     folder = tmp_path / "imdb"
     folder.mkdir()
     (tmp_path / "whole").mkdir()
@@ -246,7 +246,7 @@ def test_broken_files_are_one_message_without_a_path(
 
 
 def test_changed_file_is_read_anew(tmp_path: Path) -> None:
-    """A data set that changed on disk is not served from the cache of before."""
+    """A data set that changed on disk is read again, not taken from the old cache."""
     before = load_splits(_write(tmp_path, _rows(40)), SOURCE, _data())
     changed = _rows(40)
     changed.loc[:, "text"] = "new " + changed["text"]
@@ -256,7 +256,7 @@ def test_changed_file_is_read_anew(tmp_path: Path) -> None:
 
 
 def test_hash_tells_ids_texts_and_labels_apart(tmp_path: Path) -> None:
-    """One other id, text or label in any split is another hash."""
+    """A different id, text or label in any split gives a different hash."""
     splits = load_splits(_write(tmp_path, _rows(40)), SOURCE, _data())
     hashes = {hash_rows(splits)}
     for name in splits:

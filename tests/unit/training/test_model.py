@@ -1,4 +1,4 @@
-"""Base model plus adapter: parameter accounting, LoRA's algebra, and the check of an adapter's file."""
+"""Test a base model with an adapter: its parameter counts, LoRA's algebra, and the check of an adapter's file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ATTENTION = ["q_lin", "k_lin", "v_lin", "out_lin"]
 
 @pytest.fixture(scope="module")
 def distilbert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny DistilBERT with random weights, in Transformers' format."""
+    """Make a tiny DistilBERT with random weights, in Transformers' format."""
     folder = tmp_path_factory.mktemp("distilbert")
     torch.manual_seed(0)
     config = DistilBertConfig(dim=64, hidden_dim=128, n_layers=2, n_heads=4, vocab_size=100, max_position_embeddings=32)
@@ -45,7 +45,7 @@ def distilbert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The settings of a tiny BERT, without weights."""
+    """Write the settings of a tiny BERT, without weights."""
     folder = tmp_path_factory.mktemp("bert")
     BertConfig(
         hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=100
@@ -55,7 +55,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("adapter_id", ["lora_1", "lora_2", "lora_3", "ia3"])
 def test_shipped_adapters_train_the_derived_number_of_parameters(project: Paths, adapter_id: str) -> None:
-    """On distilbert-base-cased's shape each adapter trains what was worked out by hand, 592,130 of it the head."""
+    """On distilbert-base-cased's shape each adapter trains the number worked out by hand, 592,130 of it in the head."""
     adapter = load_adapters(project.experiments / "adapters")[adapter_id]
     derived = load_published(project.experiments / "published" / "homework.yaml").derived_trainable_params
     with torch.device("meta"):
@@ -69,7 +69,7 @@ def test_shipped_adapters_train_the_derived_number_of_parameters(project: Paths,
 
 
 def test_head_is_found_and_counted_where_the_file_names_none(distilbert: Path) -> None:
-    """Without modules_to_save PEFT trains the whole head, pre_classifier too, and it counts as the head."""
+    """Without modules_to_save PEFT trains the whole head, including pre_classifier, and all of it counts as head."""
     named = _adapt(distilbert, _adapter(target_modules=ATTENTION, modules_to_save=["pre_classifier", "classifier"]))
     found = _adapt(distilbert, _adapter(target_modules=ATTENTION))
     assert count_parameters(found) == count_parameters(named)
@@ -106,7 +106,7 @@ def test_lora_adds_its_scaled_product_to_the_weight(embedded_model: Path) -> Non
 
 
 def test_same_seed_gives_the_same_head(embedded_model: Path) -> None:
-    """The new head follows the seed and nothing else; the encoder's weights do not follow it."""
+    """The new head depends on the seed alone; the encoder's weights do not depend on it."""
     first, again, other = (load_base_model(embedded_model, seed).state_dict() for seed in (224, 224, 225))
     assert all(torch.equal(first[name], again[name]) for name in first)
     different = {name for name in first if not torch.equal(first[name], other[name])}
@@ -114,7 +114,7 @@ def test_same_seed_gives_the_same_head(embedded_model: Path) -> None:
 
 
 def test_base_model_is_a_two_class_classifier_in_float32(embedded_model: Path) -> None:
-    """Label 0 is negative and 1 is positive, and every weight is float32."""
+    """Label 0 is negative, label 1 is positive, and every weight is float32."""
     model = load_base_model(embedded_model, seed=0)
     assert model.config.num_labels == 2
     assert model.config.id2label == {0: "negative", 1: "positive"}
@@ -122,7 +122,7 @@ def test_base_model_is_a_two_class_classifier_in_float32(embedded_model: Path) -
 
 
 def test_pickled_weights_are_refused(distilbert: Path, tmp_path: Path) -> None:
-    """A folder with pytorch_model.bin alone is an error: reading a pickle runs code."""
+    """A folder with only pytorch_model.bin is an error, because reading a pickle runs code."""
     (tmp_path / "config.json").write_bytes((distilbert / "config.json").read_bytes())
     torch.save({}, tmp_path / "pytorch_model.bin")
     with pytest.raises(SourceError, match="expected safetensors weights"):
@@ -159,7 +159,7 @@ GOOD: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("case", GOOD)
 def test_other_methods_are_accepted_on_both_architectures(case: str, distilbert: Path, bert: Path) -> None:
-    """Whatever PEFT can train as a classifier passes, with DistilBERT's module names and with BERT's."""
+    """Every method that PEFT can train as a classifier passes, with DistilBERT's module names and with BERT's."""
     peft_type, settings = GOOD[case]
     check_adapters([_adapter(peft_type, target_modules=["q_lin", "v_lin"], **settings)], distilbert)
     check_adapters([_adapter(peft_type, target_modules=["query", "value"], **settings)], bert)
@@ -180,7 +180,7 @@ def test_modules_are_named_the_way_peft_takes_them(settings: dict[str, Any], dis
 
 
 def test_message_is_the_one_of_the_style_guide(distilbert: Path) -> None:
-    """An unknown key and a module that matches nothing: both at once, each with what to do."""
+    """An unknown key and a module that matches nothing are both in one message, each with what to do."""
     adapter = _adapter(adapter_id="lora_1", lora_drop=0.1, target_modules=["q_proj", "k_lin"])
     with pytest.raises(ConfigError) as caught:
         check_adapters([adapter], distilbert)
@@ -255,7 +255,7 @@ def test_problems_of_all_adapters_come_at_once(distilbert: Path) -> None:
 
 
 def test_check_leaves_the_random_numbers_alone(distilbert: Path) -> None:
-    """What is drawn after a check is what would have been drawn without it."""
+    """A check of an adapter does not change the random numbers drawn after it."""
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -272,13 +272,13 @@ def test_making_a_config_leaves_the_settings_as_they_were(distilbert: Path) -> N
 
 
 def test_setting_that_peft_refuses_is_an_error_of_the_file() -> None:
-    """make_peft_config names the file too, should it be called without a check."""
+    """make_peft_config also names the file when it is called without a check."""
     with pytest.raises(ConfigError, match=r"experiments/adapters/x\.yaml is not a valid adapter:\n.*lora_drop"):
         make_peft_config(_adapter(lora_drop=0.1))
 
 
 def test_described_config_is_json_without_paths_and_always_the_same(distilbert: Path) -> None:
-    """Every keyword argument is there as JSON, sets in order, no path of the machine, no head named twice."""
+    """The description holds each keyword argument as JSON, sets in order, no path of the machine, and no head twice."""
     settings: dict[str, Any] = {
         "r": 4,
         "target_modules": ATTENTION,

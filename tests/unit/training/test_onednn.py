@@ -1,4 +1,4 @@
-"""Products by oneDNN: the same numbers as PyTorch's own to float32's precision, and the same weights."""
+"""Test products by oneDNN: they agree with PyTorch's own to float32's precision, and the weights stay the same."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from adapterbook.training.model import OneDnnLinear, use_onednn
 
 @pytest.fixture
 def layers() -> tuple[nn.Linear, nn.Linear]:
-    """A plain layer and its copy that oneDNN computes."""
+    """Return a plain layer, and its copy that oneDNN computes."""
     torch.manual_seed(0)
     plain = nn.Linear(384, 96)
     other = copy.deepcopy(plain)
@@ -39,7 +39,7 @@ def test_products_and_gradients_are_those_of_pytorch(
 
 @pytest.mark.parametrize("shape", [(384,), (0, 384)])
 def test_what_onednn_does_not_take_pytorch_does(layers: tuple[nn.Linear, nn.Linear], shape: tuple[int, ...]) -> None:
-    """One row without a batch, no row, double precision: exactly PyTorch's own answer."""
+    """For one row without a batch, no row, or double precision the answer is exactly PyTorch's own."""
     plain, other = layers
     inputs = torch.ones(shape)
     assert torch.equal(plain(inputs), other(inputs))
@@ -47,7 +47,7 @@ def test_what_onednn_does_not_take_pytorch_does(layers: tuple[nn.Linear, nn.Line
 
 
 def test_every_plain_layer_is_given_over_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With AVX-512; a layer that somebody derived stays as it is, and so does everything on another processor."""
+    """With AVX-512 every plain layer is replaced and derived layers stay; on another processor nothing is replaced."""
 
     class Derived(nn.Linear):
         pass

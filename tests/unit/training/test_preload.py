@@ -1,4 +1,4 @@
-"""load_training: what training needs is loaded, and the garbage collector works as before."""
+"""Test that load_training loads what training needs, and that the garbage collector then works as before."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ assert gc.get_freeze_count() > 100_000
 
 
 def test_everything_is_loaded_and_garbage_is_collected_again() -> None:
-    """In a new process: all of it is there, passed over by a collector that is at work."""
+    """In a new process everything is loaded, the collector skips the loaded objects, and it is at work again."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

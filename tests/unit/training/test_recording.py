@@ -1,4 +1,4 @@
-"""recording.py: what a trained model leaves behind, against values worked out by hand."""
+"""Compare what a trained model leaves behind with values worked out by hand."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from tests.support.git_project import isolate_git, make_repository
 
 @pytest.fixture
 def base_model() -> DistilBertForSequenceClassification:
-    """A DistilBERT of one layer, 16 wide, with random weights."""
+    """Make a DistilBERT of one layer, 16 wide, with random weights."""
     torch.manual_seed(1)
     return DistilBertForSequenceClassification(
         DistilBertConfig(vocab_size=30, n_layers=1, dim=16, hidden_dim=32, n_heads=2)
@@ -41,7 +41,7 @@ def _module(model: PeftModel, name: str) -> Any:
 
 
 def test_an_update_is_the_norm_of_the_scaled_product(base_model: DistilBertForSequenceClassification) -> None:
-    """LoRA: ‖W' − W‖ = ‖(lora_alpha / r) B A‖ (Hu et al. 2021, section 4.1)."""
+    """LoRA's update satisfies ‖W' − W‖ = ‖(lora_alpha / r) B A‖ (Hu et al. 2021, section 4.1)."""
     config = LoraConfig(task_type="SEQ_CLS", r=4, lora_alpha=12, target_modules=["q_lin"], init_lora_weights=False)
     model = get_peft_model(base_model, config)
     layer = _module(model, "q_lin")
@@ -57,7 +57,7 @@ def test_an_update_is_the_norm_of_the_scaled_product(base_model: DistilBertForSe
 
 
 def test_ia3_s_vectors_are_measured_from_one(base_model: DistilBertForSequenceClassification) -> None:
-    """Half of the entries at 1.2, half at 1: the mean distance from 1 is 0.1 (Liu et al. 2022, section 3.3)."""
+    """With half of the entries at 1.2 and half at 1 the mean distance from 1 is 0.1 (Liu et al. 2022, section 3.3)."""
     config = IA3Config(task_type="SEQ_CLS", target_modules=["k_lin"], feedforward_modules=[])
     model = get_peft_model(base_model, config)
     vector = _module(model, "k_lin").ia3_l["default"]
@@ -68,7 +68,7 @@ def test_ia3_s_vectors_are_measured_from_one(base_model: DistilBertForSequenceCl
 
 
 def test_a_method_that_cannot_be_merged_has_no_updates(base_model: DistilBertForSequenceClassification) -> None:
-    """Prompt tuning changes no weight."""
+    """Prompt tuning changes no weight, so it has no updates."""
     model = get_peft_model(
         base_model,
         PromptTuningConfig(
@@ -79,7 +79,7 @@ def test_a_method_that_cannot_be_merged_has_no_updates(base_model: DistilBertFor
 
 
 def test_a_frozen_adapter_leaves_the_head_alone_to_train(base_model: DistilBertForSequenceClassification) -> None:
-    """The baseline: no trainable parameter outside the head, and an output equal to the base model's."""
+    """The baseline trains no parameter outside the head, and its output equals the base model's."""
     ids = torch.tensor([[1, 2, 3]])
     base_model.train(False)
     before = base_model(ids).logits
@@ -94,7 +94,7 @@ def test_a_frozen_adapter_leaves_the_head_alone_to_train(base_model: DistilBertF
 
 
 def test_predictions_by_hand() -> None:
-    """Logits 0 and ln 3: probabilities 1/4 and 3/4."""
+    """Logits 0 and ln 3 give the probabilities 1/4 and 3/4."""
     rows = Dataset.from_dict({"row_id": [7, 9], "text": ["good", "bad"], "label": [1, 0]})
     table = make_predictions(rows, np.array([[0.0, np.log(3)], [np.log(3), 0.0]], dtype=np.float32))
     assert list(table["row_id"]) == [7, 9]
@@ -103,7 +103,7 @@ def test_predictions_by_hand() -> None:
 
 
 def test_the_environment_names_no_machine_and_no_user() -> None:
-    """Device, packages and Python; the host's name is nobody's business."""
+    """The environment names the versions of the packages, without a build's label, and not the user's home."""
     environment = describe_environment("cpu", n_threads=1)
     assert environment.n_threads == 1
     assert environment.packages["torch"]
@@ -113,7 +113,7 @@ def test_the_environment_names_no_machine_and_no_user() -> None:
 
 
 def test_git_state_outside_a_checkout_is_none(tmp_path: Path) -> None:
-    """A project need not be a checkout; this one is."""
+    """Outside a git checkout the git state is None; in this checkout it is not."""
     assert git_state(tmp_path) is None
     state = git_state(PROJECT.root)
     assert state is not None
@@ -121,7 +121,7 @@ def test_git_state_outside_a_checkout_is_none(tmp_path: Path) -> None:
 
 
 def test_git_state_is_that_of_the_project_within_a_hook_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GIT_DIR in the environment, as git sets it for a hook, does not put another repository's commit in a record."""
+    """A GIT_DIR set by a hook does not put another repository's commit into a record."""
     isolate_git(monkeypatch, tmp_path)
     here, other = (make_repository(tmp_path / name, tmp_path / f"{name}.git") for name in ("here", "other"))
     other.git("commit", "-q", "--allow-empty", "-m", "another")
@@ -134,7 +134,7 @@ def test_git_state_is_that_of_the_project_within_a_hook_too(tmp_path: Path, monk
 
 
 def test_arguments_that_transformers_refuses_are_named(tmp_path: Path) -> None:
-    """A typing mistake in `optim` costs no training."""
+    """A typing mistake in `optim` is found before any training."""
     study, adapters = load_study(PROJECT.study), load_adapters(PROJECT.experiments / "adapters")
     runs = plan_runs(study, adapters, "embedded")
     check_arguments(runs)

@@ -1,4 +1,4 @@
-"""training.py: metrics, the log's rows, and the progress that the driver reads."""
+"""Test the metrics, the rows of the log, and the progress that the driver reads."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ LABELS = np.array([0, 1, 0, 1, 1])
 
 
 def test_metrics_by_hand() -> None:
-    """Predictions 0 1 1 0 1 of labels 0 1 0 1 1: three right of five; precision 2/3, recall 2/3, F1 2/3."""
+    """Predictions 0 1 1 0 1 for labels 0 1 0 1 1 have three right of five; precision, recall and F1 are 2/3."""
     assert compute_metrics(EvalPrediction(LOGITS, LABELS)) == {"accuracy": 3 / 5, "f1": pytest.approx(2 / 3)}
 
 
@@ -50,13 +50,13 @@ def test_logits_may_come_in_a_tuple() -> None:
 
 
 def test_f1_is_0_where_the_positive_class_is_neither_predicted_nor_there() -> None:
-    """A test set of one class gives a number and no warning."""
+    """A test set of one class gives an F1 of 0 and no warning."""
     metrics = compute_metrics(EvalPrediction(np.array([[1.0, 0.0]] * 3), np.zeros(3, dtype=int)))
     assert metrics == {"accuracy": 1.0, "f1": 0.0}
 
 
 def test_rows_of_a_log_with_more_evaluations_than_epochs() -> None:
-    """eval_strategy "steps": one row per evaluation, in order, the training loss where an epoch ended."""
+    """With eval_strategy "steps" each evaluation has a row, with the training loss if an epoch ended there."""
     log = [
         {"epoch": 0.5, "eval_loss": 0.69, "eval_accuracy": 0.5, "step": 4},
         {"epoch": 1.0, "loss": 0.7, "learning_rate": 1e-5, "step": 8},
@@ -68,7 +68,7 @@ def test_rows_of_a_log_with_more_evaluations_than_epochs() -> None:
 
 
 def test_the_study_s_arguments_are_taken_by_transformers(tmp_path: Path) -> None:
-    """Every variant of study.yaml gives TrainingArguments that hold just those values."""
+    """Every variant of study.yaml gives TrainingArguments with exactly its values."""
     study = load_study(PROJECT.study)
     for variant in study.variants:
         kwargs = training_kwargs(study.training_of(variant))
@@ -77,7 +77,7 @@ def test_the_study_s_arguments_are_taken_by_transformers(tmp_path: Path) -> None
 
 
 def test_progress_is_one_line_a_step_with_the_last_losses(tmp_path: Path) -> None:
-    """The driver reads whole lines."""
+    """Each step writes one whole line with the last losses."""
     callback, arguments, control = ProgressFile(tmp_path), SimpleNamespace(), TrainerControl()
     state = TrainerState(global_step=1, max_steps=4, epoch=0.5)
     callback.on_step_end(arguments, state, control)  # type: ignore[arg-type]
@@ -91,21 +91,21 @@ def test_progress_is_one_line_a_step_with_the_last_losses(tmp_path: Path) -> Non
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["loss", "eval_loss"])
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, name: str, value: float) -> None:
-    """The Trainer would go on with it; the run fails, and its record says why."""
+    """A loss that is not finite makes the run fail, although the Trainer would continue, and the record says why."""
     state = TrainerState(global_step=3)
     with pytest.raises(RunError, match=rf"The {name} is (nan|inf) after step 3"):
         ProgressFile(tmp_path).on_log(SimpleNamespace(), state, TrainerControl(), logs={name: value})  # type: ignore[arg-type]
 
 
 def test_a_run_that_the_study_has_not_is_named(tmp_path: Path) -> None:
-    """Opened by hand with a wrong id, the notebook says which ids there are."""
+    """A notebook that is opened by hand with a wrong id says which ids exist."""
     with pytest.raises(ConfigError, match="no run lora_9/submitted: its adapters are head_only, ia3"):
         prepare_run("embedded", "lora_9", "submitted", 1, str(tmp_path), root=PROJECT.root)
 
 
 @pytest.mark.parametrize("method", ["LORA", "ADALORA"])
 def test_losses_of_evaluation_are_the_cross_entropy_alone(tmp_path: Path, method: str) -> None:
-    """Of LoRA bit for bit what the Trainer says; of AdaLoRA without the term that it adds to what it trains on."""
+    """LoRA's loss equals the Trainer's bit for bit; AdaLoRA's lacks the term that training adds."""
     torch.manual_seed(0)
     sizes: dict[str, Any] = {
         "num_labels": 2,

@@ -1,4 +1,4 @@
-"""verification.py and what belongs to `make verify`: whatever is changed in a run by hand is found and named."""
+"""Test that `make verify` finds and names every change made by hand in a run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Change = Callable[[dict[str, Any]], object]
 
 
 def change_record(folder: Path, change: Change, *, seal: bool = True) -> None:
-    """Edit a stored record as somebody would who knows how to seal it again, or does not."""
+    """Edit a stored record by hand, and seal it again or not."""
     record = load_record(folder)
     content = record.model_dump(mode="json")
     change(content)
@@ -49,7 +49,7 @@ def change_record(folder: Path, change: Change, *, seal: bool = True) -> None:
 
 
 def make_whole(run: Run, paths: Paths) -> None:
-    """Make a made-up run of the factory one that contradicts nothing: loss, packages, weights, stamps."""
+    """Make a made-up run consistent: loss, packages, weights and stamps."""
     folder = run.folder(paths)
     save_file({"a": np.arange(6, dtype=np.float32)}, folder / WEIGHTS)
     table = load_predictions(folder)
@@ -65,7 +65,7 @@ def make_whole(run: Run, paths: Paths) -> None:
 
 
 class Book:
-    """A project with two made-up runs that nothing is wrong with."""
+    """Hold a project with two made-up runs without any fault."""
 
     def __init__(self, root: Path) -> None:
         self.paths = write_results(root, adapters=["lora_1", "ia3"], variants=SUBMITTED, n_test=64)
@@ -88,7 +88,7 @@ class Book:
 
 @pytest.fixture
 def book(tmp_path: Path) -> Book:
-    """Two sound runs."""
+    """Make two sound runs."""
     return Book(tmp_path)
 
 
@@ -106,7 +106,7 @@ def with_value(path: str, value: Any) -> Change:
 
 
 def test_nothing_is_found_about_a_sound_run(book: Book) -> None:
-    """Neither of the two."""
+    """Neither of two sound runs has a finding."""
     assert book.audit(book.ia3) == book.audit(book.lora) == []
 
 
@@ -145,7 +145,7 @@ def test_nothing_is_found_about_a_sound_run(book: Book) -> None:
     ],
 )
 def test_an_edited_field_is_found_and_named(book: Book, change: Change, subjects: set[str]) -> None:
-    """Even where the record was sealed anew; and where it was not, the seal is found broken besides."""
+    """An edited field is found even if the record was sealed again; otherwise the broken seal is found too."""
     change_record(book.folder, change)
     assert book.subjects() == subjects
     change_record(book.folder, lambda content: None, seal=True)
@@ -157,7 +157,7 @@ def test_an_edited_field_is_found_and_named(book: Book, change: Change, subjects
 
 
 def test_an_accuracy_edited_as_text_is_told_with_both_values(book: Book) -> None:
-    """The run, the field, what the record says and what the predictions give."""
+    """The finding names the run, the field, the record's value and the value that the predictions give."""
     record = load_record(book.folder)
     assert record.test is not None
     path = book.folder / "record.json"
@@ -169,13 +169,13 @@ def test_an_accuracy_edited_as_text_is_told_with_both_values(book: Book) -> None
 
 
 def test_an_epoch_s_value_that_nothing_else_tells_breaks_the_seal(book: Book) -> None:
-    """No file holds what training loss was measured; only the seal knows."""
+    """Only the seal shows an edited training loss, because no other file holds it."""
     change_record(book.folder, with_value("epochs.3.train_loss", 0.123), seal=False)
     assert book.subjects() == {"seal"}
 
 
 def test_edited_predictions_are_found_three_times(book: Book) -> None:
-    """By the file's hash, by the metrics, and by the probability that says otherwise."""
+    """Edited predictions are found by the file's hash, by the metrics, and by the probabilities that contradict."""
     table = load_predictions(book.folder)
     table = _edit_cell(table, 0, "prediction", 1 - int(table["prediction"].iloc[0]))
     table.to_parquet(book.folder / "predictions.parquet")
@@ -190,7 +190,7 @@ def test_edited_predictions_are_found_three_times(book: Book) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1 no parquet at all PAR1"])
 def test_predictions_that_cannot_be_read_are_a_finding(book: Book, content: bytes) -> None:
-    """Truncated, or something else; the other checks go on."""
+    """Predictions that are truncated or of another format are a finding, and the other checks still run."""
     (book.folder / "predictions.parquet").write_bytes(content)
     change_record(book.folder, with_value("n_adapter_params", 1))
     assert book.subjects() == {"predictions.parquet", "n_trainable_params"}
@@ -200,7 +200,7 @@ def test_predictions_that_cannot_be_read_are_a_finding(book: Book, content: byte
     ("column", "value"), [("probability", "high"), ("probability", None), ("label", "x"), ("prediction", 2.5)]
 )
 def test_predictions_of_other_types_are_a_finding(book: Book, column: str, value: Any) -> None:
-    """…and no traceback."""
+    """Predictions of other types are a finding, not a traceback."""
     table = load_predictions(book.folder)
     table[column] = value
     table.to_parquet(book.folder / "predictions.parquet")
@@ -209,28 +209,28 @@ def test_predictions_of_other_types_are_a_finding(book: Book, column: str, value
 
 
 def test_no_prediction_at_all_is_a_finding(book: Book) -> None:
-    """An empty table has no accuracy."""
+    """An empty table is a finding, because it has no accuracy."""
     load_predictions(book.folder).iloc[:0].to_parquet(book.folder / "predictions.parquet")
     change_record(book.folder, lambda content: None)
     assert book.subjects() == {"predictions.parquet"}
 
 
 def test_missing_and_added_files_are_named(book: Book) -> None:
-    """The adapter deleted; a file that the run did not leave."""
+    """A deleted adapter and an added file are both named."""
     shutil.rmtree(book.folder / "adapter")
     (book.folder / "note.txt").write_text("hello", "utf-8")
     assert book.subjects() == {WEIGHTS, "note.txt"}
 
 
 def test_a_record_without_a_seal_is_a_finding(book: Book) -> None:
-    """An older version made it, or a hand."""
+    """A record without a seal, from an older version or a hand edit, is a finding."""
     write_record(load_record(book.folder).model_copy(update={"seal": None}), book.folder)
     (finding,) = book.audit()
     assert (finding.subject, "was not sealed" in finding.message) == ("seal", True)
 
 
 def test_runs_that_changed_places_are_found(book: Book) -> None:
-    """Each record lies in the other's folder."""
+    """Two records that lie in each other's folder are found."""
     other, aside = book.ia3.folder(book.paths), book.paths.root / "aside"
     other.rename(aside)
     book.folder.rename(other)
@@ -243,7 +243,7 @@ def test_runs_that_changed_places_are_found(book: Book) -> None:
 
 @pytest.mark.parametrize("name", ["record.json", WEIGHTS, "adapter", "note.txt", ""])
 def test_a_symbolic_link_is_a_finding_and_is_not_followed(book: Book, name: str) -> None:
-    """A file, a folder, one too many, or the run's folder itself: nothing behind it is read."""
+    """A link is a finding, as a file, a folder, an extra file or the run's folder; nothing behind it is read."""
     target = book.folder / name
     aside = book.paths.root / "aside"
     if target.exists():
@@ -255,7 +255,7 @@ def test_a_symbolic_link_is_a_finding_and_is_not_followed(book: Book, name: str)
 
 
 def test_a_link_above_the_run_s_folder_is_found_too(book: Book) -> None:
-    """The adapter's folder may lie anywhere then."""
+    """A link in the place of the adapter's folder is found, because its target may lie anywhere."""
     folder = book.paths.results / "embedded" / "lora_1"
     folder.rename(book.paths.root / "aside")
     folder.symlink_to(book.paths.root / "aside")
@@ -263,7 +263,7 @@ def test_a_link_above_the_run_s_folder_is_found_too(book: Book) -> None:
 
 
 def test_a_pipe_is_not_waited_for(book: Book) -> None:
-    """A record.json that would never end is not opened."""
+    """A record.json that is a pipe is a finding and is not opened."""
     (book.folder / "record.json").unlink()
     os.mkfifo(book.folder / "record.json")
     (finding,) = book.audit()
@@ -271,7 +271,7 @@ def test_a_pipe_is_not_waited_for(book: Book) -> None:
 
 
 def test_missing_broken_and_failed_runs_are_findings(book: Book) -> None:
-    """A report that leaves them out is not whole."""
+    """Missing, broken and failed runs are findings, because the report is incomplete without them."""
     shutil.rmtree(book.folder)
     assert [str(finding) for finding in book.audit()] == [
         "lora_1/submitted/seed-224: record.json is missing: run `make train`"
@@ -288,7 +288,7 @@ def test_missing_broken_and_failed_runs_are_findings(book: Book) -> None:
 
 
 def test_a_changed_setting_makes_a_stale_stamp_and_no_more(book: Book) -> None:
-    """The record's settings are then those of its own time."""
+    """After a changed setting only the stamp is stale; the record's settings are those of its time."""
     text = book.paths.study.read_text("utf-8")
     book.paths.study.write_text(text.replace("learning_rate: 2.0e-05", "learning_rate: 3.0e-05"), "utf-8")
     study, adapters = load_study(book.paths.study), load_adapters(book.paths.experiments / "adapters")
@@ -298,7 +298,7 @@ def test_a_changed_setting_makes_a_stale_stamp_and_no_more(book: Book) -> None:
 
 
 def test_certain_predictions_bound_their_loss() -> None:
-    """Next to 0 and 1 a probability does not tell its loss; only what it rules out is a finding."""
+    """A probability near 0 or 1 only bounds its loss, and only a loss outside these bounds is a finding."""
     labels, probabilities = np.array([0, 1]), np.array([1.0, 1e-300])
     low, high = compute_loss_bounds(labels, probabilities)
     assert low == pytest.approx((36.74 + 690.78) / 2, abs=0.01)
@@ -322,7 +322,7 @@ def _rows(table: pd.DataFrame) -> Dataset:
 
 
 def test_rows_that_are_not_the_source_s_are_found() -> None:
-    """Another text, another label, another row, one row less."""
+    """A changed text, a changed label, another row and a missing row are each found."""
     table = make_predictions(n=20)
     record, rows = make_record(predictions=table), _rows(table)
     assert find_other_rows(record, table, rows) == []
@@ -334,7 +334,7 @@ def test_rows_that_are_not_the_source_s_are_found() -> None:
 
 
 def test_a_source_that_is_not_today_s_is_named() -> None:
-    """Why it was taken may differ."""
+    """Each field of the source that differs from today's is named, except the reason for its choice."""
     table = make_predictions(n=20)
     record = make_record(predictions=table)
     today = record.source.model_copy(update={"reason": "asked for"})
@@ -345,7 +345,7 @@ def test_a_source_that_is_not_today_s_is_named() -> None:
 
 
 def test_an_adapter_that_gives_other_results_is_found() -> None:
-    """Test probabilities, test accuracy and loss; and the validation of the epoch that was kept."""
+    """Other test probabilities, another test accuracy or loss, or another validation result is found."""
     table, validation = make_predictions(n=64), make_predictions("x", n=32)
     loss, _ = compute_loss_bounds(table["label"].to_numpy(), table["probability"].to_numpy())
     validation_loss, _ = compute_loss_bounds(validation["label"].to_numpy(), validation["probability"].to_numpy())
@@ -372,7 +372,7 @@ def test_an_adapter_that_gives_other_results_is_found() -> None:
 
 
 def test_a_source_that_cannot_be_had_is_a_finding_and_the_rest_is_checked(book: Book) -> None:
-    """…without the stamp of the data, which nobody can compute then."""
+    """A source that is not available is a finding, and everything but the data stamp is still checked."""
     change_record(book.folder, with_value("test.accuracy", 0.9))
     console = Console(file=io.StringIO(), width=200)
     audit = audit_runs([book.ia3, book.lora], book.paths, SourceError("it is gone"), "", "embedded", None, console)
@@ -385,7 +385,7 @@ def test_a_source_that_cannot_be_had_is_a_finding_and_the_rest_is_checked(book: 
 
 
 def test_the_shortest_run_is_trained_again() -> None:
-    """One whose batch was split only where there is no other."""
+    """The shortest run is trained again; one with split batches only if there is no other."""
     whole, long = make_record(train_time_s=20.0), make_record("ia3", train_time_s=30.0)
     part = {"per_device_train_batch_size": 8, "per_device_eval_batch_size": 8, "gradient_accumulation_steps": 2,
             "message": "out of memory"}  # fmt: skip
@@ -396,7 +396,7 @@ def test_the_shortest_run_is_trained_again() -> None:
 
 
 def test_bits_are_compared_where_the_machine_is_the_same() -> None:
-    """Another processor, another package, a GPU: tolerances."""
+    """Bits are compared on the same machine; another processor, package or a GPU gets tolerances."""
     record = make_record()
     assert is_same_environment(record, make_record())
     for change in ({"environment__device_name": "Another CPU"}, {"environment__packages": {"torch": "9"}},
@@ -407,7 +407,7 @@ def test_bits_are_compared_where_the_machine_is_the_same() -> None:
 
 
 def test_a_repetition_is_compared_in_every_number(book: Book) -> None:
-    """Bit for bit, or within tolerances, by field."""
+    """Every number is compared, bit for bit or within tolerances, and differences are named by field."""
     folder, again = book.folder, book.paths.root / "again"
     shutil.copytree(folder, again)
     record = load_record(folder)
@@ -439,7 +439,7 @@ def test_a_repetition_is_compared_in_every_number(book: Book) -> None:
 
 
 def test_the_folder_of_a_repetition_is_gone_afterwards(tmp_path: Path) -> None:
-    """After Ctrl-C too; and what a killed process left is removed before."""
+    """The folder is removed after Ctrl-C too, and one that a killed process left is removed first."""
     paths = Paths(tmp_path)
     (tmp_path / ".cache" / "verify" / "old").mkdir(parents=True)
     with pytest.raises(KeyboardInterrupt), other_results(paths) as other:
@@ -451,7 +451,7 @@ def test_the_folder_of_a_repetition_is_gone_afterwards(tmp_path: Path) -> None:
 
 
 def test_a_run_that_cannot_be_repeated_is_a_finding(book: Book) -> None:
-    """A run without a completed record has nothing to be compared with."""
+    """A run without a completed record is a finding, because nothing can be compared with it."""
     shutil.rmtree(book.folder)
     console = Console(file=io.StringIO())
     found, outcome = repeat_run(
