@@ -17,15 +17,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Threads of processes that share the cores would wait for each other. Kernels have one thread in any case.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-LONGEST_FIRST = ("whole", "built", "hostile")  # folders; a file is one piece of work for pytest-xdist
+# Files and folders; a file is one piece of work for pytest-xdist. The first trains what others in "whole" wait for.
+LONGEST_FIRST = ("test_end_to_end.py", "built", "hostile", "whole")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first, so that all processes end at about the same time."""
 
     def place(item: pytest.Item) -> int:
-        folder = item.path.parent.name
-        return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
+        names = [name for name in (item.path.name, item.path.parent.name) if name in LONGEST_FIRST]
+        return LONGEST_FIRST.index(names[0]) if names else len(LONGEST_FIRST)
 
     items.sort(key=place)
     gc.freeze()  # Torch and the like stay until the end: a collection need not look at them each time.

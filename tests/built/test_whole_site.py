@@ -33,21 +33,9 @@ from adapterbook.config.study import load_adapters
 from adapterbook.pages.head import CARD_SIZE
 from tests.support.browser import open_browser, visit
 from tests.support.factory import PROJECT, write_results
-from tests.support.report_pages import write_site_files
-from tests.support.small_project import run_adapterbook
+from tests.support.small_project import BOOK, SITE_URL, copy_project, run_adapterbook
 
-BASE = "https://example.org/oldowner/oldproject"
 VARIANTS = {"submitted": {"title": "As submitted"}}
-OLD: dict[str, Any] = {
-    "title": {"zh": "舊書名甲", "en": "Oldtitle"},
-    "subtitle": {"zh": "舊副標乙", "en": "Oldsubtitle"},
-    "author": {"zh": "舊作者丙", "en": "Oldauthor"},
-    "course": {"zh": "舊課程丁", "en": "Oldcourse"},
-    "repository": "https://github.com/oldowner/oldproject",
-    "site_url": f"{BASE}/",
-    "licence": {"zh": "舊授權戊", "en": "Oldlicence"},
-    "licence_url": "https://example.org/oldterms",
-}
 NEW: dict[str, Any] = {
     "title": {"zh": "新書名", "en": "A new title"},
     "subtitle": {"zh": "新副標", "en": "A new subtitle"},
@@ -61,16 +49,6 @@ NEW: dict[str, Any] = {
 TEXTS = (".html", ".js", ".css", ".json", ".ipynb", ".svg", ".xml", ".txt", "")
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Paths:
-    """Return a project of made-up results, with its site and PDFs, made by the real commands."""
-    paths = write_results(tmp_path_factory.mktemp("whole-site"), adapters=["lora_1", "lora_2", "ia3"],
-                          variants=VARIANTS)  # fmt: skip
-    write_site_files(paths)
-    build(paths, OLD)
-    return paths
-
-
 def build(paths: Paths, book: dict[str, Any]) -> None:
     """Make the pages and the site of a project that is called as `book` says."""
     paths.book.write_text(yaml.safe_dump(book, allow_unicode=True), "utf-8")
@@ -80,8 +58,8 @@ def build(paths: Paths, book: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def site(project: Paths) -> Path:
-    return project.root / "_site"
+def site(made_project: Paths) -> Path:
+    return made_project.root / "_site"
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +114,7 @@ def test_every_page_names_itself_and_its_counterparts(site: Path) -> None:
     assert len(addresses) == len(pages)
     for name, page in pages.items():
         assert [key for key, _ in page.head] == ["canonical", "zh-TW", "en", "x-default"], name
-        assert heads[name]["canonical"] == f"{BASE}/{name.removesuffix('index.html')}"
+        assert heads[name]["canonical"] == f"{SITE_URL}/{name.removesuffix('index.html')}"
         for tag in ("zh-TW", "en", "x-default"):
             other = addresses[heads[name][tag]]
             assert {k: v for k, v in heads[other].items() if k != "canonical"} == {
@@ -162,8 +140,8 @@ def test_every_page_has_a_picture_for_previews(site: Path) -> None:
     """Of its language, which lies where it says, in the size that it says."""
     for name, page in pages_of(site).items():
         address = page.properties["og:image"]
-        assert address.startswith(f"{BASE}/")
-        file = site / address.removeprefix(f"{BASE}/")
+        assert address.startswith(f"{SITE_URL}/")
+        file = site / address.removeprefix(f"{SITE_URL}/")
         with Image.open(file) as image:
             assert image.size == CARD_SIZE
         assert file.parent.name == ("en" if name.startswith("report/en/") else "zh")
@@ -247,7 +225,7 @@ ZH = [
     ("IA³", "mechanism-ia3.html"),
     ("ia3", "mechanism-ia3.html"),
     ("ＩＡ３", "mechanism-ia3.html"),
-    ("lora_2", "adapters/lora_2.html"),
+    ("prompt", "adapters/prompt.html"),
     ("ia3", "adapters/ia3.html"),
 ]
 EN = [
@@ -256,7 +234,7 @@ EN = [
     ("LORA", "mechanism-lora.html"),
     ("IA³", "mechanism-ia3.html"),
     ("ia3", "adapters/ia3.html"),
-    ("lora_2", "adapters/lora_2.html"),
+    ("prompt", "adapters/prompt.html"),
 ]
 
 
@@ -294,17 +272,17 @@ def test_a_result_shows_the_page_s_own_words(browser: Browser, site: Path) -> No
 
 
 @pytest.fixture(scope="module")
-def made_own(project: Paths, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_own(made_project: Paths, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the site of the same project after another person put in their own book and adapters."""
     if shutil.which("pdftotext") is None:
         pytest.skip("no pdftotext on this machine (Debian: apt install poppler-utils)")
-    words = "".join(text_of(path) for path in (project.root / "_site").rglob("*") if path.is_file())
-    for old in ("舊書名甲", "Oldtitle", "舊作者丙", "Oldauthor", "oldowner/oldproject", "Oldcourse", "lora_2"):
+    words = "".join(text_of(path) for path in (made_project.root / "_site").rglob("*") if path.is_file())
+    for old in ("舊書名甲", "Oldtitle", "舊作者丙", "Oldauthor", "oldowner/oldproject", "Oldcourse", "prompt"):
         assert old in words, f"{old} was never there: the test would find nothing"
     paths = Paths(tmp_path_factory.mktemp("own") / "project")
-    shutil.copytree(project.root, paths.root)
+    copy_project(made_project, paths.root)
+    notebook = paths.notebook.read_bytes()
     shutil.rmtree(paths.experiments)
-    notebook = project.notebook.read_bytes()
     write_results(paths.root, adapters=["newlora", "newdora"], variants=VARIANTS, n_test=64)
     paths.notebook.write_bytes(notebook)
     build(paths, NEW)
@@ -324,7 +302,7 @@ def text_of(path: Path) -> str:
 @pytest.mark.slow
 def test_nothing_of_the_old_is_left(made_own: Path) -> None:
     """Neither title nor author, course, address, licence or adapter of before, in no page, script, picture or PDF."""
-    old = {text for value in OLD.values() for text in (value.values() if isinstance(value, dict) else [value])}
+    old = {text for value in BOOK.values() for text in (value.values() if isinstance(value, dict) else [value])}
     old |= {"oldowner"}
     shipped = load_book(PROJECT.book)
     old |= {shipped.title.zh, shipped.title.en, shipped.subtitle.zh, shipped.subtitle.en}

@@ -354,7 +354,7 @@ def test_a_pipe_is_no_file(tmp_path: Path) -> None:
     ("line", "problem"),
     [
         ("target_modules: '(.*.*)*!'", "takes too long to match"),
-        ("rank_pattern: {'(a+)+(.*.*)*!': 4}", "takes too long to match"),
+        pytest.param("rank_pattern: {'(a+)+(.*.*)*!': 4}", "takes too long to match", marks=pytest.mark.slow),
         ("rank_pattern: {'(': 4}", "is not a regular expression"),
         ("r: 1000000000", "expected numbers of 1,000,000 at most"),
         ("r: 900000", "it would add .* numbers to the base model's"),

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,16 @@ def test_a_fetch_brings_what_is_wanted_and_no_more(paths: Paths, hub: HubServer,
     assert not any(request.endswith((".bin", ".py")) for request in hub.requests)
 
 
+def one_of_each_answer(cases: Mapping[str, Any], answer: Callable[[Any], str]) -> list[Any]:
+    """Return the cases as parameters; of those with the same answer all but the first are slow."""
+    seen: set[str] = set()
+    parameters = []
+    for name, case in cases.items():
+        parameters.append(pytest.param(name, marks=[pytest.mark.slow] if answer(case) in seen else []))
+        seen.add(answer(case))
+    return parameters
+
+
 # Faults in the answer to the question for a commit, and the expected message.
 AT_RESOLUTION: dict[str, tuple[dict[str, Any], str]] = {
     "silent": ({"stall": "silent"}, "did not answer within 1 s"),
@@ -131,7 +141,7 @@ AT_RESOLUTION: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", AT_RESOLUTION)
+@pytest.mark.parametrize("case", one_of_each_answer(AT_RESOLUTION, lambda case: case[1]))
 def test_trouble_at_resolution_is_one_message_and_auto_goes_on_without(
     paths: Paths, hub: HubServer, tmp_path: Path, case: str
 ) -> None:
@@ -180,7 +190,7 @@ IN_A_DOWNLOAD: dict[str, tuple[str, dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", IN_A_DOWNLOAD)
+@pytest.mark.parametrize("case", one_of_each_answer(IN_A_DOWNLOAD, lambda case: case[2]))
 def test_trouble_in_a_download_is_one_message_and_the_next_try_succeeds(
     paths: Paths, hub: HubServer, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:

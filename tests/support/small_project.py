@@ -24,6 +24,17 @@ STUDY = {
     "num_train_epochs: 10": "num_train_epochs: 2",
 }
 SETTINGS: Final = {"SOURCE": "embedded", "RENDERER": "embedded", "PYTHONPATH": str(PROJECT.root)}
+SITE_URL: Final = "https://example.org/oldowner/oldproject"
+BOOK: Final[dict[str, Any]] = {
+    "title": {"zh": "舊書名甲", "en": "Oldtitle"},
+    "subtitle": {"zh": "舊副標乙", "en": "Oldsubtitle"},
+    "author": {"zh": "舊作者丙", "en": "Oldauthor"},
+    "course": {"zh": "舊課程丁", "en": "Oldcourse"},
+    "repository": "https://github.com/oldowner/oldproject",
+    "site_url": f"{SITE_URL}/",
+    "licence": {"zh": "舊授權戊", "en": "Oldlicence"},
+    "licence_url": "https://example.org/oldterms",
+}
 PROMPT = """
 peft_type: PROMPT_TUNING
 num_virtual_tokens: 4
@@ -42,7 +53,7 @@ def make_small_project(root: Path) -> Paths:
     """
     shutil.copytree(PROJECT.experiments, root / "experiments", ignore=shutil.ignore_patterns("results"))
     shutil.copytree(PROJECT.templates, root / "templates")
-    shutil.copy(PROJECT.book, root / "book.yaml")
+    (root / "book.yaml").write_text(yaml.safe_dump(BOOK, allow_unicode=True), "utf-8")
     shutil.copytree(PROJECT.report / "assets", root / "report" / "assets")
     shutil.copy(PROJECT.root / "_quarto.yml", root)
     paths = Paths(root)

@@ -145,6 +145,7 @@ def test_one_phrase_redraws_what_shows_it(paths: Paths, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("one_core")
+@pytest.mark.slow
 def test_a_new_picture_is_drawn_and_the_old_one_forgotten(paths: Paths) -> None:
     """The files after a change are those of a build from scratch, and the store does not grow."""
     folder, cache = paths.root / "figures", open_figures_cache(paths.root)

@@ -61,10 +61,10 @@ def words_found(made: MadePages, pattern: str) -> dict[str, list[str]]:
     ("adapters", "loha", "absent"),
     [
         (("lora_1", "mine", "head_only"), "mine", IA3),
-        (("lora_1", "mine"), "", rf"{IA3}|{BASELINE}"),
+        pytest.param(("lora_1", "mine"), "", rf"{IA3}|{BASELINE}", marks=pytest.mark.slow),
         (("lora_1",), "", rf"{IA3}|{BASELINE}"),
         (("ia3",), "", rf"{LORA}|{BASELINE}"),
-        (("mine", "second"), "mine", IA3),
+        pytest.param(("mine", "second"), "mine", IA3, marks=pytest.mark.slow),
     ],
 )
 def test_no_word_about_a_method_that_the_study_lacks(

@@ -354,7 +354,7 @@ def test_hostile_titles_show_as_typed(tmp_path: Path) -> None:
     content = yaml.safe_load(file.read_text("utf-8")) | {"title": title, "rationale": title}
     file.write_text(yaml.safe_dump(content), "utf-8")
     report = analyse_project(made.paths)
-    pages = MadePages(report, made.figures, made.paths, write_pages(report, made.figures, made.paths))
+    pages = MadePages(report, made.figures, made.paths, write_pages(report, made.figures, made.paths)).parse_pages()
     for page in pages.pages:
         assert "{{" not in page.text
         assert not [node for node in each_node(page.tree["blocks"]) if node["t"] in ("RawInline", "Quoted")]
