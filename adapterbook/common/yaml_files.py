@@ -5,7 +5,9 @@ Each problem names the key, what was expected and what came.
 
 from __future__ import annotations
 
+import copy
 import difflib
+import functools
 import math
 import re
 from collections.abc import Iterator
@@ -107,7 +109,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """
     text = _read_text(path)
     try:
-        content = yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
+        content = copy.deepcopy(_parse(text))
     except yaml.YAMLError as error:
         problem = "".join(char if char.isprintable() else " " for char in str(error))
         raise ConfigError(f"{shown(path)} is not valid YAML:", [problem]) from error
@@ -120,6 +122,11 @@ def load_yaml(path: Path) -> dict[str, Any]:
     if problems:
         raise ConfigError(f"{shown(path)} is not valid:", _cut(problems))
     return content
+
+
+@functools.lru_cache(maxsize=32)  # a command reads the same files for each of its steps
+def _parse(text: str) -> Any:
+    return yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
 
 
 def _read_text(path: Path) -> str:

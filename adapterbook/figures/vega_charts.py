@@ -86,7 +86,8 @@ def chart_spec(quantity: str, x_title: str, styles: Mapping[str, LineStyle]) -> 
     tooltip = [alt.Tooltip(f"{field}:N") for field in ("name", "setting", "seed", "at", "shown")]
     target = base.mark_point(filled=True, opacity=0, size=TARGET_AREA).encode(y=y, tooltip=tooltip, **same)
     chart = alt.layer(chance, band, line, point, target).properties(height=280)
-    spec: dict[str, Any] = chart.configure(**_configuration()).to_dict()
+    # A test validates every chart against Vega-Lite's schema. Here that would take half of the page's time.
+    spec: dict[str, Any] = chart.configure(**_configuration()).to_dict(validate=False)
     spec["params"] = [{"name": name, "value": 0} for name in BOUNDS]
     # `vega_script` fixes the version of Vega-Lite, so the specification need not name it.
     return {key: value for key, value in spec.items() if key != "$schema"}

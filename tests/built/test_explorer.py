@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import altair as alt
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -368,6 +369,7 @@ def test_the_explorer_is_of_many_runs_too(built: Built, monkeypatch: pytest.Monk
 def test_specs_are_valid_and_hold_no_data(quantity: str) -> None:
     """Altair accepts each chart; its layers await the page's curves, and its only data are the level of guessing."""
     spec = chart_spec(quantity, "Epochs of training", {"lora_1": adapter_style("lora_1"), "x": adapter_style("x")})
+    alt.LayerChart.from_dict(spec, validate=True)
     assert [layer["data"]["name"] for layer in spec["layer"][1:]] == ["curves"] * 4
     assert list(spec["datasets"].values()) == [[{"level": CHANCE[quantity]}]]
     assert {parameter["name"] for parameter in spec["params"]} == {"first", "last", "low", "high"}

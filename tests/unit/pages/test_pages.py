@@ -38,6 +38,7 @@ FAULTS: dict[str, Any] = {
     "truncated": ["lora_3/submitted/seed-224"],
 }
 ONE_VARIANT = {"submitted": {"title": {"zh": "原作業設定", "en": "As submitted"}}}
+TWO_VARIANTS = ONE_VARIANT | {"lr-1e-3": {"title": "1e-3", "training": {"learning_rate": 1.0e-3}}}
 CJK = "\u3400-\u9fff"
 
 
@@ -58,7 +59,8 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> MadePages:
 def hub(tmp_path_factory: pytest.TempPathFactory) -> MadePages:
     """Two adapters and the baseline with three seeds on the homework's own source."""
     root = tmp_path_factory.mktemp("hub")
-    made = make_study_pages(root, source="hub", seeds=(1, 2, 3), adapters=("lora_1", "ia3", "head_only"))
+    made = make_study_pages(root, source="hub", seeds=(1, 2, 3), adapters=("lora_1", "ia3", "head_only"),
+                            variants=TWO_VARIANTS)  # fmt: skip
     return made.parse_pages()
 
 

@@ -139,6 +139,7 @@ def test_a_dry_run_asks_nobody(project: Paths, hub: HubServer) -> None:
     assert hub.requests == []
 
 
+@pytest.mark.slow
 def test_names_and_privacy_are_settings(project: Paths, hub: HubServer) -> None:
     """REPO_PREFIX and PRIVATE."""
     done = push(project, hub, "--repo-prefix", "reviews", "--private", "yes")
@@ -162,6 +163,7 @@ def test_a_stale_or_altered_run_stays_here(project: Paths, hub: HubServer) -> No
     assert hub.requests == []
 
 
+@pytest.mark.slow
 def test_others_go_where_one_is_left_out(project: Paths, hub: HubServer) -> None:
     """An adapter whose card is missing stays here, and the other one goes."""
     for path in project.results.glob("embedded/ia3/*/seed-224"):
@@ -183,6 +185,7 @@ def test_without_a_token_it_says_where_to_get_one(project: Paths, hub: HubServer
     assert hub.requests == []
 
 
+@pytest.mark.slow
 def test_the_token_is_taken_from_its_usual_place(project: Paths, hub: HubServer) -> None:
     """Where `hf auth login` leaves it."""
     (project.root / "home").mkdir()
@@ -246,6 +249,7 @@ def test_an_upload_that_breaks_off_leaves_no_half_adapter(project: Paths, hub: H
     assert len(hub.commits) == 2
 
 
+@pytest.mark.slow
 def test_a_card_that_the_hub_does_not_take_is_no_traceback(project: Paths, hub: HubServer) -> None:
     """The Hub checks the metadata before it takes anything."""
     with hub.fault("POST /api/validate-yaml", status=400, body=b'{"errors": [{"message": "bad"}], "warnings": []}'):
@@ -255,7 +259,7 @@ def test_a_card_that_the_hub_does_not_take_is_no_traceback(project: Paths, hub: 
     assert hub.commits == []
 
 
-@pytest.mark.parametrize("name", ["PRIVATE", "DRY_RUN"])
+@pytest.mark.parametrize("name", ["PRIVATE", pytest.param("DRY_RUN", marks=pytest.mark.slow)])
 def test_yes_or_no_is_asked_for(project: Paths, name: str) -> None:
     """Any other word could mean either."""
     done = push(project, None, f"--{name.lower().replace('_', '-')}", "perhaps")
