@@ -18,6 +18,7 @@ from adapterbook.runs.record import load_predictions
 from tests.support.browser import open_browser, visit
 from tests.support.factory import make_predictions, read_report, write_results
 from tests.support.interactive_site import HOSTILE_NAME, make_interactive_site
+from tests.support.report_pages import few_run_pages
 
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
 ADAPTERS = ("lora_1", "lora_2", "ia3", "head_only")
@@ -37,7 +38,8 @@ class Built:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     root = tmp_path_factory.mktemp("sentences")
-    return Built(*make_interactive_site(root, adapters=ADAPTERS, n_test=100, failed=_runs_of("lora_2")))
+    with few_run_pages(6):
+        return Built(*make_interactive_site(root, adapters=ADAPTERS, n_test=100, failed=_runs_of("lora_2")))
 
 
 def _runs_of(adapter: str) -> list[str]:

@@ -9,11 +9,13 @@ import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from adapterbook.analysis import analyse
@@ -25,7 +27,7 @@ from adapterbook.config.source import load_published
 from adapterbook.config.study import load_adapters, load_study
 from adapterbook.figures import Figure
 from adapterbook.figures.catalogue import plan_report
-from adapterbook.pages import write_pages
+from adapterbook.pages import outline, write_pages
 from adapterbook.site.embedded import EmbeddedRenderer
 from adapterbook.site.embedded.html import body_job
 from adapterbook.site.inventory import inventory_job
@@ -161,6 +163,14 @@ def write_blank_figures(figures: Mapping[str, Figure]) -> None:
         for path in figure.paths.values():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(BLANK_SVG, "utf-8")
+
+
+@contextmanager
+def few_run_pages(n: int) -> Iterator[None]:
+    """Give so many runs a page of their own, as a study of very many runs has them, to save rendering the others."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outline, "MAX_RUN_PAGES", n)
+        yield
 
 
 def plan_without_drawing(report: Report, paths: Paths) -> dict[str, Figure]:

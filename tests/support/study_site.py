@@ -19,6 +19,7 @@ from adapterbook.pages import write_pages
 from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, write_results
 from tests.support.report_pages import (
     analyse_project,
+    few_run_pages,
     plan_without_drawing,
     render_site,
     write_blank_figures,
@@ -66,7 +67,8 @@ def _build(root: Path) -> None:
     report = analyse_project(paths, "hub", {"lora_1/lr-2e-4/seed-1": ["code"]})
     figures = plan_without_drawing(report, paths)
     write_blank_figures(figures)
-    write_pages(report, figures, paths)
+    with few_run_pages(6):
+        write_pages(report, figures, paths)
     render_site(root)
     navigation = yaml.safe_load((paths.report / "_navigation.yml").read_text("utf-8"))
     for language in ("zh", "en"):  # every page's footer links to the PDFs, whose contents other tests check

@@ -55,6 +55,7 @@ def test_no_record_at_all_says_what_to_do(tmp_path: Path) -> None:
             selection.choose_results(paths, source)
 
 
+@pytest.mark.slow
 def test_pages_show_every_seed_that_was_run(tmp_path: Path) -> None:
     """After training with SEEDS="1 2 3" `make pages` without it shows those three."""
     paths = _project(tmp_path, seeds=(3, 1, 2))

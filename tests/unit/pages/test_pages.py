@@ -569,6 +569,7 @@ def test_known_reasons_for_a_source_are_said_in_chinese() -> None:
     assert phrases.source_reason("because", "zh") is None
 
 
+@pytest.mark.slow
 def test_the_renderers_find_nothing_wrong(tmp_path: Path) -> None:
     """With real figures the check that precedes rendering passes: links, pictures, references, menus, counterparts."""
     made = make_study_pages(tmp_path, adapters=("lora_1", "ia3"), variants=ONE_VARIANT)

@@ -169,6 +169,7 @@ def test_the_card_s_code_gives_the_adapter_s_probabilities_without_adapterbook(
     assert actual == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_card_s_code_repeats_a_random_pooler(tmp_path: Path) -> None:
     """A BERT without weights for its pooler gets the one that the run's seed made."""
     folder = tmp_path / "elsewhere" / "my-bert"
