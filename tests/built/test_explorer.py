@@ -81,7 +81,7 @@ def wait_for_charts(page: Page) -> None:
     )
 
 
-@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1280, "light")])
+@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), pytest.param(1280, "light", marks=pytest.mark.slow)])
 def test_opens_cleanly(browser: Browser, built: Built, width: int, theme: str) -> None:
     """Charts are drawn with no console message, no request elsewhere, no sideways scrolling, in both languages."""
     for language in LANGUAGES:
@@ -238,6 +238,7 @@ def test_csv_holds_what_is_shown(browser: Browser, built: Built) -> None:
     assert name == "'" + HOSTILE_NAME
 
 
+@pytest.mark.slow
 def test_csv_of_means_has_their_range(browser: Browser, built: Built) -> None:
     """Means come with lowest and highest, and with how many seeds they are of."""
     with visit(browser, built.page("en")) as opened:
@@ -254,6 +255,7 @@ def test_csv_of_means_has_their_range(browser: Browser, built: Built) -> None:
         assert row["Seed"] == "" and row["Seeds"] == "3"
 
 
+@pytest.mark.slow
 def test_lines_look_as_in_the_figures(browser: Browser, built: Built) -> None:
     """Each line has the colour and dashes of the static figures, its marker their shape, its swatch the same."""
     with visit(browser, built.page("en")) as opened:
@@ -318,6 +320,7 @@ def test_by_keyboard_alone(browser: Browser, built: Built) -> None:
         expect(page.locator(".explorer-table")).to_be_focused()
 
 
+@pytest.mark.slow
 def test_without_script_the_figure_stays(browser: Browser, built: Built) -> None:
     """With JavaScript off the page says so, and shows the static figure and its table."""
     context = browser.new_context(java_script_enabled=False)

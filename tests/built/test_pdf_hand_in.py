@@ -23,7 +23,7 @@ from adapterbook.site.document import own_fonts
 from adapterbook.site.embedded import EmbeddedRenderer
 from adapterbook.site.font_files import write_pdf_fonts
 from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS
-from tests.support.report_pages import LANGUAGES, Qmd, make_study_pages
+from tests.support.report_pages import MadePages, Qmd, make_study_pages
 
 pytestmark = pytest.mark.skipif(
     shutil.which("pdftotext") is None, reason="no pdftotext on this machine (Debian: apt install poppler-utils)"
@@ -142,8 +142,8 @@ def bookmarks_of(outline: list[Any], level: int = 1) -> Iterator[tuple[int, str]
 
 
 @pytest.fixture(scope="module")
-def pdfs(tmp_path_factory: pytest.TempPathFactory) -> dict[Language, Pdf]:
-    """A study with all of its chapters, as PDFs in both languages; pictures of the same sizes stand in for figures."""
+def made(tmp_path_factory: pytest.TempPathFactory) -> MadePages:
+    """A study with all of its chapters; pictures of the same sizes stand in for figures."""
     root = tmp_path_factory.mktemp("hand-in")
     made = make_study_pages(root, extra_variants=BATCH_SIZE_VARIANTS | EVAL_STRATEGY_VARIANTS)
     made.paths.book.write_text(yaml.safe_dump(BOOK, allow_unicode=True), "utf-8")
@@ -153,19 +153,17 @@ def pdfs(tmp_path_factory: pytest.TempPathFactory) -> dict[Language, Pdf]:
         for path in figure.paths.values():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(PICTURE.format(width=width, height=height), "utf-8")
-    found = {}
-    for language in LANGUAGES:
-        document = made.page(f"pdf/report-{language}")
-        write_pdf_fonts(document.text, own_fonts(document.path))
-        EmbeddedRenderer().render_pdf(document.path, root / f"{language}.pdf")
-        found[language] = Pdf(language, document, root / f"{language}.pdf")
-    return found
+    return made
 
 
-@pytest.fixture(params=LANGUAGES)
-def pdf(pdfs: dict[Language, Pdf], request: pytest.FixtureRequest) -> Pdf:
-    """The PDF of each language in turn."""
-    return pdfs[request.param]
+@pytest.fixture(scope="module", params=["zh", pytest.param("en", marks=pytest.mark.slow)])
+def pdf(made: MadePages, request: pytest.FixtureRequest) -> Pdf:
+    """The study's PDF, in one language and then in the other."""
+    document = made.page(f"pdf/report-{request.param}")
+    target = made.paths.root / f"{request.param}.pdf"
+    write_pdf_fonts(document.text, own_fonts(document.path))
+    EmbeddedRenderer().render_pdf(document.path, target)
+    return Pdf(request.param, document, target)
 
 
 def test_the_cover_says_what_it_is(pdf: Pdf) -> None:
@@ -304,9 +302,10 @@ def test_no_caption_or_heading_ends_a_page(pdf: Pdf) -> None:
         assert not re.match(r"^(表|Table)\s?\d+(：|: )", last), (number, last)
 
 
-def test_chinese_lines_begin_and_end_as_they_should(pdfs: dict[Language, Pdf]) -> None:
+@pytest.mark.parametrize("pdf", ["zh"], indirect=True)
+def test_chinese_lines_begin_and_end_as_they_should(pdf: Pdf) -> None:
     """No line begins with a mark that closes or ends with one that opens."""
-    lines = [line.text for page in pdfs["zh"].pages for line in page if CHINESE.search(line.text)]
+    lines = [line.text for page in pdf.pages for line in page if CHINESE.search(line.text)]
     assert len(lines) > 300
     assert [line for line in lines if line[0] in NOT_FIRST or line[-1] in NOT_LAST] == []
 

@@ -187,6 +187,7 @@ def test_a_cluster_of_which_a_worker_is_killed_leaves_what_this_machine_leaves(
 # ---- what goes wrong with a run
 
 
+@pytest.mark.slow
 def test_whatever_happens_to_a_run_is_a_visible_row(loopback: Loopback, tmp_path: Path) -> None:
     """A cell that fails; its message, its notebook, where it was, and the reason that only the driver knows.
 

@@ -64,10 +64,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> MadePages:
     return made.parse_pages()
 
 
-STUDIES = ("study", "faults", "hub")
-
-
-@pytest.fixture(params=STUDIES)
+@pytest.fixture(params=["study", "faults", pytest.param("hub", marks=pytest.mark.slow)])
 def made(request: pytest.FixtureRequest) -> MadePages:
     """Each of the made-up studies."""
     pages: MadePages = request.getfixturevalue(request.param)
