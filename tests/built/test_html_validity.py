@@ -38,6 +38,7 @@ def test_every_page_is_valid(study_site: Path) -> None:
     assert check(study_site) == []
 
 
+@pytest.mark.slow
 def test_the_checker_would_find_an_error(tmp_path: Path) -> None:
     """The check can fail: an id that is there twice is found."""
     page = tmp_path / "page.html"

@@ -26,7 +26,7 @@ def site() -> Path:
     return built_sample() / "_site"
 
 
-@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1280, "light")])
+@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), pytest.param(1280, "light", marks=pytest.mark.slow)])
 def test_pages_open_cleanly(browser: Browser, site: Path, width: int, theme: str) -> None:
     """A page has the system's theme, no console message, no failed or foreign request, and does not scroll sideways."""
     for name in PAGES:
@@ -163,7 +163,9 @@ def test_language_switch_leads_to_the_counterpart(browser: Browser, site: Path) 
         assert opened.page.url.endswith("/report/zh/adapters/ia3.html")
 
 
-@pytest.mark.parametrize(("own", "other", "width"), [("zh", "en", 390), ("en", "zh", 1280)])
+@pytest.mark.parametrize(
+    ("own", "other", "width"), [("zh", "en", 390), pytest.param("en", "zh", 1280, marks=pytest.mark.slow)]
+)
 def test_language_switch_keeps_the_place(browser: Browser, study_site: Path, own: str, other: str, width: int) -> None:
     """From the middle of a page the switch, still in sight, leads to the same section, and back to where one was."""
     with visit(browser, study_site / f"report/{own}/method.html", width=width) as opened:

@@ -78,6 +78,7 @@ def test_a_kernel_in_which_something_failed_is_not_used_again(workers: KernelPoo
     assert before != _execute(workers, good)
 
 
+@pytest.mark.slow
 def test_a_kernel_that_died_between_two_runs_is_replaced(workers: KernelPool, tmp_path: Path) -> None:
     """The engine raises the error after which the driver tries again, and the next try has a new kernel."""
     notebook = _write_notebook(tmp_path / "n.ipynb", "import os; print(os.getpid())")

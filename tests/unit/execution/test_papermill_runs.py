@@ -150,6 +150,7 @@ def test_a_run_that_is_out_of_memory_has_a_second_try_at_half_the_batch(study: S
     assert "you tried to allocate" in smaller.message
 
 
+@pytest.mark.slow
 def test_a_run_that_is_out_of_memory_twice_is_a_failed_run(study: Study) -> None:
     """…and says that the half batch was tried, too."""
     study.write_notebook("open('tries', 'a').write(f'{micro_batches} ')", "raise MemoryError", COMPLETE)
@@ -197,6 +198,7 @@ def test_a_disk_that_takes_no_notebook_is_a_failed_run_and_the_old_one_is_not_sh
     assert _leftovers(study.paths) == []
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_nothing_at_all_ends_in_failed_runs_and_no_traceback(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +245,7 @@ def test_a_notebook_that_writes_no_record_is_a_failed_run(study: Study) -> None:
     assert error == study.placeholders["lora_1/submitted/seed-224"].error
 
 
+@pytest.mark.slow
 def test_a_half_written_record_is_a_failed_run(study: Study) -> None:
     """A record cut in its middle is never completed."""
     study.write_notebook("open(output + '/record.json', 'w').write('{\"status\": \"completed\"')")

@@ -458,6 +458,7 @@ def test_a_study_of_no_run_at_all(tmp_path: Path) -> None:
     assert {figures[id].reason for id in ids} == {"no_runs"}
 
 
+@pytest.mark.slow
 def test_what_was_never_evaluated_is_still_shown_where_it_can_be(tmp_path: Path) -> None:
     """Without evaluation there is a train loss, a test accuracy and a confusion matrix, but no validation curve."""
     never = {"submitted": {"title": "x", "training": {

@@ -104,6 +104,7 @@ def style_of(element: ElementTree.Element, classes: dict[str, str]) -> str:
     return element.attrib.get("style") or classes.get(element.attrib.get("class", ""), "")
 
 
+@pytest.mark.slow
 def test_every_figure_stays_below_50_kb(tmp_path: Path) -> None:
     """With the baseline and all learning rates, no file of either language is heavy."""
     report = read_report(write_results(tmp_path / "p", adapters=(*ADAPTERS, "head_only")))

@@ -136,6 +136,7 @@ def test_adapters_that_agree_everywhere_are_not_called_equal(tmp_path: Path) -> 
         assert few[language] in text_of(made.page(f"{language}/index"))
 
 
+@pytest.mark.slow
 def test_the_majority_sentence_names_the_setting_it_is_about(tmp_path: Path) -> None:
     """Who is above always guessing the more frequent class is said of a named learning rate, whoever that is."""
     for number, (accuracy, zh, en) in enumerate(

@@ -239,6 +239,7 @@ def test_no_hub_is_an_error_that_says_so(project: Paths) -> None:
     assert TOKEN not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_an_upload_that_breaks_off_leaves_no_half_adapter(project: Paths, hub: HubServer) -> None:
     """A large file that does not arrive is never committed; the same command again finishes the work."""
     with hub.fault("PUT /store/", status=403):
