@@ -116,7 +116,7 @@ def test_without_any_result_there_is_no_table(tmp_path: Path) -> None:
     assert found.left_out == {"lora_1": "missing"}
 
 
-@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1280, "light")])
+@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), pytest.param(1280, "light", marks=pytest.mark.slow)])
 def test_opens_cleanly(browser: Browser, built: Built, width: int, theme: str) -> None:
     """The page gives no console message, does not scroll sideways and loads no chart library, in both languages."""
     for language in LANGUAGES:
