@@ -165,6 +165,18 @@ def test_derived_numbers_are_those_of_the_analysis(made: MadePages) -> None:
     assert checked > 200
 
 
+def test_every_interval_has_both_ends(study: MadePages) -> None:
+    """An accuracy's interval in brackets is two numbers of the same group, the lower one first."""
+    n_found = 0
+    for page in study.pages:
+        for inside in re.findall(r"\[\((.*?)\)\]\{\.whole\}", page.text):
+            ends = Qmd(page.path, inside).numbers
+            assert [number.attributes["data-from"].rpartition(".")[2] for number in ends] == ["low", "high"], inside
+            assert ends[0].attributes.get("data-of") == ends[1].attributes.get("data-of")
+            n_found += 1
+    assert n_found > 10
+
+
 def field_path(part: Any, field: str) -> str | list[str]:
     """Return a field's path; a variant's name may hold dots, so what is left of ``values.`` is one part."""
     return ["values", field.removeprefix("values.")] if field.startswith("values.") else field
