@@ -107,6 +107,7 @@ def test_needs_no_inline_style(browser: Browser, built: Built) -> None:
     strict.unlink()
 
 
+@pytest.mark.slow
 def test_only_the_explorer_loads_vega(browser: Browser, built: Built) -> None:
     """The front pages and all others do without the script that draws charts."""
     for path in (built.site / "index.html", built.page("zh", "index"), built.page("en", "comparison")):
@@ -198,6 +199,7 @@ def test_an_address_that_makes_no_sense_is_passed_over(browser: Browser, built: 
         assert opened.messages == []
 
 
+@pytest.mark.slow
 def test_both_languages_have_the_same_numbers(browser: Browser, built: Built) -> None:
     """The same address shows the same numbers in both languages, under each language's words."""
     shown: dict[str, list[list[str]]] = {}

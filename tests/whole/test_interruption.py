@@ -64,6 +64,7 @@ def one_run(trained_project: Paths, tmp_path: Path) -> Paths:
     return cut_down(copy_project(trained_project, tmp_path / "project"), ["ia3"], ["lr-1e-3"])
 
 
+@pytest.mark.slow
 def test_training_goes_on_after_the_last_whole_epoch(one_run: Paths, tmp_path: Path) -> None:
     """After SIGKILL at the end of the second epoch, the first is not trained again, and every bit is the same."""
     undisturbed = _results(one_run)

@@ -55,6 +55,7 @@ def test_the_project_itself_gets_no_copies(shared: Path) -> None:
     assert not (shared / ".cache").exists()
 
 
+@pytest.mark.slow
 def test_a_template_of_the_study_replaces_the_project_s(tmp_path: Path) -> None:
     """One changed template is on the pages after two builds, and still in its file; all others are the project's."""
     paths = write_results(tmp_path / "study", adapters=("lora_1", "ia3"))

@@ -198,6 +198,7 @@ def test_a_painter_gets_plain_data_only() -> None:
         Picture("x", 3.0, partial(paint, [{"a": Path("x")}])).identity()
 
 
+@pytest.mark.slow
 def test_pictures_are_the_same_drawn_beside_each_other(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes, one process and other settings of Matplotlib give the same bytes."""
     pictures = list(pictures_of(read_report(paths)).values())[:6]

@@ -159,6 +159,7 @@ def test_code_that_comes_with_a_folder_is_not_run(tmp_path: Path, embedded_model
     assert not (tmp_path / "canary").exists()
 
 
+@pytest.mark.slow
 def test_a_run_from_the_hub_and_then_without_it(tmp_path: Path, embedded_model: Path) -> None:
     """One run trains from the Hub and runs none of its code; then it is up to date without network; then main moves."""
     model = make_model(tmp_path / "served" / "model", embedded_model)
