@@ -91,7 +91,17 @@ def test_conversion_is_exact_for_any_bert() -> None:
     for parameter in bert.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     weights = convert_weights({name: value.numpy() for name, value in bert.state_dict().items()}, n_layers=2)
-    distilbert = DistilBertModel(DistilBertConfig(**embedded._distilbert_config(bert.config.to_dict())))
+    config = DistilBertConfig(
+        dim=32,
+        n_layers=2,
+        n_heads=4,
+        hidden_dim=48,
+        vocab_size=40,
+        max_position_embeddings=16,
+        dropout=0.0,
+        attention_dropout=0.0,
+    )
+    distilbert = DistilBertModel(config)
     missing = distilbert.load_state_dict({name: torch.tensor(value) for name, value in weights.items()}, strict=False)
     assert missing.unexpected_keys == []
     assert set(missing.missing_keys) <= {"embeddings.position_ids"}
