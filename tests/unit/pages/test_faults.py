@@ -137,7 +137,7 @@ KINDS = {
 
 def test_each_kind_of_failure_has_words(tmp_path: Path) -> None:
     """A kind that is known is said in the page's language, any other by its name; the message stands beside it."""
-    errors = {kind: {"type": kind, "message": f"why & how {kind}", "cell": None} for kind in KINDS}
+    errors = {kind: {"type": kind, "message": f"why & how {place}", "cell": None} for place, kind in enumerate(KINDS)}
     runs = {f"lora_1/submitted/seed-{seed}": error for seed, error in enumerate(errors.values())}
     made = make_study_pages(
         tmp_path, adapters=("lora_1", "ia3"), variants=ONE_VARIANT, seeds=tuple(range(len(KINDS))), failed=list(runs),
@@ -147,8 +147,10 @@ def test_each_kind_of_failure_has_words(tmp_path: Path) -> None:
         page = made.page(f"{language}/index")
         (box,) = [node for node in page.elements("Div") if "callout-warning" in node["c"][0][1]]
         said = [page.text_of(node) for node in each_node(box) if node["t"] == "Plain"]
-        for (kind, words), run in zip(KINDS.items(), runs, strict=True):
-            assert [line for line in said if words[number] in line and f"why & how {kind}" in line], kind
+        for place, ((kind, words), run) in enumerate(zip(KINDS.items(), runs, strict=True)):
+            (line,) = [line for line in said if f"why & how {place}" in line]
+            assert words[number] in line
+            assert kind in line
             assert f"notebooks/{run.replace('/', '-')}.qmd)" in page.text
         assert "failed-cell" not in page.text
 

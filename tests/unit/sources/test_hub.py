@@ -80,6 +80,16 @@ def test_the_hub_source_is_resolved_fetched_and_then_needs_no_network(hub: HubSe
     assert _run("http://127.0.0.1:9", tmp_path, "auto")["name"] == "hub"
 
 
+@pytest.mark.slow
+def test_only_safetensors_are_fetched(hub: HubServer, tmp_path: Path, embedded_model: Path) -> None:
+    """No pickle is downloaded, though the model has one."""
+    hub.requests.clear()
+    _run(hub.url, tmp_path)
+    fetched = [request for request in hub.requests if "/resolve/" in request or "/store/" in request]
+    assert any("model.safetensors" in request for request in fetched)
+    assert not any(request.endswith((".bin", ".pt", ".py")) for request in fetched)
+
+
 def test_a_revision_that_is_not_there_is_named(hub: HubServer, tmp_path: Path) -> None:
     """The name exists, the revision does not."""
     text = (PROJECT.experiments / "sources" / "hub.yaml").read_text("utf-8")
@@ -87,6 +97,15 @@ def test_a_revision_that_is_not_there_is_named(hub: HubServer, tmp_path: Path) -
     source.write_text(text + "dataset_revision: never\n", "utf-8")
     found = _run(hub.url, tmp_path / "home", str(source))
     assert "stanfordnlp/imdb: the Hub has the name, but not the revision" in found["error"]
+
+
+@pytest.mark.slow
+def test_a_download_that_breaks_off_is_an_error_and_the_next_one_goes_on(hub: HubServer, tmp_path: Path) -> None:
+    """A server that fails in the middle of a file leaves nothing that is taken for whole."""
+    with hub.fault("GET /store/", break_after=1_000_000):
+        broken = _run(hub.url, tmp_path)
+    assert "distilbert/distilbert-base-cased" in broken["error"]
+    assert _run(hub.url, tmp_path)["rows"]["train"] == 128
 
 
 def test_a_closed_port_is_an_error_at_once_and_auto_goes_on_without(tmp_path: Path) -> None:
