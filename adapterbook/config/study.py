@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -79,14 +80,22 @@ class DataConfig(Settings):
     n_train: PositiveInt
     n_validation: PositiveInt
     n_test: PositiveInt
+    n_selection: NonNegativeInt = 0  # rows that learning rates and checkpoints may be chosen on; 0: validation serves
     max_words: PositiveInt
     tokenise_batch_size: PositiveInt
 
 
+Metric = Literal["loss", "accuracy", "f1", "selection_loss", "selection_accuracy"]
+
+
 class TrainingConfig(Settings):
-    """Hold arguments of ``transformers.TrainingArguments`` under their own names."""
+    """Hold arguments of ``transformers.TrainingArguments`` under their own names, and the learning rate of the head.
+
+    ``metric_for_best_model`` is computed on the validation rows, or on the selection rows if its name says so.
+    """
 
     learning_rate: PositiveFloat
+    head_learning_rate: PositiveFloat | None = None  # None: the same as learning_rate
     per_device_train_batch_size: PositiveInt
     per_device_eval_batch_size: PositiveInt
     num_train_epochs: PositiveInt
@@ -96,7 +105,7 @@ class TrainingConfig(Settings):
     save_strategy: Literal["no", "steps", "epoch"] = "epoch"
     save_steps: PositiveInt | None = None
     load_best_model_at_end: bool = True
-    metric_for_best_model: Literal["loss", "accuracy", "f1"] = "loss"
+    metric_for_best_model: Metric = "loss"
     optim: str = "adamw_torch"
     lr_scheduler_type: str = "linear"
     warmup_steps: NonNegativeFloat = 0

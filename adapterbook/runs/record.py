@@ -86,10 +86,11 @@ class SplitInfo(RecordPart):
 
 
 class Splits(RecordPart):
-    """Describe the three splits, where no test text is in train or validation."""
+    """Describe the splits, no two of which share a text, except that train and validation may."""
 
     train: SplitInfo
     validation: SplitInfo
+    selection: SplitInfo | None = Field(default=None, description="null where the study has no selection rows")
     test: SplitInfo
 
 
@@ -102,7 +103,20 @@ class EpochResult(RecordPart):
     )
     validation_loss: float | None = Field(description="Cross-entropy on validation, nat; null where not evaluated")
     validation_accuracy: Proportion | None = Field(description="Share of validation rows predicted right")
+    selection_loss: float | None = Field(default=None, description="Cross-entropy on the selection rows, nat")
+    selection_accuracy: Proportion | None = Field(default=None, description="Share of selection rows predicted right")
     learning_rate: float | None = Field(description="Learning rate of the epoch's last step")
+
+
+class StepResult(RecordPart):
+    """Describe one step of the optimiser."""
+
+    step: PositiveInt
+    loss: float = Field(description="Training loss of the step's batch, nat")
+    learning_rate: NonNegativeFloat = Field(
+        description="Of the adapter; a head with a learning rate of its own follows the same schedule"
+    )
+    seconds: NonNegativeFloat = Field(description="Since training began, interruptions left out")
 
 
 class ModuleUpdate(RecordPart):
@@ -116,12 +130,15 @@ class ModuleUpdate(RecordPart):
     scale_deviation: NonNegativeFloat | None = Field(
         description="IA3 only: mean distance of the learned vector's entries from 1"
     )
+    singular_values: tuple[NonNegativeFloat, ...] = Field(
+        default=(), description="Of the update, falling; the 64 largest, without those below a millionth of the first"
+    )
 
 
 class TestResult(RecordPart):
-    """Measure the best checkpoint on the test rows."""
+    """Measure a checkpoint on the rows of one split."""
 
-    n: PositiveInt = Field(description="Test rows")
+    n: PositiveInt = Field(description="Rows")
     accuracy: Proportion
     f1: Proportion = Field(description="F1 of the positive class; 0 if no row has or was predicted this class")
     loss: NonNegativeFloat = Field(description="Cross-entropy, nat")
@@ -132,7 +149,34 @@ class BestCheckpoint(RecordPart):
 
     epoch: NonNegativeFloat
     metric: str = Field(description="Name of the metric that selected it; loss is minimised, all else maximised")
-    value: float | None = Field(description="That metric on validation; null where nothing was evaluated")
+    value: float | None = Field(description="That metric there; null where nothing was evaluated")
+
+
+class StrategyResult(RecordPart):
+    """Measure the checkpoint that another way of choosing would have kept of the same training."""
+
+    eval_strategy: Literal["no", "epoch", "steps"] = Field(
+        description="no: the last checkpoint; epoch: the best at the end of an epoch; steps: the best of all evaluated"
+    )
+    metric: str | None = Field(description="Name of the metric that selects; null where nothing is evaluated")
+    epoch: NonNegativeFloat
+    value: float | None = Field(description="That metric at this checkpoint")
+    test: TestResult
+
+
+class GridExtension(RecordPart):
+    """Say why a learning rate was added to an adapter's grid."""
+
+    edge_learning_rate: float = Field(description="The best rate so far, which was the last one on its side")
+    edge_selection_accuracy: Proportion
+
+
+class Latency(RecordPart):
+    """Measure how long a prediction takes, of one row at a time."""
+
+    n_rows: PositiveInt
+    median_s: NonNegativeFloat = Field(description="With the adapter beside the base model's weights")
+    merged_median_s: NonNegativeFloat | None = Field(description="With the adapter merged; null where it cannot be")
 
 
 class Environment(RecordPart):
@@ -204,6 +248,9 @@ class Record(RecordPart):
     files: dict[str, Sha256] = Field(
         default_factory=dict, description="SHA-256 of every other file of the run's folder, by relative path"
     )
+    extends_grid: GridExtension | None = Field(
+        default=None, description="Why this learning rate was added; null for a run that the study names"
+    )
     seal: Sha256 | None = Field(default=None, description="SHA-256 over this record without the seal")
 
     splits: Splits | None = None
@@ -211,18 +258,27 @@ class Record(RecordPart):
     evaluations: tuple[EpochResult, ...] = Field(
         default=(), description="Every evaluation and every end of an epoch, where some lie within epochs; else empty"
     )
-    best: BestCheckpoint | None = None
+    steps: tuple[StepResult, ...] = Field(default=(), description="One row a step of the optimiser")
+    best: BestCheckpoint | None = Field(default=None, description="The checkpoint that predicted the test rows")
     test: TestResult | None = None
+    selection: TestResult | None = Field(default=None, description="The same checkpoint on the selection rows")
+    strategies: tuple[StrategyResult, ...] = Field(
+        default=(), description="What each way of choosing a checkpoint would have kept; one of them is `best`"
+    )
     n_trainable_params: NonNegativeInt | None = None
     n_adapter_params: NonNegativeInt | None = Field(default=None, description="Trainable parameters of the adapter")
     n_head_params: NonNegativeInt | None = Field(default=None, description="Trainable parameters of the head")
     n_total_params: PositiveInt | None = Field(default=None, description="All parameters, counted once")
     train_time_s: NonNegativeFloat | None = Field(default=None, description="Trainer.train(), evaluations included")
+    train_cpu_s: NonNegativeFloat | None = Field(
+        default=None, description="CPU time of the process in Trainer.train(), all threads; null on a GPU"
+    )
     train_samples_per_s: NonNegativeFloat | None = None
     test_time_s: NonNegativeFloat | None = Field(default=None, description="Prediction of the test rows")
     evaluation_time_s: NonNegativeFloat | None = Field(
         default=None, description="All evaluations of the validation rows, part of train_time_s"
     )
+    latency: Latency | None = None
     learned: tuple[ModuleUpdate, ...] | None = Field(
         default=None, description="What the kept checkpoint learned, by layer; null where the method cannot be merged"
     )
