@@ -153,6 +153,9 @@ def _describe_adapters(
 
 
 def _learning_rate_family(study: StudyConfig, variants: Sequence[VariantReport]) -> tuple[str, ...]:
-    """Return the submitted variant and those that differ from it in the learning rate alone."""
+    """Return the variants of the search, or else the submitted one and those that differ in the learning rate alone."""
+    searched = tuple(name for name, variant in study.variants.items() if variant.searched)
+    if searched:
+        return searched
     alone = [variant for variant in variants if set(variant.changed) <= {"learning_rate"}]
     return find_family(alone, "learning_rate") or (study.submitted,)

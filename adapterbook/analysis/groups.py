@@ -61,11 +61,6 @@ def describe_adapter(
     learning_rate_variants : sequence of str
         The variants that its best learning rate is chosen among.
     """
-    losses = {
-        name: group.best_validation_loss.mean
-        for name, group in groups.items()
-        if name in learning_rate_variants and group.best_validation_loss is not None
-    }
     record = next((run.record for group in groups.values() for run in group.runs if run.completed), None)
     reasons: list[Reason] = [group.reason for group in groups.values() if group.reason is not None]
     # A file may name another method since: then the record's formula is not this adapter's.
@@ -74,7 +69,7 @@ def describe_adapter(
         config=config,
         groups=groups,
         submitted=groups.get(submitted),
-        best_variant=min(losses, key=losses.__getitem__) if losses else None,
+        best_variant=_choose_variant([groups[name] for name in learning_rate_variants if name in groups]),
         reference=None if reference is None else reference.id,
         differences=() if reference is None else compare_settings(reference, config),
         n_trainable_params=None if record is None else record.n_trainable_params,
@@ -84,6 +79,20 @@ def describe_adapter(
         formula=compute_formula(record) if record is not None and same_method and config.train_adapter else None,
         reason=None if record is not None else (reasons or ["no_runs"])[0],
     )
+
+
+def _choose_variant(groups: Sequence[Group]) -> str | None:
+    """Return the variant with the best learning rate, None where no group was evaluated.
+
+    It has the highest accuracy on the selection rows with the lowest seed, as `runs.search` chooses; without selection
+    rows, the lowest validation loss, as a mean over seeds.
+    """
+    firsts = [(group, min(group.runs, key=lambda run: run.run.seed).record) for group in groups]
+    selections = {group.variant: record.selection for group, record in firsts if record and record.selection}
+    if selections:
+        return max(selections, key=lambda name: (selections[name].accuracy, -selections[name].loss))
+    losses = {group.variant: group.best_validation_loss.mean for group in groups if group.best_validation_loss}
+    return min(losses, key=losses.__getitem__, default=None)
 
 
 def compare_settings(reference: AdapterConfig, config: AdapterConfig) -> tuple[Difference, ...]:

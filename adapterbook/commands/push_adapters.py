@@ -83,7 +83,8 @@ def push_adapters(
     name = choose_results(paths, source)
     resolved = resolve_source(source if source != "auto" else choose_source(paths, name), paths)
     planned = seeds or recorded_seeds(paths, name) or study.seeds
-    report = analyse(compute_statuses(paths, study, adapters, name, planned, resolved), paths, study, adapters, {})
+    study, statuses = compute_statuses(paths, study, adapters, name, planned, resolved)
+    report = analyse(statuses, paths, study, adapters, {})
     uploads, problems = plan_uploads(report, paths, namespace, prefix)
     _check_names(uploads)
     say(

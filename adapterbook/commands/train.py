@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -66,16 +66,29 @@ def train(
     study, adapters = load_project(paths)
     resolved = resolve_source(source, paths)
     say(console, f"Source {resolved.config.name}: {resolved.reason}")
-    seeds = seeds or default_seeds(study)
-    statuses = compute_statuses(paths, study, adapters, resolved.config.name, seeds, resolved)
-    due = [status.run for status in statuses if not status.up_to_date]
-    if not due:
+    seeds, exit_code, tried = seeds or default_seeds(study), 0, set[str]()
+    while True:  # what the search for learning rates runs next depends on what it found
+        _, statuses = compute_statuses(paths, study, adapters, resolved.config.name, seeds, resolved)
+        due = [status.run for status in statuses if not status.up_to_date and status.run.id not in tried]
+        if not due:
+            break
+        _announce(due, len(statuses), tried, console)
+        exit_code |= _train(due, paths, source, resolved, jobs, cell_timeout_s, console, scheduler)
+        tried |= {run.id for run in due}
+    if not tried:
         clear_leftovers(paths, resolved.config.name)
         say(console, f"All {len(statuses)} runs are up to date: nothing to train.")
-        return TrainOutcome(resolved.config.name, 0)
-    say(console, f"{len(due)} of {len(statuses)} runs are to be trained.")
-    exit_code = _train(due, paths, source, resolved, jobs, cell_timeout_s, console, scheduler)
     return TrainOutcome(resolved.config.name, exit_code)
+
+
+def _announce(due: Sequence[Run], n_planned: int, tried: Collection[str], console: Console) -> None:
+    """Say what is trained next, and why, if the search added it."""
+    for run in due:
+        if run.extends_grid is not None:
+            edge, rate = run.extends_grid.edge_learning_rate, run.training.learning_rate
+            say(console, f"{run.adapter.id} is best at {edge:g}, at the edge of its learning rates: {rate:g} is added.")
+    more = " more" if tried else ""
+    say(console, f"{len(due)}{more} of {n_planned} runs are to be trained.")
 
 
 def _train(

@@ -12,8 +12,14 @@ from adapterbook.common.errors import AdapterBookError, ConfigError, SourceError
 from adapterbook.common.formatting import say
 from adapterbook.config.paths import Paths
 from adapterbook.execution.results_folder import hold_lock
-from adapterbook.runs.plan import plan_runs
-from adapterbook.runs.select import choose_results, choose_source, load_project, name_source, recorded_seeds
+from adapterbook.runs.select import (
+    choose_results,
+    choose_source,
+    compute_statuses,
+    load_project,
+    name_source,
+    recorded_seeds,
+)
 from adapterbook.sources.resolve import ResolvedSource, resolve_source
 
 if TYPE_CHECKING:
@@ -54,7 +60,8 @@ def audit(
     paths = Paths(root)
     study, adapters = load_project(paths)
     name = choose_results(paths, source)
-    runs = plan_runs(study, adapters, name, seeds or recorded_seeds(paths, name) or study.seeds)
+    seeds = seeds or recorded_seeds(paths, name) or study.seeds
+    runs = [status.run for status in compute_statuses(paths, study, adapters, name, seeds, None)[1]]
     if not runs:
         raise ConfigError(f"{paths.shown(paths.study)} plans no run: there is nothing to verify.")
     if retrain not in ("", "none", *(run.id for run in runs)):

@@ -133,6 +133,48 @@ class VariantConfig(Settings):
     title: Title
     training: dict[str, Any] = Field(default_factory=dict)
     adapters: tuple[str, ...] | None = None  # None: all adapters
+    seeds: Literal["all", "first"] = "all"
+    # Of a variant that the search made; not for study.yaml.
+    searched: bool = Field(default=False, exclude=True)
+    every_seed_of: tuple[str, ...] = Field(default=(), exclude=True)  # adapters that need all seeds here
+
+
+class SearchConfig(Settings):
+    """Say which learning rates each adapter is tried at; the best one has the highest accuracy on the selection rows.
+
+    Attributes
+    ----------
+    learning_rates : dict
+        By an adapter's id, a PEFT method, or ``default``.
+    max_added : int
+        Rates that may be added to an adapter's grid while the best one lies at its edge.
+    training : dict
+        Training arguments in which the search differs from the protocol.
+    title : Title
+        Of a rate's variant; ``{rate}`` stands for the rate.
+    """
+
+    learning_rates: dict[str, Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]] = Field(min_length=1)
+    max_added: NonNegativeInt = 2
+    training: dict[str, Any] = Field(default_factory=dict)
+    title: Title
+
+    def title_of(self, rate: float) -> BilingualText:
+        """Return the title of a rate's variant."""
+        shown = name_rate(rate).removeprefix("lr-")
+        return BilingualText(zh=self.title.zh.replace("{rate}", shown), en=self.title.en.replace("{rate}", shown))
+
+
+def name_rate(rate: float) -> str:
+    """Return the name of the variant of a learning rate.
+
+    Examples
+    --------
+    >>> name_rate(0.001), name_rate(2.5e-5)
+    ('lr-1e-3', 'lr-2.5e-5')
+    """
+    mantissa, _, exponent = f"{rate:.6e}".partition("e")
+    return f"lr-{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
 class StudyConfig(Settings):
@@ -140,6 +182,7 @@ class StudyConfig(Settings):
 
     data: DataConfig
     training: TrainingConfig
+    search: SearchConfig | None = None
     seeds: tuple[Seed, ...] = Field(min_length=1)
     seeds_on_gpu: tuple[Seed, ...] | None = Field(default=None, min_length=1)  # None: the same as without a GPU
     variants: dict[str, VariantConfig] = Field(min_length=1)
@@ -149,6 +192,10 @@ class StudyConfig(Settings):
         for name in self.variants:
             if not IDENTIFIER.fullmatch(name):
                 raise ValueError(f"variants.{shown_key((name,))}: a name is {NAMING_RULE}")
+            if self.search is not None and name.startswith("lr-"):
+                raise ValueError(f"variants.{name}: names that begin with lr- are those of the search's learning rates")
+        if self.search is not None and not self.data.n_selection:
+            raise ValueError("search chooses on the selection rows: set data.n_selection to a few hundred")
         for key, seeds in (("seeds", self.seeds), ("seeds_on_gpu", self.seeds_on_gpu or ())):
             if len(set(seeds)) != len(seeds):
                 raise ValueError(f"{key}: each seed once, got {shown_text(seeds)}")
@@ -173,15 +220,25 @@ def load_study(path: Path) -> StudyConfig:
         Naming every key that is unknown or has a wrong type.
     """
     study = validate(StudyConfig, load_yaml(path), path)
-    problems = []
-    for name in study.variants:
-        try:
-            study.training_of(name)
-        except ValidationError as error:
-            problems += [f"variants.{name}.training.{problem}" for problem in describe_problems(TrainingConfig, error)]
+    changes = {f"variants.{name}": variant.training for name, variant in study.variants.items()}
+    if study.search is not None:
+        changes["search"] = study.search.training
+    problems = [problem for name, changed in changes.items() for problem in _training_problems(study, name, changed)]
     if problems:
         raise ConfigError(f"{shown(path)} is not valid:", problems)
     return study
+
+
+def _training_problems(study: StudyConfig, name: str, changed: dict[str, Any]) -> list[str]:
+    """Return what is wrong with the protocol's training arguments, once a part of the study has changed them."""
+    try:
+        training = TrainingConfig.model_validate(study.training.model_dump() | changed)
+    except ValidationError as error:
+        return [f"{name}.training.{problem}" for problem in describe_problems(TrainingConfig, error)]
+    metric = training.metric_for_best_model
+    if metric.startswith("selection_") and not study.data.n_selection:
+        return [f"{name}.training.metric_for_best_model: {metric} needs selection rows: set data.n_selection"]
+    return []
 
 
 class AdapterConfig(BaseModel):

@@ -286,9 +286,10 @@ def _choose_final_record(staging: Path, placeholder: Record, failure: Failure | 
     except RecordError as error:
         record, failure = placeholder, failure or Failure(type="RecordError", message=str(error), cell=None)
     if failure is None and record.status == "completed":
-        # The kernel, which is offline, does not know why this source was chosen or why a batch was split.
+        # The kernel, which is offline, does not know why this source or this rate was chosen or why a batch was split.
         source = record.source.model_copy(update={"reason": placeholder.source.reason})
-        return record.model_copy(update={"source": source, "smaller_batch": placeholder.smaller_batch})
+        kept = {"smaller_batch": placeholder.smaller_batch, "extends_grid": placeholder.extends_grid}
+        return record.model_copy(update={"source": source, **kept})
     return placeholder.model_copy(update={"finished_at": datetime.now(UTC), "error": failure or record.error})
 
 

@@ -101,7 +101,8 @@ class TrainingDisplay:
 
 def _describe_step(line: dict[str, Any]) -> str:
     loss = f", loss {line['loss']:.4f}" if "loss" in line else ""
-    validation = f", validation loss {line['eval_loss']:.4f}" if "eval_loss" in line else ""
+    key = "eval_validation_loss"
+    validation = f", validation loss {line[key]:.4f}" if key in line else ""
     return f"epoch {line['epoch']:.1f}{loss}{validation}"
 
 

@@ -17,8 +17,8 @@ from adapterbook.common.errors import ConfigError, RecordError, RunError
 from adapterbook.common.files import find_intruders
 from adapterbook.common.yaml_files import shown_key, shown_text
 from adapterbook.config.paths import Paths
-from adapterbook.config.study import MAX_SEED, AdapterConfig, DataConfig, StudyConfig, TrainingConfig
-from adapterbook.runs.record import Record, SmallerBatch, Stamps, load_record
+from adapterbook.config.study import MAX_SEED, AdapterConfig, DataConfig, StudyConfig, TrainingConfig, VariantConfig
+from adapterbook.runs.record import GridExtension, Record, SmallerBatch, Stamps, load_record
 
 # Every file in this folder may change a curve, so together they are the code stamp.
 TRAINING_CODE = Path(__file__).parents[1] / "training"
@@ -40,6 +40,7 @@ class Run:
     training: TrainingConfig
     data: DataConfig
     source: str
+    extends_grid: GridExtension | None = None
 
     @property
     def id(self) -> str:
@@ -82,7 +83,9 @@ class RunStatus:
 def plan_runs(
     study: StudyConfig, adapters: Mapping[str, AdapterConfig], source: str, seeds: Sequence[int] | None = None
 ) -> list[Run]:
-    """Return every run of a study, in the order of variants, adapters, seeds.
+    """Return every run of a study, in the order of variants, adapters, seeds; `runs.search` adds those of a search.
+
+    A variant whose ``seeds`` are ``first`` runs with the lowest seed only.
 
     Parameters
     ----------
@@ -105,15 +108,34 @@ def plan_runs(
         for adapter in variant.adapters or ()
         if adapter not in adapters
     ]
-    if problems:
-        raise ConfigError("experiments/study.yaml is not valid:", problems)
-    return [
-        Run(adapter, name, seed, study.training_of(name), study.data, source)
+    problems += [
+        f"variants.{name}: head_learning_rate has no effect on {adapter.id}, which trains the head alone: "
+        "set learning_rate, or name other adapters"
         for name, variant in study.variants.items()
         for adapter in adapters.values()
-        if variant.adapters is None or adapter.id in variant.adapters
-        for seed in (seeds or study.seeds)
+        if not variant.searched and _runs_in(adapter, variant) and not adapter.train_adapter
+        if study.training_of(name).head_learning_rate is not None
     ]
+    if problems:
+        raise ConfigError("experiments/study.yaml is not valid:", problems)
+    chosen = tuple(seeds or study.seeds)
+    return [
+        Run(adapter, name, seed, _training_of(study, name, adapter), study.data, source)
+        for name, variant in study.variants.items()
+        for adapter in adapters.values()
+        if _runs_in(adapter, variant)
+        for seed in (chosen if variant.seeds == "all" or adapter.id in variant.every_seed_of else (min(chosen),))
+    ]
+
+
+def _runs_in(adapter: AdapterConfig, variant: VariantConfig) -> bool:
+    return variant.adapters is None or adapter.id in variant.adapters
+
+
+def _training_of(study: StudyConfig, variant: str, adapter: AdapterConfig) -> TrainingConfig:
+    """Return the training arguments of an adapter in a variant: what trains the head alone has one learning rate."""
+    training = study.training_of(variant)
+    return training if adapter.train_adapter else training.model_copy(update={"head_learning_rate": None})
 
 
 def split_batch(training: TrainingConfig, micro_batches: int, message: str) -> SmallerBatch:
@@ -154,21 +176,21 @@ def compute_stamps(run: Run, paths: Paths, data_identity: Mapping[str, Any]) -> 
     data_identity : mapping
         What identifies the base model and the data set, from `ResolvedSource.data_identity`.
     """
-    return stamp_runs([run], paths, data_identity)[0]
+    return Stamps(config=hash_config(run), **today_stamps(paths, data_identity))
 
 
-def stamp_runs(runs: Sequence[Run], paths: Paths, data_identity: Mapping[str, Any]) -> list[Stamps]:
-    """Return today's stamps of several runs, with code, notebook and packages hashed once."""
-    common = {
+def today_stamps(paths: Paths, data_identity: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return today's stamps that all runs share; without the one of the data if their identity is None."""
+    return {
         "code": _hash_files(sorted(TRAINING_CODE.rglob("*.py"))),
         "notebook": _hash_json(_code_cells(paths.notebook)),
-        "data": _hash_json(dict(data_identity)),
+        **({} if data_identity is None else {"data": _hash_json(dict(data_identity))}),
         "packages": _hash_json(package_versions()),
     }
-    return [Stamps(config=_hash_config(run), **common) for run in runs]
 
 
-def _hash_config(run: Run) -> str:
+def hash_config(run: Run) -> str:
+    """Return the stamp of a run's settings."""
     return _hash_json(
         {
             "peft_type": run.adapter.peft_type,

@@ -12,7 +12,8 @@ from adapterbook.common.machine import has_gpu
 from adapterbook.config.paths import Paths
 from adapterbook.config.source import load_source
 from adapterbook.config.study import IDENTIFIER, MAX_SEED, AdapterConfig, StudyConfig, load_adapters, load_study
-from adapterbook.runs.plan import RunStatus, plan_runs, stamp_runs, status_of
+from adapterbook.runs.plan import Run, RunStatus, hash_config, status_of, today_stamps
+from adapterbook.runs.search import Outcome, plan_study
 from adapterbook.sources.resolve import ResolvedSource, resolve_source
 
 
@@ -27,7 +28,8 @@ def load_statuses(root: Path, source: str, seeds: Sequence[int] | None) -> list[
     paths = Paths(root)
     study, adapters = load_project(paths)
     resolved = resolve_source(source, paths)
-    return compute_statuses(paths, study, adapters, resolved.config.name, seeds or default_seeds(study), resolved)
+    seeds = seeds or default_seeds(study)
+    return compute_statuses(paths, study, adapters, resolved.config.name, seeds, resolved)[1]
 
 
 def load_report(
@@ -40,7 +42,8 @@ def load_report(
     study, adapters = load_project(paths)
     name = choose_results(paths, source)
     study = study.model_copy(update={"seeds": tuple(seeds or recorded_seeds(paths, name) or study.seeds)})
-    return name, study, adapters, compute_statuses(paths, study, adapters, name, study.seeds, None)
+    study, statuses = compute_statuses(paths, study, adapters, name, study.seeds, None)
+    return name, study, adapters, statuses
 
 
 def choose_results(paths: Paths, source: str) -> str:
@@ -104,20 +107,33 @@ def compute_statuses(
     study: StudyConfig,
     adapters: dict[str, AdapterConfig],
     source: str,
-    seeds: Sequence[int] | None,
+    seeds: Sequence[int],
     resolved: ResolvedSource | None,
-) -> list[RunStatus]:
-    """Return the status of each planned run, compared with today's stamps.
+) -> tuple[StudyConfig, list[RunStatus]]:
+    """Return the study with a variant for each learning rate of its search, and the status of each planned run.
+
+    Statuses are compared with today's stamps. The search follows the results that are up to date.
 
     Parameters
     ----------
     source : str
         Name of the source.
     resolved : ResolvedSource or None
-        None: the data stamp is not compared.
+        None: no stamp decides what the search follows, and the data stamp is not compared.
     """
-    identity = resolved.data_identity() if resolved else {}
-    runs = plan_runs(study, adapters, source, seeds)
-    ignored = {"data"} if resolved is None else set()
-    stamps = [stamp.model_dump(exclude=ignored) for stamp in stamp_runs(runs, paths, identity)]
-    return [status_of(run, paths, stamp) for run, stamp in zip(runs, stamps, strict=True)]
+    stamps = today_stamps(paths, resolved.data_identity() if resolved else None)
+    known: dict[str, RunStatus] = {}
+
+    def status(run: Run) -> RunStatus:
+        if run.id not in known:
+            known[run.id] = status_of(run, paths, {"config": hash_config(run)} | stamps)
+        return known[run.id]
+
+    def outcome_of(run: Run) -> Outcome | None:
+        found = status(run)
+        if found.record is None or (found.stale and resolved is not None):
+            return None
+        return Outcome(found.record.selection if found.state == "completed" else None)
+
+    study, runs = plan_study(study, adapters, source, seeds, outcome_of)
+    return study, [status(run) for run in runs]

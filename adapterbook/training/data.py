@@ -1,7 +1,7 @@
-"""Load the train, validation and test rows of a study from a data set's folder.
+"""Load the train, validation, selection and test rows of a study from a data set's folder.
 
-Labels other than 0 and 1, texts that are not text, and test rows whose text occurs in train or validation are refused.
-The notebook tokenises the rows.
+Labels other than 0 and 1 and texts that are not text are refused. A row whose text was already taken is left out of the
+selection and the test rows. The notebook tokenises the rows.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import datasets
 from datasets import Dataset, DatasetDict, Features, Value
@@ -28,7 +29,7 @@ UNREADABLE = (
     datasets.exceptions.DatasetsError, OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError,
 )  # fmt: skip
 
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "selection", "test")
 COLUMNS = Features({"row_id": Value("int64"), "text": Value("string"), "label": Value("int64")})
 
 
@@ -37,7 +38,8 @@ def load_splits(dataset: Path, source: SourceConfig, data: DataConfig) -> Datase
 
     The train split is shuffled with ``shuffle_seed``; its first ``n_train`` rows are train, the ``n_validation`` rows
     after them validation. The test rows come from the shuffled test split, or, if the source names none, from
-    the rows after validation. A test row is skipped if its truncated text is already in train, validation or test.
+    the rows after validation. A test row is skipped if its truncated text is already in train, validation or test. The
+    ``n_selection`` rows come from the train split too, after all these, each with a text that no other row has.
 
     Parameters
     ----------
@@ -51,9 +53,9 @@ def load_splits(dataset: Path, source: SourceConfig, data: DataConfig) -> Datase
     Returns
     -------
     DatasetDict
-        ``train``, ``validation`` and ``test``, each with the columns ``row_id`` (int, position in the data set's own
-        split before shuffling), ``text`` (str, ``max_words`` words at most, single spaces between) and ``label``
-        (0 negative, 1 positive).
+        ``train``, ``validation``, ``selection`` if there are such rows, and ``test``, each with the columns ``row_id``
+        (int, position in the data set's own split before shuffling), ``text`` (str, ``max_words`` words at most, single
+        spaces between) and ``label`` (0 negative, 1 positive).
 
     Raises
     ------
@@ -81,16 +83,18 @@ def load_splits(dataset: Path, source: SourceConfig, data: DataConfig) -> Datase
         )
     train = _truncate(rows.select(range(data.n_train)), data.max_words)
     validation = _truncate(rows.select(range(data.n_train, n_seen)), data.max_words)
-    # If one split serves for all, the rows of train and validation are skipped by their texts.
-    candidates = shuffled[source.test_split or source.train_split]
-    test = _select_test(candidates, {*train["text"], *validation["text"]}, source, data)
-    return DatasetDict({"train": train, "validation": validation, "test": test})
+    # If one split serves for all, the rows that were taken before are skipped by their texts.
+    seen = {*train["text"], *validation["text"]}
+    test = _select_new(shuffled, source.test_split or source.train_split, "n_test", seen, source, data)
+    selection = _select_new(shuffled, source.train_split, "n_selection", {*seen, *test["text"]}, source, data)
+    selected = {"selection": selection} if data.n_selection else {}
+    return DatasetDict({"train": train, "validation": validation, **selected, "test": test})
 
 
 def hash_rows(splits: DatasetDict) -> str:
     """Return a SHA-256 over the row ids, texts and labels of every split, in order."""
     digest = hashlib.sha256()
-    for name in SPLITS:
+    for name in (name for name in SPLITS if name in splits):
         columns = [list(splits[name][column]) for column in ("row_id", "text", "label")]
         digest.update(json.dumps([name, *columns]).encode())
     return digest.hexdigest()
@@ -196,21 +200,31 @@ def _truncate(rows: Dataset, max_words: int) -> Dataset:
     )
 
 
-def _select_test(candidates: Dataset, seen: set[str], source: SourceConfig, data: DataConfig) -> Dataset:
-    """Return the first ``n_test`` candidates whose truncated text is new."""
+def _select_new(
+    shuffled: Mapping[str, Dataset],
+    split: str,
+    count: Literal["n_test", "n_selection"],
+    seen: set[str],
+    source: SourceConfig,
+    data: DataConfig,
+) -> Dataset:
+    """Return the first rows of a split, as many as a key of the study says, whose truncated text is new."""
+    n, candidates = getattr(data, count), shuffled[split]
     taken: dict[str, int] = {}  # text → position among the candidates
-    for i, text in enumerate(candidates["text"]):
+    for i, text in enumerate(candidates["text"] if n else ()):
         truncated = truncate_words(text, data.max_words)
         if truncated not in seen:
             taken.setdefault(truncated, i)
-        if len(taken) == data.n_test:
-            return _truncate(candidates.select(list(taken.values())), data.max_words)
-    split = source.test_split or source.train_split
+        if len(taken) == n:
+            break
+    if len(taken) == n:
+        return _truncate(candidates.select(list(taken.values())), data.max_words)
+    others = "neither training nor validation" if count == "n_test" else "no training, validation or test row"
     raise _error(
         source,
         [
-            f"expected n_test = {data.n_test} rows in split {split!r} whose text neither training nor validation has, "
-            f"got {len(taken)}: lower n_test in study.yaml, or take a larger data set"
+            f"expected {count} = {n} rows in split {split!r} whose text {others} has, got {len(taken)}: "
+            f"lower {count} in study.yaml, or take a larger data set"
         ],
     )
 

@@ -178,7 +178,7 @@ def _load(folder: Path) -> tuple[PreTrainedModel, torch.Tensor]:
 
 def freeze_adapter(model: PeftModel) -> None:
     """Freeze everything but the classification head, so the adapter keeps its initial state, without effect."""
-    in_heads = {id(parameter) for head in _heads(model) for parameter in head.parameters()}
+    in_heads = {id(parameter) for parameter in head_parameters(model)}
     for parameter in model.parameters():
         if id(parameter) not in in_heads:
             parameter.requires_grad_(False)
@@ -195,6 +195,11 @@ def count_parameters(model: PeftModel) -> ParameterCounts:
     n_trainable = sum(parameter.numel() for parameter in trainable)
     n_total = sum(parameter.numel() for parameter in parameters)
     return ParameterCounts(n_trainable, n_trainable - n_head, n_head, n_total)
+
+
+def head_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters of the modules that are trained in full beside the adapter: the classification head."""
+    return [parameter for head in _heads(model) for parameter in head.parameters()]
 
 
 def _heads(model: torch.nn.Module) -> list[ModulesToSaveWrapper]:

@@ -39,12 +39,14 @@ from adapterbook.runs.record import (
     SourceInfo,
     SplitInfo,
     Splits,
+    StrategyResult,
     TestResult,
     write_record,
 )
 from adapterbook.sources.resolve import FetchedSource, ResolvedSource, fetch_source, hash_folder
 from adapterbook.training.data import hash_rows, load_splits
 from adapterbook.training.model import check_adapters, count_parameters, describe_config, make_peft_config
+from adapterbook.training.strategies import Kept, metric_name
 from adapterbook.training.trainer import (
     PreparedRun,
     current_device,
@@ -52,9 +54,11 @@ from adapterbook.training.trainer import (
     logits_of,
     peak_memory_bytes,
     resumed_after,
+    step_results,
     training_kwargs,
 )
 
+EVALUATED_SPLITS = ("validation", "selection")  # during training
 # PEFT raises these for a method that has nothing to merge, such as prompt learning, or that refuses to merge.
 UNMERGEABLE = (NotImplementedError, AttributeError, TypeError, ValueError)
 
@@ -97,6 +101,7 @@ def preflight(runs: Sequence[Run], paths: Paths, source: ResolvedSource) -> dict
             git=commit,
             started_at=now,
             finished_at=now,
+            extends_grid=run.extends_grid,
             error=Failure(type="Interrupted", message="The run did not reach its end.", cell=None),
         )
         for run in runs
@@ -125,7 +130,7 @@ def save_run(
     prepared: PreparedRun,
     trainer: Trainer,
     splits: datasets.DatasetDict,
-    prediction: PredictionOutput,
+    kept: Sequence[Kept],
     order: Sequence[int],
     root: Path | None = None,
 ) -> Record:
@@ -134,12 +139,13 @@ def save_run(
     Parameters
     ----------
     splits : DatasetDict
-        ``train``, ``validation``, ``test``, each with ``row_id``, ``text`` and ``label``.
-    prediction : PredictionOutput
-        ``predictions``: logits of the test rows, shape (n_test, 2).
+        ``train``, ``validation``, ``test`` and perhaps ``selection``, each with ``row_id``, ``text`` and ``label``.
+    kept : sequence of Kept
+        The checkpoint that each strategy kept; the first is the run's own, whose weights the model holds.
     order : sequence of int
-        ``predictions[i]`` is of the row at position ``order[i]`` in ``splits["test"]``.
+        A kept checkpoint's prediction ``i`` is of the row at position ``order[i]`` in ``splits["test"]``.
     """
+    prediction, selection = kept[0].test, kept[0].selection
     model = cast(PeftModel, trainer.model)
     model.active_peft_config.base_model_name_or_path = prepared.source.base_model.name  # not this machine's folder
     model.save_pretrained(str(prepared.output / "adapter"), safe_serialization=True)
@@ -171,10 +177,11 @@ def save_run(
         splits=Splits(**{name: _split_info(rows) for name, rows in splits.items()}),
         epochs=epochs,
         evaluations=() if epochs == curve else curve,
-        best=_best_checkpoint(trainer, run.training),
-        test=TestResult(
-            n=len(table), accuracy=metrics["test_accuracy"], f1=metrics["test_f1"], loss=metrics["test_loss"]
-        ),
+        steps=step_results(state.log_history),
+        best=_best_checkpoint(kept[0], state.log_history, run.training),
+        test=_test_result(prediction),
+        selection=None if selection is None else _test_result(selection),
+        strategies=tuple(map(_strategy_result, kept)),
         n_trainable_params=counts.n_trainable,
         n_adapter_params=counts.n_adapter,
         n_head_params=counts.n_head,
@@ -182,7 +189,9 @@ def save_run(
         train_time_s=train_time_s,
         train_samples_per_s=len(splits["train"]) * run.training.num_train_epochs / train_time_s,
         test_time_s=metrics["test_runtime"],
-        evaluation_time_s=sum(entry.get("eval_runtime", 0.0) for entry in state.log_history),
+        evaluation_time_s=sum(
+            entry.get(f"eval_{name}_runtime", 0.0) for entry in state.log_history for name in EVALUATED_SPLITS
+        ),
         learned=measure_updates(model),
         peak_memory_bytes=peak_memory_bytes(prepared),
         adapter_file_bytes=(prepared.output / "adapter" / "adapter_model.safetensors").stat().st_size,
@@ -304,15 +313,33 @@ def _split_info(rows: datasets.Dataset) -> SplitInfo:
     return SplitInfo(n=len(rows), n_positive=sum(rows["label"]))
 
 
-def _best_checkpoint(trainer: Trainer, training: TrainingConfig) -> BestCheckpoint:
-    """Return which checkpoint the model holds: the best one if it was loaded, else the last."""
-    state, name = trainer.state, training.metric_for_best_model
-    evaluations = [entry for entry in state.log_history if f"eval_{name}" in entry]
-    if training.load_best_model_at_end:
-        best = next(entry for entry in evaluations if entry["step"] == state.best_global_step)
-        return BestCheckpoint(epoch=best["epoch"], metric=name, value=best[f"eval_{name}"])
-    last = evaluations[-1] if evaluations else None
-    return BestCheckpoint(epoch=state.epoch, metric=name, value=last[f"eval_{name}"] if last else None)
+def _best_checkpoint(own: Kept, log_history: Sequence[dict[str, Any]], training: TrainingConfig) -> BestCheckpoint:
+    """Return which checkpoint the model holds, with the metric at it or, if none was chosen, at the last evaluation."""
+    key = f"eval_{metric_name(training)}"
+    evaluated = [entry[key] for entry in (*log_history, own.entry) if key in entry]
+    value = evaluated[-1] if evaluated else None
+    return BestCheckpoint(epoch=own.entry["epoch"], metric=training.metric_for_best_model, value=value)
+
+
+def _strategy_result(kept: Kept) -> StrategyResult:
+    strategy = kept.strategy
+    return StrategyResult(
+        eval_strategy=strategy.eval_strategy,
+        metric=strategy.metric,
+        epoch=kept.entry["epoch"],
+        value=kept.entry.get(f"eval_{strategy.metric}"),
+        test=_test_result(kept.test),
+    )
+
+
+def _test_result(prediction: PredictionOutput) -> TestResult:
+    metrics = prediction.metrics or {}
+    return TestResult(
+        n=len(logits_of(prediction.predictions)),
+        accuracy=metrics["test_accuracy"],
+        f1=metrics["test_f1"],
+        loss=metrics["test_loss"],
+    )
 
 
 def _processor_name() -> str:

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from statistics import fmean
+from typing import Any, Literal, cast
 
 import datasets
 import evaluate
@@ -28,12 +29,16 @@ from transformers.trainer_utils import EvalPrediction
 from adapterbook.common.errors import ConfigError, RunError
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import DataConfig, TrainingConfig, load_adapters, load_study
-from adapterbook.runs.plan import Run, compute_stamps, plan_runs, split_batch
-from adapterbook.runs.record import EpochResult, SmallerBatch, Stamps
+from adapterbook.runs.plan import Run, compute_stamps, split_batch
+from adapterbook.runs.record import EpochResult, SmallerBatch, Stamps, StepResult
+from adapterbook.runs.search import find_run
 from adapterbook.sources.resolve import FetchedSource, ResolvedSource, fetch_source, resolve_source
 from adapterbook.training.checkpoints import Snapshot, last_checkpoint, restore_snapshot, save_snapshot
+from adapterbook.training.model import head_parameters
+from adapterbook.training.strategies import metric_name
 
 PROGRESS_FILE = "progress.jsonl"
+EVALUATED = ("validation_loss", "validation_accuracy", "selection_loss", "selection_accuracy")
 STATUS = Path("/proc/self/status")
 
 
@@ -95,15 +100,11 @@ def prepare_run(
     paths = Paths(root or Path.cwd())
     study, adapters = load_study(paths.study), load_adapters(paths.experiments / "adapters")
     adapter, variant = adapter or next(iter(adapters)), variant or study.submitted
-    if adapter not in adapters or variant not in study.variants:
+    resolved = resolve_source(source, paths)
+    run = find_run(study, adapters, resolved.config.name, adapter, variant, seed)
+    if run is None:
         raise ConfigError(f"The study has no run {adapter}/{variant}: its adapters are {', '.join(adapters)}, its "
                           f"variants {', '.join(study.variants)}.")  # fmt: skip
-    resolved = resolve_source(source, paths)
-    run = next(
-        run
-        for run in plan_runs(study, adapters, resolved.config.name, [seed])
-        if (run.adapter.id, run.variant) == (adapter, variant)
-    )
     device = current_device()
     if device == "cpu":
         torch.set_num_threads(1)
@@ -117,8 +118,12 @@ def prepare_run(
 
 
 def training_kwargs(training: TrainingConfig, micro_batches: int = 1) -> dict[str, Any]:
-    """Return the study's training arguments as keyword arguments of ``transformers.TrainingArguments``."""
-    kwargs = training.model_dump(exclude_none=True)
+    """Return the study's training arguments as keyword arguments of ``transformers.TrainingArguments``.
+
+    The learning rate of the head is not among them: `ClassifierTrainer` takes it.
+    """
+    kwargs = training.model_dump(exclude_none=True, exclude={"head_learning_rate"})
+    kwargs["metric_for_best_model"] = metric_name(training)
     if micro_batches > 1:
         kwargs |= split_batch(training, micro_batches, "").model_dump(exclude={"message"})
     return kwargs
@@ -182,11 +187,39 @@ def logits_of(predictions: Any) -> npt.NDArray[np.floating[Any]]:
 
 
 class ClassifierTrainer(Trainer):
-    """Extend the Trainer: its evaluation loss is the cross-entropy.
+    """Extend the Trainer: a learning rate for the head, and evaluations that change nothing.
 
-    Some methods add a term to their training loss, such as AdaLoRA for orthogonality. Losses with and without it cannot
-    be compared.
+    Its evaluation loss is the cross-entropy. Some methods add a term to their training loss, such as AdaLoRA for
+    orthogonality. Losses with and without it cannot be compared.
+
+    Parameters
+    ----------
+    head_learning_rate : float or None
+        Of the classification head; None: the same as ``args.learning_rate``.
     """
+
+    def __init__(self, *, head_learning_rate: float | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._head_learning_rate = head_learning_rate
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """Create the optimiser, with the head in parameter groups that begin at the head's learning rate."""
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        if self._head_learning_rate is not None:
+            heads = {id(parameter) for parameter in head_parameters(cast(torch.nn.Module, self.model))}
+            for group in list(optimizer.param_groups):
+                head = [parameter for parameter in group["params"] if id(parameter) in heads]
+                group["params"] = [parameter for parameter in group["params"] if id(parameter) not in heads]
+                if head:
+                    optimizer.add_param_group(group | {"params": head, "lr": self._head_learning_rate})
+        return optimizer
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Evaluate, and restore the random state, so that training goes on as if nobody had evaluated."""
+        devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+        with torch.random.fork_rng(devices=devices):
+            scores: dict[str, float] = super().evaluate(*args, **kwargs)
+        return scores
 
     def prediction_step(
         self,
@@ -203,23 +236,33 @@ class ClassifierTrainer(Trainer):
 
 
 class ProgressFile(TrainerCallback):
-    """Write one JSON line a step into ``progress.jsonl``, for the driver.
+    """Write one JSON line a step into ``progress.jsonl``, for the driver, and each step's time into the Trainer's log.
 
     It stops the run at a loss that is not finite, because the Trainer would continue.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / PROGRESS_FILE
+    def __init__(self, prepared: PreparedRun) -> None:
+        self._path = prepared.output / PROGRESS_FILE
+        self._before_s = prepared.snapshot.train_time_s if prepared.snapshot else 0.0
         self._last: dict[str, float] = {}
+        self._start = 0.0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock."""
+        self._start = time.monotonic()
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Keep the last losses; raise RunError for one that is not finite."""
-        logs: dict[str, float] = kwargs.get("logs") or {}
-        for name in ("loss", "eval_loss"):
-            if name in logs:
-                if not math.isfinite(logs[name]):
-                    raise RunError(f"The {name} is {logs[name]} after step {state.global_step}: training diverged.")
-                self._last[name] = logs[name]
+        """Keep the last losses and the time; raise RunError for a loss that is not finite."""
+        entry = state.log_history[-1]
+        for key, name in (("loss", "loss"), ("eval_validation_loss", "validation loss")):
+            if key in entry:
+                if not math.isfinite(entry[key]):
+                    raise RunError(f"The {name} is {entry[key]} after step {state.global_step}: training diverged.")
+                self._last[key] = entry[key]
+        if "loss" in entry:
+            entry["seconds"] = self._before_s + time.monotonic() - self._start
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Append one line."""
@@ -274,14 +317,6 @@ class SaveEpochSnapshots(TrainerCallback):
             ),
         )
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Use the prompts of prompt learning as they are, once its best checkpoint was loaded."""
-        config = kwargs["model"].active_peft_config
-        if config.is_prompt_learning and state.best_model_checkpoint is not None and args.load_best_model_at_end:
-            config.inference_mode = True
-
 
 def resumed_after(prepared: PreparedRun) -> tuple[float, ...]:
     """Return the epochs after which training was interrupted."""
@@ -300,23 +335,41 @@ def peak_memory_bytes(prepared: PreparedRun) -> int:
     return max(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # macOS counts in bytes
 
 
+def step_results(log_history: Sequence[dict[str, Any]]) -> tuple[StepResult, ...]:
+    """Return the Trainer's log of the optimiser's steps, one row a step."""
+    names = ("step", "loss", "learning_rate", "seconds")
+    return tuple(
+        StepResult.model_validate({name: entry[name] for name in names}) for entry in log_history if "loss" in entry
+    )
+
+
 def epoch_results(log_history: Sequence[dict[str, Any]]) -> tuple[EpochResult, ...]:
     """Return the Trainer's log as one row per epoch, or per evaluation if those are more frequent.
 
+    An epoch's training loss is the mean over its steps.
+
     Examples
     --------
-    >>> training = {"epoch": 1.0, "loss": 0.7, "learning_rate": 1e-05}
-    >>> evaluation = {"epoch": 1.0, "eval_loss": 0.6, "eval_accuracy": 0.5}
-    >>> (row,) = epoch_results([training, evaluation])
-    >>> row.train_loss, row.validation_loss, row.validation_accuracy
-    (0.7, 0.6, 0.5)
+    >>> first = {"epoch": 0.5, "loss": 0.8, "learning_rate": 2e-05}
+    >>> second = {"epoch": 1.0, "loss": 0.6, "learning_rate": 1e-05}
+    >>> evaluation = {"epoch": 1.0, "eval_validation_loss": 0.65, "eval_validation_accuracy": 0.5}
+    >>> (row,) = epoch_results([first, second, evaluation])
+    >>> round(row.train_loss, 6), row.learning_rate, row.validation_loss
+    (0.7, 1e-05, 0.65)
     """
     rows: dict[float, dict[str, float | None]] = {}
+    losses: list[float] = []
+
+    def row(epoch: float) -> dict[str, float | None]:
+        return rows.setdefault(epoch, {"train_loss": None, "learning_rate": None, **dict.fromkeys(EVALUATED)})
+
     for entry in log_history:
-        names = {"loss": "train_loss", "learning_rate": "learning_rate", "eval_loss": "validation_loss",
-                 "eval_accuracy": "validation_accuracy"}  # fmt: skip
-        found = {name: entry[key] for key, name in names.items() if key in entry}
+        if "loss" in entry:
+            losses.append(entry["loss"])
+            if float(entry["epoch"]).is_integer():
+                row(entry["epoch"]).update(train_loss=fmean(losses), learning_rate=entry["learning_rate"])
+                losses.clear()
+        found = {name: entry[f"eval_{name}"] for name in EVALUATED if f"eval_{name}" in entry}
         if found:
-            empty: dict[str, float | None] = dict.fromkeys(names.values())
-            rows.setdefault(entry["epoch"], empty).update(found)
+            row(entry["epoch"]).update(found)
     return tuple(EpochResult.model_validate({"epoch": epoch, **row}) for epoch, row in sorted(rows.items()))
