@@ -84,7 +84,8 @@ def train(
 def _announce(due: Sequence[Run], n_planned: int, tried: Collection[str], console: Console) -> None:
     """Say what is trained next, and why, if the search added it."""
     for run in due:
-        if run.extends_grid is not None:
+        rate_is_new = not any(name.startswith(f"{run.adapter.id}/{run.variant}/") for name in tried)
+        if run.extends_grid is not None and rate_is_new:
             edge, rate = run.extends_grid.edge_learning_rate, run.training.learning_rate
             say(console, f"{run.adapter.id} is best at {edge:g}, at the edge of its learning rates: {rate:g} is added.")
     more = " more" if tried else ""

@@ -278,7 +278,7 @@ class Record(RecordPart):
     evaluation_time_s: NonNegativeFloat | None = Field(
         default=None, description="All evaluations of the validation rows, part of train_time_s"
     )
-    latency: Latency | None = None
+    latency: Latency | None = Field(default=None, description="null where it was not measured")
     learned: tuple[ModuleUpdate, ...] | None = Field(
         default=None, description="What the kept checkpoint learned, by layer; null where the method cannot be merged"
     )

@@ -119,7 +119,11 @@ def evaluate_adapter(
             model = PeftModel.from_pretrained(material.base_model(run.seed), str(folder / "adapter"))
             found += _find_other_weights(record, model, folder / "adapter")
             predict = _Predictor(model, material.tokenizer, record.training.per_device_eval_batch_size)
-            evaluation = Evaluation(predict(material.splits["validation"]), predict(material.splits["test"]))
+            evaluation = Evaluation(
+                predict(material.splits["validation"]),
+                predict(material.splits["test"]),
+                predict(material.splits["selection"]) if "selection" in material.splits else None,
+            )
         except (AdapterBookError, SafetensorError, OSError, *MISFITS) as error:
             message = f"cannot be loaded over the base model: {' '.join(str(error).split())[:500]}"
             return None, [Finding(run.id, "adapter", message)]
