@@ -149,7 +149,7 @@ def keep_submitted(paths: Paths) -> list[Run]:
         if not adapter.train_adapter:
             (paths.experiments / "adapters" / f"{adapter.id}.yaml").unlink()
     variants = yaml.safe_load(paths.study.read_text("utf-8"))["variants"]
-    change_settings(paths, seeds=[study.seeds[0]], seeds_on_gpu=None,
+    change_settings(paths, search=None, seeds=[study.seeds[0]], seeds_on_gpu=None,
                     variants={study.submitted: variants[study.submitted]})  # fmt: skip
     return plan_runs(load_study(paths.study), load_adapters(paths.experiments / "adapters"), "")
 
