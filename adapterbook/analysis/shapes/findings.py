@@ -148,7 +148,7 @@ class OneAnswer:
 
     Attributes
     ----------
-    low, high, n : int
+    fewest, most, n : int
         The fewest and the most rows that one of them gives this label, of n test rows.
     accuracy, f1 : float
         What always predicting this label gets.
@@ -156,8 +156,8 @@ class OneAnswer:
 
     label: int
     adapters: tuple[str, ...]
-    low: int
-    high: int
+    fewest: int
+    most: int
     n: int
     accuracy: float
     f1: float

@@ -70,6 +70,11 @@ class EqualPair:
     largest_difference: float
     n_redundant: int
 
+    @property
+    def of_attention(self) -> bool:
+        """Tell whether the two are the queries and the keys, whose product is all that attention uses."""
+        return {self.first, self.second} in ({"q_lin", "k_lin"}, {"query", "key"}, {"q_proj", "k_proj"})
+
 
 @dataclass(frozen=True)
 class LearnedRatio:

@@ -200,6 +200,14 @@ class RunReport:
         return 0 if self.confusion is None else self.confusion.tn + self.confusion.fn
 
     @property
+    def f1_always_positive(self) -> float | None:
+        """Return the F1 of predicting every test row to be positive."""
+        if self.confusion is None:
+            return None
+        n_positive = self.confusion.tp + self.confusion.fn
+        return 2 * n_positive / (n_positive + self.confusion.n)
+
+    @property
     def completed(self) -> bool:
         """Tell whether the run has results, stale or not."""
         return self.state == "completed"

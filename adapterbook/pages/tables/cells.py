@@ -174,6 +174,16 @@ class Cells:
         """Return a number among an adapter's PEFT settings, ``None`` if PEFT's default applies."""
         return self.value(Row(adapter), f"config.settings.{key}", "plain") if key in adapter.config.settings else None
 
+    def kept_epoch(self, group: Group) -> Markup | None:
+        """Return the epoch of the checkpoint that was tested; one that nothing was evaluated for was not chosen."""
+        run = group.representative
+        if run is None or run.record is None or run.record.best is None:
+            return None
+        epoch = self.tools.number(run, "best.epoch", "plain")
+        if run.record.best.value is not None:
+            return epoch
+        return Markup(f"{epoch} [{as_markup(self.words.label('last_mark'))}]{{.beside}}")
+
     def configuration(self, adapter: AdapterReport) -> Markup:
         """Return the method of an adapter with the settings that matter most: LoRA's r, alpha and dropout."""
         if not adapter.config.train_adapter:

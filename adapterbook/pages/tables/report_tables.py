@@ -58,7 +58,8 @@ class ReportTables(Cells):
         if group.n_completed != 1 or run is None or run.record is None:
             means = [Row(group, ("curve", "points", i)) for i in range(len(group.curve.points))]
             return self._plain(of.curve_columns(".mean", lambda cells, point: ""), means)
-        best, mark = run.record.best, self.words.label("kept_mark")
+        best = run.record.best
+        mark = self.words.label("kept_mark" if best is not None and best.value is not None else "last_mark")
         kept = None if best is None else best.epoch
         columns = of.curve_columns("", lambda cells, point: mark if point.epoch == kept else "")
         part = "evaluations" if run.record.evaluations else "epochs"
