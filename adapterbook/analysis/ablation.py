@@ -270,7 +270,7 @@ def _evaluation_costs(adapters: Mapping[str, AdapterReport], reference: str | No
             continue
         evaluating, training = record.evaluation_time_s, record.train_time_s
         n_evaluations = sum(point.validation_loss is not None for point in record.curve)
-        if evaluating and training and n_evaluations:
+        if training and evaluating and evaluating < training and n_evaluations:
             forwards = 1 if adapter.head_only else 2
             rows = n_evaluations * record.splits.validation.n
             trained = record.training.num_train_epochs * record.splits.train.n

@@ -90,7 +90,7 @@ def compute_growth(adapter: AdapterReport | None) -> Growth | None:
     for group in adapter.groups.values():
         run, learned = group.representative, group.learned
         if run is not None and run.travel and learned is not None and learned.mean_relative_update > 0:
-            found.setdefault(run.travel, learned.mean_relative_update)
+            found.setdefault(float(f"{run.travel:.6g}"), learned.mean_relative_update)
     if len(found) < 3:
         return None
     short, long = min(found), max(found)

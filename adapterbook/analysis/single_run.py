@@ -94,8 +94,9 @@ def compute_travel(record: Record) -> float | None:
     if record.best is None or record.splits is None or training.lr_scheduler_type != "linear" or training.warmup_steps:
         return None
     steps_per_epoch = math.ceil(record.splits.train.n / training.per_device_train_batch_size)
-    done = record.best.epoch / training.num_train_epochs
-    return training.learning_rate * record.best.epoch * steps_per_epoch * (1 - done / 2)
+    done = min(record.best.epoch / training.num_train_epochs, 1.0)
+    n_steps = steps_per_epoch * training.num_train_epochs
+    return training.learning_rate * n_steps * done * (1 - done / 2)
 
 
 def _loss_noise(record: Record, predicted: _Predicted | None) -> float:

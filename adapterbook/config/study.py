@@ -207,8 +207,6 @@ class AdapterConfig(BaseModel):
 def load_adapters(folder: Path) -> dict[str, AdapterConfig]:
     """Read every ``*.yaml`` of a folder; the file's name is the adapter's id.
 
-    The adapters of LoRA come first, then those of other methods, then baselines; among them the order is the files'.
-
     Raises
     ------
     ConfigError
@@ -227,8 +225,7 @@ def load_adapters(folder: Path) -> dict[str, AdapterConfig]:
         raise errors[0]
     if errors:
         raise ConfigError(f"{len(errors)} adapters are not valid:", [str(error) for error in errors])
-    # LoRA comes first: the other methods are read against it. A baseline comes last.
-    return dict(sorted(adapters.items(), key=lambda item: (not item[1].train_adapter, item[1].peft_type != "LORA")))
+    return adapters
 
 
 def _load_adapter(file: Path) -> AdapterConfig:

@@ -18,6 +18,7 @@ from adapterbook.pages.writing.escape import as_markup, escape_attribute, inline
 
 NBSP: Final = "\N{NO-BREAK SPACE}"
 NONE: Final = "–"  # the cell of a missing value
+METHOD_NAMES: Final = {"LORA": "LoRA", "IA3": "IA³"}  # any other method has PEFT's name
 # A reason that is a run's own state is shown as that state, with a link to the run.
 STATES: Final = ("failed", "missing", "broken")
 
@@ -191,7 +192,7 @@ class Cells:
         short = {"r": "r", "lora_alpha": "α", "lora_dropout": "dropout"}
         settings = {name: self.setting(adapter, key) for key, name in short.items()}
         shown = [Markup(f"{name}{NBSP}{value}") for name, value in settings.items() if value is not None]
-        return self.listed([adapter.config.peft_type, *shown])
+        return self.listed([METHOD_NAMES.get(adapter.config.peft_type, adapter.config.peft_type), *shown])
 
     def modules(self, adapter: AdapterReport) -> Markup:
         """Return the modules that an adapter touches: their names, or the pattern that PEFT was given."""

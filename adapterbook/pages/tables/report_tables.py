@@ -19,11 +19,10 @@ from adapterbook.analysis.shapes import (
     RunReport,
 )
 from adapterbook.pages.tables import columns as of
-from adapterbook.pages.tables.cells import NBSP, NONE, Cells, Column, Row
+from adapterbook.pages.tables.cells import METHOD_NAMES, NBSP, NONE, Cells, Column, Row
 from adapterbook.pages.writing.escape import as_markup, escape_text, inline_code
 from adapterbook.pages.writing.markdown import keep_one_link, make_table
 
-METHOD_NAMES = {"LORA": "LoRA", "IA3": "IA³"}  # as written in a caption; any other method has PEFT's name
 ExtraRows = Iterable[Sequence[str | None]]
 
 
