@@ -16,6 +16,7 @@ from adapterbook.analysis.ablation import (
 from adapterbook.analysis.comparison import choose_headline, compare_adapters, compute_planning
 from adapterbook.analysis.costs import compute_baselines, compute_costs
 from adapterbook.analysis.groups import describe_adapter, group_runs
+from adapterbook.analysis.modules import compute_size_ratios
 from adapterbook.analysis.published import compare_with_published
 from adapterbook.analysis.sentences import compare_sentences
 from adapterbook.analysis.shapes import (
@@ -88,6 +89,7 @@ def analyse(
         headline_submitted=headline_submitted,
         comparisons=comparisons,
         above_majority={basis: _above_majority(reports, basis, majority) for basis in bases},
+        size_ratios=compute_size_ratios(reports),
         best_rates=find_best_rates(reports, ablations["learning_rate"].variants),
         baselines=baselines,
         planning=compute_planning(comparisons["best"], cache),

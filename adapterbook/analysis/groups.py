@@ -129,6 +129,7 @@ def _make_group(adapter: str, variant: str, runs: Sequence[RunReport]) -> Group:
     tests = [record.test for record in records if record.test is not None]
     best_losses = [run.overfitting.best_validation_loss for run in completed if run.overfitting is not None]
     curve = _average_curve(records)
+    noise = [run.overfitting.noise for run in completed if run.overfitting is not None and run.overfitting.noise]
     reason: Reason | None = None
     if not completed:
         reason = runs[0].reason
@@ -142,7 +143,7 @@ def _make_group(adapter: str, variant: str, runs: Sequence[RunReport]) -> Group:
         n_completed=len(completed),
         spread_known=len(completed) >= SEEDS_FOR_SPREAD,
         curve=curve,
-        overfitting=_overfitting_of(curve),
+        overfitting=_overfitting_of(curve, fmean(noise) if noise else 0.0),
         test_accuracy=compute_spread([test.accuracy for test in tests]),
         test_f1=compute_spread([test.f1 for test in tests]),
         test_loss=compute_spread([test.loss for test in tests]),
@@ -176,8 +177,11 @@ def _average_curve(records: Sequence[Record]) -> Curve:
     )
 
 
-def _overfitting_of(curve: Curve) -> Overfitting | None:
-    """Return best epoch and onset of the mean curve; for one seed those of its run."""
+def _overfitting_of(curve: Curve, noise: float) -> Overfitting | None:
+    """Return best epoch and onset of the mean curve; for one seed those of its run.
+
+    All seeds are evaluated on the same rows, so their mean loss is about as uncertain as one seed's.
+    """
     if not curve.points:
         return None
     points = [
@@ -190,7 +194,7 @@ def _overfitting_of(curve: Curve) -> Overfitting | None:
         )
         for point in curve.points
     ]
-    return compute_overfitting(points)
+    return compute_overfitting(points, noise)
 
 
 def _interval_of_mean(tests: Sequence[tuple[float, int]]) -> Interval | None:

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import takewhile
-from statistics import fmean
+from itertools import combinations, takewhile
+from statistics import fmean, linear_regression
 from typing import Any, Literal
 
-from adapterbook.analysis.shapes import FormulaRow, Learned, LearnedMean, LearnedModule, ParameterFormula
+from adapterbook.analysis.shapes import (
+    AdapterReport,
+    EqualPair,
+    FormulaRow,
+    Group,
+    Growth,
+    Learned,
+    LearnedMean,
+    LearnedModule,
+    LearnedRatio,
+    ParameterFormula,
+)
 from adapterbook.runs.record import ModuleUpdate, Record
+
+# Two vectors are called equal if their mean distances from 1 differ by less than this share: float32's rounding.
+EQUAL = 1e-4
 
 
 def compute_learned(adapter: str, variant: str, records: Sequence[Record]) -> Learned | None:
@@ -45,7 +60,72 @@ def compute_learned(adapter: str, variant: str, records: Sequence[Record]) -> Le
         smallest=min(modules, key=lambda module: module.relative_update),
         mean_relative_update=fmean(module.relative_update for module in modules),
         mean_scale_deviation=_mean_deviation(modules),
+        equal_pair=_equal_pair(modules),
     )
+
+
+def compare_learned(
+    adapters: Mapping[str, AdapterReport], reference: str | None, variants: Sequence[str]
+) -> tuple[LearnedRatio, ...]:
+    """Return how far adapters of the reference's method moved beside it, variant by variant."""
+    base = adapters.get(reference or "")
+    if base is None:
+        return ()
+    alike = [adapter for adapter in adapters.values() if adapter.config.train_adapter and adapter is not base
+             and adapter.config.peft_type == base.config.peft_type]  # fmt: skip
+    ratios = []
+    for adapter in alike:
+        for variant in variants:
+            own, other = _moved(adapter.groups.get(variant)), _moved(base.groups.get(variant))
+            if own and other:
+                ratios.append(LearnedRatio(adapter.id, base.id, variant, own[0] / other[0], own[1], other[1]))
+    return tuple(ratios)
+
+
+def compute_growth(adapter: AdapterReport | None) -> Growth | None:
+    """Return how an adapter's update grows with the travel, None with fewer than three travels."""
+    if adapter is None:
+        return None
+    found: dict[float, float] = {}
+    for group in adapter.groups.values():
+        run, learned = group.representative, group.learned
+        if run is not None and run.travel and learned is not None and learned.mean_relative_update > 0:
+            found.setdefault(float(f"{run.travel:.6g}"), learned.mean_relative_update)
+    if len(found) < 3:
+        return None
+    short, long = min(found), max(found)
+    slope = linear_regression([math.log(x) for x in found], [math.log(y) for y in found.values()]).slope
+    return Growth(adapter.id, len(found), long / short, found[long] / found[short], slope)
+
+
+def compute_size_ratios(adapters: Mapping[str, AdapterReport]) -> dict[str, float]:
+    """Return each adapter's own parameters over those of the smallest adapter; a baseline has none."""
+    sizes = {name: adapter.n_adapter_params for name, adapter in adapters.items() if adapter.n_adapter_params}
+    return {name: size / min(sizes.values()) for name, size in sizes.items()}
+
+
+def _moved(group: Group | None) -> tuple[float, float] | None:
+    """Return a group's mean relative update, and the epoch at which its first seed's checkpoint was kept."""
+    if group is None or group.learned is None or not group.learned.mean_relative_update:
+        return None
+    record = None if group.representative is None else group.representative.record
+    return None if record is None or record.best is None else (group.learned.mean_relative_update, record.best.epoch)
+
+
+def _equal_pair(modules: Sequence[LearnedModule]) -> EqualPair | None:
+    """Return the first two kinds of modules, both in every layer, whose vectors are equally far from 1 in each."""
+    by_kind: dict[str, dict[int | None, float]] = defaultdict(dict)
+    for module in modules:
+        if module.scale_deviation:
+            by_kind[module.kind][module.layer] = module.scale_deviation
+    for (first, of_first), (second, of_second) in combinations(by_kind.items(), 2):
+        if of_first.keys() != of_second.keys():
+            continue
+        gaps = {layer: abs(deviation - of_second[layer]) for layer, deviation in of_first.items()}
+        if all(gap <= EQUAL * of_first[layer] for layer, gap in gaps.items()):
+            redundant = sum(module.d_out for module in modules if module.kind == second)
+            return EqualPair(first, second, len(gaps), max(gaps.values()), redundant)
+    return None
 
 
 def name_kinds(modules: Sequence[str], config: Mapping[str, Any]) -> dict[str, str]:

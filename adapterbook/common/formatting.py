@@ -145,6 +145,11 @@ def _bytes(value: float, language: Language) -> str:
     return f"{value:.1f}{NO_BREAK_SPACE}{BYTE_UNITS[scale]}"
 
 
+def _times(value: float, _: Language) -> str:
+    """Return a ratio with two significant digits, or without decimals from ten on."""
+    return f"{value:,.0f}" if value >= 9.95 else f"{value:.2g}"
+
+
 def _per_second(value: float, language: Language) -> str:
     return f"{value:.1f}{NO_BREAK_SPACE}{'列/秒' if language == 'zh' else 'rows/s'}"
 
@@ -166,6 +171,7 @@ FORMATS: Final[Mapping[str, Callable[[float, Language], str]]] = {
     "duration": _duration,
     "bytes": _bytes,
     "per_second": _per_second,
+    "times": _times,
 }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,18 @@ def adapter_style(adapter: str) -> LineStyle:
     number, color = divmod(number, len(OTHER_COLORS))
     number, line = divmod(number, len(OTHER_LINES))
     return LineStyle(OTHER_COLORS[color], OTHER_LINES[line], OTHER_MARKERS[number % len(OTHER_MARKERS)])
+
+
+def baselines_of(report: Report) -> dict[str, float]:
+    """Return by quantity what a model gets that has learned nothing.
+
+    Its loss is that of finding both classes equally likely, its validation accuracy that of always predicting the more
+    frequent label of the validation rows.
+    """
+    majority = report.validation_majority
+    guess = math.log(2)
+    return {"train_loss": guess, "validation_loss": guess,
+            "validation_accuracy": 0.5 if majority is None else majority}  # fmt: skip
 
 
 def style_of(report: Report, adapter: str) -> LineStyle:

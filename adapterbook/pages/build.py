@@ -190,6 +190,9 @@ class _Builder:
             "names": lambda adapters: [self.words[language].name(adapter) for adapter in adapters],
             "terms": [(term.name.in_language(language), term.name.in_language(_other(language)),
                        term.meaning.in_language(language)) for term in terms],
+            "references": [{"authors": work.authors, "year": str(work.year), "title": work.title,
+                            "link": Markup(f"[{escape_text(work.place)}]({work.url})")}
+                           for _, work in sorted(self.phrases.references.items())],
             "methods": list(methods),
             "n_trained": sum(map(len, methods.values())),
             "provenance": provenance_of,

@@ -125,6 +125,7 @@ def make_outline(report: Report, phrases: Phrases) -> list[PageSpec]:
         ),
         *(_notebook_page(run, report, phrases) for run in shown),
         page("glossary", "glossary", "glossary", section="reference"),
+        page("references", "references", "references", section="reference"),
     ]
     return _with_unique_stems(pages)
 

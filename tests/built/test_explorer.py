@@ -18,7 +18,7 @@ from adapterbook.analysis.shapes import Report
 from adapterbook.common.formatting import Language, format_number
 from adapterbook.config.paths import Paths
 from adapterbook.figures.style import OTHER_LINES, OTHER_MARKERS, LineStyle, adapter_style, style_of
-from adapterbook.figures.vega_charts import CHANCE, DASHES, MARKERS, QUANTITIES, chart_spec, line_look
+from adapterbook.figures.vega_charts import DASHES, MARKERS, QUANTITIES, chart_spec, line_look
 from adapterbook.figures.words import short_names
 from adapterbook.pages import explorer
 from adapterbook.pages.explorer import script_block

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from adapterbook.analysis.shapes.modules import Growth, LearnedRatio
 from adapterbook.analysis.shapes.runs import EvalStrategy, Factor, Group, Reason, RunReport
 
 
@@ -142,23 +143,60 @@ class EpochsReport:
 
 
 @dataclass(frozen=True)
+class OneAnswer:
+    """Describe adapters that predict one label for nearly every test row, beside a model that always predicts it.
+
+    Attributes
+    ----------
+    fewest, most, n : int
+        The fewest and the most rows that one of them gives this label, of n test rows.
+    accuracy, f1 : float
+        What always predicting this label gets.
+    """
+
+    label: int
+    adapters: tuple[str, ...]
+    fewest: int
+    most: int
+    n: int
+    accuracy: float
+    f1: float
+
+
+@dataclass(frozen=True)
 class LearningRateFinding:
     """Say how the adapters did at one learning rate, by their ids.
 
     Attributes
     ----------
+    n_steps : int
+        Steps of one run.
+    reach : float
+        How far a weight can move in all of them: half the learning rate times the steps.
     overfit, improving, level : tuple of str
         Adapters by ``Overfitting.course``; each that was evaluated is in one of the three.
     better_than_guessing, guessing : tuple of str
         Whether the interval of the test accuracy lies above the majority class; both empty where that is not known.
+    one_answers : tuple of OneAnswer
+        Adapters that predict one label for nearly every test row, one entry a label.
+    with_head : tuple of str
+        Adapters whose validation loss never leaves the head-only baseline's by more than the noise of that loss;
+        empty without a baseline.
+    largest_gap : float or None
+        The largest difference between one of these and the baseline in any epoch, nat.
     """
 
     variant: str
+    n_steps: int
+    reach: float
     overfit: tuple[str, ...]
     improving: tuple[str, ...]
     level: tuple[str, ...]
     better_than_guessing: tuple[str, ...]
     guessing: tuple[str, ...]
+    one_answers: tuple[OneAnswer, ...]
+    with_head: tuple[str, ...]
+    largest_gap: float | None
 
 
 @dataclass(frozen=True)
@@ -171,6 +209,8 @@ class BatchSizeFinding:
         In order of batch size; only those that have results.
     best : Group or None
         The group with the lowest validation loss.
+    lowest_of_all : bool
+        Whether no adapter has a lower validation loss at any learning rate of the study.
     overfit : tuple of str
         The variants that overfit.
     intervals_overlap : bool or None
@@ -180,18 +220,59 @@ class BatchSizeFinding:
     adapter: str
     groups: tuple[Group, ...]
     best: Group | None
+    lowest_of_all: bool
     overfit: tuple[str, ...]
     intervals_overlap: bool | None
 
 
 @dataclass(frozen=True)
 class EvalStrategyFinding:
-    """Describe one adapter with several evaluation strategies; ``same_end``: the last training losses are equal."""
+    """Describe one adapter with several evaluation strategies.
+
+    Attributes
+    ----------
+    same_end : bool
+        Whether the last training losses are equal.
+    accuracy_range : float or None
+        Highest minus lowest test accuracy.
+    most_accurate, least_loss : Group or None
+        The groups with the highest test accuracy and with the lowest test loss.
+    """
 
     adapter: str
     groups: tuple[Group, ...]
     same_end: bool
-    intervals_overlap: bool | None
+    accuracy_range: float | None
+    most_accurate: Group | None
+    least_loss: Group | None
+
+    @property
+    def loss_chose_another(self) -> bool:
+        """Tell whether the most accurate checkpoint is not the one with the lowest test loss."""
+        return self.most_accurate is not self.least_loss
+
+    @property
+    def last_won(self) -> bool:
+        """Tell whether the most accurate checkpoint is the last one of a run that was never evaluated."""
+        return self.most_accurate is not None and self.most_accurate.training.eval_strategy == "no"
+
+
+@dataclass(frozen=True)
+class EvaluationCost:
+    """Compare the time that evaluating added to one run's training with what the formula expects.
+
+    Attributes
+    ----------
+    forwards : int
+        How many forward passes a training step is worth: 1 where the head alone trains, 2 with an adapter.
+    expected, measured : float
+        Added time as a share of the training time without it.
+    """
+
+    run: RunReport
+    forwards: int
+    expected: float
+    measured: float
 
 
 Finding = LearningRateFinding | BatchSizeFinding | EvalStrategyFinding
@@ -247,8 +328,12 @@ class Ablation:
         ``learning_rate``: one a variant; ``batch_size`` and ``eval_strategy``: one an adapter.
     without_result : tuple of Group
         Planned groups of these variants of which no run has a result.
-    timed_run : RunReport or None
-        ``eval_strategy`` only: the reference's submitted run, where no run of ``groups`` says how long evaluating took.
+    learned_ratios : tuple of LearnedRatio
+        ``learning_rate`` only: adapters of the reference's method beside the reference, one a learning rate.
+    growth : Growth or None
+        ``learning_rate`` only: how the reference's update grows with the travel, over all its runs.
+    evaluation_costs : tuple of EvaluationCost
+        ``eval_strategy`` only: the submitted runs of the reference and of the head-only baseline.
     eval_views : tuple of EvalView
         ``eval_strategy`` only: every strategy on the most finely evaluated curve there is, ``eval_curve`` names it.
     epochs : EpochsReport or None
@@ -263,7 +348,9 @@ class Ablation:
     reason: Reason | None
     findings: tuple[Finding, ...] = ()
     without_result: tuple[Group, ...] = ()
-    timed_run: RunReport | None = None
+    learned_ratios: tuple[LearnedRatio, ...] = ()
+    growth: Growth | None = None
+    evaluation_costs: tuple[EvaluationCost, ...] = ()
     eval_curve: tuple[str, str] | None = None
     eval_views: tuple[EvalView, ...] = ()
     epochs: EpochsReport | None = None

@@ -53,6 +53,69 @@ class LearnedMean:
 
 
 @dataclass(frozen=True)
+class EqualPair:
+    """Name two kinds of modules whose IA³ vectors ended equally far from 1 in every layer.
+
+    Attributes
+    ----------
+    largest_difference : float
+        Between the mean distances of the two vectors of a layer.
+    n_redundant : int
+        Entries of the second kind's vectors, over all layers.
+    """
+
+    first: str
+    second: str
+    n_layers: int
+    largest_difference: float
+    n_redundant: int
+
+    @property
+    def of_attention(self) -> bool:
+        """Tell whether the two are the queries and the keys, whose product is all that attention uses."""
+        return {self.first, self.second} in ({"q_lin", "k_lin"}, {"query", "key"}, {"q_proj", "k_proj"})
+
+
+@dataclass(frozen=True)
+class LearnedRatio:
+    """Compare the mean relative update of an adapter with the reference's at the same learning rate.
+
+    Attributes
+    ----------
+    epoch, reference_epoch : float
+        At which the two kept checkpoints were made, by the first seed.
+    """
+
+    adapter: str
+    reference: str
+    variant: str
+    ratio: float
+    epoch: float
+    reference_epoch: float
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Say how the mean relative update of one adapter grows with the travel of its weights.
+
+    Attributes
+    ----------
+    n_runs : int
+        At least three, with different travels.
+    travel_ratio, update_ratio : float
+        The run with the longest travel over the one with the shortest.
+    exponent : float
+        Slope of the logarithms, by least squares: 1 is growth in proportion, 2 growth with the square.
+    """
+
+    adapter: str
+    n_runs: int
+    travel_ratio: float
+    update_ratio: float
+    exponent: float
+
+
+@dataclass(frozen=True)
 class Learned:
     """Describe the change of each module by one adapter in one variant, at the checkpoints that were kept.
 
@@ -68,6 +131,8 @@ class Learned:
         By relative update.
     mean_relative_update, mean_scale_deviation : float, float or None
         Over all modules, each counting the same.
+    equal_pair : EqualPair or None
+        The first two kinds whose vectors ended alike, as those of queries and keys do.
     """
 
     adapter: str
@@ -80,6 +145,7 @@ class Learned:
     smallest: LearnedModule
     mean_relative_update: float
     mean_scale_deviation: float | None
+    equal_pair: EqualPair | None
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,8 @@ class Report:
         learning rate; ``headline_submitted`` the same two as submitted.
     above_majority : dict
         By basis; None where the majority class is not known or is always right.
+    size_ratios : dict
+        By adapter, its own parameters over those of the smallest adapter.
     baselines : tuple of Baseline
         Chance, the majority class, and the head-only baseline once a variant.
     planning : Planning or None
@@ -168,6 +170,7 @@ class Report:
     headline_submitted: Verdict
     comparisons: Mapping[Basis, Comparison]
     above_majority: Mapping[Basis, AboveMajority | None]
+    size_ratios: Mapping[str, float]
     best_rates: BestRates
     baselines: tuple[Baseline, ...]
     planning: Planning | None
@@ -178,6 +181,13 @@ class Report:
     n_test_rows: int | None
     n_seeds: int
     spread_known: bool
+
+    @property
+    def validation_majority(self) -> float | None:
+        """Return the share of the more frequent label among the validation rows, from the first completed run."""
+        splits = (run.record.splits for run in self.runs if run.completed and run.record is not None)
+        rows = next((split.validation for split in splits if split is not None), None)
+        return None if rows is None else max(rows.n_positive, rows.n - rows.n_positive) / rows.n
 
     def run(self, run_id: str) -> RunReport:
         """Return a run by its id; KeyError if the study plans none."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from adapterbook.analysis.shapes.modules import Learned, ParameterFormula
+from adapterbook.analysis.shapes.predicted import Examples, PredictedRows, Sure
 from adapterbook.common.stats import Confusion, Interval
 from adapterbook.config.study import AdapterConfig, TrainingConfig
 from adapterbook.runs.plan import Run
@@ -41,6 +42,10 @@ Reason = Literal[
     "other_layout",  # no adapter names a module of a Transformer block of DistilBERT or BERT
     "published_other_protocol",  # no completed run has the published learning rate, epochs and batch size
 ]
+
+
+# A model that predicts one label for at least this share of the test rows is said to give one answer.
+ONE_ANSWER = 0.95
 
 
 @dataclass(frozen=True)
@@ -107,12 +112,12 @@ class Overfitting:
         The first evaluation with the lowest validation loss; None with ``reason`` where nothing was evaluated.
     final_validation_loss : float or None
         At the last evaluation.
+    noise : float or None
+        Two standard errors of the lowest validation loss, nat: a smaller rise may be chance.
     onset_epoch : float or None
         Overfitting begins at the first evaluation after the best one from which on, to the end, the validation loss
-        stays at least 1 % above its lowest value, while the train loss is below what it was at the best epoch.
+        stays more than ``noise`` above its lowest value, while the train loss is below what it was at the best epoch.
         None where that never happens.
-    saved_share : float or None
-        Share of the training, in [0, 1), that stopping at the best epoch would have saved, known with hindsight.
     """
 
     n_epochs: float
@@ -120,63 +125,17 @@ class Overfitting:
     best_validation_loss: float | None
     final_validation_loss: float | None
     onset_epoch: float | None
-    saved_share: float | None
+    noise: float | None
     reason: Reason | None = None
 
     @property
     def course(self) -> Course:
-        """Say how the validation loss went: it rose, it was still falling at the end, or it levelled off."""
+        """Say how the validation loss went: it rose, it was lowest at the end, or it stayed level within its noise."""
         if self.best_epoch is None:
             return "not_evaluated"
         if self.onset_epoch is not None:
             return "overfit"
         return "improving" if self.best_epoch == self.n_epochs else "level"
-
-
-@dataclass(frozen=True)
-class Example:
-    """Hold one test row; ``confidence`` in [0.5, 1] is the probability of the class that was predicted."""
-
-    row_id: int
-    text: str
-    label: int
-    prediction: int
-    probability: float
-    confidence: float
-
-    @property
-    def correct(self) -> bool:
-        """Tell whether the label was predicted."""
-        return self.label == self.prediction
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Hold a few test rows of a run: the most confident right, the most confident wrong, those closest to 0.5."""
-
-    right: tuple[Example, ...]
-    wrong: tuple[Example, ...]
-    uncertain: tuple[Example, ...]
-
-
-@dataclass(frozen=True)
-class PredictedRows:
-    """Hold what a comparison needs of a run's test rows, in order of their ids.
-
-    Attributes
-    ----------
-    n, n_positive : int
-        Rows, and those whose label is 1.
-    identity : str
-        SHA-256 of ids and labels: two runs with the same one were tested on the same rows.
-    correct : bytes
-        One byte a row: 1 where the label was predicted, else 0.
-    """
-
-    n: int
-    n_positive: int
-    identity: str
-    correct: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -197,6 +156,10 @@ class RunReport:
         Wilson, 95 %; of the test accuracy, and of the validation accuracy at the checkpoint that was kept.
     validation_accuracy : float or None
         At the checkpoint that was kept.
+    sure : Sure or None
+        From the predictions, like ``confusion`` and ``examples``.
+    travel : float or None
+        Sum of the learning rates of all steps up to the checkpoint that was kept: how far a weight can have moved.
     reason : str or None
         Why the run has no results, or no predictions.
     """
@@ -214,7 +177,35 @@ class RunReport:
     test_interval: Interval | None
     validation_accuracy: float | None
     validation_interval: Interval | None
+    sure: Sure | None
+    travel: float | None
     reason: Reason | None
+
+    @property
+    def one_answer(self) -> Literal[0, 1] | None:
+        """Return the label that was predicted for nearly every test row, None if both were predicted."""
+        if self.confusion is None:
+            return None
+        share = self.n_predicted_positive / self.confusion.n
+        return 1 if share >= ONE_ANSWER else 0 if share <= 1 - ONE_ANSWER else None
+
+    @property
+    def n_predicted_positive(self) -> int:
+        """Return the number of test rows predicted to be positive."""
+        return 0 if self.confusion is None else self.confusion.tp + self.confusion.fp
+
+    @property
+    def n_predicted_negative(self) -> int:
+        """Return the number of test rows predicted to be negative."""
+        return 0 if self.confusion is None else self.confusion.tn + self.confusion.fn
+
+    @property
+    def f1_always_positive(self) -> float | None:
+        """Return the F1 of predicting every test row to be positive."""
+        if self.confusion is None:
+            return None
+        n_positive = self.confusion.tp + self.confusion.fn
+        return 2 * n_positive / (n_positive + self.confusion.n)
 
     @property
     def completed(self) -> bool:
@@ -331,6 +322,18 @@ class AdapterReport:
     def best(self) -> Group | None:
         """Return the group of the best variant."""
         return None if self.best_variant is None else self.groups[self.best_variant]
+
+    @property
+    def groups_best_first(self) -> tuple[Group, ...]:
+        """Return the groups, the one at the best learning rate first."""
+        return tuple(sorted(self.groups.values(), key=lambda group: group.variant != self.best_variant))
+
+    @property
+    def n_printed_params(self) -> int | None:
+        """Return the total that PEFT prints: it keeps an untrained copy of the head, and counts it too."""
+        if self.n_total_params is None or self.n_head_params is None:
+            return None
+        return self.n_total_params + self.n_head_params
 
     @property
     def head_only(self) -> bool:

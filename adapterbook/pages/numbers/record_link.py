@@ -64,7 +64,7 @@ def link_of_derived(thing: object, field: FieldPath, report: Report) -> RecordLi
     match thing:
         case Report() if first in ("study", "n_seeds"):
             return RecordLink("reproduction", "protocol")
-        case Ablation():
+        case Ablation() if first == "values":
             return RecordLink("reproduction", "protocol")
         case AdapterReport() | Group() if first in ("config", "training"):
             return None
@@ -130,6 +130,8 @@ def _runs_behind(thing: object, field: str, report: Report) -> Runs:
             owners_of = [run for run in report.published.runs.values() if any(point is thing for point in run.points)]
             own = field == "epoch" or field.startswith("published_") or not owners_of
             return [] if own else _of(report, owners_of[0].adapter, owners_of[0].variant)
+        case Ablation():
+            return [run for group in thing.groups.values() for run in _completed(group)]
         case EvalView():
             return _of(report, *(report.ablations["eval_strategy"].eval_curve or (None, None)))
         case SentenceTable():

@@ -18,6 +18,7 @@ from adapterbook.pages.writing.escape import as_markup, escape_attribute, inline
 
 NBSP: Final = "\N{NO-BREAK SPACE}"
 NONE: Final = "–"  # the cell of a missing value
+METHOD_NAMES: Final = {"LORA": "LoRA", "IA3": "IA³"}  # any other method has PEFT's name
 # A reason that is a run's own state is shown as that state, with a link to the run.
 STATES: Final = ("failed", "missing", "broken")
 
@@ -174,6 +175,16 @@ class Cells:
         """Return a number among an adapter's PEFT settings, ``None`` if PEFT's default applies."""
         return self.value(Row(adapter), f"config.settings.{key}", "plain") if key in adapter.config.settings else None
 
+    def kept_epoch(self, group: Group) -> Markup | None:
+        """Return the epoch of the checkpoint that was tested; one that nothing was evaluated for was not chosen."""
+        run = group.representative
+        if run is None or run.record is None or run.record.best is None:
+            return None
+        epoch = self.tools.number(run, "best.epoch", "plain")
+        if run.record.best.value is not None:
+            return epoch
+        return Markup(f"{epoch} [{as_markup(self.words.label('last_mark'))}]{{.beside}}")
+
     def configuration(self, adapter: AdapterReport) -> Markup:
         """Return the method of an adapter with the settings that matter most: LoRA's r, alpha and dropout."""
         if not adapter.config.train_adapter:
@@ -181,7 +192,7 @@ class Cells:
         short = {"r": "r", "lora_alpha": "α", "lora_dropout": "dropout"}
         settings = {name: self.setting(adapter, key) for key, name in short.items()}
         shown = [Markup(f"{name}{NBSP}{value}") for name, value in settings.items() if value is not None]
-        return self.listed([adapter.config.peft_type, *shown])
+        return self.listed([METHOD_NAMES.get(adapter.config.peft_type, adapter.config.peft_type), *shown])
 
     def modules(self, adapter: AdapterReport) -> Markup:
         """Return the modules that an adapter touches: their names, or the pattern that PEFT was given."""

@@ -62,7 +62,7 @@ VARIANTS: Final = (
     Column("test_accuracy_interval", cell=Cells.result_or_reason, align="l"),
     Column("f1", cell=over_seeds("test.f1", "test_f1.mean", "proportion")),
     Column("test_loss", cell=over_seeds("test.loss", "test_loss.mean", "loss")),
-    Column("best_epoch", cell=first_seed("best.epoch", "plain")),
+    Column("kept_epoch", cell=lambda cells, group: cells.kept_epoch(group)),
     TIME,
     Column("peak_memory_bytes", cell=first_seed("peak_memory_bytes", "bytes")),
 )
@@ -76,8 +76,9 @@ PUBLISHED: Final = (
     Column("accuracy_difference", "points"),
 )
 EVAL_STRATEGY: Final = (
-    Column("kept_epoch", cell=first_seed("best.epoch", "plain")),
+    Column("kept_epoch", cell=lambda cells, group: cells.kept_epoch(group)),
     Column("validation_loss", cell=first_seed("best.value", "loss")),
+    Column("test_loss", cell=over_seeds("test.loss", "test_loss.mean", "loss")),
     MARKED_ACCURACY,
     TIME,
     Column("evaluation_time_s", cell=first_seed("evaluation_time_s", "duration")),

@@ -19,11 +19,10 @@ from adapterbook.analysis.shapes import (
     RunReport,
 )
 from adapterbook.pages.tables import columns as of
-from adapterbook.pages.tables.cells import NBSP, NONE, Cells, Column, Row
+from adapterbook.pages.tables.cells import METHOD_NAMES, NBSP, NONE, Cells, Column, Row
 from adapterbook.pages.writing.escape import as_markup, escape_text, inline_code
 from adapterbook.pages.writing.markdown import keep_one_link, make_table
 
-METHOD_NAMES = {"LORA": "LoRA", "IA3": "IA³"}  # as written in a caption; any other method has PEFT's name
 ExtraRows = Iterable[Sequence[str | None]]
 
 
@@ -58,7 +57,8 @@ class ReportTables(Cells):
         if group.n_completed != 1 or run is None or run.record is None:
             means = [Row(group, ("curve", "points", i)) for i in range(len(group.curve.points))]
             return self._plain(of.curve_columns(".mean", lambda cells, point: ""), means)
-        best, mark = run.record.best, self.words.label("kept_mark")
+        best = run.record.best
+        mark = self.words.label("kept_mark" if best is not None and best.value is not None else "last_mark")
         kept = None if best is None else best.epoch
         columns = of.curve_columns("", lambda cells, point: mark if point.epoch == kept else "")
         part = "evaluations" if run.record.evaluations else "epochs"

@@ -8,7 +8,7 @@ import yaml
 
 from adapterbook.analysis.ablation import find_family
 from adapterbook.analysis.costs import pareto_front
-from adapterbook.analysis.shapes import BatchSizeFinding, LearningRateFinding
+from adapterbook.analysis.shapes import BatchSizeFinding, EvalStrategyFinding, LearningRateFinding
 from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, PROJECT, read_report, write_results
 
 ABLATIONS = BATCH_SIZE_VARIANTS | EVAL_STRATEGY_VARIANTS
@@ -233,3 +233,59 @@ def test_a_group_without_result_is_named(tmp_path: Path) -> None:
     last = ablation.findings[-1]
     assert isinstance(last, LearningRateFinding) and last.variant == "lr-1e-3"
     assert "ia3" not in (*last.overfit, *last.improving, *last.level)
+
+
+def test_what_the_strategies_kept_and_scored(tmp_path: Path) -> None:
+    """The most accurate strategy, the one with the lowest test loss, and the range follow from the runs."""
+    accuracy = {"lora_1/eval-no": 0.75, "lora_1/lr-1e-3": 0.7, "lora_1/eval-steps": 0.6}
+    changes = {f"lora_1/{variant}/seed-224": {"test__loss": loss}
+               for variant, loss in (("eval-no", 0.95), ("lr-1e-3", 0.63), ("eval-steps", 0.67))}  # fmt: skip
+    report = read_report(write_results(tmp_path, extra_variants=ABLATIONS, accuracy=accuracy, changes=changes))
+    (case,) = report.ablations["eval_strategy"].findings
+    assert isinstance(case, EvalStrategyFinding) and case.most_accurate is not None and case.least_loss is not None
+    assert (case.most_accurate.variant, case.least_loss.variant) == ("eval-no", "lr-1e-3")
+    assert case.loss_chose_another and case.last_won
+    assert case.accuracy_range == pytest.approx(0.15, abs=0.002)
+
+
+def test_the_cost_of_evaluating_beside_its_formula(tmp_path: Path) -> None:
+    """A step is worth two forward passes with an adapter and one for the head alone; ten evaluations of 32 rows."""
+    changes = {f"{name}/submitted/seed-224": {"train_time_s": 44.0, "evaluation_time_s": 4.0}
+               for name in ("lora_1", "head_only")}  # fmt: skip
+    report = read_report(write_results(tmp_path, adapters=("lora_1", "ia3", "head_only"), changes=changes))
+    costs = {cost.run.run.adapter.id: cost for cost in report.ablations["eval_strategy"].evaluation_costs}
+    assert {name: (cost.forwards, cost.expected) for name, cost in costs.items()} == {
+        "lora_1": (2, 0.125), "head_only": (1, 0.25),
+    }  # fmt: skip
+    assert costs["lora_1"].measured == pytest.approx(0.1)
+
+
+def test_adapters_that_follow_the_head_are_named(tmp_path: Path) -> None:
+    """An adapter whose validation loss stays within the noise of the head's in every epoch follows it."""
+    report = read_report(write_results(tmp_path, adapters=("lora_1", "ia3", "head_only")))
+    head = report.run("head_only/lr-1e-3/seed-224").record
+    assert head is not None
+    near = {f"epochs__{i}__validation_loss": (point.validation_loss or 0) + 0.001 * (i + 1)
+            for i, point in enumerate(head.epochs)}  # fmt: skip
+    changes = {"ia3/lr-1e-3/seed-224": near, "lora_1/lr-1e-3/seed-224": near | {"epochs__9__validation_loss": 3.0}}
+    made = read_report(write_results(tmp_path / "b", adapters=("lora_1", "ia3", "head_only"), changes=changes))
+    case = made.ablations["learning_rate"].findings[-1]
+    assert isinstance(case, LearningRateFinding) and case.with_head == ("ia3",)
+    assert case.largest_gap == pytest.approx(0.01)
+    assert (case.n_steps, case.reach) == (80, pytest.approx(1e-3 * 80 / 2))
+
+
+def test_a_batch_size_below_every_learning_rate_is_said(tmp_path: Path) -> None:
+    """The lowest validation loss of a batch size is compared with the best of every adapter."""
+    lowest = {"lora_1/batch-4/seed-224": {"epochs__4__validation_loss": 0.01}}
+    for number, (changes, expected) in enumerate(((lowest, True), ({}, False))):
+        report = read_report(write_results(tmp_path / str(number), extra_variants=ABLATIONS, changes=changes))
+        (case,) = report.ablations["batch_size"].findings
+        assert isinstance(case, BatchSizeFinding) and case.lowest_of_all == expected
+
+
+def test_the_majority_of_the_validation_rows(tmp_path: Path) -> None:
+    """The baseline of validation charts is the share of the more frequent label, 18 of 32 here."""
+    report = read_report(write_results(tmp_path))
+    assert report.validation_majority == 18 / 32
+    assert read_report(write_results(tmp_path / "b"), "nothing-yet").validation_majority is None

@@ -26,7 +26,7 @@ SEED = 224
 # Predictions decide the numbers of these origins, so each of them must be computed here.
 DECIDED = re.compile(
     r"Verdict\.|Comparison\.|Planning\.|Baseline\.|Group\.test_(accuracy|interval|f1)|CostRow\.accuracy|"
-    r"RunReport\.(confusion|test_interval)|test\.(accuracy|f1|n)$"
+    r"RunReport\.(confusion|test_interval|n_predicted|sure|f1_always)|test\.(accuracy|f1|n)$"
 )
 Truth = dict[tuple[str, str], float]
 
@@ -111,6 +111,14 @@ def of_runs(tables: dict[str, pd.DataFrame]) -> Iterator[tuple[tuple[str, str], 
         yield (of, "CostRow.accuracy"), right.mean()
         for name, count in n.items():
             yield (run, f"RunReport.confusion.{name}"), count
+        yield (run, "RunReport.confusion.n"), len(right)
+        yield (run, "RunReport.confusion.n_correct"), int(right.sum())
+        yield (run, "RunReport.n_predicted_positive"), int(predicted.sum())
+        yield (run, "RunReport.n_predicted_negative"), int((~predicted).sum())
+        yield (run, "RunReport.f1_always_positive"), 2 * positive.mean() / (1 + positive.mean())
+        sure = np.abs(np.asarray(table["probability"]) - 0.5) > 0.4
+        yield (run, "RunReport.sure.n"), int(sure.sum())
+        yield (run, "RunReport.sure.n_right"), int((sure & right).sum())
 
 
 def of_baselines(tables: dict[str, pd.DataFrame], head_only: str) -> Iterator[tuple[tuple[str, str], float]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adapterbook.analysis.modules import compute_formula, compute_learned, name_kinds
+from adapterbook.analysis.modules import compute_formula, compute_growth, compute_learned, name_kinds
 from adapterbook.analysis.shapes import ParameterFormula
 from adapterbook.config.source import load_published
 from adapterbook.config.study import load_adapters
@@ -204,3 +204,60 @@ def test_a_file_that_names_another_method_since_has_no_formula(tmp_path: Path) -
     assert report.adapters["ia3"].config.peft_type == "LORA"
     assert report.adapters["ia3"].formula is None
     assert report.adapters["lora_1"].formula is not None
+
+
+def test_the_update_is_compared_with_the_reference_at_the_same_rate(tmp_path: Path) -> None:
+    """Adapters of the reference's method are compared with it, with the epochs of the kept checkpoints."""
+    report = read_report(write_results(tmp_path, adapters=("lora_1", "lora_3", "ia3")))
+    ratios = report.ablations["learning_rate"].learned_ratios
+    assert [(found.adapter, found.variant) for found in ratios] == [
+        ("lora_3", "submitted"), ("lora_3", "lr-2e-4"), ("lora_3", "lr-1e-3"),
+    ]  # fmt: skip
+    own, base = report.group("lora_3", "lr-1e-3"), report.group("lora_1", "lr-1e-3")
+    assert own is not None and own.learned is not None and base is not None and base.learned is not None
+    assert ratios[2].ratio == own.learned.mean_relative_update / base.learned.mean_relative_update
+    kept = report.run("lora_3/lr-1e-3/seed-224").record
+    assert kept is not None and kept.best is not None and ratios[2].epoch == kept.best.epoch
+
+
+def test_growth_in_proportion_has_the_exponent_one(tmp_path: Path) -> None:
+    """Updates in proportion to the travel have the slope one; with fewer than three travels there is none."""
+    changes = {
+        f"lora_1/{variant}/seed-224": {"best__epoch": 10.0, "learned": [update | {"update_norm": 500 * rate}
+                                       for update in updates("layer.0.q_lin")]}
+        for variant, rate in (("submitted", 2e-5), ("lr-2e-4", 2e-4), ("lr-1e-3", 1e-3))
+    }  # fmt: skip
+    report = read_report(write_results(tmp_path, adapters=("lora_1", "ia3"), changes=changes))
+    growth = report.ablations["learning_rate"].growth
+    assert growth is not None and growth.exponent == pytest.approx(1.0)
+    assert (growth.n_runs, growth.travel_ratio, growth.update_ratio) == (3, pytest.approx(50), pytest.approx(50))
+    one = read_report(write_results(tmp_path / "b", adapters=("lora_1", "ia3"), variants={"submitted": {"title": "x"}}))
+    assert compute_growth(one.adapters["lora_1"]) is None and compute_growth(None) is None
+
+
+def test_equal_vectors_are_found() -> None:
+    """Two kinds whose vectors are equally far from 1 in every layer are a pair; one layer's difference undoes it."""
+    names = [f"layer.{layer}.{kind}" for layer in range(2) for kind in ("q_lin", "k_lin", "v_lin")]
+    deviations = [0.01, 0.01 + 1e-9, 0.02, 0.03, 0.03, 0.05]
+    rows = [update | {"scale_deviation": deviation}
+            for update, deviation in zip(updates(*names), deviations, strict=True)]  # fmt: skip
+    learned = compute_learned("ia3", "submitted", [record_of(rows, "ia3")])
+    assert learned is not None and learned.equal_pair is not None
+    pair = learned.equal_pair
+    assert (pair.first, pair.second, pair.n_layers, pair.n_redundant, pair.of_attention) == (
+        "q_lin",
+        "k_lin",
+        2,
+        16,
+        True,
+    )
+    assert pair.largest_difference == pytest.approx(1e-9)
+    rows[4] |= {"scale_deviation": 0.031}
+    other = compute_learned("ia3", "submitted", [record_of(rows, "ia3")])
+    assert other is not None and other.equal_pair is None
+
+
+def test_sizes_are_multiples_of_the_smallest_adapter(tmp_path: Path) -> None:
+    """On the embedded model LoRA 1 has 57 times the parameters of IA³; the baseline has none of its own."""
+    report = read_report(write_results(tmp_path, adapters=("lora_1", "ia3", "head_only")))
+    assert report.size_ratios == {"lora_1": pytest.approx(1_179_648 / 20_736), "ia3": 1.0}

@@ -483,7 +483,7 @@ def test_runs_without_predictions_have_no_confusion_matrix(tmp_path: Path) -> No
     for file in paths.results.glob("embedded/*/*/*/predictions.parquet"):
         file.unlink()
     drawing = drawings_of(read_report(paths))["test-accuracy"]
-    assert "Majority class" not in texts_of(paint(drawing))
+    assert "Majority baseline" not in texts_of(paint(drawing))
 
 
 def test_each_device_has_its_own_costs(tmp_path: Path) -> None:
@@ -507,7 +507,7 @@ def test_published_figures_need_a_curve_to_compare(tmp_path: Path) -> None:
     paths = write_results(tmp_path / "b", adapters=("lora_1", "ia3"), source="hub", changes=changes)
     report = read_report(paths, "hub")
     assert "no evaluated epoch" in drawings_of(report)["published-lora-1"].alt
-    assert "沒有可比的輪數" in drawings_of(report, "zh")["published-lora-1"].alt
+    assert "沒有可比的輪次" in drawings_of(report, "zh")["published-lora-1"].alt
 
 
 def test_one_existing_curve_shows_a_missed_minimum(report: Report, figures: dict[str, Figure]) -> None:

@@ -14,7 +14,13 @@ from tests.support.report_pages import MadePages, Qmd, make_study_pages
 
 HOSTILE = "a|b *c* {{< env HOME >}} [d](e) {#tbl-x}"
 PAIRS = ["Pair", "Points (95% interval)", "p (Holm)", "Verdict"]
-ABLATION = ["Lowest validation loss", "Best epoch", "Final validation loss", "Overfitting from", "Test accuracy"]
+ABLATION = [
+    "Lowest validation loss",
+    "Epoch of lowest loss",
+    "Final validation loss",
+    "Overfitting from",
+    "Test accuracy",
+]
 RUNS = ["Run", "State", "Why", "Record"]
 # By page and identifier, what each table's columns are called.
 COLUMNS = {
@@ -24,20 +30,20 @@ COLUMNS = {
     ("comparison", "pairs-best"): PAIRS,
     ("comparison", "pairs-submitted"): PAIRS,
     ("comparison", "costs-1"): ["Adapter · rate", "Accuracy", "Parameters", "Time", "Throughput", "File"],
-    ("method", "splits"): ["Split", "Rows", "Positive"],
+    ("method", "splits"): ["Split", "Sentences", "Positive"],
     ("method", "learning-rate"): ["Adapter", "Learning rate", *ABLATION],
     ("method", "batch-size"): ["Adapter", "Batch size", *ABLATION],
     ("method", "eval-views"): ["Strategy", "Every (epochs)", "Evaluations", "Epoch kept", "Validation loss",
-                               "Loss missed"],
-    ("method", "eval-strategy"): ["Adapter", "Strategy", "Epoch kept", "Validation loss", "Test accuracy",
-                                  "Training time", "Evaluation time"],
+                               "Above the lowest loss"],
+    ("method", "eval-strategy"): ["Adapter", "Strategy", "Epoch kept", "Validation loss", "Test loss",
+                                  "Test accuracy", "Training time", "Evaluation time"],
     ("mechanism-lora", "formula"): ["Adapter", "Module", "In → out", "Rank r", "Each", "Layers", "Sum"],
     ("mechanism-ia3", "formula"): ["Adapter", "Module", "In → out", "Scales the", "Each", "Layers", "Sum"],
     ("mechanism-lora", "params"): ["Adapter", "Adapter parameters", "Head parameters", "Trainable parameters",
                                    "All parameters"],
     ("mechanism-lora", "settings"): ["Adapter", "r", "α / r", "dropout", "Acts on", "Adapter parameters"],
     ("adapters/ia3", "differences"): ["Setting", "LoRA 1", "IA³"],
-    ("adapters/ia3", "variants"): ["Variant", "Test accuracy (95% interval)", "F1", "Test loss", "Best epoch",
+    ("adapters/ia3", "variants"): ["Variant", "Test accuracy (95% interval)", "F1", "Test loss", "Epoch kept",
                                    "Training time", "Peak memory"],
     ("adapters/ia3", "runs"): RUNS,
     ("notebooks/index", "runs"): RUNS,
