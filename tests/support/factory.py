@@ -7,6 +7,7 @@ The same arguments give the same bytes. Nothing here imports torch or reads more
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -61,7 +62,13 @@ HOSTILE_TEXTS = (
     "\u202eright to left\u202c and \u0007 bell",
 )
 
-# The ablations of batch size and evaluation strategy, as study.yaml holds them.
+# A study without a search: the protocol, and two learning rates that differ from it in nothing else.
+RATE_VARIANTS: dict[str, Any] = {
+    "submitted": {"title": {"zh": "原作業設定", "en": "As submitted"}},
+    "lr-2e-4": {"title": {"zh": "學習率 2e-4", "en": "Learning rate 2e-4"}, "training": {"learning_rate": 2.0e-4}},
+    "lr-1e-3": {"title": {"zh": "學習率 1e-3", "en": "Learning rate 1e-3"}, "training": {"learning_rate": 1.0e-3}},
+}
+# Ablations of batch size and evaluation strategy.
 BATCH_SIZE_VARIANTS: dict[str, Any] = {
     f"batch-{size}": {
         "title": {"zh": f"批次大小 {size}", "en": f"Batch size {size}"},
@@ -303,7 +310,7 @@ def write_results(
     adapters : sequence of str
         Ids. For one that the real project lacks a YAML file is written: a LoRA with DoRA's switch.
     variants : mapping, optional
-        ``variants`` of study.yaml in place of the real ones; default those of the real ones that all adapters run in.
+        ``variants`` of study.yaml; default ``RATE_VARIANTS``, in place of the real search.
     extra_variants : mapping, optional
         More variants, such as ``BATCH_SIZE_VARIANTS | EVAL_STRATEGY_VARIANTS``.
     failed, missing, truncated : collection of str
@@ -371,8 +378,8 @@ def _write_settings(
             file.write_text(yaml.safe_dump(content, allow_unicode=True), "utf-8")
     study = yaml.safe_load(PROJECT.study.read_text("utf-8"))
     study["seeds"] = list(seeds)
-    of_all = {name: variant for name, variant in study["variants"].items() if "adapters" not in variant}
-    study["variants"] = dict(variants or of_all) | dict(extra_variants or {})
+    del study["search"], study["data"]["n_selection"]
+    study["variants"] = copy.deepcopy(dict(variants or RATE_VARIANTS) | dict(extra_variants or {}))
     # An ablation may name an adapter that this small study leaves out.
     for variant in study["variants"].values():
         if variant.get("adapters") is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ import yaml
 from filelock import FileLock
 
 from adapterbook.config.paths import Paths
-from tests.support.factory import PROJECT
+from tests.support.factory import PROJECT, RATE_VARIANTS
 
 STUDY = {
     "n_train: 128": "n_train: 32",
@@ -49,7 +50,7 @@ def make_small_project(root: Path) -> Paths:
     """Copy the project's experiments, templates and report, and cut the study down.
 
     Two adapters and the baseline of the real project, and one (DoRA) that is dropped in as a YAML file; the protocol as
-    submitted and the highest learning rate; 32 rows and two epochs.
+    submitted and a higher learning rate, without a search; 32 rows, two epochs and one seed.
     """
     shutil.copytree(PROJECT.experiments, root / "experiments", ignore=shutil.ignore_patterns("results"))
     shutil.copytree(PROJECT.templates, root / "templates")
@@ -65,7 +66,9 @@ def make_small_project(root: Path) -> Paths:
     for old, new in STUDY.items():
         assert old in text
         text = text.replace(old, new)
-    paths.study.write_text(text, "utf-8")
+    study = yaml.safe_load(text)
+    del study["search"], study["data"]["n_selection"]
+    write_study(paths, study | {"seeds": [224], "variants": copy.deepcopy(RATE_VARIANTS)})
     cut_down(paths, adapters=("dora", "head_only", "ia3", "lora_1"), variants=("submitted", "lr-1e-3"))
     return paths
 

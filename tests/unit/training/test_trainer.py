@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ from adapterbook.common.errors import ConfigError, RunError
 from adapterbook.config.study import load_study
 from adapterbook.training.trainer import (
     ClassifierTrainer,
+    PreparedRun,
     ProgressFile,
     compute_metrics,
     epoch_results,
@@ -58,13 +59,19 @@ def test_f1_is_0_where_the_positive_class_is_neither_predicted_nor_there() -> No
 def test_rows_of_a_log_with_more_evaluations_than_epochs() -> None:
     """With eval_strategy "steps" each evaluation has a row, with the training loss if an epoch ended there."""
     log = [
-        {"epoch": 0.5, "eval_loss": 0.69, "eval_accuracy": 0.5, "step": 4},
-        {"epoch": 1.0, "loss": 0.7, "learning_rate": 1e-5, "step": 8},
-        {"epoch": 1.0, "eval_loss": 0.68, "eval_accuracy": 0.6, "step": 8},
+        {"epoch": 0.5, "loss": 0.75, "learning_rate": 2e-5, "step": 4},
+        {"epoch": 0.5, "eval_validation_loss": 0.69, "eval_validation_accuracy": 0.5, "step": 4},
+        {"epoch": 1.0, "loss": 0.65, "learning_rate": 1e-5, "step": 8},
+        {"epoch": 1.0, "eval_validation_loss": 0.68, "eval_validation_accuracy": 0.6, "step": 8},
+        {"epoch": 1.0, "eval_selection_loss": 0.67, "eval_selection_accuracy": 0.7, "step": 8},
         {"epoch": 1.0, "train_runtime": 3.0, "train_loss": 0.7, "step": 8},
     ]
     rows = epoch_results(log)
-    assert [(row.epoch, row.train_loss, row.validation_loss) for row in rows] == [(0.5, None, 0.69), (1.0, 0.7, 0.68)]
+    assert [(row.epoch, row.validation_loss, row.selection_loss) for row in rows] == [
+        (0.5, 0.69, None),
+        (1.0, 0.68, 0.67),
+    ]
+    assert [row.train_loss for row in rows] == [None, pytest.approx(0.7)]
 
 
 def test_the_study_s_arguments_are_taken_by_transformers(tmp_path: Path) -> None:
@@ -76,25 +83,32 @@ def test_the_study_s_arguments_are_taken_by_transformers(tmp_path: Path) -> None
         assert {key: arguments[key] for key in kwargs} == kwargs
 
 
+def _progress_file(folder: Path) -> ProgressFile:
+    return ProgressFile(cast(PreparedRun, SimpleNamespace(output=folder, snapshot=None)))
+
+
 def test_progress_is_one_line_a_step_with_the_last_losses(tmp_path: Path) -> None:
-    """Each step writes one whole line with the last losses."""
-    callback, arguments, control = ProgressFile(tmp_path), SimpleNamespace(), TrainerControl()
+    """Each step writes one whole line with the last losses, and the log of a step gets its time."""
+    callback, arguments, control = _progress_file(tmp_path), SimpleNamespace(), TrainerControl()
     state = TrainerState(global_step=1, max_steps=4, epoch=0.5)
+    callback.on_train_begin(arguments, state, control)  # type: ignore[arg-type]
     callback.on_step_end(arguments, state, control)  # type: ignore[arg-type]
-    callback.on_log(arguments, state, control, logs={"loss": 0.6, "epoch": 0.5})  # type: ignore[arg-type]
+    state.log_history.append({"loss": 0.6, "epoch": 0.5})
+    callback.on_log(arguments, state, control)  # type: ignore[arg-type]
     callback.on_step_end(arguments, state, control)  # type: ignore[arg-type]
     lines = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text("utf-8").splitlines()]
     first = {"step": 1, "max_steps": 4, "epoch": 0.5}
     assert lines == [first, {**first, "loss": 0.6}]
+    assert state.log_history[-1]["seconds"] >= 0
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("name", ["loss", "eval_loss"])
+@pytest.mark.parametrize("name", ["loss", "eval_validation_loss"])
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, name: str, value: float) -> None:
     """A loss that is not finite makes the run fail, although the Trainer would continue, and the record says why."""
-    state = TrainerState(global_step=3)
-    with pytest.raises(RunError, match=rf"The {name} is (nan|inf) after step 3"):
-        ProgressFile(tmp_path).on_log(SimpleNamespace(), state, TrainerControl(), logs={name: value})  # type: ignore[arg-type]
+    state = TrainerState(global_step=3, log_history=[{name: value}])
+    with pytest.raises(RunError, match=r"The (validation )?loss is (nan|inf) after step 3"):
+        _progress_file(tmp_path).on_log(SimpleNamespace(), state, TrainerControl())  # type: ignore[arg-type]
 
 
 def test_a_run_that_the_study_has_not_is_named(tmp_path: Path) -> None:
