@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from adapterbook.analysis.shapes.runs import EvalStrategy, Factor, Group, Reason, RunReport
+from adapterbook.analysis.shapes.runs import Factor, Group, Reason, RunReport
+from adapterbook.analysis.shapes.strategies import EvalView, RuleCost, StrategyFinding
 
 
 @dataclass(frozen=True)
@@ -97,33 +98,6 @@ class PublishedReport:
 
 
 @dataclass(frozen=True)
-class EvalView:
-    """Describe the part of one existing curve that an evaluation strategy would have seen.
-
-    Attributes
-    ----------
-    strategy : str
-        ``steps``, ``epoch`` or ``no``. ``steps`` may be there twice: as fine as the curve was evaluated, and sparse.
-    every : float
-        Epochs between two evaluations; 0 for ``no``.
-    seen : tuple of (epoch, validation loss)
-    best_epoch, best_validation_loss : float or None
-        The checkpoint that ``load_best_model_at_end`` would have kept; for ``no`` the last one, whose loss is known
-        here only because the curve was evaluated.
-    regret : float
-        Validation loss kept minus the lowest on the whole curve, nat; at least 0.
-    """
-
-    strategy: EvalStrategy
-    every: float
-    seen: tuple[tuple[float, float], ...]
-    n_evaluations: int
-    best_epoch: float
-    best_validation_loss: float
-    regret: float
-
-
-@dataclass(frozen=True)
 class EpochsReport:
     """Count the groups that overfit, among all that were evaluated.
 
@@ -184,17 +158,7 @@ class BatchSizeFinding:
     intervals_overlap: bool | None
 
 
-@dataclass(frozen=True)
-class EvalStrategyFinding:
-    """Describe one adapter with several evaluation strategies; ``same_end``: the last training losses are equal."""
-
-    adapter: str
-    groups: tuple[Group, ...]
-    same_end: bool
-    intervals_overlap: bool | None
-
-
-Finding = LearningRateFinding | BatchSizeFinding | EvalStrategyFinding
+Finding = LearningRateFinding | BatchSizeFinding
 
 
 @dataclass(frozen=True)
@@ -244,13 +208,17 @@ class Ablation:
     groups : dict
         By (adapter, variant), those that have results.
     findings : tuple of Finding
-        ``learning_rate``: one a variant; ``batch_size`` and ``eval_strategy``: one an adapter.
+        ``learning_rate``: one a variant; ``batch_size``: one an adapter.
     without_result : tuple of Group
         Planned groups of these variants of which no run has a result.
-    timed_run : RunReport or None
-        ``eval_strategy`` only: the reference's submitted run, where no run of ``groups`` says how long evaluating took.
+    eval_run : RunReport or None
+        ``eval_strategy`` only, which has no ``variants``: all strategies are read from this one run.
     eval_views : tuple of EvalView
-        ``eval_strategy`` only: every strategy on the most finely evaluated curve there is, ``eval_curve`` names it.
+        ``eval_strategy`` only: what each strategy would have seen and kept of that run, from the finest to none.
+    eval_finding : StrategyFinding or None
+        ``eval_strategy`` only; None where the record of ``eval_run`` has no test results of them.
+    rule_costs : tuple of RuleCost
+        ``eval_strategy`` only: one an adapter whose records hold the results.
     epochs : EpochsReport or None
         ``epochs`` only, read from the curves of all groups; its ``variants`` may be empty all the same.
     """
@@ -263,7 +231,13 @@ class Ablation:
     reason: Reason | None
     findings: tuple[Finding, ...] = ()
     without_result: tuple[Group, ...] = ()
-    timed_run: RunReport | None = None
-    eval_curve: tuple[str, str] | None = None
+    eval_run: RunReport | None = None
     eval_views: tuple[EvalView, ...] = ()
+    eval_finding: StrategyFinding | None = None
+    rule_costs: tuple[RuleCost, ...] = ()
     epochs: EpochsReport | None = None
+
+    @property
+    def eval_curve(self) -> tuple[str, str] | None:
+        """Return adapter and variant of ``eval_run``."""
+        return None if self.eval_run is None else (self.eval_run.run.adapter.id, self.eval_run.run.variant)
