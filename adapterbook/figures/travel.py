@@ -213,7 +213,9 @@ def _name_lines(axes: Axes, baselines: Mapping[str, float]) -> None:
 def _row(point: TravelPoint) -> dict[str, object]:
     """Return a row of the table behind the figure."""
     return {
-        "run": point.run,
+        "adapter": point.adapter,
+        "variant": point.variant,
+        "seed": point.seed,
         "kept": point.kept,
         "epoch": point.epoch,
         "travel": point.travel,

@@ -87,12 +87,13 @@ def link_of_row(figure: Figure, row: Mapping[str, Any], report: Report) -> Recor
     """Return the link of a row of the table behind a figure; a row about an epoch links to it in the record."""
     if figure.id == "eval-strategy":
         run = report.ablations["eval_strategy"].eval_run
-        return None if run is None else RecordLink(run, RECORD_ANCHOR)
-    if "run" in row:
-        return RecordLink(report.run(row["run"]), RECORD_ANCHOR)
-    group = _group_of_row(figure, row, report)
-    link = None if group is None else _link_of_runs(_completed(group), report)
-    if group is None or link is None or not isinstance(link.of, RunReport) or link.of.record is None:
+        link = None if run is None else RecordLink(run, RECORD_ANCHOR)
+    elif "seed" in row:
+        link = RecordLink(report.run(f"{row['adapter']}/{row['variant']}/seed-{row['seed']}"), RECORD_ANCHOR)
+    else:
+        group = _group_of_row(figure, row, report)
+        link = None if group is None else _link_of_runs(_completed(group), report)
+    if link is None or not isinstance(link.of, RunReport) or link.of.record is None:
         return link
     record = link.of.record
     for index, point in enumerate(record.curve):

@@ -62,7 +62,7 @@ def test_what_the_most_accurate_checkpoint_shows(tmp_path: Path) -> None:
 
 
 def test_older_records_show_the_curve_alone(tmp_path: Path) -> None:
-    """Without results of other strategies, the curve tells what each would have kept; ``steps`` is shown sparse, too."""
+    """Without results of other strategies, the curve tells what each would have kept; ``steps`` is sparse, too."""
     runs = [run.id for run in read_report(write_results(tmp_path / "a", extra_variants=ABLATIONS)).runs]
     paths = write_results(tmp_path / "b", extra_variants=ABLATIONS, changes=without_strategies(runs))
     ablation = read_report(paths).ablations["eval_strategy"]
