@@ -15,10 +15,7 @@ from adapterbook.analysis.shapes import (
     BatchSizeFinding,
     BestRates,
     EpochsReport,
-    EvalStrategy,
-    EvalStrategyFinding,
     EvaluationCost,
-    EvalView,
     Factor,
     Finding,
     Group,
@@ -26,15 +23,19 @@ from adapterbook.analysis.shapes import (
     OneAnswer,
     VariantReport,
 )
-from adapterbook.config.study import StudyConfig, TrainingConfig
+from adapterbook.analysis.strategies import (
+    choose_eval_run,
+    compare_strategies,
+    compute_eval_views,
+    compute_rule_costs,
+)
+from adapterbook.config.study import StudyConfig
 
-FEW_EVALUATIONS = 4  # epochs between two evaluations of the sparse ``steps`` view
-# The training arguments that belong to a factor: those after the first follow from it.
-FACTOR_KEYS: dict[Factor, tuple[str, ...]] = {
-    "learning_rate": ("learning_rate",),
-    "batch_size": ("per_device_train_batch_size",),
-    "eval_strategy": ("eval_strategy", "eval_steps", "save_strategy", "save_steps", "load_best_model_at_end"),
-    "epochs": ("num_train_epochs",),
+# The training argument of a factor. Evaluation strategies need no variants: one training tells of them all.
+FACTOR_KEYS: dict[Factor, str] = {
+    "learning_rate": "learning_rate",
+    "batch_size": "per_device_train_batch_size",
+    "epochs": "num_train_epochs",
 }
 
 
@@ -57,13 +58,12 @@ def find_family(variants: Sequence[VariantReport], factor: Factor) -> tuple[str,
     """
     families: dict[str, dict[Any, VariantReport]] = {}
     for variant in variants:
-        rest = variant.training.model_dump(exclude=set(FACTOR_KEYS[factor]))
-        families.setdefault(repr(rest), {}).setdefault(_value(variant.training, factor), variant)
+        rest = variant.training.model_dump(exclude={FACTOR_KEYS[factor]})
+        families.setdefault(repr(rest), {}).setdefault(getattr(variant.training, FACTOR_KEYS[factor]), variant)
     largest = max(families.values(), key=len, default={})
     if len(largest) < 2:
         return ()
-    ordered = sorted(largest.items(), key=lambda item: _sort_key(item[0]))
-    return tuple(variant.name for _, variant in ordered)
+    return tuple(variant.name for _, variant in sorted(largest.items(), key=lambda item: item[0]))
 
 
 def compute_ablation(
@@ -87,12 +87,13 @@ def compute_ablation(
     reference : str or None
         The adapter that the others are described against.
     """
+    if factor == "eval_strategy":
+        return _compare_eval_strategies(groups, adapters, reference)
     family = find_family(variants, factor)
     with_results = {key: group for key, group in groups.items() if key[1] in family and group.n_completed}
     n_variants = Counter(adapter for adapter, _ in with_results)
     shown = tuple(dict.fromkeys(adapter for adapter, _ in groups if n_variants[adapter] >= 2))
     by_name = {variant.name: variant for variant in variants}
-    eval_curve, eval_views = compute_eval_views(groups) if factor == "eval_strategy" else (None, ())
     planned = [groups[name, variant] for variant in family for name in adapters if (name, variant) in groups]
     compared = {
         name: tuple(with_results[name, variant] for variant in family if (name, variant) in with_results)
@@ -106,12 +107,10 @@ def compute_ablation(
     elif factor == "batch_size":
         lowest = min(filter(None, (_lowest_loss(adapter.best) for adapter in adapters.values())), default=None)
         findings = tuple(_batch_size_finding(name, members, lowest) for name, members in compared.items())
-    elif factor == "eval_strategy":
-        findings = tuple(_eval_strategy_finding(name, members) for name, members in compared.items())
     return Ablation(
         factor=factor,
         variants=family,
-        values={name: _value(by_name[name].training, factor) for name in family},
+        values={name: getattr(by_name[name].training, FACTOR_KEYS[factor]) for name in family},
         adapters=shown,
         groups=with_results,
         reason=None if family else "no_variants",
@@ -119,10 +118,28 @@ def compute_ablation(
         without_result=tuple(group for group in planned if not group.n_completed),
         learned_ratios=compare_learned(adapters, reference, family) if factor == "learning_rate" else (),
         growth=compute_growth(adapters.get(reference or "")) if factor == "learning_rate" else None,
-        evaluation_costs=_evaluation_costs(adapters, reference) if factor == "eval_strategy" else (),
-        eval_curve=eval_curve,
-        eval_views=eval_views,
         epochs=compute_epochs(list(groups.values())) if factor == "epochs" else None,
+    )
+
+
+def _compare_eval_strategies(
+    groups: Mapping[tuple[str, str], Group], adapters: Mapping[str, AdapterReport], reference: str | None
+) -> Ablation:
+    """Return what every strategy would have kept of one training: no variants are needed."""
+    run = choose_eval_run(run for group in groups.values() for run in group.runs)
+    views = compute_eval_views(run)
+    return Ablation(
+        factor="eval_strategy",
+        variants=(),
+        values={},
+        adapters=(),
+        groups={},
+        reason="not_evaluated" if run is None else None,
+        eval_run=run,
+        eval_views=views,
+        eval_finding=compare_strategies(views),
+        rule_costs=compute_rule_costs(adapters),
+        evaluation_costs=_evaluation_costs(adapters, reference),
     )
 
 
@@ -237,21 +254,6 @@ def _batch_size_finding(adapter: str, groups: tuple[Group, ...], lowest: float |
     )
 
 
-def _eval_strategy_finding(adapter: str, groups: tuple[Group, ...]) -> EvalStrategyFinding:
-    ends = [group.curve.points[-1].train_loss for group in groups]
-    accuracies = {group.variant: group.test_accuracy.mean for group in groups if group.test_accuracy is not None}
-    losses = {group.variant: group.test_loss.mean for group in groups if group.test_loss is not None}
-    by_variant = {group.variant: group for group in groups}
-    return EvalStrategyFinding(
-        adapter=adapter,
-        groups=groups,
-        same_end=all(end is not None and ends[0] is not None and end.mean == ends[0].mean for end in ends),
-        accuracy_range=max(accuracies.values()) - min(accuracies.values()) if accuracies else None,
-        most_accurate=by_variant[max(accuracies, key=accuracies.__getitem__)] if accuracies else None,
-        least_loss=by_variant[min(losses, key=losses.__getitem__)] if losses else None,
-    )
-
-
 def _all_overlap(groups: Sequence[Group]) -> bool | None:
     """Return whether the groups' test intervals share a point, None where no group has one."""
     intervals = [group.test_interval for group in groups if group.test_interval is not None]
@@ -297,55 +299,3 @@ def compute_epochs(groups: Sequence[Group]) -> EpochsReport:
         n_still_improving=sum(epoch == group.curve.values("validation_loss")[-1][0] for epoch, group in best_epochs),
         most=max(rises, key=rises.__getitem__, default=None),
     )
-
-
-def compute_eval_views(groups: Mapping[tuple[str, str], Group]) -> tuple[tuple[str, str] | None, tuple[EvalView, ...]]:
-    """Return what each strategy would have seen of one curve, from the finest to none, and the curve's group.
-
-    The curve is the one with the most evaluations; among equals, the one whose validation loss ended farthest above its
-    lowest, because there the strategy matters most. A strategy with more evaluations than the curve has is left out,
-    because what it would have seen is not known. ``steps`` is also shown with one evaluation every fourth epoch, to
-    show what is missed in between.
-    """
-
-    def interest(key: tuple[str, str]) -> tuple[int, float]:
-        losses = [value.mean for _, value in groups[key].curve.values("validation_loss")]
-        return len(losses), losses[-1] - min(losses)
-
-    evaluated = [key for key, group in groups.items() if group.curve.values("validation_loss")]
-    if not evaluated:
-        return None, ()
-    key = max(evaluated, key=interest)
-    curve = tuple((epoch, value.mean) for epoch, value in groups[key].curve.values("validation_loss"))
-    by_epoch = tuple(point for point in curve if point[0] == int(point[0]))
-    by_four = tuple(point for point in by_epoch if point[0] % FEW_EVALUATIONS == 0)
-    candidates: list[tuple[EvalStrategy, float, tuple[tuple[float, float], ...]]] = [
-        ("epoch", 1.0, by_epoch),
-        ("steps", float(FEW_EVALUATIONS), by_four),
-        ("no", 0.0, ()),
-    ]
-    if len(curve) > len(by_epoch):
-        candidates.insert(0, ("steps", curve[0][0], curve))
-    views = [_view(*candidate, curve) for candidate in candidates if candidate[2] or candidate[0] == "no"]
-    return key, tuple(views)
-
-
-def _view(
-    strategy: EvalStrategy, every: float, seen: tuple[tuple[float, float], ...], curve: tuple[tuple[float, float], ...]
-) -> EvalView:
-    """Return what one strategy would have seen; without an evaluation the last weights are kept."""
-    epoch, loss = min(seen, key=lambda point: point[1]) if seen else curve[-1]
-    return EvalView(strategy, every, seen, len(seen), epoch, loss, loss - min(loss for _, loss in curve))
-
-
-def _value(training: TrainingConfig, factor: Factor) -> Any:
-    """Return a factor's value as a page shows it: a number, or ``epoch``, ``no``, ``steps:4``."""
-    value = getattr(training, FACTOR_KEYS[factor][0])
-    return f"steps:{training.eval_steps}" if value == "steps" else value
-
-
-def _sort_key(value: Any) -> tuple[int, float, str]:
-    if isinstance(value, str):  # steps by their number, then epoch, then no: from the finest to none
-        name, _, steps = value.partition(":")
-        return ("steps", "epoch", "no").index(name), float(steps or 0), ""
-    return 0, float(value), ""

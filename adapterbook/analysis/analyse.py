@@ -31,6 +31,7 @@ from adapterbook.analysis.shapes import (
     VariantReport,
 )
 from adapterbook.analysis.single_run import describe_run
+from adapterbook.analysis.travel import describe_travel
 from adapterbook.common.cache import NO_CACHE, Cache
 from adapterbook.config.paths import Paths
 from adapterbook.config.source import PublishedResults
@@ -96,6 +97,7 @@ def analyse(
         costs=compute_costs([group for group in groups.values() if group.variant in family]),
         published=compare_with_published(groups, source, published),
         ablations=ablations,
+        travel=describe_travel(runs, reports, ablations, reference, cache),
         sentences=compare_sentences(reports, paths, cache),
         n_test_rows=next((run.predictions.n for run in runs if run.predictions is not None), None),
         n_seeds=len({run.run.seed for run in runs}),

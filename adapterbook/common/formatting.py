@@ -95,6 +95,20 @@ def _norm(value: float, _: Language) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
+def _decimal(value: float, _: Language) -> str:
+    """Return a mean with one decimal, or none where that is zero."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _travel(value: float, _: Language) -> str:
+    """Return a sum of learning rates with two significant digits, written out: ``0.00082``, ``0.04``, ``1.2``."""
+    return f"{float(f'{value:.1e}'):.12f}".rstrip("0").rstrip(".")
+
+
+def _correlation(value: float, _: Language) -> str:
+    return f"{value:.2f}"
+
+
 def _count(value: float, _: Language) -> str:
     if not value.is_integer():
         raise ValueError(f"a count is a whole number, got {value!r}")
@@ -163,6 +177,9 @@ FORMATS: Final[Mapping[str, Callable[[float, Language], str]]] = {
     "signed_loss": _signed_loss,
     "proportion": _proportion,
     "norm": _norm,
+    "decimal": _decimal,
+    "travel": _travel,
+    "correlation": _correlation,
     "count": _count,
     "plain": _plain,
     "p": _p_value,

@@ -5,8 +5,9 @@
 =========================  ===================================================================================
 ``headline``               every adapter as submitted: validation loss and accuracy by epoch
 ``headline-best``          the same, each adapter at its own best learning rate
+``travel``                 test accuracy over how far training had moved the weights, a panel a method
 ``learning-rate``          training loss above validation loss by epoch, a column a learning rate, all adapters
-``batch-size``             one adapter's curves by batch size
+``batch-size``             one adapter's validation loss by batch size, over steps and over travel
 ``eval-strategy``          what evaluating by steps, by epoch and never sees of one curve
 ``epochs``                 best epoch and onset of overfitting, marked on the curves
 ``test-accuracy``          test accuracy with 95 % intervals, by adapter and learning rate

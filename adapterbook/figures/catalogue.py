@@ -22,6 +22,7 @@ from adapterbook.figures.figure import Drawing, Figure
 from adapterbook.figures.headline import plan_headline
 from adapterbook.figures.learned import plan_learned
 from adapterbook.figures.render import Picture, render_pictures
+from adapterbook.figures.travel import plan_travel
 from adapterbook.figures.words import FigureWords
 
 LANGUAGES: Final[tuple[Language, ...]] = ("zh", "en")
@@ -94,6 +95,7 @@ def plan_figures(report: Report, words: FigureWords) -> list[Drawing]:
     drawings = [
         plan_headline(report, "submitted", words),
         plan_headline(report, "best", words),
+        plan_travel(report, words),
         plan_learning_rate(report, words),
         plan_batch_size(report, words),
         plan_eval_strategy(report, words),

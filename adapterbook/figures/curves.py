@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adapterbook.analysis.shapes import AdapterReport, Group, PublishedRun, Report
+from adapterbook.analysis.travel import compute_travel
 from adapterbook.figures.figure import Drawing
 from adapterbook.figures.headline import curve_rows
 from adapterbook.figures.style import (
@@ -20,6 +21,7 @@ from adapterbook.figures.style import (
     format_percent_axis,
     legend_above,
     mark_epochs,
+    mark_log_axis,
     style_of,
     variant_style,
     why_nothing,
@@ -32,6 +34,15 @@ if TYPE_CHECKING:
 
 COLUMNS = 3  # panels side by side: more cannot be read at 390 px
 LOSSES = ("train_loss", "validation_loss")
+
+
+@dataclass(frozen=True)
+class _Course:
+    """Hold one batch size's numbers: rows with ``step``, ``travel`` and ``validation_loss``."""
+
+    label: str
+    style: LineStyle
+    rows: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -195,7 +206,7 @@ def _describe_published(run: PublishedRun, title: str, words: FigureWords) -> st
 
 
 def plan_batch_size(report: Report, words: FigureWords) -> Drawing:
-    """Return train and validation loss of one adapter by batch size."""
+    """Return one adapter's validation loss by batch size: over the optimiser's steps, and over travel."""
     id, title = "batch-size", words.say("batch-size.title")
     ablation = report.ablations["batch_size"]
     if not ablation.adapters:
@@ -208,29 +219,47 @@ def plan_batch_size(report: Report, words: FigureWords) -> Drawing:
         steps = math.ceil(report.study.data.n_train / size)
         return words.say(f"batch-size.{phrase}", size=words.number(size), steps=words.number(steps))
 
-    lines = [Line(group.curve, variant_style(i), name("line", group)) for i, group in enumerate(groups)]
+    rows = [row for group in groups for row in _batch_size_rows(group, report.study.data.n_train)]
+    lines = [
+        _Course(name("line", group), variant_style(i), [row for row in rows if row["batch_size"] == size])
+        for i, group in enumerate(groups)
+        if (size := group.training.per_device_train_batch_size)
+    ]
     curves = words.joined(
         describe_loss(group, name("curve", group), words) for group in groups if group.curve.values("validation_loss")
     )
     adapter_name = short_names(report, words)[adapter]
+    axes = [axis for axis in ("step", "travel") if any(row[axis] is not None for row in rows)]
     alt = words.say("batch-size.alt", title=title, name=adapter_name, curves=words.begin(curves))
-    rows = [
+    paint = partial(_paint_batch_size, lines, axes, words.labels("batch-size.step", "travel.travel", "validation_loss"))
+    return Drawing(id, title, alt, paint, height=1.0 + 2.3 * len(axes), rows=rows)
+
+
+def _batch_size_rows(group: Group, n_train: int) -> list[dict[str, object]]:
+    """Return the numbers of a curve with the steps and the travel up to each; every seed has the same schedule."""
+    run = group.representative
+    record = None if run is None else run.record
+    n_steps = math.ceil(n_train / group.training.per_device_train_batch_size)
+    return [
         {"batch_size": group.training.per_device_train_batch_size} | row
-        for group in groups
-        for row in curve_rows(group)
-    ]
-    paint = partial(_paint_batch_size, lines, words.labels(*LOSSES, "epoch"))
-    return Drawing(id, title, alt, paint, height=5.2, rows=rows)
+        | {"step": round(n_steps * point.epoch),
+           "travel": None if record is None else compute_travel(record, point.epoch)}
+        for point, row in zip(group.curve.points, curve_rows(group), strict=True)
+    ]  # fmt: skip
 
 
-def _paint_batch_size(lines: Sequence[Line], labels: Labels, canvas: Canvas) -> None:
-    panels = list(canvas.subplots(2, 1, sharex=True))
-    for panel, quantity in zip(panels, LOSSES, strict=True):
+def _paint_batch_size(lines: Sequence[_Course], axes: Sequence[str], labels: Labels, canvas: Canvas) -> None:
+    panels = list(canvas.subplots(len(axes), 1, sharey=True, squeeze=False).flat)
+    for panel, axis in zip(panels, axes, strict=True):
         for line in lines:
-            draw_band(panel, line.curve, quantity, line.style, line.label)
+            points = [(row[axis], row["validation_loss"]) for row in line.rows if row["validation_loss"] is not None]
+            panel.plot([x for x, _ in points], [loss for _, loss in points], color=line.style.color,
+                       linestyle=line.style.linestyle, marker=line.style.marker, label=line.label)  # fmt: skip
         _chance_loss(panel)
-        panel.set_title(labels[quantity], loc="left")
-    mark_epochs(panels[-1], labels["epoch"])
+        panel.set_xscale("log")
+        mark_log_axis(panel.xaxis)
+        panel.set_xlabel(labels[axis])
+    canvas.supylabel(labels["validation_loss"], fontsize=11)
     legend_above(canvas, panels)
 
 

@@ -33,33 +33,35 @@ MARKS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class _View:
-    """Hold what one strategy sees, with the strategy as code writes it and the number of its evaluations."""
+    """Hold what one strategy sees, with the strategy as code writes it, and the test result of what it keeps."""
 
     title: str
+    result: str
     view: EvalView
 
 
 def plan_eval_strategy(report: Report, words: FigureWords) -> Drawing:
-    """Return one panel a strategy: the curve, the evaluations seen, and the checkpoint that would have been kept."""
+    """Return one panel a strategy: the curve, the evaluations seen, the checkpoint kept, and its test accuracy."""
     id, title = "eval-strategy", words.say("eval-strategy.title")
     ablation = report.ablations["eval_strategy"]
-    group = None if ablation.eval_curve is None else report.group(*ablation.eval_curve)
-    if group is None:
+    run = ablation.eval_run
+    if run is None or run.record is None:
         return Drawing(id, title, title, None, reason=why_nothing(report, "not_evaluated"))
-    steps = math.ceil(report.study.data.n_train / group.training.per_device_train_batch_size)
-    curve = [(epoch, value.mean) for epoch, value in group.curve.values("validation_loss")]
-    views = [_View(_title_of(view, steps, words), view) for view in ablation.eval_views]
+    steps = math.ceil(report.study.data.n_train / run.run.training.per_device_train_batch_size)
+    curve = [(point.epoch, point.validation_loss) for point in run.record.curve if point.validation_loss is not None]
+    views = [_View(_title_of(view, steps, words), _result_of(view, words), view) for view in ablation.eval_views]
     alt = words.say(
         "eval-strategy.alt",
         title=title,
-        name=short_names(report, words)[group.adapter],
-        rate=words.rate(group),
+        name=short_names(report, words)[run.run.adapter.id],
+        rate=words.number(run.run.training.learning_rate, "rate"),
         strategies=words.joined(_describe_view(view, words) for view in views),
     )
     rows = [
         {"eval_strategy": view.strategy, "eval_steps": round(view.every * steps) if view.strategy == "steps" else None,
          "n_evaluations": view.n_evaluations, "kept_epoch": view.best_epoch,
          "kept_validation_loss": view.best_validation_loss, "regret_loss": view.regret}
+        | ({} if view.test_accuracy is None else {"n_correct": view.n_correct, "test_accuracy": view.test_accuracy})
         for view in ablation.eval_views
     ]  # fmt: skip
     labels = words.labels("eval-strategy.seen", "eval-strategy.kept", "validation_loss", "epoch")
@@ -76,9 +78,11 @@ def _paint_eval_strategy(
         panel.plot([epoch for epoch, _ in curve], [loss for _, loss in curve], color="#b5b5b5", linewidth=1.4)
         if view.seen:
             panel.plot(*zip(*view.seen, strict=True), "o", color=SEEN, markersize=5, label=labels["seen"])
-        panel.plot(view.best_epoch, view.best_validation_loss, "o", markersize=11, markerfacecolor="none",
-                   markeredgewidth=2, color=KEPT, label=labels["kept"])  # fmt: skip
+        if view.best_validation_loss is not None:
+            panel.plot(view.best_epoch, view.best_validation_loss, "o", markersize=11, markerfacecolor="none",
+                       markeredgewidth=2, color=KEPT, label=labels["kept"])  # fmt: skip
         panel.set_title(item.title, loc="left")
+        panel.set_title(item.result, loc="right", color=KEPT)
     canvas.supylabel(labels["validation_loss"], fontsize=11)
     mark_epochs(panels[-1], labels["epoch"])
     legend_above(canvas, panels)
@@ -89,20 +93,38 @@ def _title_of(view: EvalView, steps_per_epoch: int, words: FigureWords) -> str:
         return words.say("eval-strategy.never")
     n = words.number(view.n_evaluations)
     if view.strategy == "epoch":
-        return words.say("eval-strategy.by_epoch", n=n)
-    return words.say("eval-strategy.by_steps", n=n, every=words.number(round(view.every * steps_per_epoch)))
+        title = words.say("eval-strategy.by_epoch", n=n)
+    else:
+        title = words.say("eval-strategy.by_steps", n=n, every=words.number(round(view.every * steps_per_epoch)))
+    if view.metric in (None, "validation_loss"):
+        return title
+    return words.joined([title, view.metric], "comma")
+
+
+def _result_of(view: EvalView, words: FigureWords) -> str:
+    """Return the test result of the checkpoint kept, or nothing where it is not known."""
+    if view.test_accuracy is None:
+        return ""
+    return words.say("eval-strategy.tested", accuracy=words.number(view.test_accuracy, "percent"))
 
 
 def _describe_view(item: _View, words: FigureWords) -> str:
     view = item.view
-    values = {
-        "strategy": item.title,
-        "epoch": words.number(view.best_epoch),
-        "loss": words.number(view.best_validation_loss, "loss"),
-    }
-    if view.regret == 0:
-        return words.say("eval-strategy.lowest", **values)
-    return words.say("eval-strategy.higher", **values, regret=words.number(view.regret, "loss"))
+    values = {"strategy": item.title, "epoch": words.number(view.best_epoch)}
+    if view.best_validation_loss is None:
+        kept = words.say("eval-strategy.unknown", **values)
+    else:
+        values |= {"loss": words.number(view.best_validation_loss, "loss")}
+        kept = (
+            words.say("eval-strategy.lowest", **values)
+            if view.regret == 0
+            else words.say("eval-strategy.higher", **values, regret=words.number(view.regret, "loss"))
+        )
+    if view.test_accuracy is None:
+        return kept
+    counts = {"correct": words.number(view.n_correct, "count"), "n": words.number(view.n_rows, "count")}
+    accuracy = words.number(view.test_accuracy, "percent")
+    return words.say("eval-strategy.and_test", kept=kept, accuracy=accuracy, **counts)
 
 
 def plan_epochs(report: Report, words: FigureWords) -> Drawing:

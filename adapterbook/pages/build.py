@@ -64,6 +64,7 @@ MAX_RUNS_IN_MENU: Final = 60  # every page of the site carries the menu
 SHORT_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "n_train": ("study", "data", "n_train"),
     "n_validation": ("study", "data", "n_validation"),
+    "n_selection": ("study", "data", "n_selection"),
     "n_test": ("study", "data", "n_test"),
     "n_epochs": ("study", "training", "num_train_epochs"),
     "n_seeds": ("n_seeds",),

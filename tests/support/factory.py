@@ -139,7 +139,8 @@ def make_record(
     rng = random.Random(run_id)
     epochs = _make_epochs(config.peft_type, training, study.data.n_train, study.data.n_validation, rng)
     evaluated = [epoch for epoch in epochs if epoch["validation_loss"] is not None]
-    best = min(evaluated, key=lambda epoch: epoch["validation_loss"]) if evaluated else epochs[-1]
+    metric = metric_name(training)
+    best = _choose(evaluated, metric) if training.load_best_model_at_end else epochs[-1]
     right = int((predictions["label"] == predictions["prediction"]).sum())
     true_positive = int(((predictions["label"] == 1) & (predictions["prediction"] == 1)).sum())
     errors = len(predictions) - right
@@ -188,13 +189,15 @@ def make_record(
             "train": {"n": study.data.n_train, "n_positive": study.data.n_train // 2 - 3},
             "validation": {"n": study.data.n_validation, "n_positive": study.data.n_validation // 2 + 2},
             "test": {"n": len(predictions), "n_positive": int(predictions["label"].sum())},
-        },
+        }
+        | ({"selection": {"n": study.data.n_selection, "n_positive": study.data.n_selection // 2 - 4}}
+           if study.data.n_selection else {}),
         "epochs": [epoch for epoch in epochs if epoch["epoch"].is_integer()],
         "evaluations": [] if all(epoch["epoch"].is_integer() for epoch in epochs) else epochs,
         "best": {
             "epoch": best["epoch"],
-            "metric": "loss",
-            "value": best["validation_loss"],
+            "metric": training.metric_for_best_model,
+            "value": best[metric],
         },
         "test": {
             "n": len(predictions),
@@ -213,7 +216,12 @@ def make_record(
         "adapter_file_bytes": 4 * (n_adapter + n_head) + 2_000 + rng.randrange(900),
         "evaluation_time_s": round(time_s * (0.02 + 0.05 * rng.random()), 3) if evaluated else None,
         "learned": _make_learned(config, training, width, rng),
+        "steps": _make_steps(training, study.data.n_train, epochs, time_s),
     }  # fmt: skip
+    content["strategies"] = _make_strategies(training, epochs, best, content["test"], run_id)
+    if study.data.n_selection:
+        n = study.data.n_selection
+        content["selection"] = content["test"] | {"n": n, "accuracy": round(n * content["test"]["accuracy"]) / n}
     for path, value in changes.items():
         _set(content, path.split("__"), value)
     return Record.model_validate(content)
@@ -229,8 +237,12 @@ def make_failed_record(
     content = make_record(adapter, variant, seed, **options).model_dump()
     results = ("splits", "best", "test", "n_trainable_params", "n_adapter_params", "n_head_params", "n_total_params",
                "train_time_s", "train_samples_per_s", "test_time_s", "peak_memory_bytes", "adapter_file_bytes",
-               "evaluation_time_s", "learned")  # fmt: skip
-    content |= dict.fromkeys(results) | {"status": "failed", "error": error, "epochs": content["epochs"][:2]}
+               "evaluation_time_s", "learned", "selection")  # fmt: skip
+    content |= (
+        dict.fromkeys(results)
+        | {"steps": (), "strategies": ()}
+        | {"status": "failed", "error": error, "epochs": content["epochs"][:2]}
+    )
     return Record.model_validate(content)
 
 
@@ -478,16 +490,71 @@ def _make_epochs(
         whole = epoch == int(epoch)
         train = start * math.exp(-(0.02 + 0.9 * speed**2) * epoch / 3) + 0.002 * rng.random()
         evaluated = training.eval_strategy == "steps" or (training.eval_strategy == "epoch" and whole)
+        chooses = evaluated and metric_name(training).startswith("selection_")
         epochs.append(
             {
                 "epoch": epoch,
                 "train_loss": round(train, 6) if whole else None,
                 "validation_loss": round(validation, 6) if evaluated else None,
                 "validation_accuracy": round(accuracy * n_validation) / n_validation if evaluated else None,
+                "selection_loss": round(validation + 0.01, 6) if chooses else None,
+                "selection_accuracy": round(accuracy * 256) / 256 if chooses else None,
                 "learning_rate": training.learning_rate * max(0.0, 1 - epoch / training.num_train_epochs),
             }
         )
     return epochs
+
+
+def metric_name(training: TrainingConfig) -> str:
+    """Return the metric that a run chooses by, as records call it."""
+    name = training.metric_for_best_model
+    return name if name.startswith("selection_") else f"validation_{name}"
+
+
+def _choose(evaluated: Sequence[dict[str, Any]], metric: str) -> dict[str, Any]:
+    """Return the evaluation with the best metric, the first among equals."""
+    sign = 1 if metric.endswith("loss") else -1
+    return min(evaluated, key=lambda epoch: sign * epoch[metric])
+
+
+def _make_steps(
+    training: TrainingConfig, n_train: int, epochs: Sequence[dict[str, Any]], time_s: float
+) -> list[dict[str, Any]]:
+    """Return every step of the optimiser, with the linear schedule of the Trainer."""
+    n_steps = math.ceil(n_train / training.per_device_train_batch_size) * training.num_train_epochs
+    losses = [epoch["train_loss"] for epoch in epochs if epoch["train_loss"] is not None]
+    return [
+        {"step": step, "loss": losses[(step - 1) * len(losses) // n_steps],
+         "learning_rate": training.learning_rate * (1 - (step - 1) / n_steps),
+         "seconds": round(time_s * step / n_steps, 3)}
+        for step in range(1, n_steps + 1)
+    ]  # fmt: skip
+
+
+def _make_strategies(
+    training: TrainingConfig, epochs: Sequence[dict[str, Any]], best: dict[str, Any], test: dict[str, Any], run_id: str
+) -> list[dict[str, Any]]:
+    """Return what each strategy would have kept, the run's own first; no two checkpoints have the same test result."""
+    own = metric_name(training)
+    wanted: list[tuple[str, str | None]] = [
+        (training.eval_strategy, own) if training.load_best_model_at_end else ("no", None), ("no", None),
+    ]  # fmt: skip
+    for metric in (own, "validation_loss"):
+        wanted += [(name, metric) for name in ("epoch", "steps") if training.eval_strategy in (name, "steps")]
+    evaluated = [epoch for epoch in epochs if epoch["validation_loss"] is not None]
+    tests, rng, found = {best["epoch"]: test}, random.Random(f"strategies of {run_id}"), []
+    for strategy, chosen_by in dict.fromkeys(wanted):
+        seen = [epoch for epoch in evaluated if strategy == "steps" or epoch["epoch"].is_integer()]
+        kept = epochs[-1] if chosen_by is None else _choose(seen, chosen_by)
+        n_right = min(test["n"], round(test["n"] * test["accuracy"]) + rng.randint(1, 4) + 5 * len(tests))
+        tests.setdefault(
+            kept["epoch"],
+            test | {"accuracy": n_right / test["n"], "loss": round(test["loss"] + 0.1 * rng.random(), 6)},
+        )
+        value = None if chosen_by is None else kept[chosen_by]
+        found.append({"eval_strategy": strategy, "metric": chosen_by, "epoch": kept["epoch"], "value": value,
+                      "test": tests[kept["epoch"]]})  # fmt: skip
+    return found
 
 
 def _touched(config: AdapterConfig, width: int) -> list[tuple[str, int, int]]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from adapterbook.analysis.shapes.modules import Growth, LearnedRatio
-from adapterbook.analysis.shapes.runs import EvalStrategy, Factor, Group, Reason, RunReport
+from adapterbook.analysis.shapes.runs import Factor, Group, Reason, RunReport
+from adapterbook.analysis.shapes.strategies import EvalView, RuleCost, StrategyFinding
 
 
 @dataclass(frozen=True)
@@ -95,33 +96,6 @@ class PublishedReport:
     comparable: bool
     reason: Reason | None
     runs: Mapping[str, PublishedRun]
-
-
-@dataclass(frozen=True)
-class EvalView:
-    """Describe the part of one existing curve that an evaluation strategy would have seen.
-
-    Attributes
-    ----------
-    strategy : str
-        ``steps``, ``epoch`` or ``no``. ``steps`` may be there twice: as fine as the curve was evaluated, and sparse.
-    every : float
-        Epochs between two evaluations; 0 for ``no``.
-    seen : tuple of (epoch, validation loss)
-    best_epoch, best_validation_loss : float or None
-        The checkpoint that ``load_best_model_at_end`` would have kept; for ``no`` the last one, whose loss is known
-        here only because the curve was evaluated.
-    regret : float
-        Validation loss kept minus the lowest on the whole curve, nat; at least 0.
-    """
-
-    strategy: EvalStrategy
-    every: float
-    seen: tuple[tuple[float, float], ...]
-    n_evaluations: int
-    best_epoch: float
-    best_validation_loss: float
-    regret: float
 
 
 @dataclass(frozen=True)
@@ -226,38 +200,6 @@ class BatchSizeFinding:
 
 
 @dataclass(frozen=True)
-class EvalStrategyFinding:
-    """Describe one adapter with several evaluation strategies.
-
-    Attributes
-    ----------
-    same_end : bool
-        Whether the last training losses are equal.
-    accuracy_range : float or None
-        Highest minus lowest test accuracy.
-    most_accurate, least_loss : Group or None
-        The groups with the highest test accuracy and with the lowest test loss.
-    """
-
-    adapter: str
-    groups: tuple[Group, ...]
-    same_end: bool
-    accuracy_range: float | None
-    most_accurate: Group | None
-    least_loss: Group | None
-
-    @property
-    def loss_chose_another(self) -> bool:
-        """Tell whether the most accurate checkpoint is not the one with the lowest test loss."""
-        return self.most_accurate is not self.least_loss
-
-    @property
-    def last_won(self) -> bool:
-        """Tell whether the most accurate checkpoint is the last one of a run that was never evaluated."""
-        return self.most_accurate is not None and self.most_accurate.training.eval_strategy == "no"
-
-
-@dataclass(frozen=True)
 class EvaluationCost:
     """Compare the time that evaluating added to one run's training with what the formula expects.
 
@@ -275,7 +217,7 @@ class EvaluationCost:
     measured: float
 
 
-Finding = LearningRateFinding | BatchSizeFinding | EvalStrategyFinding
+Finding = LearningRateFinding | BatchSizeFinding
 
 
 @dataclass(frozen=True)
@@ -325,7 +267,7 @@ class Ablation:
     groups : dict
         By (adapter, variant), those that have results.
     findings : tuple of Finding
-        ``learning_rate``: one a variant; ``batch_size`` and ``eval_strategy``: one an adapter.
+        ``learning_rate``: one a variant; ``batch_size``: one an adapter.
     without_result : tuple of Group
         Planned groups of these variants of which no run has a result.
     learned_ratios : tuple of LearnedRatio
@@ -334,8 +276,14 @@ class Ablation:
         ``learning_rate`` only: how the reference's update grows with the travel, over all its runs.
     evaluation_costs : tuple of EvaluationCost
         ``eval_strategy`` only: the submitted runs of the reference and of the head-only baseline.
+    eval_run : RunReport or None
+        ``eval_strategy`` only, which has no ``variants``: all strategies are read from this one run.
     eval_views : tuple of EvalView
-        ``eval_strategy`` only: every strategy on the most finely evaluated curve there is, ``eval_curve`` names it.
+        ``eval_strategy`` only: what each strategy would have seen and kept of that run, from the finest to none.
+    eval_finding : StrategyFinding or None
+        ``eval_strategy`` only; None where the record of ``eval_run`` has no test results of them.
+    rule_costs : tuple of RuleCost
+        ``eval_strategy`` only: one an adapter whose records hold the results.
     epochs : EpochsReport or None
         ``epochs`` only, read from the curves of all groups; its ``variants`` may be empty all the same.
     """
@@ -351,6 +299,13 @@ class Ablation:
     learned_ratios: tuple[LearnedRatio, ...] = ()
     growth: Growth | None = None
     evaluation_costs: tuple[EvaluationCost, ...] = ()
-    eval_curve: tuple[str, str] | None = None
+    eval_run: RunReport | None = None
     eval_views: tuple[EvalView, ...] = ()
+    eval_finding: StrategyFinding | None = None
+    rule_costs: tuple[RuleCost, ...] = ()
     epochs: EpochsReport | None = None
+
+    @property
+    def eval_curve(self) -> tuple[str, str] | None:
+        """Return adapter and variant of ``eval_run``."""
+        return None if self.eval_run is None else (self.eval_run.run.adapter.id, self.eval_run.run.variant)

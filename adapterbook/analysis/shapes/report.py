@@ -11,6 +11,7 @@ Report
 ├── headline: Verdict            one method against another
 ├── comparisons: {"submitted" | "best": Comparison}   every pair of adapters, the baseline among them
 ├── baselines, planning, costs, published, sentences
+├── travel: TravelReport         how far training had moved the weights at each checkpoint
 └── ablations: {"learning_rate" | "batch_size" | "eval_strategy" | "epochs": Ablation}
 """
 
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, Planning, Verdict
 from adapterbook.analysis.shapes.findings import Ablation, AboveMajority, BestRates, CostTable, PublishedReport
 from adapterbook.analysis.shapes.runs import AdapterReport, Basis, Factor, Group, Reason, RunReport
+from adapterbook.analysis.shapes.travel import TravelReport
 from adapterbook.config.study import BilingualText, StudyConfig, TrainingConfig
 
 
@@ -177,6 +179,7 @@ class Report:
     costs: tuple[CostTable, ...]
     published: PublishedReport
     ablations: Mapping[Factor, Ablation]
+    travel: TravelReport
     sentences: SentenceTable
     n_test_rows: int | None
     n_seeds: int

@@ -37,6 +37,7 @@ Reason = Literal[
     "not_published",  # published results there are, but none of this adapter
     "published_mixed",  # records of several sources: which to compare is not clear
     "published_unknown",  # the source names published results that were not given
+    "no_steps",  # no record says what the learning rate of each step was
     "not_measured",  # the record does not say what each layer learned
     "no_adapter",  # the baseline trains no adapter
     "other_layout",  # no adapter names a module of a Transformer block of DistilBERT or BERT

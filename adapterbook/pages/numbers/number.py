@@ -25,14 +25,20 @@ from adapterbook.analysis.shapes import (
     EvalView,
     Group,
     Learned,
+    Lever,
     ParameterFormula,
     Planning,
     PublishedPoint,
     PublishedReport,
     PublishedRun,
     Report,
+    RuleCost,
     RunReport,
     SentenceTable,
+    SharedCurve,
+    StrategyFinding,
+    TravelFinding,
+    TravelReport,
     VariantReport,
     Verdict,
 )
@@ -110,6 +116,12 @@ def _identity(thing: object) -> str:
             return f"{thing.adapter}/{thing.variant}"
         case AdapterReport() | RunReport():
             return thing.id
+        case TravelFinding() | RuleCost():
+            return thing.adapter
+        case Lever():
+            return f"{thing.adapter}/{thing.factor}"
+        case SharedCurve():
+            return f"{thing.a} {thing.b}"
         case _:
             return ""
 
@@ -122,9 +134,9 @@ def _span(text: str, attributes: Mapping[str, str]) -> Markup:
 
 # A number's origin names one of these parts of the report, and the path from there.
 ORIGINS: Final = (
-    Ablation, AdapterReport, Baseline, Comparison, CostRow, CostTable, EpochsReport, EvalView, Group, Learned,
-    ParameterFormula, Planning, PublishedPoint, PublishedReport, PublishedRun, Report, RunReport, SentenceTable,
-    VariantReport, Verdict,
+    Ablation, AdapterReport, Baseline, Comparison, CostRow, CostTable, EpochsReport, EvalView, Group, Learned, Lever,
+    ParameterFormula, Planning, PublishedPoint, PublishedReport, PublishedRun, Report, RuleCost, RunReport,
+    SentenceTable, SharedCurve, StrategyFinding, TravelFinding, TravelReport, VariantReport, Verdict,
 )  # fmt: skip
 
 # The format of a number by its name; of several names on the way the last that stands here counts.
@@ -132,17 +144,20 @@ KINDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("accuracy", "accuracy_a", "accuracy_b", "test_accuracy", "test_interval", "validation_accuracy",
                      "validation_interval", "discordant_share", "probability", "probabilities",
                      "mean_relative_update", "relative_update", "validation_majority", "expected",
-                     "measured"), "percent"),
-    **dict.fromkeys(("difference", "interval", "accuracy_difference"), "points"),
-    **dict.fromkeys(("smallest_detectable", "max_accuracy_difference", "spread", "accuracy_range"), "points_unsigned"),
+                     "measured", "kept", "last", "by_loss"), "percent"),
+    **dict.fromkeys(("difference", "interval", "accuracy_difference", "last_difference", "by_loss_difference"),
+                    "points"),
+    **dict.fromkeys(("smallest_detectable", "max_accuracy_difference", "spread", "accuracy_range", "accuracy_regret"),
+                    "points_unsigned"),
     **dict.fromkeys(("best_validation_loss", "final_validation_loss", "validation_loss", "train_loss", "test_loss",
                      "loss", "regret", "max_loss_difference", "noise", "largest_gap", "value"), "loss"),
     **dict.fromkeys(("mean_loss_difference", "loss_difference"), "signed_loss"),
     **dict.fromkeys(("mean_scale_deviation", "scale_deviation", "update_norm", "weight_norm",
-                     "largest_difference", "travel"), "norm"),
+                     "largest_difference"), "norm"),
     **dict.fromkeys(("ratio", "travel_ratio", "update_ratio", "exponent", "size_ratios"), "times"),
-    **dict.fromkeys(("n_rows", "n_seeds", "n_groups", "n_overfitting", "n_still_improving", "n_evaluations", "n_epochs",
-                     "n_train", "n_validation", "n_test", "n_divided", "n_wrong_by_all", "n_validation_rows",
+    **dict.fromkeys(("n_rows", "n_seeds", "n_points", "n_without", "n_groups",
+                     "n_overfitting", "n_still_improving", "n_evaluations", "n_epochs",
+                     "n_train", "n_validation", "n_selection", "n_test", "n_divided", "n_wrong_by_all", "n_validation_rows",
                      "n_trainable_params", "n_adapter_params", "n_head_params", "n_total_params", "n_params_each",
                      "n_params", "n_layers", "n_classes", "measured_adapter_params", "width", "d_in", "d_out",
                      "num_train_epochs", "max_words", "tokenise_batch_size", "gradient_accumulation_steps", "n_steps",
@@ -152,9 +167,11 @@ KINDS: Final[Mapping[str, str]] = {
                      "resumed_after", "layer", "r", "lora_alpha", "lora_dropout", "shuffle_seed", "seed",
                      "row_id", "reach", "reference_epoch"), "plain"),
     **dict.fromkeys(("train_time_s", "evaluation_time_s"), "duration"),
+    **dict.fromkeys(("travel", "stops"), "travel"),
+    "correlation": "correlation",
     "p_holm": "p_relation",
     **dict.fromkeys(("f1", "f1_always_positive"), "proportion"),
-    "learning_rate": "rate",
+    **dict.fromkeys(("learning_rate", "head_learning_rate"), "rate"),
 }  # fmt: skip
 
 

@@ -20,13 +20,19 @@ from adapterbook.analysis.shapes import (
     EvalView,
     Group,
     Learned,
+    Lever,
     ParameterFormula,
     Planning,
     PublishedPoint,
     PublishedRun,
     Report,
+    RuleCost,
     RunReport,
     SentenceTable,
+    SharedCurve,
+    StrategyFinding,
+    TravelFinding,
+    TravelReport,
     Verdict,
 )
 from adapterbook.figures import Figure
@@ -79,9 +85,15 @@ def link_of_derived(thing: object, field: FieldPath, report: Report) -> RecordLi
 
 def link_of_row(figure: Figure, row: Mapping[str, Any], report: Report) -> RecordLink | None:
     """Return the link of a row of the table behind a figure; a row about an epoch links to it in the record."""
-    group = _group_of_row(figure, row, report)
-    link = None if group is None else _link_of_runs(_completed(group), report)
-    if group is None or link is None or not isinstance(link.of, RunReport) or link.of.record is None:
+    if figure.id == "eval-strategy":
+        run = report.ablations["eval_strategy"].eval_run
+        link = None if run is None else RecordLink(run, RECORD_ANCHOR)
+    elif "seed" in row:
+        link = RecordLink(report.run(f"{row['adapter']}/{row['variant']}/seed-{row['seed']}"), RECORD_ANCHOR)
+    else:
+        group = _group_of_row(figure, row, report)
+        link = None if group is None else _link_of_runs(_completed(group), report)
+    if link is None or not isinstance(link.of, RunReport) or link.of.record is None:
         return link
     record = link.of.record
     for index, point in enumerate(record.curve):
@@ -132,11 +144,16 @@ def _runs_behind(thing: object, field: str, report: Report) -> Runs:
             return [] if own else _of(report, owners_of[0].adapter, owners_of[0].variant)
         case Ablation():
             return [run for group in thing.groups.values() for run in _completed(group)]
-        case EvalView():
-            return _of(report, *(report.ablations["eval_strategy"].eval_curve or (None, None)))
+        case EvalView() | StrategyFinding():
+            run = report.ablations["eval_strategy"].eval_run
+            return [] if run is None else [run]
+        case Lever() | RuleCost() | TravelFinding():
+            return _of_adapters(report, thing.adapter)
+        case SharedCurve():
+            return _of_adapters(report, thing.a, thing.b)
         case SentenceTable():
             return thing.runs
-        case Baseline() | Planning() | EpochsReport() | Report():
+        case Baseline() | Planning() | EpochsReport() | Report() | TravelReport():
             return [run for run in report.runs if run.completed]
         case _:
             return []
@@ -144,8 +161,6 @@ def _runs_behind(thing: object, field: str, report: Report) -> Runs:
 
 def _group_of_row(figure: Figure, row: Mapping[str, Any], report: Report) -> Group | None:
     """Return the group that a row is about; ``None`` if the row does not say, or if several groups fit."""
-    if figure.id == "eval-strategy":
-        return report.group(*(report.ablations["eval_strategy"].eval_curve or ("", "")))
     adapter = row.get("adapter", figure.adapter)
     if adapter is None:
         return None
@@ -170,6 +185,11 @@ def _counted(adapter: AdapterReport) -> Runs:
 
 def _of(report: Report, adapter: str | None, variant: str | None) -> Runs:
     return _completed(None if adapter is None or variant is None else report.group(adapter, variant))
+
+
+def _of_adapters(report: Report, *adapters: str) -> Runs:
+    """Return every completed run of some adapters."""
+    return [run for run in report.runs if run.completed and run.run.adapter.id in adapters]
 
 
 def _completed(group: Group | None) -> Runs:

@@ -9,7 +9,17 @@ from typing import Any, Final, Literal
 
 from markupsafe import Markup
 
-from adapterbook.analysis.shapes import AdapterReport, CostRow, Group, Report, RunReport, VariantReport, Verdict
+from adapterbook.analysis.shapes import (
+    AdapterReport,
+    CostRow,
+    EvalView,
+    Group,
+    Report,
+    RunReport,
+    TravelFinding,
+    VariantReport,
+    Verdict,
+)
 from adapterbook.common.formatting import format_number
 from adapterbook.pages.numbers.number import look_up
 from adapterbook.pages.tools import PageTools
@@ -132,6 +142,21 @@ class Cells:
         """Return an interval for a cell, in which it stays on one line: ``(80.0–95.0%)``."""
         low = self.tools.derived(thing, [field, "low"], "percent_bare")
         return Markup(f"[({low}–{self.tools.derived(thing, [field, 'high'], 'percent')})]{{.whole}}")
+
+    def strategy(self, view: EvalView) -> Markup:
+        """Return an evaluation strategy, with what it chooses by where that is not the validation loss."""
+        metric = view.metric if view.metric not in (None, "validation_loss") else None
+        return inline_code(view.strategy) + (Markup(f" {inline_code(metric)}") if metric else Markup())
+
+    def mean_with_range(self, thing: Any, field: str) -> Markup:
+        """Return the mean difference of several runs, with the lowest and the highest: ``+2.1 (−1.0 to +4.3)``."""
+        mean, low, high = (self.tools.derived(thing, [field, part], "points") for part in ("mean", "low", "high"))
+        return Markup(f"{mean} [({low} {as_markup(self.words.label('to'))} {high})]{{.whole}}")
+
+    def place_of(self, found: TravelFinding, end: str) -> Markup:
+        """Return travel and accuracy of one of the points that a finding names."""
+        travel = self.tools.derived(found, [end, "travel"], "travel")
+        return Markup(f"{travel} → {self.tools.derived(found, [end, 'accuracy'], 'percent')}")
 
     def accuracy_with_interval(self, group: Group) -> Markup:
         """Return the test accuracy of a group and its interval."""

@@ -75,14 +75,6 @@ PUBLISHED: Final = (
     Column("rerun_accuracy", "percent"),
     Column("accuracy_difference", "points"),
 )
-EVAL_STRATEGY: Final = (
-    Column("kept_epoch", cell=lambda cells, group: cells.kept_epoch(group)),
-    Column("validation_loss", cell=first_seed("best.value", "loss")),
-    Column("test_loss", cell=over_seeds("test.loss", "test_loss.mean", "loss")),
-    MARKED_ACCURACY,
-    TIME,
-    Column("evaluation_time_s", cell=first_seed("evaluation_time_s", "duration")),
-)
 EVAL_VIEWS: Final = (
     Column("strategy", cell=lambda cells, view: inline_code(view.strategy), align="l"),
     Column("every", cell=lambda cells, view: cells.value(Row(view), "every", "plain") if view.every else None),
@@ -90,6 +82,35 @@ EVAL_VIEWS: Final = (
     Column("kept_epoch", "plain", "best_epoch"),
     Column("validation_loss", "loss", "best_validation_loss"),
     Column("regret", "loss"),
+)
+TESTED_VIEWS: Final = (
+    Column("strategy", cell=Cells.strategy, align="l"),
+    Column("evaluations", "count", "n_evaluations"),
+    Column("kept_epoch", "plain", "best_epoch"),
+    Column("validation_loss", "loss", "best_validation_loss"),
+    Column("n_correct", "count"),
+    Column("test_accuracy", cell=lambda cells, view: (
+        Markup(f"{cells.tools.derived(view, 'test_accuracy', 'percent')} {cells.bracketed(view, 'test_interval')}"))),
+    Column("accuracy_regret", "points_unsigned"),
+)  # fmt: skip
+RULE_COSTS: Final = (
+    ADAPTER_OF_GROUP,
+    Column("n_runs", "count"),
+    Column("kept", "percent", "kept.mean"),
+    Column("last", "percent", "last.mean"),
+    Column("by_loss", "percent", "by_loss.mean"),
+    Column("last_difference", cell=lambda cells, cost: cells.mean_with_range(cost, "last_difference")),
+    Column("by_loss_difference", cell=lambda cells, cost: cells.mean_with_range(cost, "by_loss_difference")),
+)
+TRAVEL: Final = (
+    ADAPTER_OF_GROUP,
+    Column("n_points", "count"),
+    Column("n_runs", "count"),
+    Column("correlation", "correlation"),
+    Column("least", cell=lambda cells, found: cells.place_of(found, "least")),
+    Column("most", cell=lambda cells, found: cells.place_of(found, "most")),
+    Column("best", cell=lambda cells, found: cells.place_of(found, "best")),
+    Column("stops", "travel"),
 )
 PARAMS: Final = (
     ADAPTER,

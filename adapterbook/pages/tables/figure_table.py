@@ -23,6 +23,7 @@ FORMATS_BY_END = (
     ("accuracy_difference", "points"),
     ("loss", "loss"),
     ("learning_rate", "rate"),
+    ("travel", "travel"),
     ("accuracy", "percent"),
     ("_low", "percent"),
     ("_high", "percent"),

@@ -175,15 +175,18 @@ class ReportTables(Cells):
         )  # fmt: skip
         return self._numbered(ablation.factor, columns, self._groups(ablation))
 
-    def strategies(self, ablation: Ablation) -> Markup:
-        """Return the runs that differ in the evaluation strategy alone."""
-        strategy = Column("strategy", cell=lambda cells, group: inline_code(ablation.values[group.variant]), align="l")
-        columns = (of.ADAPTER_OF_GROUP, strategy, *of.EVAL_STRATEGY)
-        return self._numbered("eval_strategy", columns, self._groups(ablation))
-
     def eval_views(self, ablation: Ablation) -> Markup:
-        """Return the part of one curve that each evaluation strategy would have seen."""
-        return self._numbered("eval_views", of.EVAL_VIEWS, ablation.eval_views)
+        """Return what each evaluation strategy would have seen and kept of one training, and what that scores."""
+        columns = of.EVAL_VIEWS if ablation.eval_finding is None else of.TESTED_VIEWS
+        return self._numbered("eval_views", columns, ablation.eval_views)
+
+    def rule_costs(self, ablation: Ablation) -> Markup:
+        """Return what each adapter's runs kept, beside the last epoch and the lowest validation loss."""
+        return self._numbered("rule_costs", of.RULE_COSTS, ablation.rule_costs)
+
+    def travel(self) -> Markup:
+        """Return how each adapter's accuracy goes with its travel."""
+        return self._numbered("travel", of.TRAVEL, self.report.travel.findings.values())
 
     def splits(self) -> Markup:
         """Return the three splits, from the first completed run: every run of a study has the same."""

@@ -126,8 +126,7 @@ def test_families_of_variants(tmp_path: Path) -> None:
     assert ablations["batch_size"].variants == ("batch-4", "lr-2e-4", "batch-64")
     assert ablations["batch_size"].values == {"batch-4": 4, "lr-2e-4": 16, "batch-64": 64}
     assert ablations["batch_size"].adapters == ("lora_1",)
-    assert ablations["eval_strategy"].variants == ("eval-steps", "lr-1e-3", "eval-no")
-    assert list(ablations["eval_strategy"].values.values()) == ["steps:2", "epoch", "no"]
+    assert ablations["eval_strategy"].variants == () and ablations["eval_strategy"].reason is None
     assert ablations["epochs"].variants == () and ablations["epochs"].reason == "no_variants"
 
 
@@ -146,37 +145,6 @@ def test_an_ablation_without_results_keeps_its_variants(tmp_path: Path) -> None:
     """Before training the variants of an ablation are known, and it has no groups."""
     ablation = read_report(write_results(tmp_path, extra_variants=ABLATIONS), "nothing-yet").ablations["batch_size"]
     assert len(ablation.variants) == 3 and ablation.adapters == () and ablation.groups == {}
-
-
-def test_what_each_strategy_sees_of_the_finest_curve(tmp_path: Path) -> None:
-    """The curve with the most evaluations shows all strategies, from fine steps to none, and what each loses."""
-    report = read_report(write_results(tmp_path, extra_variants=ABLATIONS))
-    ablation = report.ablations["eval_strategy"]
-    assert ablation.eval_curve == ("lora_1", "eval-steps")
-    fine, epoch, coarse, none = ablation.eval_views
-    assert [(view.strategy, view.every, view.n_evaluations) for view in ablation.eval_views] == [
-        ("steps", 0.25, 40), ("epoch", 1.0, 10), ("steps", 4.0, 2), ("no", 0.0, 0),
-    ]  # fmt: skip
-    assert fine.regret == 0.0 and all(view.regret >= 0 for view in ablation.eval_views)
-    assert [moment for moment, _ in coarse.seen] == [4.0, 8.0] and len(epoch.seen) == 10
-    assert (none.best_epoch, none.seen) == (10.0, ())
-
-
-def test_without_step_evaluations_the_overfitting_curve_is_shown(tmp_path: Path) -> None:
-    """Of curves evaluated equally often the one that ended worst is taken: a missed minimum costs most there."""
-    ablation = read_report(write_results(tmp_path)).ablations["eval_strategy"]
-    assert ablation.eval_curve is not None and ablation.eval_curve[1] == "lr-1e-3" and ablation.eval_curve[0] != "ia3"
-    assert [view.strategy for view in ablation.eval_views] == ["epoch", "steps", "no"]
-    assert ablation.eval_views[-1].regret > 0.5
-
-
-def test_short_trainings_have_no_sparse_view(tmp_path: Path) -> None:
-    """Three epochs have no sparse view, and a curve without an evaluation has no view at all."""
-    short = {"submitted": TITLE | {"training": {"num_train_epochs": 3}}}
-    ablation = read_report(write_results(tmp_path, variants=short)).ablations["eval_strategy"]
-    assert [view.strategy for view in ablation.eval_views] == ["epoch", "no"]
-    empty = read_report(write_results(tmp_path / "b"), "nothing-yet").ablations["eval_strategy"]
-    assert (empty.eval_curve, empty.eval_views) == (None, ())
 
 
 def test_epochs_count_what_overfits(tmp_path: Path) -> None:

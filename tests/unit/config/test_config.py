@@ -100,7 +100,9 @@ def test_a_mistake_in_the_study_is_named(tmp_path: Path, old: str, new: str, pro
 def test_all_mistakes_of_a_file_are_named_at_once(tmp_path: Path) -> None:
     """Two mistakes are reported at once, each on its line."""
     file = tmp_path / "study.yaml"
-    file.write_text(PATHS.study.read_text("utf-8").replace("n_train: 128", "n_train: x").replace("seeds: [224, 225, 226]", ""))
+    file.write_text(
+        PATHS.study.read_text("utf-8").replace("n_train: 128", "n_train: x").replace("seeds: [224, 225, 226]", "")
+    )
     with pytest.raises(ConfigError) as caught:
         load_study(file)
     assert sorted(problem.partition(":")[0] for problem in caught.value.problems) == ["data.n_train", "seeds"]

@@ -47,8 +47,8 @@ from tests.support.factory import (
 )
 
 ABLATIONS = BATCH_SIZE_VARIANTS | EVAL_STRATEGY_VARIANTS
-OF_REPORT = {"headline", "headline-best", "learning-rate", "batch-size", "eval-strategy", "epochs", "test-accuracy",
-             "costs", "block", "learned"}  # fmt: skip
+OF_REPORT = {"headline", "headline-best", "travel", "learning-rate", "batch-size", "eval-strategy", "epochs",
+             "test-accuracy", "costs", "block", "learned"}  # fmt: skip
 OF_ADAPTER = {"curves", "accuracy", "confusion", "published"}
 
 
@@ -513,9 +513,14 @@ def test_published_figures_need_a_curve_to_compare(tmp_path: Path) -> None:
 def test_one_existing_curve_shows_a_missed_minimum(report: Report, figures: dict[str, Figure]) -> None:
     """The strategies are named as code writes them, with how often each looks."""
     table = figures["eval-strategy"].table
-    assert list(table["eval_strategy"]) == ["steps", "epoch", "steps", "no"]
-    assert list(table["eval_steps"]) == [2, None, 32, None] and list(table["n_evaluations"]) == [40, 10, 2, 0]
+    assert list(table["eval_strategy"]) == ["steps", "epoch", "no"]
+    assert list(table["eval_steps"]) == [2, None, None] and list(table["n_evaluations"]) == [40, 10, 0]
     assert 'eval_strategy="steps", eval_steps=2' in figures["eval-strategy"].alt.zh
+    for view in report.ablations["eval_strategy"].eval_views:
+        assert view.test_accuracy is not None and view.n_correct in set(table["n_correct"])
+        assert f"gets {view.n_correct} of 512 test sentences right ({100 * view.test_accuracy:.1f}%)" in (
+            figures["eval-strategy"].alt.en
+        )
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,8 @@ def test_a_title_is_changed_in_one_file(tmp_path: Path) -> None:
     report = read_report(write_results(tmp_path / "p", adapters=("lora_1", "ia3"), extra_variants=BATCH_SIZE_VARIANTS))
     folder = changed_templates(
         tmp_path,
-        "title: {zh: 不同批次大小的訓練損失與驗證損失, en: Training and validation loss by batch size}",
+        "title: {zh: 不同批次大小的驗證損失：隨步數，以及隨移動距離, "
+        'en: "Validation loss by batch size: over steps, and over travel"}',
         "title: {zh: 批次大小的影響, en: What the batch size does}",
     )
     before, _ = plan_report(report, tmp_path, load_phrases(PROJECT.templates))

@@ -119,7 +119,9 @@ def test_a_notebook_that_cannot_be_read_is_named(paths: Paths) -> None:
 
 def test_a_variant_of_an_adapter_that_is_not_there_is_named(paths: Paths) -> None:
     """A variant that names an adapter without a file is refused."""
-    _replace(paths.study, "    adapters: [lora_1]\n    seeds: first\n\n", "    adapters: [lora_9]\n    seeds: first\n\n")
+    _replace(
+        paths.study, "    adapters: [lora_1]\n    seeds: first\n\n", "    adapters: [lora_9]\n    seeds: first\n\n"
+    )
     with pytest.raises(
         ConfigError, match=r"variants\.batch-64\.adapters: there is no experiments/adapters/lora_9\.yaml"
     ):
