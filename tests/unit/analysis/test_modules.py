@@ -230,7 +230,7 @@ def test_growth_in_proportion_has_the_exponent_one(tmp_path: Path) -> None:
     report = read_report(write_results(tmp_path, adapters=("lora_1", "ia3"), changes=changes))
     growth = report.ablations["learning_rate"].growth
     assert growth is not None and growth.exponent == pytest.approx(1.0)
-    assert (growth.n_runs, growth.travel_ratio, growth.update_ratio) == (3, pytest.approx(50), pytest.approx(50))
+    assert growth.n_runs == 3 and [growth.travel_ratio, growth.update_ratio] == pytest.approx([50, 50])
     one = read_report(write_results(tmp_path / "b", adapters=("lora_1", "ia3"), variants={"submitted": {"title": "x"}}))
     assert compute_growth(one.adapters["lora_1"]) is None and compute_growth(None) is None
 
