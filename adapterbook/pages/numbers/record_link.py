@@ -88,7 +88,7 @@ def link_of_row(figure: Figure, row: Mapping[str, Any], report: Report) -> Recor
     if figure.id == "eval-strategy":
         run = report.ablations["eval_strategy"].eval_run
         link = None if run is None else RecordLink(run, RECORD_ANCHOR)
-    elif "seed" in row:
+    elif figure.id == "travel":
         link = RecordLink(report.run(f"{row['adapter']}/{row['variant']}/seed-{row['seed']}"), RECORD_ANCHOR)
     else:
         group = _group_of_row(figure, row, report)

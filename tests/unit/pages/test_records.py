@@ -210,7 +210,8 @@ def test_rows_behind_a_figure_lead_to_their_epoch_in_the_record(study: MadePages
         table = study.page(f"{language}/index").text.split(".figure-numbers")[1].split(":::")[0]
         rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
         assert rows
-        assert all(re.match(r"\| \[[^][]+\]\(notebooks/[\w.-]+\.qmd#r-epochs-\d+\) \|", row) for row in rows)
+        link = r"\| \[[^][]+\]\(notebooks/[\w.-]+\.qmd#r-(epochs|evaluations)-\d+\) \|"
+        assert all(re.match(link, row) for row in rows)
 
 
 def test_rows_over_seeds_lead_to_the_list_of_runs(seeds: MadePages) -> None:
