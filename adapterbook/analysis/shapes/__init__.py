@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from adapterbook.analysis.shapes.calibration import Calibration, CalibrationBin, CalibrationReport, Sureness
 from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, Planning, Verdict
 from adapterbook.analysis.shapes.findings import (
     Ablation,
@@ -15,11 +16,19 @@ from adapterbook.analysis.shapes.findings import (
     EvalView,
     Finding,
     LearningRateFinding,
+    Measured,
     PublishedPoint,
     PublishedReport,
     PublishedRun,
 )
-from adapterbook.analysis.shapes.modules import FormulaRow, Learned, LearnedMean, LearnedModule, ParameterFormula
+from adapterbook.analysis.shapes.modules import (
+    Directions,
+    FormulaRow,
+    Learned,
+    LearnedMean,
+    LearnedModule,
+    ParameterFormula,
+)
 from adapterbook.analysis.shapes.report import Report, SentenceRow, SentenceTable, SourceReport, VariantReport
 from adapterbook.analysis.shapes.runs import (
     AdapterReport,
@@ -49,12 +58,16 @@ __all__ = [
     "Basis",
     "BatchSizeFinding",
     "BestRates",
+    "Calibration",
+    "CalibrationBin",
+    "CalibrationReport",
     "Comparison",
     "CostRow",
     "CostTable",
     "Curve",
     "CurvePoint",
     "Difference",
+    "Directions",
     "EpochsReport",
     "EvalStrategy",
     "EvalStrategyFinding",
@@ -69,6 +82,7 @@ __all__ = [
     "LearnedMean",
     "LearnedModule",
     "LearningRateFinding",
+    "Measured",
     "Overfitting",
     "ParameterFormula",
     "Planning",
@@ -83,6 +97,7 @@ __all__ = [
     "SentenceTable",
     "SourceReport",
     "Spread",
+    "Sureness",
     "VariantReport",
     "Verdict",
     "VerdictKind",

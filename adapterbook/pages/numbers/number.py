@@ -18,6 +18,7 @@ from adapterbook.analysis.shapes import (
     Ablation,
     AdapterReport,
     Baseline,
+    Calibration,
     Comparison,
     CostRow,
     CostTable,
@@ -33,6 +34,7 @@ from adapterbook.analysis.shapes import (
     Report,
     RunReport,
     SentenceTable,
+    Sureness,
     VariantReport,
     Verdict,
 )
@@ -106,7 +108,7 @@ def _identity(thing: object) -> str:
     match thing:
         case Verdict():
             return f"{thing.a}/{thing.variant_a} {thing.b}/{thing.variant_b}"
-        case Group() | CostRow():
+        case Group() | CostRow() | Calibration() | Sureness():
             return f"{thing.adapter}/{thing.variant}"
         case AdapterReport() | RunReport():
             return thing.id
@@ -122,31 +124,37 @@ def _span(text: str, attributes: Mapping[str, str]) -> Markup:
 
 # A number's origin names one of these parts of the report, and the path from there.
 ORIGINS: Final = (
-    Ablation, AdapterReport, Baseline, Comparison, CostRow, CostTable, EpochsReport, EvalView, Group, Learned,
-    ParameterFormula, Planning, PublishedPoint, PublishedReport, PublishedRun, Report, RunReport, SentenceTable,
-    VariantReport, Verdict,
+    Ablation, AdapterReport, Baseline, Calibration, Comparison, CostRow, CostTable, EpochsReport, EvalView, Group,
+    Learned, ParameterFormula, Planning, PublishedPoint, PublishedReport, PublishedRun, Report, RunReport,
+    SentenceTable, Sureness, VariantReport, Verdict,
 )  # fmt: skip
 
 # The format of a number by its name; of several names on the way the last that stands here counts.
 KINDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("accuracy", "accuracy_a", "accuracy_b", "test_accuracy", "test_interval", "validation_accuracy",
                      "validation_interval", "discordant_share", "saved_share", "probability", "probabilities",
-                     "mean_relative_update", "relative_update"), "percent"),
-    **dict.fromkeys(("difference", "interval", "accuracy_difference"), "points"),
-    **dict.fromkeys(("smallest_detectable", "max_accuracy_difference", "spread"), "points_unsigned"),
+                     "mean_relative_update", "relative_update", "confidence", "sure_from",
+                     "sure_wrong_loss_share"), "percent"),
+    **dict.fromkeys(("difference", "interval", "accuracy_difference", "overconfidence",
+                     "overconfidence_interval"), "points"),
+    **dict.fromkeys(("smallest_detectable", "max_accuracy_difference", "spread", "calibration_error",
+                     "error_interval"), "points_unsigned"),
     **dict.fromkeys(("best_validation_loss", "final_validation_loss", "validation_loss", "train_loss", "test_loss",
                      "loss", "regret", "max_loss_difference"), "loss"),
     **dict.fromkeys(("mean_loss_difference", "loss_difference"), "signed_loss"),
-    **dict.fromkeys(("mean_scale_deviation", "scale_deviation", "update_norm", "weight_norm"), "norm"),
+    **dict.fromkeys(("mean_scale_deviation", "scale_deviation", "update_norm", "weight_norm",
+                     "stable_rank", "n_for_90", "n_for_99"), "norm"),
     **dict.fromkeys(("n_rows", "n_seeds", "n_groups", "n_overfitting", "n_still_improving", "n_evaluations", "n_epochs",
                      "n_train", "n_validation", "n_test", "n_divided", "n_wrong_by_all", "n_validation_rows",
                      "n_trainable_params", "n_adapter_params", "n_head_params", "n_total_params", "n_params_each",
-                     "n_params", "n_layers", "n_classes", "measured_adapter_params", "width", "d_in", "d_out",
+                     "n_params", "n_answers", "n_right", "n_sure", "n_sure_right", "n_sure_wrong",
+                     "n_layers", "n_classes", "measured_adapter_params", "width", "d_in", "d_out",
                      "num_train_epochs", "max_words", "tokenise_batch_size", "gradient_accumulation_steps"), "count"),
     **dict.fromkeys(("per_device_train_batch_size", "batch_size", "best_epoch", "onset_epoch", "epoch", "every", "cell",
                      "resumed_after", "layer", "r", "lora_alpha", "lora_dropout", "shuffle_seed", "seed",
                      "row_id"), "plain"),
-    **dict.fromkeys(("train_time_s", "evaluation_time_s"), "duration"),
+    **dict.fromkeys(("train_time_s", "evaluation_time_s", "time_s"), "duration"),
+    **dict.fromkeys(("latency_s", "merged_latency_s"), "milliseconds"),
     "p_holm": "p_relation",
     "learning_rate": "rate",
 }  # fmt: skip

@@ -15,6 +15,7 @@ from adapterbook.analysis.shapes import (
     Ablation,
     AdapterReport,
     Baseline,
+    Calibration,
     CostRow,
     EpochsReport,
     EvalView,
@@ -27,6 +28,7 @@ from adapterbook.analysis.shapes import (
     Report,
     RunReport,
     SentenceTable,
+    Sureness,
     Verdict,
 )
 from adapterbook.figures import Figure
@@ -79,6 +81,8 @@ def link_of_derived(thing: object, field: FieldPath, report: Report) -> RecordLi
 
 def link_of_row(figure: Figure, row: Mapping[str, Any], report: Report) -> RecordLink | None:
     """Return the link of a row of the table behind a figure; a row about an epoch links to it in the record."""
+    if "device_name" in row:  # what an adapter costs
+        return _link_of_runs(_runs_of_adapter(report.adapters[row["adapter"]]), report)
     group = _group_of_row(figure, row, report)
     link = None if group is None else _link_of_runs(_completed(group), report)
     if group is None or link is None or not isinstance(link.of, RunReport) or link.of.record is None:
@@ -115,7 +119,9 @@ def _runs_behind(thing: object, field: str, report: Report) -> Runs:
         case ParameterFormula():
             owners = [adapter for adapter in report.adapters.values() if adapter.formula is thing]
             return _counted(owners[0]) if owners else []
-        case CostRow() | Learned():
+        case CostRow() if field not in ("accuracy", "test_interval"):
+            return _runs_of_adapter(report.adapters[thing.adapter])
+        case CostRow() | Learned() | Calibration() | Sureness():
             return _completed(report.group(thing.adapter, thing.variant))
         case Verdict():
             runs_a, runs_b = _of(report, thing.a, thing.variant_a), _of(report, thing.b, thing.variant_b)
@@ -162,8 +168,11 @@ def _group_of_row(figure: Figure, row: Mapping[str, Any], report: Report) -> Gro
 
 def _counted(adapter: AdapterReport) -> Runs:
     """Return the first completed run of an adapter: its record holds the adapter's parameter counts."""
-    runs = [run for group in adapter.groups.values() for run in group.runs if run.completed]
-    return runs[:1]
+    return _runs_of_adapter(adapter)[:1]
+
+
+def _runs_of_adapter(adapter: AdapterReport) -> Runs:
+    return [run for group in adapter.groups.values() for run in group.runs if run.completed]
 
 
 def _of(report: Report, adapter: str | None, variant: str | None) -> Runs:
