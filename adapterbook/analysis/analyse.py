@@ -13,6 +13,7 @@ from adapterbook.analysis.ablation import (
     find_best_rates,
     find_family,
 )
+from adapterbook.analysis.calibration import compute_calibration
 from adapterbook.analysis.comparison import choose_headline, compare_adapters, compute_planning
 from adapterbook.analysis.costs import compute_baselines, compute_costs
 from adapterbook.analysis.groups import describe_adapter, group_runs
@@ -94,7 +95,8 @@ def analyse(
         best_rates=find_best_rates(reports, ablations["learning_rate"].variants),
         baselines=baselines,
         planning=compute_planning(comparisons["best"], cache),
-        costs=compute_costs([group for group in groups.values() if group.variant in family]),
+        costs=compute_costs(reports, family),
+        calibration=compute_calibration(reports, paths, cache),
         published=compare_with_published(groups, source, published),
         ablations=ablations,
         travel=describe_travel(runs, reports, ablations, reference, cache),

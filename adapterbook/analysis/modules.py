@@ -6,12 +6,13 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations, takewhile
+from itertools import accumulate, combinations, takewhile, zip_longest
 from statistics import fmean, linear_regression
 from typing import Any, Literal
 
 from adapterbook.analysis.shapes import (
     AdapterReport,
+    Directions,
     EqualPair,
     FormulaRow,
     Group,
@@ -61,6 +62,40 @@ def compute_learned(adapter: str, variant: str, records: Sequence[Record]) -> Le
         mean_relative_update=fmean(module.relative_update for module in modules),
         mean_scale_deviation=_mean_deviation(modules),
         equal_pair=_equal_pair(modules),
+        directions=_mean_directions([module.directions for module in modules]),
+    )
+
+
+def compute_directions(update: ModuleUpdate) -> Directions | None:
+    """Return how many directions one update uses, or None if the record holds no singular value of it.
+
+    Notes
+    -----
+    Source of the stable rank: Rudelson & Vershynin 2007, "Sampling from large matrices: an approach through geometric
+    functional analysis", J. ACM 54(4), section 1. The effective rank of Roy & Vetterli 2007 needs every singular value,
+    and a record keeps 64; the stable rank needs the largest and the norm.
+
+    Examples
+    --------
+    >>> update = ModuleUpdate(module="q", in_features=8, out_features=8, update_norm=5.0, weight_norm=1.0,
+    ...                       scale_deviation=None, singular_values=(4.0, 3.0))
+    >>> compute_directions(update)
+    Directions(stable_rank=1.5625, n_for_90=2, n_for_99=2, relative_values=(1.0, 0.75))
+    """
+    values = update.singular_values
+    if not values:
+        return None
+    held = list(accumulate(value**2 for value in values))
+
+    def n_for(share: float) -> int | None:
+        wanted = share * update.update_norm**2 * (1 - 1e-9)  # but for rounding
+        return next((n for n, sum_of_squares in enumerate(held, 1) if sum_of_squares >= wanted), None)
+
+    return Directions(
+        stable_rank=(update.update_norm / values[0]) ** 2,
+        n_for_90=n_for(0.9),
+        n_for_99=n_for(0.99),
+        relative_values=tuple(value / values[0] for value in values),
     )
 
 
@@ -188,7 +223,26 @@ def _describe(updates: Sequence[ModuleUpdate], kind: str) -> LearnedModule:
             update.update_norm / update.weight_norm if update.weight_norm else 0.0 for update in updates
         ),
         scale_deviation=fmean(deviations) if deviations else None,
+        directions=_mean_directions([compute_directions(update) for update in updates]),
     )
+
+
+def _mean_directions(found: Sequence[Directions | None]) -> Directions | None:
+    known = [directions for directions in found if directions is not None]
+    if len(known) < len(found):
+        return None
+    columns = zip_longest(*(directions.relative_values for directions in known), fillvalue=0.0)
+    return Directions(
+        stable_rank=fmean(directions.stable_rank for directions in known),
+        n_for_90=_mean_or_none([directions.n_for_90 for directions in known]),
+        n_for_99=_mean_or_none([directions.n_for_99 for directions in known]),
+        relative_values=tuple(map(fmean, columns)),
+    )
+
+
+def _mean_or_none(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if len(known) == len(values) else None
 
 
 def _means(named: Iterable[tuple[str, LearnedModule]]) -> tuple[LearnedMean, ...]:

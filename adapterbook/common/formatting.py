@@ -149,6 +149,11 @@ def _duration(value: float, language: Language) -> str:
     return f"{minutes // 60}{NO_BREAK_SPACE}{hour}{NO_BREAK_SPACE}{minutes % 60}{NO_BREAK_SPACE}{minute}"
 
 
+def _milliseconds(value: float, language: Language) -> str:
+    shown = f"{1000 * value:.1f}" if value < 0.1 else f"{1000 * value:.0f}"
+    return f"{shown}{NO_BREAK_SPACE}{'毫秒' if language == 'zh' else 'ms'}"
+
+
 def _bytes(value: float, language: Language) -> str:
     scale = 0
     while value >= 999.95 and scale + 1 < len(BYTE_UNITS):
@@ -186,6 +191,7 @@ FORMATS: Final[Mapping[str, Callable[[float, Language], str]]] = {
     "p_relation": _p_relation,
     "rate": _rate,
     "duration": _duration,
+    "milliseconds": _milliseconds,
     "bytes": _bytes,
     "per_second": _per_second,
     "times": _times,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
-from adapterbook.analysis.shapes import CostRow, CostTable, Report
+from adapterbook.analysis.shapes import CostRow, CostTable, Measured, Report
 from adapterbook.common.stats import Interval
 from adapterbook.figures.figure import Drawing
 from adapterbook.figures.style import (
@@ -25,7 +25,9 @@ from adapterbook.figures.words import FigureWords, Labels, describe_missing, sho
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-PANELS = (("params", "n_trainable_params", 1.0), ("time", "train_time_s", 1.0), ("size", "adapter_file_bytes", 1e6))
+Cost = Literal["params", "time"]
+COSTS: Final[tuple[Cost, ...]] = ("params", "time")
+TIMES: Final = {"cpu": "cpu_time_s", "wall": "wall_time_s"}  # a column of the table behind the figure
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,14 @@ class _Dot:
 
 @dataclass(frozen=True)
 class _Point:
-    """Hold one adapter at one learning rate; filled if that is its own best."""
+    """Hold one adapter: its test accuracy, what it costs, and at which costs it is on the front."""
 
-    row: CostRow
-    style: LineStyle
     name: str
-    filled: bool
+    style: LineStyle
+    accuracy: float
+    interval: Interval
+    costs: Mapping[Cost, Measured]
+    pareto: Sequence[Cost]
 
 
 def plan_test_accuracy(report: Report, words: FigureWords) -> Drawing:
@@ -107,38 +111,42 @@ def _paint_test_accuracy(
 
 
 def plan_costs(report: Report, table: CostTable | None, id: str, words: FigureWords) -> Drawing:
-    """Return accuracy against trainable parameters, training time and adapter size, with the Pareto front of each."""
+    """Return accuracy against trainable parameters and training time, with the adapters on the front of each."""
     title = words.say("costs.title")
     if table is None:
         return Drawing(id, title, title, None, reason=why_nothing(report, "missing"))
     names = short_names(report, words)
-    best = {adapter.id: adapter.best_variant for adapter in report.adapters.values()}
     points = [
-        _Point(row, style_of(report, row.adapter), names[row.adapter], best[row.adapter] == row.variant)
-        for row in table.rows
-    ]
-    fronts = [_describe_front(report, table.rows, cost, words) for cost, _, _ in PANELS]
-    alt = words.sentences(words.say("costs.alt", title=title, device=table.device_name), *fronts)
-    labels = words.labels("costs.pareto", *(f"costs.{cost}" for cost, _, _ in PANELS), "test_accuracy")
-    paint = partial(_paint_costs, points, list(names.values()), labels)
-    return Drawing(id, title, alt, paint, height=7.0, rows=[_cost_row(report, row, table) for row in table.rows])
+        _Point(names[row.adapter], style_of(report, row.adapter), row.accuracy, row.test_interval,
+               {"params": _exactly(row.n_trainable_params), "time": row.time_s}, row.pareto)
+        for row in table.rows if row.accuracy is not None and row.test_interval is not None
+    ]  # fmt: skip
+    alt = words.sentences(
+        words.say("costs.alt", title=title, device=table.device_name),
+        *(_describe_front(cost, [point.name for point in points if cost in point.pareto], words) for cost in COSTS),
+    )
+    axes = {"params": words.say("costs.params"), "time": words.say(f"costs.{table.clock}")}
+    labels = words.labels("costs.front", "test_accuracy")
+    paint = partial(_paint_costs, points, list(names.values()), axes, labels)
+    return Drawing(id, title, alt, paint, height=5.2, rows=[_cost_row(row, table) for row in table.rows])
 
 
-def _paint_costs(points: Sequence[_Point], names: Sequence[str], labels: Labels, canvas: Canvas) -> None:
-    panels = list(canvas.subplots(3, 1, sharey=True))
-    for panel, (cost, field, unit) in zip(panels, PANELS, strict=True):
-        rows = [point.row for point in points]
-        front = sorted((getattr(row, field) / unit, row.accuracy) for row in rows if cost in row.pareto)
-        panel.step(*zip(*front, strict=True), where="post", color=GREY, linewidth=1, label=labels["pareto"])
+def _paint_costs(points: Sequence[_Point], names: Sequence[str], axes: Labels, labels: Labels, canvas: Canvas) -> None:
+    panels = list(canvas.subplots(2, 1, sharey=True))
+    for panel, cost in zip(panels, COSTS, strict=True):
         for point in points:
-            color = point.style.color
-            panel.plot(getattr(point.row, field) / unit, point.row.accuracy, point.style.marker, color=color,
-                       markersize=8, markeredgewidth=1.6, markerfacecolor=color if point.filled else "none",
-                       label=point.name if point.filled else None)  # fmt: skip
+            color, found = point.style.color, point.costs[cost]
+            cross = {"color": color, "linewidth": 1.2, "alpha": 0.7}
+            panel.plot([found.low, found.high], [point.accuracy] * 2, **cross)
+            panel.plot([found.median] * 2, [point.interval.low, point.interval.high], **cross)
+            panel.plot(found.median, point.accuracy, point.style.marker, color=color, markersize=8,
+                       markeredgewidth=1.6, markerfacecolor=color if cost in point.pareto else "none",
+                       label=point.name)  # fmt: skip
         panel.set_xscale("log")
         mark_log_axis(panel.xaxis)
-        panel.set_xlabel(labels[cost])
+        panel.set_xlabel(axes[cost])
         format_percent_axis(panel.yaxis)
+    panels[0].plot([], [], "o", color=GREY, markersize=8, label=labels["front"])
     canvas.supylabel(labels["test_accuracy"], fontsize=11)
     legend_above(canvas, panels, first=names)
 
@@ -155,14 +163,18 @@ def _dots_of(report: Report, variants: Sequence[str], words: FigureWords) -> lis
     ]  # fmt: skip
 
 
-def _cost_row(report: Report, row: CostRow, table: CostTable) -> dict[str, object]:
+def _exactly(value: float) -> Measured:
+    return Measured(1, value, value, value)
+
+
+def _cost_row(row: CostRow, table: CostTable) -> dict[str, object]:
     return {
         "adapter": row.adapter,
-        "learning_rate": report.study.training_of(row.variant).learning_rate,
         "test_accuracy": row.accuracy,
         "n_trainable_params": row.n_trainable_params,
-        "train_time_s": row.train_time_s,
-        "adapter_file_bytes": row.adapter_file_bytes,
+        TIMES[table.clock]: row.time_s.median,
+        "fastest_time_s": row.time_s.low,
+        "slowest_time_s": row.time_s.high,
         "pareto": ", ".join(row.pareto),
         "device_name": table.device_name,
     }
@@ -174,15 +186,7 @@ def _describe_dot(dot: _Dot, words: FigureWords) -> str:
     return words.say("test-accuracy.value", rate=rate, accuracy=accuracy, low=low, high=high)
 
 
-def _describe_front(report: Report, rows: Sequence[CostRow], cost: str, words: FigureWords) -> str:
-    names = short_names(report, words)
-    adapters = [
-        words.say(
-            "costs.adapter",
-            name=names[row.adapter],
-            rate=words.number(report.study.training_of(row.variant).learning_rate, "rate"),
-        )
-        for row in rows
-        if cost in row.pareto
-    ]
+def _describe_front(cost: Cost, adapters: Sequence[str], words: FigureWords) -> str:
+    if not adapters:
+        return words.say(f"costs.{cost}_nobody")
     return words.say(f"costs.{cost}_front", adapters=words.joined(adapters, "comma"))

@@ -20,9 +20,11 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from adapterbook.common.errors import RecordError
 from adapterbook.runs.record import EpochResult, Record, SourceInfo, load_predictions
+from adapterbook.training.measurements import N_SINGULAR_VALUES
 from adapterbook.verification.findings import Finding
 
 LOSS_TOLERANCE = 1e-5  # the Trainer's loss is a mean in float32
+NORM_TOLERANCE = 1e-4  # singular values below a millionth of the first are left out
 
 
 def find_inconsistencies(record: Record, folder: Path) -> list[Finding]:
@@ -62,7 +64,8 @@ def find_inconsistencies(record: Record, folder: Path) -> list[Finding]:
         for name, (actual, expected, origin) in sums.items()
         if actual != expected
     ]
-    return [*found, *_find_wrong_times(record), *_find_wrong_accuracies(record), *_find_wrong_best(record)]
+    parts = (_find_wrong_times, _find_wrong_accuracies, _find_wrong_best, _find_wrong_singular_values)
+    return [*found, *(finding for find in parts for finding in find(record))]
 
 
 def read_predictions(record: Record, folder: Path) -> tuple[pd.DataFrame | None, list[Finding]]:
@@ -194,6 +197,19 @@ def _find_wrong_best(record: Record) -> Iterator[Finding]:
             f"keeps epoch {short(own.epoch)}, while best is of epoch {short(best.epoch)} or test is another result"
         )
         yield Finding(record.run_id, "strategies.0", message)
+
+
+def _find_wrong_singular_values(record: Record) -> Iterator[Finding]:
+    """Find singular values that do not fall, or whose squares do not make the squared norm of their update."""
+    for i, update in enumerate(record.learned or ()):
+        values = update.singular_values
+        held, norm = math.sqrt(sum(value**2 for value in values)), update.update_norm
+        whole = len(values) < N_SINGULAR_VALUES  # else the record keeps a part of them
+        if list(values) != sorted(values, reverse=True):
+            yield Finding(record.run_id, f"learned.{i}.singular_values", "do not fall")
+        elif values and (held > norm * (1 + NORM_TOLERANCE) or (whole and held < norm * (1 - NORM_TOLERANCE))):
+            message = f"is {short(norm)} in the record, {short(held)} from its singular values"
+            yield Finding(record.run_id, f"learned.{i}.update_norm", message)
 
 
 def short(value: float | None) -> str:

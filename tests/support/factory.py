@@ -210,11 +210,13 @@ def make_record(
         "n_head_params": n_head,
         "n_total_params": N_BASE_PARAMS.get(source, 22_565_376) + n_adapter + n_head,
         "train_time_s": time_s,
+        "train_cpu_s": round(0.96 * time_s, 3),
         "train_samples_per_s": round(study.data.n_train * training.num_train_epochs / time_s, 3),
         "test_time_s": round(2 + 3 * rng.random(), 3),
         "peak_memory_bytes": 700_000_000 + rng.randrange(300_000_000),
         "adapter_file_bytes": 4 * (n_adapter + n_head) + 2_000 + rng.randrange(900),
         "evaluation_time_s": round(time_s * (0.02 + 0.05 * rng.random()), 3) if evaluated else None,
+        "latency": {"n_rows": 20, "median_s": round(time_s / 5000, 6), "merged_median_s": round(time_s / 6000, 6)},
         "learned": _make_learned(config, training, width, rng),
         "steps": _make_steps(training, study.data.n_train, epochs, time_s),
     }  # fmt: skip
@@ -237,7 +239,7 @@ def make_failed_record(
     content = make_record(adapter, variant, seed, **options).model_dump()
     results = ("splits", "best", "test", "n_trainable_params", "n_adapter_params", "n_head_params", "n_total_params",
                "train_time_s", "train_samples_per_s", "test_time_s", "peak_memory_bytes", "adapter_file_bytes",
-               "evaluation_time_s", "learned", "selection")  # fmt: skip
+               "evaluation_time_s", "latency", "train_cpu_s", "learned", "selection")  # fmt: skip
     content |= (
         dict.fromkeys(results)
         | {"steps": (), "strategies": ()}
@@ -590,9 +592,18 @@ def _make_learned(
             learned.append(
                 {"module": f"distilbert.transformer.layer.{layer}.{PLACES.get(name, f'attention.{name}')}",
                  "in_features": d_in, "out_features": d_out, "update_norm": share * weight, "weight_norm": weight,
-                 "scale_deviation": deviation}
+                 "scale_deviation": deviation,
+                 "singular_values": _make_singular_values(share * weight, int(config.settings.get("r", 384)))}
             )  # fmt: skip
     return learned
+
+
+def _make_singular_values(norm: float, rank: int) -> list[float]:
+    """Return falling singular values of a matrix of a given norm and rank, the 64 largest; none of a zero matrix."""
+    if not norm:
+        return []
+    decay = np.exp(-np.arange(rank) / (rank / 4))
+    return list((norm * decay / np.linalg.norm(decay))[:64])
 
 
 def _set(content: Any, path: list[str], value: Any) -> None:

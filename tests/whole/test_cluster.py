@@ -43,6 +43,7 @@ from adapterbook.execution.cluster.parcel import pack_folder  # noqa: E402
 
 # What differs between any two runs of the same configuration.
 OWN = {"started_at", "finished_at", "train_time_s", "train_samples_per_s", "test_time_s", "evaluation_time_s",
+       "train_cpu_s", "latency",
        "peak_memory_bytes", "git", "seal", "files"}  # fmt: skip
 
 # Says how far it is, and goes on once the driver has shown it.

@@ -37,6 +37,7 @@ KILLS = int(os.environ.get("KILLS", "4"))
 Undisturbed = tuple[dict[str, Any], Counter[str], int]
 # What differs between any two runs of the same configuration.
 OWN = {"started_at", "finished_at", "train_time_s", "train_samples_per_s", "test_time_s", "evaluation_time_s",
+       "train_cpu_s", "latency",
        "peak_memory_bytes", "resumed_after", "git", "seal", "files"}  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from adapterbook.analysis.shapes.calibration import Calibration, CalibrationBin, CalibrationReport, Sureness
 from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, Planning, Verdict
 from adapterbook.analysis.shapes.findings import (
     Ablation,
@@ -14,12 +15,14 @@ from adapterbook.analysis.shapes.findings import (
     EvaluationCost,
     Finding,
     LearningRateFinding,
+    Measured,
     OneAnswer,
     PublishedPoint,
     PublishedReport,
     PublishedRun,
 )
 from adapterbook.analysis.shapes.modules import (
+    Directions,
     EqualPair,
     FormulaRow,
     Growth,
@@ -66,12 +69,16 @@ __all__ = [
     "Basis",
     "BatchSizeFinding",
     "BestRates",
+    "Calibration",
+    "CalibrationBin",
+    "CalibrationReport",
     "Comparison",
     "CostRow",
     "CostTable",
     "Curve",
     "CurvePoint",
     "Difference",
+    "Directions",
     "EpochsReport",
     "EqualPair",
     "EvalStrategy",
@@ -92,6 +99,7 @@ __all__ = [
     "LearningRateFinding",
     "Lever",
     "LeverStep",
+    "Measured",
     "OneAnswer",
     "Overfitting",
     "ParameterFormula",
@@ -111,6 +119,7 @@ __all__ = [
     "Spread",
     "StrategyFinding",
     "Sure",
+    "Sureness",
     "TravelFinding",
     "TravelPoint",
     "TravelReport",

@@ -9,38 +9,66 @@ from typing import Any, Literal
 from adapterbook.analysis.shapes.modules import Growth, LearnedRatio
 from adapterbook.analysis.shapes.runs import Factor, Group, Reason, RunReport
 from adapterbook.analysis.shapes.strategies import EvalView, RuleCost, StrategyFinding
+from adapterbook.common.stats import Interval
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Summarise one measurement over runs by its median, its lowest and its highest value."""
+
+    n: int
+    median: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
 class CostRow:
-    """Hold the costs and the results of one group, as means over seeds.
+    """Hold the costs of one adapter on one device, and its test accuracy.
 
-    ``pareto`` names the costs (``params``, ``time``, ``size``) for which no other row of the table is at least as
-    accurate and at least as cheap, and better in one of the two.
+    Attributes
+    ----------
+    variant : str
+        The adapter's best, or the submitted one; ``accuracy`` and ``test_interval`` are its test result, None without.
+    time_s : Measured
+        Of training, over the adapter's runs in this table; see ``CostTable.clock``.
+    latency_s, merged_latency_s : Measured or None
+        Of one prediction, with the adapter beside the weights and merged into them; None where no run measured it.
+    n_trainable_params, adapter_file_bytes : int
+        The same for every run.
+    pareto : tuple of str
+        The costs (``params``, ``time``) at which the adapter is, compared with each other row, clearly cheaper or
+        clearly more accurate. More accurate: the intervals do not overlap. Less time: its slowest run was faster than
+        the other's fastest. Fewer parameters are always clear.
     """
 
     adapter: str
     variant: str
-    accuracy: float
-    n_seeds: int
+    accuracy: float | None
+    test_interval: Interval | None
     n_trainable_params: int
-    n_adapter_params: int
-    train_time_s: float
-    train_samples_per_s: float
-    peak_memory_bytes: int
+    time_s: Measured
+    latency_s: Measured | None
+    merged_latency_s: Measured | None
     adapter_file_bytes: int
-    pareto: tuple[Literal["params", "time", "size"], ...]
+    pareto: tuple[Literal["params", "time"], ...] = ()
 
 
 @dataclass(frozen=True)
 class CostTable:
-    """Hold the rows of one device: times of different devices are never in one table.
+    """Hold the rows of one device, one an adapter: times of different devices are never in one table.
 
-    Its variants are those that differ in the learning rate alone; what the other ablations cost is their groups'.
+    Attributes
+    ----------
+    clock : {"cpu", "wall"}
+        What ``time_s`` counts: the CPU seconds of all threads, or else, where not every run says them, seconds.
+    rows : tuple of CostRow
+        Over the runs that differ in the learning rate alone, which does not change what a run costs.
     """
 
     device_name: str
     device: str
+    clock: Literal["cpu", "wall"]
     rows: tuple[CostRow, ...]
 
 

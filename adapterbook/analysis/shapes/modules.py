@@ -7,6 +7,27 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
+class Directions:
+    """Say how many directions an update uses, as means over seeds, or over seeds and modules.
+
+    Attributes
+    ----------
+    stable_rank : float
+        Squared Frobenius norm over the square of the largest singular value: k for k equal singular values.
+    n_for_90, n_for_99 : float or None
+        Singular values, from the largest on, that hold 90 % and 99 % of the squared norm; None where that takes more
+        than a record keeps.
+    relative_values : tuple of float
+        The singular values relative to the first, falling; the 64 largest at most.
+    """
+
+    stable_rank: float
+    n_for_90: float | None
+    n_for_99: float | None
+    relative_values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class LearnedModule:
     """Describe one linear layer of the base model after training, as means over the seeds whose records say it.
 
@@ -25,6 +46,8 @@ class LearnedModule:
         Frobenius norm of what training added to the effective weight, over that of the weight; at least 0.
     scale_deviation : float or None
         IA³ only: mean distance of the learned vector's entries from 1.
+    directions : Directions or None
+        None where the records hold no singular values, or the update is zero.
     """
 
     module: str
@@ -34,6 +57,7 @@ class LearnedModule:
     d_out: int
     relative_update: float
     scale_deviation: float | None
+    directions: Directions | None
 
 
 @dataclass(frozen=True)
@@ -133,6 +157,8 @@ class Learned:
         Over all modules, each counting the same.
     equal_pair : EqualPair or None
         The first two kinds whose vectors ended alike, as those of queries and keys do.
+    directions : Directions or None
+        Over all modules; None where a module has none.
     """
 
     adapter: str
@@ -146,6 +172,7 @@ class Learned:
     mean_relative_update: float
     mean_scale_deviation: float | None
     equal_pair: EqualPair | None
+    directions: Directions | None
 
 
 @dataclass(frozen=True)

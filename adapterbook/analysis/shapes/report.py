@@ -10,7 +10,7 @@ Report
 │                                    └── formula: ParameterFormula
 ├── headline: Verdict            one method against another
 ├── comparisons: {"submitted" | "best": Comparison}   every pair of adapters, the baseline among them
-├── baselines, planning, costs, published, sentences
+├── baselines, planning, costs, calibration, published, sentences
 ├── travel: TravelReport         how far training had moved the weights at each checkpoint
 └── ablations: {"learning_rate" | "batch_size" | "eval_strategy" | "epochs": Ablation}
 """
@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from adapterbook.analysis.shapes.calibration import CalibrationReport
 from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, Planning, Verdict
 from adapterbook.analysis.shapes.findings import Ablation, AboveMajority, BestRates, CostTable, PublishedReport
 from adapterbook.analysis.shapes.runs import AdapterReport, Basis, Factor, Group, Reason, RunReport
@@ -177,6 +178,7 @@ class Report:
     baselines: tuple[Baseline, ...]
     planning: Planning | None
     costs: tuple[CostTable, ...]
+    calibration: CalibrationReport
     published: PublishedReport
     ablations: Mapping[Factor, Ablation]
     travel: TravelReport

@@ -15,6 +15,7 @@ from adapterbook.analysis.shapes import (
     Ablation,
     AdapterReport,
     Baseline,
+    Calibration,
     CostRow,
     EpochsReport,
     EvalView,
@@ -31,6 +32,7 @@ from adapterbook.analysis.shapes import (
     SentenceTable,
     SharedCurve,
     StrategyFinding,
+    Sureness,
     TravelFinding,
     TravelReport,
     Verdict,
@@ -85,6 +87,8 @@ def link_of_derived(thing: object, field: FieldPath, report: Report) -> RecordLi
 
 def link_of_row(figure: Figure, row: Mapping[str, Any], report: Report) -> RecordLink | None:
     """Return the link of a row of the table behind a figure; a row about an epoch links to it in the record."""
+    if "device_name" in row:  # what an adapter costs
+        return _link_of_runs(_runs_of_adapter(report.adapters[row["adapter"]]), report)
     if figure.id == "eval-strategy":
         run = report.ablations["eval_strategy"].eval_run
         link = None if run is None else RecordLink(run, RECORD_ANCHOR)
@@ -127,7 +131,9 @@ def _runs_behind(thing: object, field: str, report: Report) -> Runs:
         case ParameterFormula():
             owners = [adapter for adapter in report.adapters.values() if adapter.formula is thing]
             return _counted(owners[0]) if owners else []
-        case CostRow() | Learned():
+        case CostRow() if field not in ("accuracy", "test_interval"):
+            return _runs_of_adapter(report.adapters[thing.adapter])
+        case CostRow() | Learned() | Calibration() | Sureness():
             return _completed(report.group(thing.adapter, thing.variant))
         case Verdict():
             runs_a, runs_b = _of(report, thing.a, thing.variant_a), _of(report, thing.b, thing.variant_b)
@@ -179,8 +185,11 @@ def _group_of_row(figure: Figure, row: Mapping[str, Any], report: Report) -> Gro
 
 def _counted(adapter: AdapterReport) -> Runs:
     """Return the first completed run of an adapter: its record holds the adapter's parameter counts."""
-    runs = [run for group in adapter.groups.values() for run in group.runs if run.completed]
-    return runs[:1]
+    return _runs_of_adapter(adapter)[:1]
+
+
+def _runs_of_adapter(adapter: AdapterReport) -> Runs:
+    return [run for group in adapter.groups.values() for run in group.runs if run.completed]
 
 
 def _of(report: Report, adapter: str | None, variant: str | None) -> Runs:

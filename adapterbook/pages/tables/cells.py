@@ -226,11 +226,21 @@ class Cells:
             return inline_code(modules)
         return self.listed([inline_code(module) for module in modules]) if modules else Markup(NONE)
 
-    def cost(self, row: CostRow, kind: Literal["params", "time", "size"], field: str, format: str) -> Markup:
-        """Return a cost, with a mark before it if the row is on the Pareto front of accuracy against it."""
+    def cost(self, row: CostRow, kind: Literal["params", "time"], field: str, format: str) -> Markup:
+        """Return a cost, with a mark before it if the row is on the front of accuracy against it."""
         title = escape_attribute(self.words.label(["pareto", kind]))
         mark = Markup(f'[✓]{{title="{title}"}}{NBSP}') if kind in row.pareto else Markup()
         return mark + self.tools.derived(row, field, format)
+
+    def cost_in_time(self, row: CostRow) -> Markup:
+        """Return the median training time of an adapter, and the lowest and the highest of its runs."""
+        median = self.cost(row, "time", "time_s.median", "duration")
+        low, high = (self.tools.derived(row, ["time_s", end], "duration") for end in ("low", "high"))
+        return Markup(f"{median} [({low}–{high})]{{.whole}}")
+
+    def with_interval(self, thing: Any, field: str, interval: str, format: str) -> Markup:
+        """Return a number of the analysis with its interval."""
+        return Markup(f"{self.tools.derived(thing, field, format)} ({self.interval(thing, interval, format)})")
 
     def adapter_at_rate(self, group: Group) -> Markup:
         """Return an adapter's short name and the learning rate of one of its groups."""

@@ -111,12 +111,21 @@ class ReportTables(Cells):
         return self._numbered(f"pairs_{comparison.basis}", columns, comparison.pairs) if comparison.pairs else Markup()
 
     def costs(self, costs: CostTable, number: int, last: bool) -> Markup:
-        """Return the costs on one device; the last table also lists the groups without a result."""
-        groups = [self.report.group(adapter, variant) for adapter in self.report.adapters for variant in self._rates()]
-        missing = [[self.adapter_at_rate(group), self.no_result(group), NONE, NONE, NONE, NONE]
-                   for group in groups if last and group is not None and not group.n_completed]  # fmt: skip
-        device = costs.device_name
-        return self._numbered("costs", of.COSTS, costs.rows, extra=missing, id=f"costs-{number}", device=device)
+        """Return the costs on one device; the last table also lists the adapters without a result on any."""
+        shown = {row.adapter for table in self.report.costs for row in table.rows}
+        missing = [[self.adapter_link(adapter), self.no_result(adapter.submitted), *[NONE] * 5]
+                   for adapter in self.report.adapters.values() if last and adapter.id not in shown]  # fmt: skip
+        key = "cpu_costs" if costs.clock == "cpu" else "costs"
+        return self._numbered(key, of.COSTS, costs.rows, extra=missing, id=f"costs-{number}", device=costs.device_name)
+
+    def calibration(self) -> Markup:
+        """Return how sure each adapter is, and how often it is right."""
+        return self._numbered("calibration", of.CALIBRATION, self.report.calibration.adapters.values())
+
+    def directions(self, adapters: Sequence[AdapterReport]) -> Markup:
+        """Return how many directions the updates of some adapters use; nothing where no record says it."""
+        known = [item for item in adapters if item.learned is not None and item.learned.directions is not None]
+        return self._numbered("directions", of.DIRECTIONS, known) if known else Markup()
 
     def accuracies(self) -> Markup:
         """Return the test accuracy at every learning rate: one row an adapter, one column a rate."""
@@ -291,7 +300,9 @@ class ReportTables(Cells):
         modules = (run.record and run.record.learned) or ()
         scales = any(module.scale_deviation is not None for module in modules)
         rows = [Row(run, ("learned", i), True) for i in range(len(modules))]
-        return self._plain(of.LEARNED if scales else of.LEARNED[:3], rows)
+        group = self.report.group(run.run.adapter.id, run.run.variant)
+        learned = None if group is None else group.learned
+        return self._plain([*(of.LEARNED if scales else of.LEARNED[:3]), *of.directions_of(learned)], rows)
 
     def _numbered(
         self, key: str, columns: Sequence[Column], rows: Iterable[Any], *, extra: ExtraRows = (),

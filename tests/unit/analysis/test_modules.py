@@ -1,12 +1,19 @@
 """Compare each module's update and the parameter counts by formula with values worked out by hand and published."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from adapterbook.analysis.modules import compute_formula, compute_growth, compute_learned, name_kinds
+from adapterbook.analysis.modules import (
+    compute_directions,
+    compute_formula,
+    compute_growth,
+    compute_learned,
+    name_kinds,
+)
 from adapterbook.analysis.shapes import ParameterFormula
 from adapterbook.config.source import load_published
 from adapterbook.config.study import load_adapters
@@ -96,6 +103,52 @@ def test_seeds_are_averaged_module_by_module() -> None:
     assert shares == {"layer.0.q_lin": pytest.approx(0.15), "layer.0.k_lin": pytest.approx(0.1)}
     assert learned.modules[0].scale_deviation == pytest.approx(0.2)
     assert compute_learned("lora_1", "submitted", [silent]) is None
+
+
+def update_with(values: Sequence[float], norm: float | None = None) -> ModuleUpdate:
+    """Return an update with some singular values, and the norm that follows from them."""
+    norm = math.sqrt(sum(value**2 for value in values)) if norm is None else norm
+    return ModuleUpdate(module="layer.0.q_lin", in_features=8, out_features=8, update_norm=norm, weight_norm=1.0,
+                        scale_deviation=None, singular_values=tuple(values))  # fmt: skip
+
+
+def test_directions_by_hand() -> None:
+    """Ten equal values have a stable rank of ten and need nine for 90 %; one that outweighs all needs one."""
+    equal = compute_directions(update_with([2.0] * 10))
+    assert equal is not None
+    assert (equal.n_for_90, equal.n_for_99) == (9, 10)
+    assert equal.stable_rank == pytest.approx(10)
+    alone = compute_directions(update_with([10.0, 1.0, 0.1]))
+    assert alone is not None
+    assert (alone.n_for_90, alone.n_for_99) == (1, 1)
+    assert alone.stable_rank == pytest.approx(101.01 / 100)
+    assert alone.relative_values == pytest.approx((1.0, 0.1, 0.01))
+    assert compute_directions(update_with([])) is None
+
+
+def test_what_a_record_does_not_keep_still_counts() -> None:
+    """If the kept values hold 95 % of the squared norm, 90 % is reached and 99 % is not; the stable rank is known."""
+    found = compute_directions(update_with([1.0] * 19, norm=math.sqrt(20)))
+    assert found is not None
+    assert (found.n_for_90, found.n_for_99) == (18, None)
+    assert found.stable_rank == pytest.approx(20)
+
+
+def test_directions_are_averaged_over_seeds_and_modules(tmp_path: Path) -> None:
+    """A shorter list counts as zeros; a seed or a module without singular values leaves no mean."""
+    of_seeds = [record_of([update_with(values).model_dump()]) for values in ([4.0, 2.0], [4.0])]
+    learned = compute_learned("lora_1", "submitted", of_seeds)
+    assert learned is not None and learned.directions is not None
+    assert learned.directions == learned.modules[0].directions
+    assert learned.directions.relative_values == (1.0, 0.25)
+    assert (learned.directions.stable_rank, learned.directions.n_for_90) == ((1.25 + 1) / 2, 1.5)
+    without = compute_learned("lora_1", "submitted", [of_seeds[0], record_of(updates("layer.0.q_lin"))])
+    assert without is not None and without.directions is None
+    report = read_report(write_results(tmp_path, adapters=("lora_1", "ia3")))
+    lora, ia3 = (report.adapters[name].learned for name in ("lora_1", "ia3"))
+    assert lora is not None and lora.directions is not None and ia3 is not None and ia3.directions is not None
+    assert lora.directions.n_for_99 == pytest.approx(37)  # 64 (1 - 99 %) = 64 exp(-37 · 2 / 16)
+    assert ia3.directions.n_for_90 is None  # 64 of its 384 hold less
 
 
 def test_modules_without_a_layer_have_none() -> None:

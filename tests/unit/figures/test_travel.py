@@ -62,7 +62,7 @@ def test_kept_checkpoints_are_filled_and_named(report: Report) -> None:
     for language in LANGUAGES:
         with mpl.rc_context(settings_of("travel")):
             canvas = paint(plan_travel(report, FIGURE_WORDS[language]))
-        drawn = {(dot.get_xdata()[0], dot.get_ydata()[0], dot.get_markerfacecolor() != "none")
+        drawn = {(np.asarray(dot.get_xdata())[0], np.asarray(dot.get_ydata())[0], dot.get_markerfacecolor() != "none")
                  for dot in dots_of(canvas.axes[0])}  # fmt: skip
         assert drawn == {(point.travel, point.accuracy, point.kept) for point in report.travel.points
                          if point.adapter == "lora_1"}  # fmt: skip
@@ -143,5 +143,5 @@ def test_batch_sizes_are_drawn_over_steps_and_over_travel(report: Report) -> Non
         (steps, [2 * epoch for epoch in moments]), (travel, [compute_travel(record, epoch) for epoch in moments]),
     ):  # fmt: skip
         lines = [line for line in panel.get_lines() if np.array_equal(np.asarray(line.get_ydata()), losses)]
-        assert len(lines) == 1 and list(lines[0].get_xdata()) == xs
+        assert len(lines) == 1 and np.asarray(lines[0].get_xdata()).tolist() == xs
     assert {row["batch_size"] for row in drawing.rows} == {4, 16, 64}

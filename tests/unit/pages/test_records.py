@@ -153,8 +153,11 @@ def test_a_derived_number_leads_to_what_it_was_computed_from(study: MadePages, s
     assert place(one, adapter, "config.settings.r") is None
     assert place(one, adapter.formula, "n_adapter_params") == (run, "r-n_adapter_params")
     assert place(one, adapter.learned, "mean_relative_update") == ("lora_1/lr-1e-3/seed-224", "r")
-    cost = next(row for table in one.costs for row in table.rows if (row.adapter, row.variant) == ("ia3", "submitted"))
-    assert place(one, cost, "peak_memory_bytes") == ("ia3/submitted/seed-224", "r-peak_memory_bytes")
+    cost = next(row for table in one.costs for row in table.rows if row.adapter == "ia3")
+    assert place(one, cost, "time_s.median") == ("ia3", "runs")
+    assert place(one, cost, "accuracy") == (f"ia3/{cost.variant}/seed-224", "r")
+    calibration = one.calibration.adapters["ia3"]
+    assert place(one, calibration, "confidence") == (f"ia3/{calibration.variant}/seed-224", "r")
     verdict = one.headline_submitted
     assert place(one, verdict, "accuracy_a") == (f"{verdict.a}/submitted/seed-224", "r")
     assert place(one, verdict, "accuracy_b") == (f"{verdict.b}/submitted/seed-224", "r")

@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 
 from adapterbook.common.errors import ConfigError
-from adapterbook.config.study import AdapterConfig, SearchConfig, StudyConfig, load_study
+from adapterbook.config.study import AdapterConfig, BilingualText, SearchConfig, StudyConfig, load_study
 from adapterbook.runs.plan import Run
 from adapterbook.runs.record import TestResult
 from adapterbook.runs.search import Outcome, find_run, plan_study
 from tests.support.factory import PROJECT
 
-LORA = AdapterConfig(id="lora", peft_type="LORA", settings={}, title="LoRA")
-IA3 = AdapterConfig(id="ia3", peft_type="IA3", settings={}, title="IA3")
-HEAD = AdapterConfig(id="head", peft_type="IA3", settings={}, title="Head", train_adapter=False)
+LORA = AdapterConfig(id="lora", peft_type="LORA", settings={}, title=BilingualText(zh="LoRA", en="LoRA"))
+IA3 = AdapterConfig(id="ia3", peft_type="IA3", settings={}, title=BilingualText(zh="IA3", en="IA3"))
+HEAD = AdapterConfig(
+    id="head", peft_type="IA3", settings={}, title=BilingualText(zh="Head", en="Head"), train_adapter=False
+)
 GRID = {"LORA": (1e-3, 3e-4), "default": (1e-2,)}
 
 
