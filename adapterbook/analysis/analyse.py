@@ -36,6 +36,7 @@ from adapterbook.config.source import PublishedResults
 from adapterbook.config.study import AdapterConfig, StudyConfig
 from adapterbook.runs.plan import RunStatus
 
+LAST = (None, "full_fine_tuning", "head_only")  # the baselines follow the adapters, in this order
 STATES: tuple[Literal["completed", "failed", "missing", "broken"], ...] = ("completed", "failed", "missing", "broken")
 
 
@@ -129,7 +130,7 @@ def _above_majority(
 
 
 def _reference(adapters: Mapping[str, AdapterConfig]) -> str | None:
-    trained = [name for name, config in adapters.items() if config.train_adapter]
+    trained = [name for name, config in adapters.items() if config.baseline is None]
     return "lora_1" if "lora_1" in trained else next(iter(trained), None)
 
 
@@ -148,7 +149,7 @@ def _describe_adapters(
             study.submitted,
             family,
         )
-        for name, config in sorted(adapters.items(), key=lambda item: not item[1].train_adapter)  # sorted is stable
+        for name, config in sorted(adapters.items(), key=lambda item: LAST.index(item[1].baseline))  # sorted is stable
     }
 
 

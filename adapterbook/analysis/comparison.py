@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import combinations
 from statistics import median
@@ -17,6 +17,7 @@ from typing import Any, cast
 from adapterbook.analysis.groups import SEEDS_FOR_SPREAD
 from adapterbook.analysis.shapes import (
     AdapterReport,
+    BaselineKind,
     Basis,
     Comparison,
     Group,
@@ -75,7 +76,8 @@ def compare_adapters(adapters: Mapping[str, AdapterReport], basis: Basis, cache:
         smallest_detectable=max(detectable, default=None),
         all_alike=not any(pair.kind in ("better", "worse") for pair in pairs),
         reason="no_counterpart" if len(with_results) < 2 else None,
-        baseline=next((name for name, adapter in adapters.items() if adapter.head_only), None),
+        baseline=_find_baseline(adapters, "head_only"),
+        full_fine_tuning=_find_baseline(adapters, "full_fine_tuning"),
         against=against,
     )
 
@@ -98,11 +100,20 @@ def _choose_opponents(adapters: Mapping[str, AdapterReport]) -> tuple[str, ...]:
     """Return the adapters that every other one is compared with if there are too many pairs, in the study's order."""
     reference = next((adapter.reference for adapter in adapters.values() if adapter.reference is not None), None)
     chosen = {reference, *_choose_two(adapters)}
-    return tuple(name for name, adapter in adapters.items() if name in chosen or adapter.head_only)
+    return tuple(name for name, adapter in adapters.items() if name in chosen or adapter.baseline)
 
 
-def _choose_pairs(adapters: Iterable[str], against: Sequence[str]) -> list[tuple[str, str]]:
-    return [(a, b) for a, b in combinations(adapters, 2) if not against or a in against or b in against]
+def _choose_pairs(adapters: Mapping[str, AdapterReport], against: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs to test; two baselines, which follow the adapters, are not compared with each other."""
+    return [
+        (a, b)
+        for a, b in combinations(adapters, 2)
+        if adapters[a].baseline is None and (not against or a in against or b in against)
+    ]
+
+
+def _find_baseline(adapters: Mapping[str, AdapterReport], kind: BaselineKind) -> str | None:
+    return next((name for name, adapter in adapters.items() if adapter.baseline == kind), None)
 
 
 def choose_headline(
@@ -222,7 +233,7 @@ def _corrected(p_values: Mapping[int, float | None]) -> dict[int, float]:
 
 def _choose_two(adapters: Mapping[str, AdapterReport]) -> list[str]:
     """Return the adapters of the headline: two, or as many as there are."""
-    trained = [name for name, adapter in adapters.items() if not adapter.head_only]
+    trained = [name for name, adapter in adapters.items() if adapter.baseline is None]
     by_method: dict[str, list[str]] = {}
     for name in sorted(trained, key=lambda name: METHODS_FIRST.get(adapters[name].config.peft_type, 0)):  # stable
         by_method.setdefault(adapters[name].config.peft_type, []).append(name)

@@ -236,11 +236,11 @@ def measure_updates(model: PeftModel) -> tuple[ModuleUpdate, ...] | None:
     It works for every method that PEFT can merge. It leaves the model merged, so it must come last.
     """
     layers = {
-        name.removeprefix("base_model.model."): (module, base.weight)
+        name.removeprefix("base_model.model."): module
         for name, module in model.named_modules()
-        if isinstance(module, BaseTunerLayer) and isinstance(base := module.get_base_layer(), torch.nn.Linear)
+        if isinstance(module, BaseTunerLayer) and isinstance(module.get_base_layer(), torch.nn.Linear)
     }
-    before = {name: weight.detach().clone() for name, (_, weight) in layers.items()}
+    before = {name: _base_weight(layer).detach().clone() for name, layer in layers.items()}
     try:
         cast(BaseTuner, model.base_model).merge_adapter()
     except UNMERGEABLE:
@@ -254,8 +254,13 @@ def measure_updates(model: PeftModel) -> tuple[ModuleUpdate, ...] | None:
             weight_norm=torch.linalg.norm(before[name]).item(),
             scale_deviation=_scale_deviation(layer),
         )
-        for name, (layer, weight) in layers.items()
+        for name, layer in layers.items()
+        for weight in [_base_weight(layer)]  # merging may replace the base layer
     )
+
+
+def _base_weight(layer: BaseTunerLayer) -> torch.Tensor:
+    return cast(torch.nn.Linear, layer.get_base_layer()).weight
 
 
 def _scale_deviation(layer: BaseTunerLayer) -> float | None:

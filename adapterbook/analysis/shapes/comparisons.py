@@ -9,7 +9,7 @@ from typing import Literal
 from adapterbook.analysis.shapes.runs import Basis, Reason, VerdictKind
 from adapterbook.common.stats import Interval, PairedSeedsTest
 
-BaselineKind = Literal["chance", "majority", "head_only"]
+BaselineKind = Literal["chance", "majority", "head_only", "linear_probe", "full_fine_tuning"]
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,8 @@ class Comparison:
         Whether no pair is distinguishable.
     baseline : str or None
         Id of the baseline that trains the head alone, if the study has one; it is ``b`` in each of its pairs.
+    full_fine_tuning : str or None
+        Id of the baseline that trains all weights, likewise.
     against : tuple of str
         Empty where every pair is tested. With very many adapters the few that each other one is compared with.
     """
@@ -125,12 +127,13 @@ class Comparison:
     all_alike: bool
     reason: Reason | None
     baseline: str | None = None
+    full_fine_tuning: str | None = None
     against: tuple[str, ...] = ()
 
     @property
     def between(self) -> tuple[Verdict, ...]:
-        """Return the pairs of two adapters, without the baseline."""
-        return tuple(pair for pair in self.pairs if self.baseline is None or pair.b != self.baseline)
+        """Return the pairs of two adapters, without the baselines."""
+        return tuple(pair for pair in self.pairs if pair.b not in (self.baseline, self.full_fine_tuning))
 
     @property
     def added(self) -> tuple[Verdict, ...]:
@@ -164,12 +167,13 @@ class Baseline:
     Attributes
     ----------
     kind : str
-        ``chance`` (0.5, no interval), ``majority`` (always the more frequent label of the test rows) or
-        ``head_only`` (the frozen base model with only its head trained: ``adapter`` names it).
+        ``chance`` (0.5, no interval), ``majority`` (always the more frequent label of the test rows),
+        ``linear_probe`` (logistic regression on the frozen base model), or one that ``adapter`` names: ``head_only``
+        (the frozen base model with only its head trained) or ``full_fine_tuning`` (all weights trained).
     label : int or None
         The majority label.
     variant : str or None
-        ``head_only``: the variant it was trained in; there is one baseline a variant.
+        With ``adapter``: the variant it was trained in; there is one baseline a variant.
     """
 
     kind: BaselineKind

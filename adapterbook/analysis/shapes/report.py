@@ -134,7 +134,7 @@ class Report:
     runs : tuple of RunReport
         Every planned run, in the study's order; ``n_by_state`` counts them.
     adapters : dict
-        By id in the study's order, but a baseline that trains the head alone comes last.
+        By id in the study's order, but the baselines come last.
     reference : str or None
         The adapter that the others are described against: ``lora_1`` if there is one, else the first.
     headline : Verdict
@@ -143,7 +143,7 @@ class Report:
     above_majority : dict
         By basis; None where the majority class is not known or is always right.
     baselines : tuple of Baseline
-        Chance, the majority class, and the head-only baseline once a variant.
+        Chance, the majority class, the linear probe, and the trained baselines, each once a variant.
     planning : Planning or None
         None where no pair could be compared.
     sentences : SentenceTable
@@ -192,7 +192,7 @@ class Report:
         return None if report is None else report.groups.get(variant)
 
     def baseline(self, kind: BaselineKind, variant: str | None = None) -> Baseline:
-        """Return the baseline of a kind; ``head_only`` in a variant, or else at its own best learning rate."""
+        """Return the baseline of a kind; one that was trained in a variant, or else at its own best learning rate."""
         found = [baseline for baseline in self.baselines if baseline.kind == kind]
         if variant is None:
             adapter = self.adapters.get(found[0].adapter or "")

@@ -333,9 +333,14 @@ class AdapterReport:
         return None if self.best_variant is None else self.groups[self.best_variant]
 
     @property
+    def baseline(self) -> Literal["head_only", "full_fine_tuning"] | None:
+        """Return which baseline it is, or None for an adapter."""
+        return self.config.baseline
+
+    @property
     def head_only(self) -> bool:
         """Tell whether it only trains the head: the baseline of the frozen base model."""
-        return not self.config.train_adapter
+        return self.baseline == "head_only"
 
     @property
     def learned(self) -> Learned | None:

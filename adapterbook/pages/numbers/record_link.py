@@ -120,7 +120,7 @@ def _runs_behind(thing: object, field: str, report: Report) -> Runs:
         case Verdict():
             runs_a, runs_b = _of(report, thing.a, thing.variant_a), _of(report, thing.b, thing.variant_b)
             return {"accuracy_a": runs_a, "accuracy_b": runs_b}.get(field, [*runs_a, *runs_b])
-        case Baseline() if thing.kind == "head_only":
+        case Baseline() if thing.adapter is not None:
             return _of(report, thing.adapter, thing.variant)
         case Baseline() if thing.kind == "chance":
             return []

@@ -34,7 +34,7 @@ class ReportTables(Cells):
         """Return every adapter, with or without results, and the baselines that need no training."""
         baselines = []
         for baseline in self.report.baselines:
-            if baseline.kind != "head_only" and baseline.accuracy is not None:
+            if baseline.adapter is None and baseline.accuracy is not None:
                 value = self.tools.derived(baseline, "accuracy", "percent")
                 if baseline.interval is not None:
                     value = Markup(f"{value} {self.bracketed(baseline, 'interval')}")

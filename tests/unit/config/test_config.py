@@ -154,6 +154,16 @@ def test_problems_of_several_adapters_come_together(tmp_path: Path) -> None:
     assert "b.yaml" in str(caught.value)
 
 
+def test_a_baseline_trains_the_head_alone_or_everything(tmp_path: Path) -> None:
+    """The two baselines are named by what they train; a file that asks for both is refused."""
+    adapters = load_adapters(PATHS.experiments / "adapters")
+    found = {name: adapter.baseline for name, adapter in adapters.items() if adapter.baseline}
+    assert found == {"full": "full_fine_tuning", "head_only": "head_only"}
+    (tmp_path / "x.yaml").write_text("peft_type: LORA\ntrain_adapter: false\nfull_fine_tuning: true\n", "utf-8")
+    with pytest.raises(ConfigError, match=r"x\.yaml is not a valid adapter:\n.*train_adapter: false only the head"):
+        load_adapters(tmp_path)
+
+
 def test_a_folder_without_adapters_is_an_error(tmp_path: Path) -> None:
     """A folder without any adapter is refused."""
     with pytest.raises(ConfigError, match="holds no adapter"):
