@@ -75,6 +75,11 @@ class RunStatus:
     problem: str | None = None
 
     @property
+    def id(self) -> str:
+        """Return the run's id."""
+        return self.run.id
+
+    @property
     def up_to_date(self) -> bool:
         """Tell whether nothing is left to do for this run."""
         return self.state == "completed" and not self.stale

@@ -77,7 +77,8 @@ def test_full_fine_tuning_is_a_step_of_the_plain_model(project: Paths, distilber
     counts = count_parameters(adapted)
     assert (counts.n_trainable, counts.n_total, counts.n_head) == (n_all, n_all, 64 * 64 + 64 + 64 * 2 + 2)
     logits = []
-    for model in (plain.eval(), adapted.eval()):
+    for model in (plain, adapted):
+        model.train(False)
         optimizer = torch.optim.AdamW([parameter for parameter in model.parameters() if parameter.requires_grad], 1e-2)
         model(input_ids=torch.tensor([[1, 2, 3]]), labels=torch.tensor([1])).loss.backward()
         optimizer.step()
