@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, get_args
 
 from adapterbook.analysis.ablation import (
@@ -13,9 +14,10 @@ from adapterbook.analysis.ablation import (
     find_best_rates,
     find_family,
 )
-from adapterbook.analysis.comparison import choose_headline, compare_adapters, compute_planning
+from adapterbook.analysis.comparison import choose_headline, compare_adapters, compare_with_probe, compute_planning
 from adapterbook.analysis.costs import compute_baselines, compute_costs
 from adapterbook.analysis.groups import describe_adapter, group_runs
+from adapterbook.analysis.probe import describe_probe
 from adapterbook.analysis.published import compare_with_published
 from adapterbook.analysis.sentences import compare_sentences
 from adapterbook.analysis.shapes import (
@@ -24,6 +26,7 @@ from adapterbook.analysis.shapes import (
     Basis,
     Factor,
     Group,
+    ProbeReport,
     Report,
     RunReport,
     SourceReport,
@@ -67,12 +70,16 @@ def analyse(
     family = _learning_rate_family(study, variants)
     reports = _describe_adapters(study, adapters, groups, family)
     bases: tuple[Basis, ...] = get_args(Basis)
-    comparisons = {basis: compare_adapters(reports, basis, cache) for basis in bases}
+    probe = describe_probe(statuses[0].run.source, study.data, paths, cache) if statuses else ProbeReport(None)
+    comparisons = {
+        basis: replace(compare_adapters(reports, basis, cache), probe=compare_with_probe(reports, basis, probe, cache))
+        for basis in bases
+    }
     headline, headline_submitted = choose_headline(reports, comparisons["best"], comparisons["submitted"])
     source = describe_source(runs)
     states = Counter(run.state for run in runs)
     factors: tuple[Factor, ...] = get_args(Factor)
-    baselines = compute_baselines(runs, reports)
+    baselines = compute_baselines(runs, reports, probe)
     majority = next(baseline.accuracy for baseline in baselines if baseline.kind == "majority")
     reference = _reference(adapters)
     ablations = {factor: compute_ablation(factor, variants, groups, reports, majority, reference) for factor in factors}
@@ -91,6 +98,7 @@ def analyse(
         above_majority={basis: _above_majority(reports, basis, majority) for basis in bases},
         best_rates=find_best_rates(reports, ablations["learning_rate"].variants),
         baselines=baselines,
+        probe=probe,
         planning=compute_planning(comparisons["best"], cache),
         costs=compute_costs([group for group in groups.values() if group.variant in family]),
         published=compare_with_published(groups, source, published),

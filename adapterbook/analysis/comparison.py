@@ -23,6 +23,7 @@ from adapterbook.analysis.shapes import (
     Group,
     Planning,
     PredictedRows,
+    ProbeReport,
     Reason,
     RunReport,
     Verdict,
@@ -38,6 +39,7 @@ from adapterbook.common.stats import (
     sign_flip_test,
     smallest_detectable_difference,
 )
+from adapterbook.config.study import PROBE
 
 ALPHA = 0.05
 # With more adapters not every pair is tested: time, table and correction grow with the square of their number.
@@ -80,6 +82,34 @@ def compare_adapters(adapters: Mapping[str, AdapterReport], basis: Basis, cache:
         full_fine_tuning=_find_baseline(adapters, "full_fine_tuning"),
         against=against,
     )
+
+
+def compare_with_probe(
+    adapters: Mapping[str, AdapterReport], basis: Basis, probe: ProbeReport, cache: Cache = NO_CACHE
+) -> tuple[Verdict, ...]:
+    """Return the verdict on each adapter against the linear probe, Holm-corrected together; none without a probe.
+
+    The probe has no seed: the same rows stand against those of each of the adapter's seeds.
+    """
+    if probe.record is None:
+        return ()
+    groups = {name: adapter.submitted if basis == "submitted" else adapter.best for name, adapter in adapters.items()
+              if adapter.baseline is None}  # fmt: skip
+    return tuple(_correct([_compare_rows(adapters[name], group, probe, cache) for name, group in groups.items()]))
+
+
+def _compare_rows(adapter: AdapterReport, group: Group | None, probe: ProbeReport, cache: Cache) -> Verdict:
+    verdict = Verdict("not_comparable", adapter.id, PROBE, None if group is None else group.variant, None)
+    runs = [run for run in group.runs if run.predictions is not None] if group is not None else []
+    if not runs or probe.rows is None:
+        return replace(verdict, reason=probe.reason or adapter.reason or "not_evaluated")
+    rows = [_rows_of(run) for run in runs]
+    if {one.identity for one in rows} != {probe.rows.identity}:
+        return replace(verdict, reason="different_rows")
+    if probe.rows.n_positive in (0, probe.rows.n):
+        return replace(verdict, reason="one_class")
+    tests = _test_pair([one.correct for one in rows], [probe.rows.correct] * len(rows), cache)
+    return replace(verdict, kind="not_distinguishable", **tests)
 
 
 def compute_planning(comparison: Comparison, cache: Cache = NO_CACHE) -> Planning | None:

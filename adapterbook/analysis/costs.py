@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Literal
 
-from adapterbook.analysis.shapes import AdapterReport, Baseline, BaselineKind, CostRow, CostTable, Group, RunReport
+from adapterbook.analysis.shapes import (
+    AdapterReport,
+    Baseline,
+    BaselineKind,
+    CostRow,
+    CostTable,
+    Group,
+    ProbeReport,
+    RunReport,
+)
 from adapterbook.common.stats import wilson_interval
 from adapterbook.runs.record import Record
 
@@ -47,11 +56,13 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> tuple[bool, ...]:
     )
 
 
-def compute_baselines(runs: Sequence[RunReport], adapters: Mapping[str, AdapterReport]) -> tuple[Baseline, ...]:
-    """Return chance, the majority class of the test rows, and the trained baselines, each once a variant."""
+def compute_baselines(
+    runs: Sequence[RunReport], adapters: Mapping[str, AdapterReport], probe: ProbeReport
+) -> tuple[Baseline, ...]:
+    """Return chance, the majority class of the test rows, the linear probe, and the others, each once a variant."""
     chance = Baseline("chance", 0.5, None, None)
     trained = (*_trained(adapters, "head_only"), *_trained(adapters, "full_fine_tuning"))
-    return chance, _majority(runs), *trained
+    return chance, _majority(runs), _linear_probe(probe), *trained
 
 
 def _majority(runs: Sequence[RunReport]) -> Baseline:
@@ -63,6 +74,13 @@ def _majority(runs: Sequence[RunReport]) -> Baseline:
     reason: Literal["one_class"] | None = "one_class" if n_majority == n else None
     label = 1 if n_positive > n - n_positive else 0
     return Baseline("majority", n_majority / n, wilson_interval(n_majority, n), n, label=label, reason=reason)
+
+
+def _linear_probe(probe: ProbeReport) -> Baseline:
+    if probe.record is None:
+        return Baseline("linear_probe", None, None, None, reason=probe.reason)
+    test = probe.record.test
+    return Baseline("linear_probe", test.accuracy, wilson_interval(round(test.accuracy * test.n), test.n), test.n)
 
 
 def _trained(adapters: Mapping[str, AdapterReport], kind: BaselineKind) -> tuple[Baseline, ...]:

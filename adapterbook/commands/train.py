@@ -86,7 +86,7 @@ def train(
 
 def _update_probe(data: DataConfig, paths: Paths, resolved: ResolvedSource, console: Console) -> int:
     """Make the linear probe if it is missing or stale; return 1 if it cannot be fitted, else 0."""
-    if probe_status(paths, resolved.config.name, stamp_probe(data, paths, resolved.data_identity())).up_to_date:
+    if probe_status(paths, resolved.config.name, stamp_probe(data, resolved.data_identity())).up_to_date:
         return 0
     with hold_lock(paths), console.status("Computing the features of the base model, fitting the linear probe …"):
         from adapterbook.training import load_training

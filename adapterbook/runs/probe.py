@@ -5,8 +5,6 @@ The probe is a logistic regression on features of the frozen base model. There i
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -19,7 +17,7 @@ from adapterbook.common.errors import RecordError
 from adapterbook.common.files import find_intruders
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import PROBE, DataConfig
-from adapterbook.runs.plan import NOT_PLAIN, package_versions, today_stamps
+from adapterbook.runs.plan import NOT_PLAIN, hash_json, hash_training_code, package_versions
 from adapterbook.runs.record import (
     Environment,
     GitState,
@@ -104,12 +102,14 @@ def probe_folder(paths: Paths, source: str) -> Path:
     return paths.results / source / PROBE
 
 
-def stamp_probe(data: DataConfig, paths: Paths, data_identity: Mapping[str, Any] | None) -> dict[str, str]:
+def stamp_probe(data: DataConfig, data_identity: Mapping[str, Any] | None) -> dict[str, str]:
     """Return today's stamps of the probe; without the one of the data if their identity is None."""
-    common = today_stamps(paths, data_identity)
-    settings = {"config": data.model_dump(), "packages": probe_packages()}
-    hashed = {name: hashlib.sha256(json.dumps(value).encode()).hexdigest() for name, value in settings.items()}
-    return {name: stamp for name, stamp in (common | hashed).items() if name in ProbeStamps.model_fields}
+    return {
+        "config": hash_json(data.model_dump()),
+        "code": hash_training_code(),
+        **({} if data_identity is None else {"data": hash_json(dict(data_identity))}),
+        "packages": hash_json(probe_packages()),
+    }
 
 
 def probe_packages() -> dict[str, str]:

@@ -31,7 +31,7 @@ def load_statuses(root: Path, source: str, seeds: Sequence[int] | None) -> list[
     resolved = resolve_source(source, paths)
     seeds = seeds or default_seeds(study)
     statuses = compute_statuses(paths, study, adapters, resolved.config.name, seeds, resolved)[1]
-    probe_stamps = stamp_probe(study.data, paths, resolved.data_identity())
+    probe_stamps = stamp_probe(study.data, resolved.data_identity())
     return [*statuses, probe_status(paths, resolved.config.name, probe_stamps)]
 
 

@@ -138,7 +138,7 @@ def make_probe(data: DataConfig, paths: Paths, source: ResolvedSource) -> ProbeR
     SourceError
         If the base model or the data set is not available, or has too few rows.
     """
-    stamps = ProbeStamps(**stamp_probe(data, paths, source.data_identity()))
+    stamps = ProbeStamps(**stamp_probe(data, source.data_identity()))
     fetched = fetch_source(source)
     splits = load_splits(fetched.dataset, source.config, data)
     start = time.monotonic()

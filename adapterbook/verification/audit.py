@@ -90,7 +90,7 @@ def audit_runs(
         if not console.is_terminal:
             outcome = f"findings: {len(found)}" if found else "matches its record"
             say(console, f"[{i:{len(str(len(runs)))}}/{len(runs)}] {run.id}  {outcome}")
-    of_probe = audit_probe(paths, runs[0].source, stamp_probe(runs[0].data, paths, identity), material)
+    of_probe = audit_probe(paths, runs[0].source, stamp_probe(runs[0].data, identity), material)
     findings += of_probe
     if not console.is_terminal:
         say(console, f"{PROBE}  {f'findings: {len(of_probe)}' if of_probe else 'matches its record'}")

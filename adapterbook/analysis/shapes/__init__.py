@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, Planning, Verdict
+from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, Planning, ProbeReport, Verdict
 from adapterbook.analysis.shapes.findings import (
     Ablation,
     AboveMajority,
@@ -73,6 +73,7 @@ __all__ = [
     "ParameterFormula",
     "Planning",
     "PredictedRows",
+    "ProbeReport",
     "PublishedPoint",
     "PublishedReport",
     "PublishedRun",

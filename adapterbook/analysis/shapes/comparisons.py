@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from adapterbook.analysis.shapes.runs import Basis, Reason, VerdictKind
+from adapterbook.analysis.shapes.runs import Basis, PredictedRows, Reason, VerdictKind
 from adapterbook.common.stats import Interval, PairedSeedsTest
+from adapterbook.runs.probe import ProbeRecord
 
 BaselineKind = Literal["chance", "majority", "head_only", "linear_probe", "full_fine_tuning"]
 
@@ -117,6 +118,8 @@ class Comparison:
         Id of the baseline that trains all weights, likewise.
     against : tuple of str
         Empty where every pair is tested. With very many adapters the few that each other one is compared with.
+    probe : tuple of Verdict
+        Each adapter against the linear probe, which is ``b``; Holm-corrected together.
     """
 
     basis: Basis
@@ -129,6 +132,7 @@ class Comparison:
     baseline: str | None = None
     full_fine_tuning: str | None = None
     against: tuple[str, ...] = ()
+    probe: tuple[Verdict, ...] = ()
 
     @property
     def between(self) -> tuple[Verdict, ...]:
@@ -139,6 +143,12 @@ class Comparison:
     def added(self) -> tuple[Verdict, ...]:
         """Return each adapter against the baseline: the gain over training the head alone."""
         return tuple(pair for pair in self.pairs if pair.b == self.baseline)
+
+    def against_baseline(self, kind: BaselineKind, verdict: VerdictKind | None = None) -> tuple[Verdict, ...]:
+        """Return each adapter against a baseline, or only those with one kind of verdict."""
+        names = {"head_only": self.baseline, "full_fine_tuning": self.full_fine_tuning}
+        pairs = self.probe if kind == "linear_probe" else [pair for pair in self.pairs if pair.b == names.get(kind, "")]
+        return tuple(pair for pair in pairs if verdict in (None, pair.kind))
 
     def added_with(self, kind: VerdictKind) -> tuple[Verdict, ...]:
         """Return the pairs of ``added`` with one kind of verdict."""
@@ -183,6 +193,29 @@ class Baseline:
     label: int | None = None
     adapter: str | None = None
     variant: str | None = None
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True)
+class ProbeReport:
+    """Hold the linear probe of the report's source.
+
+    Attributes
+    ----------
+    record : ProbeRecord or None
+        None, with ``reason``, where there is none that can be read.
+    stale : tuple of str
+        Names of the stamps that differ from today's.
+    rows : PredictedRows or None
+        From its predictions, checked against its record; None with ``reason``.
+    problem : str or None
+        The reason in detail, as a message.
+    """
+
+    record: ProbeRecord | None
+    stale: tuple[str, ...] = ()
+    rows: PredictedRows | None = None
+    problem: str | None = None
     reason: Reason | None = None
 
 

@@ -10,7 +10,7 @@ Report
 │                                    └── formula: ParameterFormula
 ├── headline: Verdict            one method against another
 ├── comparisons: {"submitted" | "best": Comparison}   every pair of adapters, the baseline among them
-├── baselines, planning, costs, published, sentences
+├── baselines, probe, planning, costs, published, sentences
 └── ablations: {"learning_rate" | "batch_size" | "eval_strategy" | "epochs": Ablation}
 """
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, Planning, Verdict
+from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, Planning, ProbeReport, Verdict
 from adapterbook.analysis.shapes.findings import Ablation, AboveMajority, BestRates, CostTable, PublishedReport
 from adapterbook.analysis.shapes.runs import AdapterReport, Basis, Factor, Group, Reason, RunReport
 from adapterbook.config.study import BilingualText, StudyConfig, TrainingConfig
@@ -144,6 +144,7 @@ class Report:
         By basis; None where the majority class is not known or is always right.
     baselines : tuple of Baseline
         Chance, the majority class, the linear probe, and the trained baselines, each once a variant.
+    probe : ProbeReport
     planning : Planning or None
         None where no pair could be compared.
     sentences : SentenceTable
@@ -170,6 +171,7 @@ class Report:
     above_majority: Mapping[Basis, AboveMajority | None]
     best_rates: BestRates
     baselines: tuple[Baseline, ...]
+    probe: ProbeReport
     planning: Planning | None
     costs: tuple[CostTable, ...]
     published: PublishedReport

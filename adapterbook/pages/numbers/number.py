@@ -27,6 +27,7 @@ from adapterbook.analysis.shapes import (
     Learned,
     ParameterFormula,
     Planning,
+    ProbeReport,
     PublishedPoint,
     PublishedReport,
     PublishedRun,
@@ -123,8 +124,8 @@ def _span(text: str, attributes: Mapping[str, str]) -> Markup:
 # A number's origin names one of these parts of the report, and the path from there.
 ORIGINS: Final = (
     Ablation, AdapterReport, Baseline, Comparison, CostRow, CostTable, EpochsReport, EvalView, Group, Learned,
-    ParameterFormula, Planning, PublishedPoint, PublishedReport, PublishedRun, Report, RunReport, SentenceTable,
-    VariantReport, Verdict,
+    ParameterFormula, Planning, ProbeReport, PublishedPoint, PublishedReport, PublishedRun, Report, RunReport,
+    SentenceTable, VariantReport, Verdict,
 )  # fmt: skip
 
 # The format of a number by its name; of several names on the way the last that stands here counts.

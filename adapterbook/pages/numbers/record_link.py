@@ -68,6 +68,8 @@ def link_of_derived(thing: object, field: FieldPath, report: Report) -> RecordLi
             return RecordLink("reproduction", "protocol")
         case AdapterReport() | Group() if first in ("config", "training"):
             return None
+        case Baseline() if thing.kind == "linear_probe":
+            return RecordLink("reproduction", "linear-probe")
         case SentenceTable() if "probabilities" in parts:
             return RecordLink(thing.runs[int(parts[-1])], RECORD_ANCHOR)
         case _:
