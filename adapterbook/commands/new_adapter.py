@@ -155,7 +155,7 @@ def _explained(entry: re.Match[str], helps: dict[str, str]) -> str:
 
 
 def _commented(line: str, help: str) -> str:
-    if not help:
+    if not help or len(line) > WIDTH - 20:
         return line
     comment = f"{line:<{COLUMN - 1}} # {help}"
     return comment if len(comment) <= WIDTH else f"{comment[: WIDTH - 2].rsplit(' ', 1)[0]} …"
