@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import combinations
 from statistics import median
@@ -17,11 +17,13 @@ from typing import Any, cast
 from adapterbook.analysis.groups import SEEDS_FOR_SPREAD
 from adapterbook.analysis.shapes import (
     AdapterReport,
+    BaselineKind,
     Basis,
     Comparison,
     Group,
     Planning,
     PredictedRows,
+    ProbeReport,
     Reason,
     RunReport,
     Verdict,
@@ -37,6 +39,7 @@ from adapterbook.common.stats import (
     sign_flip_test,
     smallest_detectable_difference,
 )
+from adapterbook.config.study import PROBE
 
 ALPHA = 0.05
 # With more adapters not every pair is tested: time, table and correction grow with the square of their number.
@@ -75,9 +78,38 @@ def compare_adapters(adapters: Mapping[str, AdapterReport], basis: Basis, cache:
         smallest_detectable=max(detectable, default=None),
         all_alike=not any(pair.kind in ("better", "worse") for pair in pairs),
         reason="no_counterpart" if len(with_results) < 2 else None,
-        baseline=next((name for name, adapter in adapters.items() if adapter.head_only), None),
+        baseline=_find_baseline(adapters, "head_only"),
+        full_fine_tuning=_find_baseline(adapters, "full_fine_tuning"),
         against=against,
     )
+
+
+def compare_with_probe(
+    adapters: Mapping[str, AdapterReport], basis: Basis, probe: ProbeReport, cache: Cache = NO_CACHE
+) -> tuple[Verdict, ...]:
+    """Return the verdict on each adapter against the linear probe, Holm-corrected together; none without a probe.
+
+    The probe has no seed: the same rows stand against those of each of the adapter's seeds.
+    """
+    if probe.record is None:
+        return ()
+    groups = {name: adapter.submitted if basis == "submitted" else adapter.best for name, adapter in adapters.items()
+              if adapter.baseline is None}  # fmt: skip
+    return tuple(_correct([_compare_rows(adapters[name], group, probe, cache) for name, group in groups.items()]))
+
+
+def _compare_rows(adapter: AdapterReport, group: Group | None, probe: ProbeReport, cache: Cache) -> Verdict:
+    verdict = Verdict("not_comparable", adapter.id, PROBE, None if group is None else group.variant, None)
+    runs = [run for run in group.runs if run.predictions is not None] if group is not None else []
+    if not runs or probe.rows is None:
+        return replace(verdict, reason=probe.reason or adapter.reason or "not_evaluated")
+    rows = [_rows_of(run) for run in runs]
+    if {one.identity for one in rows} != {probe.rows.identity}:
+        return replace(verdict, reason="different_rows")
+    if probe.rows.n_positive in (0, probe.rows.n):
+        return replace(verdict, reason="one_class")
+    tests = _test_pair([one.correct for one in rows], [probe.rows.correct] * len(rows), cache)
+    return replace(verdict, kind="not_distinguishable", **tests)
 
 
 def compute_planning(comparison: Comparison, cache: Cache = NO_CACHE) -> Planning | None:
@@ -98,11 +130,20 @@ def _choose_opponents(adapters: Mapping[str, AdapterReport]) -> tuple[str, ...]:
     """Return the adapters that every other one is compared with if there are too many pairs, in the study's order."""
     reference = next((adapter.reference for adapter in adapters.values() if adapter.reference is not None), None)
     chosen = {reference, *_choose_two(adapters)}
-    return tuple(name for name, adapter in adapters.items() if name in chosen or adapter.head_only)
+    return tuple(name for name, adapter in adapters.items() if name in chosen or adapter.baseline)
 
 
-def _choose_pairs(adapters: Iterable[str], against: Sequence[str]) -> list[tuple[str, str]]:
-    return [(a, b) for a, b in combinations(adapters, 2) if not against or a in against or b in against]
+def _choose_pairs(adapters: Mapping[str, AdapterReport], against: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs to test; two baselines, which follow the adapters, are not compared with each other."""
+    return [
+        (a, b)
+        for a, b in combinations(adapters, 2)
+        if adapters[a].baseline is None and (not against or a in against or b in against)
+    ]
+
+
+def _find_baseline(adapters: Mapping[str, AdapterReport], kind: BaselineKind) -> str | None:
+    return next((name for name, adapter in adapters.items() if adapter.baseline == kind), None)
 
 
 def choose_headline(
@@ -222,7 +263,7 @@ def _corrected(p_values: Mapping[int, float | None]) -> dict[int, float]:
 
 def _choose_two(adapters: Mapping[str, AdapterReport]) -> list[str]:
     """Return the adapters of the headline: two, or as many as there are."""
-    trained = [name for name, adapter in adapters.items() if not adapter.head_only]
+    trained = [name for name, adapter in adapters.items() if adapter.baseline is None]
     by_method: dict[str, list[str]] = {}
     for name in sorted(trained, key=lambda name: METHODS_FIRST.get(adapters[name].config.peft_type, 0)):  # stable
         by_method.setdefault(adapters[name].config.peft_type, []).append(name)

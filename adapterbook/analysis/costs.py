@@ -7,7 +7,17 @@ from dataclasses import replace
 from statistics import median
 from typing import Literal
 
-from adapterbook.analysis.shapes import AdapterReport, Baseline, CostRow, CostTable, Group, Measured, RunReport
+from adapterbook.analysis.shapes import (
+    AdapterReport,
+    Baseline,
+    BaselineKind,
+    CostRow,
+    CostTable,
+    Group,
+    Measured,
+    ProbeReport,
+    RunReport,
+)
 from adapterbook.common.stats import wilson_interval
 from adapterbook.runs.record import Record
 
@@ -45,10 +55,13 @@ def mark_front(rows: Sequence[CostRow], cost: Cost) -> tuple[bool, ...]:
     )
 
 
-def compute_baselines(runs: Sequence[RunReport], adapters: Mapping[str, AdapterReport]) -> tuple[Baseline, ...]:
-    """Return chance, the majority class of the test rows, and the head-only baseline, once a variant."""
+def compute_baselines(
+    runs: Sequence[RunReport], adapters: Mapping[str, AdapterReport], probe: ProbeReport
+) -> tuple[Baseline, ...]:
+    """Return chance, the majority class of the test rows, the linear probe, and the others, each once a variant."""
     chance = Baseline("chance", 0.5, None, None)
-    return chance, _majority(runs), *_head_only(adapters)
+    trained = (*_trained(adapters, "head_only"), *_trained(adapters, "full_fine_tuning"))
+    return chance, _majority(runs), _linear_probe(probe), *trained
 
 
 def _majority(runs: Sequence[RunReport]) -> Baseline:
@@ -62,21 +75,27 @@ def _majority(runs: Sequence[RunReport]) -> Baseline:
     return Baseline("majority", n_majority / n, wilson_interval(n_majority, n), n, label=label, reason=reason)
 
 
-def _head_only(adapters: Mapping[str, AdapterReport]) -> tuple[Baseline, ...]:
-    """Return the first head-only adapter in each of its variants; at least one baseline, with its reason."""
-    adapter = next((adapter for adapter in adapters.values() if adapter.head_only), None)
+def _linear_probe(probe: ProbeReport) -> Baseline:
+    if probe.record is None:
+        return Baseline("linear_probe", None, None, None, reason=probe.reason)
+    test = probe.record.test
+    return Baseline("linear_probe", test.accuracy, wilson_interval(round(test.accuracy * test.n), test.n), test.n)
+
+
+def _trained(adapters: Mapping[str, AdapterReport], kind: BaselineKind) -> tuple[Baseline, ...]:
+    """Return the first baseline of a kind in each of its variants; at least one, with its reason."""
+    adapter = next((adapter for adapter in adapters.values() if adapter.baseline == kind), None)
     if adapter is None or not adapter.groups:
         name = None if adapter is None else adapter.id
-        return (Baseline("head_only", None, None, None, adapter=name, reason="no_runs"),)
-    return tuple(_head_only_in(group) for group in adapter.groups.values())
+        return (Baseline(kind, None, None, None, adapter=name, reason="no_runs"),)
+    return tuple(_trained_in(group, kind) for group in adapter.groups.values())
 
 
-def _head_only_in(group: Group) -> Baseline:
+def _trained_in(group: Group, kind: BaselineKind) -> Baseline:
     run = group.representative
     if group.test_accuracy is None or run is None or run.record is None or run.record.test is None:
-        return Baseline("head_only", None, None, None, adapter=group.adapter, variant=group.variant,
-                        reason=group.reason)  # fmt: skip
-    return Baseline("head_only", group.test_accuracy.mean, group.test_interval, run.record.test.n,
+        return Baseline(kind, None, None, None, adapter=group.adapter, variant=group.variant, reason=group.reason)
+    return Baseline(kind, group.test_accuracy.mean, group.test_interval, run.record.test.n,
                     adapter=group.adapter, variant=group.variant)  # fmt: skip
 
 

@@ -164,6 +164,14 @@ def select_examples(predictions: pd.DataFrame) -> Examples:
     )
 
 
+def read_predicted_rows(
+    name: str, test: TestResult, folder: Path, cache: Cache = NO_CACHE
+) -> tuple[PredictedRows | None, Reason | None, str | None]:
+    """Return the rows of a folder's predictions, or why there are none: they must agree with the record's result."""
+    predicted, reason, problem = _checked_predictions(name, test, folder, cache)
+    return (None if predicted is None else predicted.rows), reason, problem
+
+
 def _checked_predictions(
     run_id: str, test: TestResult, folder: Path, cache: Cache
 ) -> tuple[_Predicted | None, Reason | None, str | None]:

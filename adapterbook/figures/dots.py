@@ -64,9 +64,9 @@ def plan_test_accuracy(report: Report, words: FigureWords) -> Drawing:
         return Drawing(id, title, title, None, reason=why_nothing(report, "missing"))
     names = short_names(report, words)
     names = {adapter: names[adapter] for adapter in dict.fromkeys(dot.adapter for dot in dots)}
-    labels = words.labels("chance", "test-accuracy.majority", "test_accuracy")
-    majority = report.baseline("majority").accuracy
-    paint = partial(_paint_test_accuracy, dots, names, len(variants), majority, labels)
+    labels = words.labels("chance", "test-accuracy.majority", "test-accuracy.linear_probe", "test_accuracy")
+    lines = {"majority": report.baseline("majority").accuracy, "linear_probe": report.baseline("linear_probe").accuracy}
+    paint = partial(_paint_test_accuracy, dots, names, len(variants), lines, labels)
     rows = [
         {"adapter": dot.adapter, "learning_rate": dot.learning_rate, "test_accuracy": dot.mean,
          "interval_low": dot.interval.low, "interval_high": dot.interval.high, "n_seeds": dot.n_seeds}
@@ -81,13 +81,21 @@ def plan_test_accuracy(report: Report, words: FigureWords) -> Drawing:
         for adapter, name in names.items()
     )
     alt = words.sentences(
-        words.say("test-accuracy.alt", title=title, adapters=adapters), describe_missing(report, list(names), words)
-    )
+        words.say("test-accuracy.alt", title=title, adapters=adapters),
+        "" if lines["linear_probe"] is None
+        else words.say("test-accuracy.probe", accuracy=words.number(lines["linear_probe"], "percent")),
+        describe_missing(report, list(names), words),
+    )  # fmt: skip
     return Drawing(id, title, alt, paint, height=1.5 + 0.62 * len(names), rows=rows)
 
 
 def _paint_test_accuracy(
-    dots: Sequence[_Dot], names: Labels, n_positions: int, majority: float | None, labels: Labels, canvas: Canvas
+    dots: Sequence[_Dot],
+    names: Labels,
+    n_positions: int,
+    lines: Mapping[str, float | None],
+    labels: Labels,
+    canvas: Canvas,
 ) -> None:
     axes = canvas.subplots()
     rows = {adapter: row for row, adapter in enumerate(names)}
@@ -100,8 +108,9 @@ def _paint_test_accuracy(
                   label=None if dot.label in shown else dot.label)  # fmt: skip
         shown.add(dot.label)
     axes.axvline(0.5, color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=labels["chance"])
-    if majority is not None:
-        axes.axvline(majority, color=GREY, linewidth=1, linestyle="--", label=labels["majority"])
+    for (kind, accuracy), dashes in zip(lines.items(), ("--", "-."), strict=True):
+        if accuracy is not None:
+            axes.axvline(accuracy, color=GREY, linewidth=1, linestyle=dashes, label=labels[kind])
     axes.set_yticks(range(len(names)), list(names.values()))
     axes.set_ylim(len(names) - 0.45, -0.55)
     axes.grid(False, axis="y")

@@ -78,11 +78,11 @@ def measure_latency(model: PeftModel, tokenizer: PreTrainedTokenizerBase, texts:
 
 def _merge(model: PeftModel) -> tuple[ModuleUpdate, ...] | None:
     layers = {
-        name.removeprefix("base_model.model."): (module, base.weight)
+        name.removeprefix("base_model.model."): module
         for name, module in model.named_modules()
-        if isinstance(module, BaseTunerLayer) and isinstance(base := module.get_base_layer(), torch.nn.Linear)
+        if isinstance(module, BaseTunerLayer) and isinstance(module.get_base_layer(), torch.nn.Linear)
     }
-    before = {name: weight.detach().clone() for name, (_, weight) in layers.items()}
+    before = {name: _base_weight(layer).detach().clone() for name, layer in layers.items()}
     try:
         cast(BaseTuner, model.base_model).merge_adapter()
     except UNMERGEABLE:
@@ -97,8 +97,13 @@ def _merge(model: PeftModel) -> tuple[ModuleUpdate, ...] | None:
             scale_deviation=_scale_deviation(layer),
             singular_values=compute_singular_values(weight - before[name]),
         )
-        for name, (layer, weight) in layers.items()
+        for name, layer in layers.items()
+        for weight in [_base_weight(layer)]  # merging may replace the base layer
     )
+
+
+def _base_weight(layer: BaseTunerLayer) -> torch.Tensor:
+    return cast(torch.nn.Linear, layer.get_base_layer()).weight
 
 
 def _scale_deviation(layer: BaseTunerLayer) -> float | None:

@@ -180,7 +180,7 @@ def save_run(
         finished_at=datetime.now(UTC),
         resumed_after=resumed_after(prepared),
         smaller_batch=prepared.smaller_batch,
-        splits=Splits(**{name: _split_info(rows) for name, rows in splits.items()}),
+        splits=describe_splits(splits),
         epochs=epochs,
         evaluations=() if epochs == curve else curve,
         steps=step_results(state.log_history),
@@ -283,8 +283,9 @@ def git_state(root: Path) -> GitState | None:
     return GitState(commit=head.stdout.strip(), dirty=bool(changes.stdout.strip()))
 
 
-def _split_info(rows: datasets.Dataset) -> SplitInfo:
-    return SplitInfo(n=len(rows), n_positive=sum(rows["label"]))
+def describe_splits(splits: datasets.DatasetDict) -> Splits:
+    """Return the splits' part of the record."""
+    return Splits(**{name: SplitInfo(n=len(rows), n_positive=sum(rows["label"])) for name, rows in splits.items()})
 
 
 def _best_checkpoint(own: Kept, log_history: Sequence[dict[str, Any]], training: TrainingConfig) -> BestCheckpoint:

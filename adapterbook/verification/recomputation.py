@@ -19,6 +19,7 @@ from datasets import Dataset
 from sklearn.metrics import accuracy_score, f1_score
 
 from adapterbook.common.errors import RecordError
+from adapterbook.runs.probe import ProbeRecord
 from adapterbook.runs.record import EpochResult, Record, SourceInfo, load_predictions
 from adapterbook.training.measurements import N_SINGULAR_VALUES
 from adapterbook.verification.findings import Finding
@@ -68,7 +69,7 @@ def find_inconsistencies(record: Record, folder: Path) -> list[Finding]:
     return [*found, *(finding for find in parts for finding in find(record))]
 
 
-def read_predictions(record: Record, folder: Path) -> tuple[pd.DataFrame | None, list[Finding]]:
+def read_predictions(record: Record | ProbeRecord, folder: Path) -> tuple[pd.DataFrame | None, list[Finding]]:
     """Return the test predictions of a run, or None and why they cannot be read."""
     try:
         return load_predictions(folder), []
@@ -76,7 +77,7 @@ def read_predictions(record: Record, folder: Path) -> tuple[pd.DataFrame | None,
         return None, [Finding(record.run_id, "predictions.parquet", f"cannot be read: {' '.join(str(error).split())}")]
 
 
-def find_wrong_metrics(record: Record, table: pd.DataFrame) -> list[Finding]:
+def find_wrong_metrics(record: Record | ProbeRecord, table: pd.DataFrame) -> list[Finding]:
     """Return each test metric that does not follow from the stored predictions, and each impossible prediction.
 
     Parameters
@@ -230,7 +231,7 @@ class Evaluation:
     selection: npt.NDArray[np.float64] | None = None
 
 
-def find_other_source(record: Record, today: SourceInfo, splits: Mapping[str, Dataset]) -> list[Finding]:
+def find_other_source(record: Record | ProbeRecord, today: SourceInfo, splits: Mapping[str, Dataset]) -> list[Finding]:
     """Return each field of the record's source and splits that differs from today's source."""
     stated, actual = record.source.model_dump(), today.model_dump()
     pairs = {f"source.{name}": (stated[name], actual[name]) for name in actual if name != "reason"}
@@ -248,7 +249,7 @@ def find_other_source(record: Record, today: SourceInfo, splits: Mapping[str, Da
     ]
 
 
-def find_other_rows(record: Record, table: pd.DataFrame, test: Dataset) -> list[Finding]:
+def find_other_rows(record: Record | ProbeRecord, table: pd.DataFrame, test: Dataset) -> list[Finding]:
     """Return the columns of predictions.parquet that differ from the test rows, loaded again."""
     if len(table) != len(test):
         message = f"holds {len(table)} rows, the source gives {len(test)}"

@@ -95,7 +95,7 @@ EVAL_STRATEGY_VARIANTS: dict[str, Any] = {
 # Files written for a run, by everything that they depend on: most made-up studies share most of their runs.
 _files_of_runs: dict[str, dict[str, bytes]] = {}
 
-CONFIG_CLASSES = {"LORA": "LoraConfig", "IA3": "IA3Config", "LOKR": "LoKrConfig"}
+CONFIG_CLASSES = {"LORA": "LoraConfig", "IA3": "IA3Config", "LOKR": "LoKrConfig", "LN_TUNING": "LNTuningConfig"}
 N_LAYERS = 6
 WIDTHS = {"hub": 768}  # of the base model, by source; else 384
 N_BASE_PARAMS = {"hub": 65_190_912}  # else 22,565,376
@@ -145,7 +145,8 @@ def make_record(
     true_positive = int(((predictions["label"] == 1) & (predictions["prediction"] == 1)).sum())
     errors = len(predictions) - right
     width = WIDTHS.get(source, 384)
-    n_adapter, n_head = _n_adapter_params(config, width), width * width + width + width * 2 + 2
+    n_base, n_head = N_BASE_PARAMS.get(source, 22_565_376), width * width + width + width * 2 + 2
+    n_adapter = n_base if config.full_fine_tuning else _n_adapter_params(config, width)
     time_s = round(20 + 30 * rng.random() + (9 if config.peft_type == "IA3" else 0), 3)
     started = datetime(2026, 3, 1, 9, 0, tzinfo=UTC) + timedelta(seconds=rng.randrange(86_400))
     on_hub = source == "hub"
@@ -208,7 +209,7 @@ def make_record(
         "n_trainable_params": n_adapter + n_head,
         "n_adapter_params": n_adapter,
         "n_head_params": n_head,
-        "n_total_params": N_BASE_PARAMS.get(source, 22_565_376) + n_adapter + n_head,
+        "n_total_params": n_head + (n_adapter if config.full_fine_tuning else n_base + n_adapter),
         "train_time_s": time_s,
         "train_cpu_s": round(0.96 * time_s, 3),
         "train_samples_per_s": round(study.data.n_train * training.num_train_epochs / time_s, 3),
@@ -562,7 +563,7 @@ def _make_strategies(
 def _touched(config: AdapterConfig, width: int) -> list[tuple[str, int, int]]:
     """Return the modules of one layer that an adapter touches, with inputs and outputs of each."""
     targets = config.settings.get("target_modules", [])
-    names = targets if isinstance(targets, list) else list(PLACES)
+    names = targets if isinstance(targets, list) and not config.full_fine_tuning else list(PLACES)
     sizes = {"ffn.lin1": (width, 4 * width), "ffn.lin2": (4 * width, width)}
     return [(name, *sizes.get(name, (width, width))) for name in names]
 

@@ -143,7 +143,7 @@ def _train(study: Study, address: str, display: TrainingDisplay | None = None) -
 def _results(paths: Paths) -> dict[str, Any]:
     """Return all that a run's result is, for every run: its record, and its predictions and adapter, bit for bit."""
     found = {}
-    for path in sorted(paths.results.rglob("record.json")):
+    for path in sorted(paths.results.glob("*/*/*/*/record.json")):
         record = load_record(path.parent)
         assert record.files == hash_files(path.parent)
         assert record.seal == record.compute_seal()

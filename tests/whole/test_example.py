@@ -83,7 +83,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, embedded_model: Path) -> P
 
 def records_of(paths: Paths) -> dict[str, Record]:
     """Return the records by adapter."""
-    records = [load_record(path.parent) for path in paths.results.rglob("record.json")]
+    records = [load_record(path.parent) for path in paths.results.glob("*/*/*/*/record.json")]
     return {record.adapter.id: record for record in records}
 
 

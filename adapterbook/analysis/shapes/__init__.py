@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapterbook.analysis.shapes.calibration import Calibration, CalibrationBin, CalibrationReport, Sureness
-from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, Planning, Verdict
+from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, Planning, ProbeReport, Verdict
 from adapterbook.analysis.shapes.findings import (
     Ablation,
     AboveMajority,
@@ -105,6 +105,7 @@ __all__ = [
     "ParameterFormula",
     "Planning",
     "PredictedRows",
+    "ProbeReport",
     "PublishedPoint",
     "PublishedReport",
     "PublishedRun",

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from adapterbook.analysis.shapes.predicted import PredictedRows
 from adapterbook.analysis.shapes.runs import Basis, Reason, VerdictKind
 from adapterbook.common.stats import Interval, PairedSeedsTest
+from adapterbook.runs.probe import ProbeRecord
 
-BaselineKind = Literal["chance", "majority", "head_only"]
+BaselineKind = Literal["chance", "majority", "head_only", "linear_probe", "full_fine_tuning"]
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,12 @@ class Comparison:
         Whether no pair is distinguishable.
     baseline : str or None
         Id of the baseline that trains the head alone, if the study has one; it is ``b`` in each of its pairs.
+    full_fine_tuning : str or None
+        Id of the baseline that trains all weights, likewise.
     against : tuple of str
         Empty where every pair is tested. With very many adapters the few that each other one is compared with.
+    probe : tuple of Verdict
+        Each adapter against the linear probe, which is ``b``; Holm-corrected together.
     """
 
     basis: Basis
@@ -125,17 +131,25 @@ class Comparison:
     all_alike: bool
     reason: Reason | None
     baseline: str | None = None
+    full_fine_tuning: str | None = None
     against: tuple[str, ...] = ()
+    probe: tuple[Verdict, ...] = ()
 
     @property
     def between(self) -> tuple[Verdict, ...]:
-        """Return the pairs of two adapters, without the baseline."""
-        return tuple(pair for pair in self.pairs if self.baseline is None or pair.b != self.baseline)
+        """Return the pairs of two adapters, without the baselines."""
+        return tuple(pair for pair in self.pairs if pair.b not in (self.baseline, self.full_fine_tuning))
 
     @property
     def added(self) -> tuple[Verdict, ...]:
         """Return each adapter against the baseline: the gain over training the head alone."""
         return tuple(pair for pair in self.pairs if pair.b == self.baseline)
+
+    def against_baseline(self, kind: BaselineKind, verdict: VerdictKind | None = None) -> tuple[Verdict, ...]:
+        """Return each adapter against a baseline, or only those with one kind of verdict."""
+        names = {"head_only": self.baseline, "full_fine_tuning": self.full_fine_tuning}
+        pairs = self.probe if kind == "linear_probe" else [pair for pair in self.pairs if pair.b == names.get(kind, "")]
+        return tuple(pair for pair in pairs if verdict in (None, pair.kind))
 
     def added_with(self, kind: VerdictKind) -> tuple[Verdict, ...]:
         """Return the pairs of ``added`` with one kind of verdict."""
@@ -164,12 +178,13 @@ class Baseline:
     Attributes
     ----------
     kind : str
-        ``chance`` (0.5, no interval), ``majority`` (always the more frequent label of the test rows) or
-        ``head_only`` (the frozen base model with only its head trained: ``adapter`` names it).
+        ``chance`` (0.5, no interval), ``majority`` (always the more frequent label of the test rows),
+        ``linear_probe`` (logistic regression on the frozen base model), or one that ``adapter`` names: ``head_only``
+        (the frozen base model with only its head trained) or ``full_fine_tuning`` (all weights trained).
     label : int or None
         The majority label.
     variant : str or None
-        ``head_only``: the variant it was trained in; there is one baseline a variant.
+        With ``adapter``: the variant it was trained in; there is one baseline a variant.
     """
 
     kind: BaselineKind
@@ -179,6 +194,29 @@ class Baseline:
     label: int | None = None
     adapter: str | None = None
     variant: str | None = None
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True)
+class ProbeReport:
+    """Hold the linear probe of the report's source.
+
+    Attributes
+    ----------
+    record : ProbeRecord or None
+        None, with ``reason``, where there is none that can be read.
+    stale : tuple of str
+        Names of the stamps that differ from today's.
+    rows : PredictedRows or None
+        From its predictions, checked against its record; None with ``reason``.
+    problem : str or None
+        The reason in detail, as a message.
+    """
+
+    record: ProbeRecord | None
+    stale: tuple[str, ...] = ()
+    rows: PredictedRows | None = None
+    problem: str | None = None
     reason: Reason | None = None
 
 

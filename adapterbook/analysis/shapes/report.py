@@ -10,7 +10,7 @@ Report
 │                                    └── formula: ParameterFormula
 ├── headline: Verdict            one method against another
 ├── comparisons: {"submitted" | "best": Comparison}   every pair of adapters, the baseline among them
-├── baselines, planning, costs, calibration, published, sentences
+├── baselines, probe, planning, costs, calibration, published, sentences
 ├── travel: TravelReport         how far training had moved the weights at each checkpoint
 └── ablations: {"learning_rate" | "batch_size" | "eval_strategy" | "epochs": Ablation}
 """
@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from adapterbook.analysis.shapes.calibration import CalibrationReport
-from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, Planning, Verdict
+from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, Planning, ProbeReport, Verdict
 from adapterbook.analysis.shapes.findings import Ablation, AboveMajority, BestRates, CostTable, PublishedReport
 from adapterbook.analysis.shapes.runs import AdapterReport, Basis, Factor, Group, Reason, RunReport
 from adapterbook.analysis.shapes.travel import TravelReport
@@ -137,7 +137,7 @@ class Report:
     runs : tuple of RunReport
         Every planned run, in the study's order; ``n_by_state`` counts them.
     adapters : dict
-        By id in the study's order, but a baseline that trains the head alone comes last.
+        By id in the study's order, but the baselines come last.
     reference : str or None
         The adapter that the others are described against: ``lora_1`` if there is one, else the first.
     headline : Verdict
@@ -148,7 +148,8 @@ class Report:
     size_ratios : dict
         By adapter, its own parameters over those of the smallest adapter.
     baselines : tuple of Baseline
-        Chance, the majority class, and the head-only baseline once a variant.
+        Chance, the majority class, the linear probe, and the trained baselines, each once a variant.
+    probe : ProbeReport
     planning : Planning or None
         None where no pair could be compared.
     sentences : SentenceTable
@@ -176,6 +177,7 @@ class Report:
     size_ratios: Mapping[str, float]
     best_rates: BestRates
     baselines: tuple[Baseline, ...]
+    probe: ProbeReport
     planning: Planning | None
     costs: tuple[CostTable, ...]
     calibration: CalibrationReport
@@ -207,7 +209,7 @@ class Report:
         return None if report is None else report.groups.get(variant)
 
     def baseline(self, kind: BaselineKind, variant: str | None = None) -> Baseline:
-        """Return the baseline of a kind; ``head_only`` in a variant, or else at its own best learning rate."""
+        """Return the baseline of a kind; one that was trained in a variant, or else at its own best learning rate."""
         found = [baseline for baseline in self.baselines if baseline.kind == kind]
         if variant is None:
             adapter = self.adapters.get(found[0].adapter or "")

@@ -325,6 +325,11 @@ class AdapterReport:
         return None if self.best_variant is None else self.groups[self.best_variant]
 
     @property
+    def baseline(self) -> Literal["head_only", "full_fine_tuning"] | None:
+        """Return which baseline it is, or None for an adapter."""
+        return self.config.baseline
+
+    @property
     def groups_best_first(self) -> tuple[Group, ...]:
         """Return the groups, the one at the best learning rate first."""
         return tuple(sorted(self.groups.values(), key=lambda group: group.variant != self.best_variant))
@@ -339,7 +344,7 @@ class AdapterReport:
     @property
     def head_only(self) -> bool:
         """Tell whether it only trains the head: the baseline of the frozen base model."""
-        return not self.config.train_adapter
+        return self.baseline == "head_only"
 
     @property
     def learned(self) -> Learned | None:

@@ -29,6 +29,7 @@ from adapterbook.analysis.shapes import (
     Lever,
     ParameterFormula,
     Planning,
+    ProbeReport,
     PublishedPoint,
     PublishedReport,
     PublishedRun,
@@ -137,9 +138,9 @@ def _span(text: str, attributes: Mapping[str, str]) -> Markup:
 # A number's origin names one of these parts of the report, and the path from there.
 ORIGINS: Final = (
     Ablation, AdapterReport, Baseline, Calibration, Comparison, CostRow, CostTable, EpochsReport, EvalView, Group,
-    Learned, Lever, ParameterFormula, Planning, PublishedPoint, PublishedReport, PublishedRun, Report, RuleCost,
-    RunReport, SentenceTable, SharedCurve, StrategyFinding, Sureness, TravelFinding, TravelReport, VariantReport,
-    Verdict,
+    Learned, Lever, ParameterFormula, Planning, ProbeReport, PublishedPoint, PublishedReport, PublishedRun, Report,
+    RuleCost, RunReport, SentenceTable, SharedCurve, StrategyFinding, Sureness, TravelFinding, TravelReport,
+    VariantReport, Verdict,
 )  # fmt: skip
 
 # The format of a number by its name; of several names on the way the last that stands here counts.

@@ -76,6 +76,8 @@ def link_of_derived(thing: object, field: FieldPath, report: Report) -> RecordLi
             return RecordLink("reproduction", "protocol")
         case AdapterReport() | Group() if first in ("config", "training"):
             return None
+        case Baseline() if thing.kind == "linear_probe":
+            return RecordLink("reproduction", "linear-probe")
         case SentenceTable() if "probabilities" in parts:
             return RecordLink(thing.runs[int(parts[-1])], RECORD_ANCHOR)
         case _:
@@ -138,7 +140,7 @@ def _runs_behind(thing: object, field: str, report: Report) -> Runs:
         case Verdict():
             runs_a, runs_b = _of(report, thing.a, thing.variant_a), _of(report, thing.b, thing.variant_b)
             return {"accuracy_a": runs_a, "accuracy_b": runs_b}.get(field, [*runs_a, *runs_b])
-        case Baseline() if thing.kind == "head_only":
+        case Baseline() if thing.adapter is not None:
             return _of(report, thing.adapter, thing.variant)
         case Baseline() if thing.kind == "chance":
             return []

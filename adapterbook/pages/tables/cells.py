@@ -212,7 +212,7 @@ class Cells:
 
     def configuration(self, adapter: AdapterReport) -> Markup:
         """Return the method of an adapter with the settings that matter most: LoRA's r, alpha and dropout."""
-        if not adapter.config.train_adapter:
+        if adapter.baseline is not None:
             return Markup(NONE)
         short = {"r": "r", "lora_alpha": "α", "lora_dropout": "dropout"}
         settings = {name: self.setting(adapter, key) for key, name in short.items()}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -19,21 +18,19 @@ from adapterbook.analysis.shapes import (
     RunReport,
 )
 from adapterbook.pages.tables import columns as of
+from adapterbook.pages.tables.baseline_tables import BaselineTables
 from adapterbook.pages.tables.cells import METHOD_NAMES, NBSP, NONE, Cells, Column, Row
-from adapterbook.pages.writing.escape import as_markup, escape_text, inline_code
-from adapterbook.pages.writing.markdown import keep_one_link, make_table
-
-ExtraRows = Iterable[Sequence[str | None]]
+from adapterbook.pages.writing.escape import as_markup, inline_code
 
 
-class ReportTables(Cells):
+class ReportTables(BaselineTables):
     """Provide ``tables`` to the templates: one method for each table."""
 
     def adapters(self) -> Markup:
         """Return every adapter, with or without results, and the baselines that need no training."""
         baselines = []
         for baseline in self.report.baselines:
-            if baseline.kind != "head_only" and baseline.accuracy is not None:
+            if baseline.adapter is None and baseline.accuracy is not None:
                 value = self.tools.derived(baseline, "accuracy", "percent")
                 if baseline.interval is not None:
                     value = Markup(f"{value} {self.bracketed(baseline, 'interval')}")
@@ -304,40 +301,6 @@ class ReportTables(Cells):
         learned = None if group is None else group.learned
         return self._plain([*(of.LEARNED if scales else of.LEARNED[:3]), *of.directions_of(learned)], rows)
 
-    def _numbered(
-        self, key: str, columns: Sequence[Column], rows: Iterable[Any], *, extra: ExtraRows = (),
-        id: str = "", **placeholders: str,
-    ) -> Markup:  # fmt: skip
-        """Return a table with a number, and its caption in ``phrases.yaml`` with the placeholders filled in."""
-        caption = fill_in(self.words.phrases.caption(key, self.words.language), placeholders)
-        identifier = f"tbl-{self.tools.page.slug}-{id or key.replace('_', '-')}"
-        return self._table(key, columns, rows, extra, caption=caption, id=identifier)
-
-    def _plain(self, columns: Sequence[Column], rows: Iterable[Any], *, extra: ExtraRows = ()) -> Markup:
-        """Return a table without a number and a caption."""
-        return self._table("", columns, rows, extra)
-
-    def _table(self, key: str, columns: Sequence[Column], rows: Iterable[Any], extra: ExtraRows, **more: str) -> Markup:
-        """Return a table; in the PDF, which would grow to twice its size, with one number a row as a link."""
-        headings = [column.heading or self.words.heading(column.key, key) for column in columns]
-        cells = [[NONE if cell is None else cell for cell in row] for row in (*self._cells(columns, rows), *extra)]
-        if self.tools.target == "pdf":
-            cells = [keep_one_link(row) for row in cells]
-        return make_table(headings, cells, align=[column.align for column in columns], **more)
-
-    def _cells(self, columns: Sequence[Column], rows: Iterable[Any]) -> list[list[str | None]]:
-        """Return the cells of rows; a row is a part of the report, or says where in one its fields begin."""
-        return [[self._cell(column, row if isinstance(row, Row) else Row(row)) for column in columns] for row in rows]
-
-    def _cell(self, column: Column, row: Row) -> str | None:
-        if column.cell is not None:
-            return column.cell(self, row.thing)
-        return self.value(row, column.field or column.key, column.kind)
-
-    def _facts(self, facts: Mapping[str, str | None]) -> list[Sequence[str | None]]:
-        """Return rows of one fact each, by the keys of their headings."""
-        return [[self.words.heading(key), value] for key, value in facts.items()]
-
     def _rates(self) -> Sequence[str]:
         """Return the variants that differ in the learning rate alone, or else the submitted one."""
         return self.report.ablations["learning_rate"].variants or [self.report.study.submitted]
@@ -363,19 +326,6 @@ def _method(adapters: Sequence[AdapterReport]) -> str:
     """Return the name of some adapters' method for a caption."""
     peft_type = adapters[0].config.peft_type
     return METHOD_NAMES.get(peft_type, peft_type)
-
-
-def fill_in(text: str, values: Mapping[str, str]) -> Markup:
-    """Return a text, escaped, with its placeholders filled in.
-
-    Examples
-    --------
-    >>> fill_in("on {device}*", {"device": "a|b"})
-    Markup('on a&#124;b&#42;')
-    """
-    shown = {str(escape_text(f"{{{name}}}")): as_markup(value) for name, value in values.items()}
-    pattern = "|".join(map(re.escape, shown)) or "(?!)"
-    return Markup(re.sub(pattern, lambda match: shown[match[0]], escape_text(text)))
 
 
 def _result_in(variant: str) -> Callable[[Any, AdapterReport], Markup]:

@@ -272,6 +272,23 @@ def test_the_head_only_baseline_is_no_method_and_comes_last(tmp_path: Path) -> N
     assert report.adapters["head_only"].n_adapter_params == 0 and "head_only" in comparison.ranking
 
 
+def test_full_fine_tuning_is_no_adapter_and_is_compared_with_each(tmp_path: Path) -> None:
+    """It is neither in the headline nor the reference, stands after the adapters, and no baseline meets another."""
+    changes = {"full/lr-1e-3/seed-224": {"epochs__4__validation_loss": 0.01}}  # lower than any adapter's
+    report = read_report(write_results(tmp_path, adapters=(*WITH_BASELINE, "full"), changes=changes))
+    assert list(report.adapters) == ["ia3", "lora_1", "full", "head_only"]
+    assert report.reference == "lora_1" and {report.headline.a, report.headline.b} == {"lora_1", "ia3"}
+    comparison = report.comparisons["best"]
+    assert (comparison.baseline, comparison.full_fine_tuning) == ("head_only", "full")
+    assert [(pair.a, pair.b) for pair in comparison.between] == [("ia3", "lora_1")]
+    assert [pair.a for pair in comparison.pairs if pair.b == "full"] == ["ia3", "lora_1"]
+    assert [(pair.a, pair.b) for pair in comparison.added] == [("ia3", "head_only"), ("lora_1", "head_only")]
+    baseline, group = report.baseline("full_fine_tuning"), report.adapters["full"].best
+    assert group is not None and group.test_accuracy is not None
+    assert (baseline.adapter, baseline.accuracy, baseline.n) == ("full", group.test_accuracy.mean, 512)
+    assert report.baseline("full_fine_tuning", "batch-4").reason == "no_runs"
+
+
 def test_a_study_without_baseline_has_no_added_pairs(tmp_path: Path) -> None:
     """Without a baseline all pairs are between adapters."""
     comparison = read_report(write_results(tmp_path, adapters=("lora_1", "ia3"))).comparisons["best"]

@@ -52,10 +52,10 @@ def test_each_shipped_source_is_valid_and_named_as_its_file(file: Path) -> None:
 
 
 def test_the_four_adapters_are_those_of_the_homework() -> None:
-    """The shipped adapters are exactly the four that were published, and a baseline that trains none."""
+    """The shipped adapters are exactly the four that were published, and two baselines."""
     published = load_published(PATHS.experiments / "published" / "homework.yaml")
-    trained = {name: adapter.train_adapter for name, adapter in load_adapters(PATHS.experiments / "adapters").items()}
-    assert trained == {**dict.fromkeys(published.adapters, True), "head_only": False}
+    found = {name: adapter.baseline for name, adapter in load_adapters(PATHS.experiments / "adapters").items()}
+    assert found == {**dict.fromkeys(published.adapters), "head_only": "head_only", "full": "full_fine_tuning"}
 
 
 def test_variants_lie_over_the_protocol() -> None:
@@ -154,6 +154,16 @@ def test_problems_of_several_adapters_come_together(tmp_path: Path) -> None:
         load_adapters(tmp_path)
     assert "a.yaml" in str(caught.value)
     assert "b.yaml" in str(caught.value)
+
+
+def test_a_baseline_trains_the_head_alone_or_everything(tmp_path: Path) -> None:
+    """A file that asks for both is refused, and so is an adapter with the name of the linear probe."""
+    (tmp_path / "x.yaml").write_text("peft_type: LORA\ntrain_adapter: false\nfull_fine_tuning: true\n", "utf-8")
+    with pytest.raises(ConfigError, match=r"x\.yaml is not a valid adapter:\n.*train_adapter: false only the head"):
+        load_adapters(tmp_path)
+    (tmp_path / "x.yaml").rename(tmp_path / "linear_probe.yaml").write_text("peft_type: LORA\n", "utf-8")
+    with pytest.raises(ConfigError, match=r"linear_probe is the linear probe's: take another name"):
+        load_adapters(tmp_path)
 
 
 def test_a_folder_without_adapters_is_an_error(tmp_path: Path) -> None:

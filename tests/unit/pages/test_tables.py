@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from adapterbook.common.formatting import Language
 from adapterbook.config.phrases import load_phrases
-from adapterbook.pages.tables.report_tables import fill_in
+from adapterbook.pages.tables.writer import fill_in
 from adapterbook.pages.writing.escape import escape_text
 from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, HOSTILE_TEXTS, PROJECT
 from tests.support.report_pages import MadePages, Qmd, make_study_pages

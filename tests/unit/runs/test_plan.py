@@ -52,7 +52,7 @@ def test_the_study_has_the_four_adapters_as_submitted_with_three_seeds() -> None
     planned = list(_plan(PROJECT))
     expected = {
         f"{adapter}/submitted/seed-{seed}"
-        for adapter in ("lora_1", "lora_2", "lora_3", "ia3", "head_only")
+        for adapter in ("lora_1", "lora_2", "lora_3", "ia3", "head_only", "full")
         for seed in (224, 225, 226)
     }
     assert set(planned[: len(expected)]) == expected

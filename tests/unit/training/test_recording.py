@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from peft import IA3Config, LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
+from peft import IA3Config, LNTuningConfig, LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from transformers import BatchEncoding, DistilBertConfig, DistilBertForSequenceClassification
 
 from adapterbook.common.errors import ConfigError
@@ -124,6 +124,18 @@ def test_ia3_s_vectors_are_measured_from_one(base_model: DistilBertForSequenceCl
     updates = measure_updates(model)
     assert updates is not None
     assert updates[0].scale_deviation == pytest.approx(0.1)
+
+
+def test_full_fine_tuning_is_measured_layer_by_layer(base_model: DistilBertForSequenceClassification) -> None:
+    """LayerNorm tuning trains copies, and a layer's update is the copy minus the original."""
+    model = get_peft_model(base_model, LNTuningConfig(task_type="SEQ_CLS", target_modules=["q_lin", "sa_layer_norm"]))
+    layer = _module(model, "q_lin")
+    layer.ln_tuning_layers["default"].weight.data += 0.5
+    weight_norm = torch.linalg.norm(layer.base_layer.weight).item()
+    updates = measure_updates(model)
+    assert updates is not None and [update.module.rpartition(".")[2] for update in updates] == ["q_lin"]
+    assert updates[0].update_norm == pytest.approx(0.5 * 16)  # 16 x 16 entries
+    assert updates[0].weight_norm == pytest.approx(weight_norm)
 
 
 def test_a_method_that_cannot_be_merged_has_no_updates(base_model: DistilBertForSequenceClassification) -> None:

@@ -378,7 +378,8 @@ def test_a_source_that_cannot_be_had_is_a_finding_and_the_rest_is_checked(book: 
     change_record(book.folder, with_value("test.accuracy", 0.9))
     console = Console(file=io.StringIO(), width=200)
     audit = audit_runs([book.ia3, book.lora], book.paths, SourceError("it is gone"), "", "embedded", None, console)
-    assert [finding.subject for finding in audit.findings] == ["the source", "test.accuracy"]
+    assert [finding.subject for finding in audit.findings] == ["the source", "test.accuracy", "record.json"]
+    assert audit.findings[-1].run_id == "linear_probe"
     assert "it is gone" in str(audit.findings[0])
     assert audit.summary.startswith("1 of 2 runs verified: stamps, seals, files, metrics; none trained again")
 
