@@ -18,6 +18,7 @@ from adapterbook.config.paths import Paths
 from adapterbook.config.study import DataConfig
 from adapterbook.runs.probe import FEATURES, probe_folder, probe_status, stamp_probe
 from adapterbook.runs.record import hash_files, load_predictions
+from adapterbook.sources.packages import BASE_MODEL, BERT_MODEL, materialise
 from adapterbook.sources.resolve import resolve_source
 from adapterbook.training.probe import compute_features, compute_probe, fit_probe, make_probe
 from tests.support.factory import PROJECT, write_results
@@ -32,10 +33,12 @@ def splits_of(labels: list[int]) -> DatasetDict:
     return DatasetDict(train=rows, validation=rows, test=rows)
 
 
-def test_features_are_means_without_the_padding(embedded_model: Path) -> None:
+@pytest.mark.parametrize("name", [BASE_MODEL, pytest.param(BERT_MODEL, marks=pytest.mark.slow)])
+def test_features_are_means_without_the_padding(name: str) -> None:
     """Each row has the mean of its own tokens' last hidden states, and the first one, as if it were alone."""
-    features = compute_features(embedded_model, splits_of([1, 0, 1]))
-    encoder, tokenizer = AutoModel.from_pretrained(embedded_model), AutoTokenizer.from_pretrained(embedded_model)
+    folder = materialise(name)
+    features = compute_features(folder, splits_of([1, 0, 1]))
+    encoder, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     for i, text in enumerate(TEXTS):
         with torch.no_grad():
             states = encoder(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]  # (tokens, width)
