@@ -153,7 +153,7 @@ KINDS: Final[Mapping[str, str]] = {
                      "loss", "regret", "max_loss_difference"), "loss"),
     **dict.fromkeys(("mean_loss_difference", "loss_difference"), "signed_loss"),
     **dict.fromkeys(("mean_scale_deviation", "scale_deviation", "update_norm", "weight_norm"), "norm"),
-    **dict.fromkeys(("n_rows", "n_seeds", "n_points", "n_runs", "n_without", "n_correct", "n_groups",
+    **dict.fromkeys(("n_rows", "n_seeds", "n_points", "n_runs", "n_without", "n_same_head", "n_correct", "n_groups",
                      "n_overfitting", "n_still_improving", "n_evaluations", "n_epochs",
                      "n_train", "n_validation", "n_test", "n_divided", "n_wrong_by_all", "n_validation_rows",
                      "n_trainable_params", "n_adapter_params", "n_head_params", "n_total_params", "n_params_each",
@@ -164,9 +164,9 @@ KINDS: Final[Mapping[str, str]] = {
                      "row_id"), "plain"),
     **dict.fromkeys(("train_time_s", "evaluation_time_s"), "duration"),
     **dict.fromkeys(("travel", "stops"), "travel"),
-    "correlation": "correlation",
+    **dict.fromkeys(("correlation", "same_head_correlation"), "correlation"),
     "p_holm": "p_relation",
-    **dict.fromkeys(("learning_rate", "head_learning_rate"), "rate"),
+    **dict.fromkeys(("learning_rate", "head_learning_rate", "same_head_rate"), "rate"),
 }  # fmt: skip
 
 
