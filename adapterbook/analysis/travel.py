@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from statistics import fmean
@@ -93,6 +94,7 @@ def list_points(run: RunReport) -> list[TravelPoint]:
     kept = record.strategies[0].epoch if record.strategies else None
     last = max((result.epoch for result in record.strategies if result.eval_strategy == "no"), default=None)
     norms = [update.update_norm / update.weight_norm if update.weight_norm else 0.0 for update in record.learned or ()]
+    training, trained = record.training, run.run.adapter.train_adapter
     points = []
     for epoch, test in sorted(tested.items()):
         n_correct = round(test.accuracy * test.n)
@@ -101,7 +103,8 @@ def list_points(run: RunReport) -> list[TravelPoint]:
                 run=run.id, adapter=run.run.adapter.id, variant=run.run.variant, seed=run.run.seed,
                 kept=epoch == kept, last=epoch == last, epoch=epoch, step=steps_until(record, epoch),
                 travel=compute_travel(record, epoch) or 0.0,
-                relative_update=fmean(norms) if norms and epoch == kept and run.run.adapter.train_adapter else None,
+                head_learning_rate=(training.head_learning_rate or training.learning_rate) if trained else None,
+                relative_update=fmean(norms) if norms and epoch == kept and trained else None,
                 accuracy=test.accuracy, n_correct=n_correct, n_rows=test.n,
                 interval=wilson_interval(n_correct, test.n),
             )
@@ -201,16 +204,24 @@ def _fit(design: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], float]:
 
 def _describe_adapter(points: Sequence[TravelPoint], cache: Cache) -> TravelFinding:
     travels, accuracies = [point.travel for point in points], [point.accuracy for point in points]
+    rates = Counter(point.head_learning_rate for point in points)
+    rate = rates.most_common(1)[0][0]
+    same_head = [point for point in points if point.head_learning_rate == rate] if len(rates) > 1 else []
+    of_these = [point.travel for point in same_head], [point.accuracy for point in same_head]
 
     def make() -> bytes:
-        return json.dumps([rank_correlation(travels, accuracies), find_plateau(travels, accuracies)]).encode()
+        found = rank_correlation(travels, accuracies), rank_correlation(*of_these), find_plateau(travels, accuracies)
+        return json.dumps(found).encode()
 
-    correlation, stops = json.loads(cache.get("travel", [repr((travels, accuracies))], make))
+    correlation, same, stops = json.loads(cache.get("travel", [repr((travels, accuracies, of_these))], make))
     return TravelFinding(
         adapter=points[0].adapter,
         n_points=len(points),
         n_runs=len({point.run for point in points}),
         correlation=correlation,
+        same_head_rate=None if same is None else rate,
+        same_head_correlation=same,
+        n_same_head=None if same is None else len(same_head),
         stops=stops,
         least=min(points, key=lambda point: point.travel),
         most=max(points, key=lambda point: point.travel),

@@ -181,8 +181,9 @@ def _name_points(axes: Axes, marks: Sequence[_Mark], reference: _Cloud, baseline
 
     taken = [(x - 4, y - 4, x + 4, y + 4)
              for x, y in (place(point.travel, point.accuracy) for run in reference.runs for point in run)]  # fmt: skip
-    taken += [(width - _length(name), y, width, y + 11)
-              for name, y in ((name, place(left, accuracy)[1]) for name, accuracy in baselines.items())]  # fmt: skip
+    for name, accuracy in baselines.items():
+        y = place(left, accuracy)[1]
+        taken += [(0, y - 1, width, y + 1), (width - _length(name), y, width, y + 11)]
 
     def cost(mark: _Mark, offset: tuple[int, int]) -> tuple[bool, int]:
         x0, y0, x1, y1 = box(mark, *offset)

@@ -30,6 +30,8 @@ class TravelPoint:
         The optimiser's steps up to it.
     travel : float
         Sum of the learning rate over these steps; of a head with a learning rate of its own, the adapter's.
+    head_learning_rate : float or None
+        That of the head when training began; None for the baseline, whose head is what travels.
     relative_update : float or None
         Mean over the modules of the norm of the update over that of the weight; known only of the kept checkpoint.
     accuracy : float
@@ -47,6 +49,7 @@ class TravelPoint:
     epoch: float
     step: int
     travel: float
+    head_learning_rate: float | None
     relative_update: float | None
     accuracy: float
     n_correct: int
@@ -65,6 +68,9 @@ class TravelFinding:
     correlation : float or None
         Spearman's rank correlation of travel and accuracy; None with fewer than five points, or if one of the two is
         the same everywhere.
+    same_head_rate, same_head_correlation, n_same_head : float, float, int, or None
+        The same over the points whose head had one learning rate, the most frequent; None where all points have it, or
+        where they have no correlation.
     stops : float or None
         The travel from which accuracy no longer rises; None unless the points say so: see
         ``analysis.travel.find_plateau``.
@@ -76,6 +82,9 @@ class TravelFinding:
     n_points: int
     n_runs: int
     correlation: float | None
+    same_head_rate: float | None
+    same_head_correlation: float | None
+    n_same_head: int | None
     stops: float | None
     least: TravelPoint
     most: TravelPoint
@@ -144,9 +153,14 @@ class Lever:
 
     @property
     def rising(self) -> bool:
-        """Tell whether each setting that travels farther is at least as accurate."""
+        """Tell whether each setting that travels farther is more accurate."""
         accuracies = [step.accuracy for step in self.steps]
-        return accuracies == sorted(accuracies)
+        return accuracies == sorted(set(accuracies))
+
+    @property
+    def level(self) -> bool:
+        """Tell whether all settings are equally accurate."""
+        return len({step.accuracy for step in self.steps}) == 1
 
     @property
     def farthest_is_best(self) -> bool:

@@ -160,7 +160,7 @@ KINDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("mean_scale_deviation", "scale_deviation", "update_norm", "weight_norm",
                      "largest_difference", "stable_rank", "n_for_90", "n_for_99"), "norm"),
     **dict.fromkeys(("ratio", "travel_ratio", "update_ratio", "exponent", "size_ratios"), "times"),
-    **dict.fromkeys(("n_rows", "n_seeds", "n_points", "n_without", "n_groups",
+    **dict.fromkeys(("n_rows", "n_seeds", "n_points", "n_without", "n_same_head", "n_groups",
                      "n_overfitting", "n_still_improving", "n_evaluations", "n_epochs",
                      "n_train", "n_validation", "n_selection", "n_test", "n_divided", "n_wrong_by_all",
                      "n_validation_rows",
@@ -176,10 +176,10 @@ KINDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("train_time_s", "evaluation_time_s", "time_s"), "duration"),
     **dict.fromkeys(("latency_s", "merged_latency_s"), "milliseconds"),
     **dict.fromkeys(("travel", "stops"), "travel"),
-    "correlation": "correlation",
+    **dict.fromkeys(("correlation", "same_head_correlation"), "correlation"),
     "p_holm": "p_relation",
     **dict.fromkeys(("f1", "f1_always_positive"), "proportion"),
-    **dict.fromkeys(("learning_rate", "head_learning_rate"), "rate"),
+    **dict.fromkeys(("learning_rate", "head_learning_rate", "same_head_rate"), "rate"),
 }  # fmt: skip
 
 

@@ -176,7 +176,8 @@ def test_each_lever_lists_its_settings_by_travel(tmp_path: Path) -> None:
         travels = [step.travel for step in lever.steps]
         assert lever.adapter == "lora_1" and travels == sorted(travels)
         accuracies = [step.accuracy for step in lever.steps]
-        assert lever.rising == all(a <= b for a, b in pairwise(accuracies))
+        assert lever.rising == all(a < b for a, b in pairwise(accuracies))
+        assert lever.level == (min(accuracies) == max(accuracies))
         assert lever.farthest_is_best == (accuracies[-1] == max(accuracies)) and lever.best.accuracy == max(accuracies)
     assert [step.batch_size for step in levers["batch_size"].steps] == [64, 16, 4]
     assert [step.learning_rate for step in levers["learning_rate"].steps] == [2e-5, 2e-4, 1e-3]
