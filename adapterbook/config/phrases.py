@@ -79,13 +79,14 @@ class Glossary(Settings):
 
 
 class Work(Settings):
-    """Hold one entry of the list of references."""
+    """Hold one entry of the list of references; one with ``methods`` is shown only if the study uses one of them."""
 
     authors: str
     year: int
     title: str
     place: str
     url: str = Field(pattern=r"^https://[\w./-]+$")
+    methods: tuple[str, ...] = ()
 
 
 class References(Settings):

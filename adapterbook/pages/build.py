@@ -184,6 +184,8 @@ class _Builder:
     def _environment(self, language: Language) -> jinja2.Environment:
         methods = by_method(self.report)
         terms = [term for term in self.phrases.terms.values() if not term.methods or {*term.methods} & {*methods}]
+        works = [work for _, work in sorted(self.phrases.references.items())
+                 if not work.methods or {*work.methods} & {*methods}]  # fmt: skip
         names = {
             **self.words[language].names(),
             "report": self.report,
@@ -193,7 +195,7 @@ class _Builder:
                        term.meaning.in_language(language)) for term in terms],
             "references": [{"authors": work.authors, "year": str(work.year), "title": work.title,
                             "link": Markup(f"[{escape_text(work.place)}]({work.url})")}
-                           for _, work in sorted(self.phrases.references.items())],
+                           for work in works],
             "methods": list(methods),
             "n_trained": sum(map(len, methods.values())),
             "provenance": provenance_of,
