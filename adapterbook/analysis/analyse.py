@@ -13,7 +13,7 @@ from adapterbook.analysis.ablation import (
     find_best_rates,
     find_family,
 )
-from adapterbook.analysis.comparison import choose_headline, compare_adapters, compute_planning
+from adapterbook.analysis.comparison import choose_headline, compare_adapters
 from adapterbook.analysis.costs import compute_baselines, compute_costs
 from adapterbook.analysis.groups import describe_adapter, group_runs
 from adapterbook.analysis.published import compare_with_published
@@ -58,15 +58,16 @@ def analyse(
     published : mapping
         Published results by the name that ``source.published`` of a record gives (``homework``); may be empty.
     cache : Cache, optional
-        Holds summaries of predictions and the tests of pairs. The report is the same with and without it.
+        Holds summaries of predictions, intervals over seeds and the tests of pairs. The report is the same with and
+        without it.
     """
     runs = tuple(describe_run(status, status.run.folder(paths), cache) for status in statuses)
-    groups = group_runs(runs)
+    groups = group_runs(runs, cache)
     variants = describe_variants(study, groups)
     family = _learning_rate_family(study, variants)
     reports = _describe_adapters(study, adapters, groups, family)
     bases: tuple[Basis, ...] = get_args(Basis)
-    comparisons = {basis: compare_adapters(reports, basis, cache) for basis in bases}
+    comparisons = {basis: compare_adapters(reports, basis, study.margin, cache) for basis in bases}
     headline, headline_submitted = choose_headline(reports, comparisons["best"], comparisons["submitted"])
     source = describe_source(runs)
     states = Counter(run.state for run in runs)
@@ -90,7 +91,6 @@ def analyse(
         above_majority={basis: _above_majority(reports, basis, majority) for basis in bases},
         best_rates=find_best_rates(reports, ablations["learning_rate"].variants),
         baselines=baselines,
-        planning=compute_planning(comparisons["best"], cache),
         costs=compute_costs([group for group in groups.values() if group.variant in family]),
         published=compare_with_published(groups, source, published),
         ablations=ablations,

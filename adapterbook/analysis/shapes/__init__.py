@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, Planning, Verdict
+from adapterbook.analysis.shapes.comparisons import ALPHA, Baseline, BaselineKind, Comparison, Verdict
 from adapterbook.analysis.shapes.findings import (
     Ablation,
     AboveMajority,
@@ -41,6 +41,7 @@ from adapterbook.analysis.shapes.runs import (
 )
 
 __all__ = [
+    "ALPHA",
     "Ablation",
     "AboveMajority",
     "AdapterReport",
@@ -71,7 +72,6 @@ __all__ = [
     "LearningRateFinding",
     "Overfitting",
     "ParameterFormula",
-    "Planning",
     "PredictedRows",
     "PublishedPoint",
     "PublishedReport",

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, Planning, Verdict
+from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, Verdict
 from adapterbook.analysis.shapes.findings import Ablation, AboveMajority, BestRates, CostTable, PublishedReport
 from adapterbook.analysis.shapes.runs import AdapterReport, Basis, Factor, Group, Reason, RunReport
 from adapterbook.config.study import BilingualText, StudyConfig, TrainingConfig
@@ -144,8 +144,6 @@ class Report:
         By basis; None where the majority class is not known or is always right.
     baselines : tuple of Baseline
         Chance, the majority class, and the head-only baseline once a variant.
-    planning : Planning or None
-        None where no pair could be compared.
     sentences : SentenceTable
         The same few test sentences for every adapter.
     n_test_rows : int or None
@@ -170,7 +168,6 @@ class Report:
     above_majority: Mapping[Basis, AboveMajority | None]
     best_rates: BestRates
     baselines: tuple[Baseline, ...]
-    planning: Planning | None
     costs: tuple[CostTable, ...]
     published: PublishedReport
     ablations: Mapping[Factor, Ablation]

@@ -26,7 +26,6 @@ from adapterbook.analysis.shapes import (
     Group,
     Learned,
     ParameterFormula,
-    Planning,
     PublishedPoint,
     PublishedReport,
     PublishedRun,
@@ -123,7 +122,7 @@ def _span(text: str, attributes: Mapping[str, str]) -> Markup:
 # A number's origin names one of these parts of the report, and the path from there.
 ORIGINS: Final = (
     Ablation, AdapterReport, Baseline, Comparison, CostRow, CostTable, EpochsReport, EvalView, Group, Learned,
-    ParameterFormula, Planning, PublishedPoint, PublishedReport, PublishedRun, Report, RunReport, SentenceTable,
+    ParameterFormula, PublishedPoint, PublishedReport, PublishedRun, Report, RunReport, SentenceTable,
     VariantReport, Verdict,
 )  # fmt: skip
 
@@ -138,7 +137,8 @@ KINDS: Final[Mapping[str, str]] = {
                      "loss", "regret", "max_loss_difference"), "loss"),
     **dict.fromkeys(("mean_loss_difference", "loss_difference"), "signed_loss"),
     **dict.fromkeys(("mean_scale_deviation", "scale_deviation", "update_norm", "weight_norm"), "norm"),
-    **dict.fromkeys(("n_rows", "n_seeds", "n_groups", "n_overfitting", "n_still_improving", "n_evaluations", "n_epochs",
+    **dict.fromkeys(("n_rows", "n_seeds", "n_seeds_a", "n_seeds_b", "n_right_a", "n_right_b", "n_tested",
+                     "n_groups", "n_overfitting", "n_still_improving", "n_evaluations", "n_epochs",
                      "n_train", "n_validation", "n_test", "n_divided", "n_wrong_by_all", "n_validation_rows",
                      "n_trainable_params", "n_adapter_params", "n_head_params", "n_total_params", "n_params_each",
                      "n_params", "n_layers", "n_classes", "measured_adapter_params", "width", "d_in", "d_out",
@@ -147,7 +147,8 @@ KINDS: Final[Mapping[str, str]] = {
                      "resumed_after", "layer", "r", "lora_alpha", "lora_dropout", "shuffle_seed", "seed",
                      "row_id"), "plain"),
     **dict.fromkeys(("train_time_s", "evaluation_time_s"), "duration"),
-    "p_holm": "p_relation",
+    **dict.fromkeys(("level", "power"), "percent_short"),
+    "margin": "points_short",
     "learning_rate": "rate",
 }  # fmt: skip
 

@@ -15,13 +15,13 @@ from adapterbook.analysis.shapes import (
     Ablation,
     AdapterReport,
     Baseline,
+    Comparison,
     CostRow,
     EpochsReport,
     EvalView,
     Group,
     Learned,
     ParameterFormula,
-    Planning,
     PublishedPoint,
     PublishedRun,
     Report,
@@ -119,7 +119,8 @@ def _runs_behind(thing: object, field: str, report: Report) -> Runs:
             return _completed(report.group(thing.adapter, thing.variant))
         case Verdict():
             runs_a, runs_b = _of(report, thing.a, thing.variant_a), _of(report, thing.b, thing.variant_b)
-            return {"accuracy_a": runs_a, "accuracy_b": runs_b}.get(field, [*runs_a, *runs_b])
+            of_one = {"a": runs_a, "b": runs_b} if field.startswith(("accuracy_", "n_right_", "n_seeds_")) else {}
+            return of_one.get(field[-1], [*runs_a, *runs_b])
         case Baseline() if thing.kind == "head_only":
             return _of(report, thing.adapter, thing.variant)
         case Baseline() if thing.kind == "chance":
@@ -134,7 +135,7 @@ def _runs_behind(thing: object, field: str, report: Report) -> Runs:
             return _of(report, *(report.ablations["eval_strategy"].eval_curve or (None, None)))
         case SentenceTable():
             return thing.runs
-        case Baseline() | Planning() | EpochsReport() | Report():
+        case Baseline() | Comparison() | EpochsReport() | Report():
             return [run for run in report.runs if run.completed]
         case _:
             return []

@@ -83,6 +83,9 @@ def test_variants_lie_over_the_protocol() -> None:
         ("{learning_rate: 2.0e-4}", "{lr: 2.0e-4}", "variants.lr-2e-4.training.lr: unknown key"),
         ("  lr-2e-4:", "  ../up:", "variants.../up: a name is letters"),
         ("seeds: [224]", "seeds: [224]\nseeds: [1]", "the key 'seeds' is repeated"),
+        ("margin: 0.05", "margin: 0", "margin: expected a difference of accuracies above 0 and below 1, got 0;"),
+        ("margin: 0.05", "margin: 5", "margin: expected a difference of accuracies above 0 and below 1, got 5;"),
+        ("margin: 0.05", "margin: 5e-2", "margin: "),
         ("data:\n", "data: [\n", "is not valid YAML"),
     ],
 )

@@ -157,12 +157,13 @@ def test_a_derived_number_leads_to_what_it_was_computed_from(study: MadePages, s
     assert place(one, cost, "peak_memory_bytes") == ("ia3/submitted/seed-224", "r-peak_memory_bytes")
     verdict = one.headline_submitted
     assert place(one, verdict, "accuracy_a") == (f"{verdict.a}/submitted/seed-224", "r")
+    assert place(one, verdict, "n_right_a") == (f"{verdict.a}/submitted/seed-224", "r")
     assert place(one, verdict, "accuracy_b") == (f"{verdict.b}/submitted/seed-224", "r")
     assert place(one, verdict, "difference") == all_runs
     assert place(one, one.baseline("head_only", "submitted"), "accuracy") == ("head_only/submitted/seed-224", "r")
     assert place(one, one.baseline("majority"), "accuracy") == all_runs
     assert place(one, one.baseline("chance"), "accuracy") is None
-    assert place(one, one.planning, "n_rows") == all_runs
+    assert place(one, one.comparisons["best"], "n_tested") == all_runs
     assert place(one, one, "study.data.n_train") == place(one, one, "n_seeds") == protocol
     assert place(one, one, "n_test_rows") == all_runs
     batch = one.ablations["batch_size"]
