@@ -239,8 +239,9 @@ def estimate_difference(correct_a: ArrayLike, correct_b: ArrayLike) -> Estimate:
       models that agree on every row do not get an interval of width zero, and with one seed McNemar's exact test is
       not needed: on few discordant rows the normal test finds about as little.
 
-    For the degrees of freedom see ``_degrees_of_freedom``. ``tests/unit/common/test_intervals.py`` simulates coverage
-    and false positives. Two seeds are few: the coverage of 95 % intervals is then 91 to 98 %.
+    For the degrees of freedom see ``_degrees_of_freedom``. ``tests/unit/common/test_intervals.py`` simulates 512 rows
+    and 3, 5 or 10 seeds: intervals cover 93 to 97 %, and two seed sets of one adapter differ significantly in 2 to 5 %,
+    three seeds against ten in 5.4 %.
 
     Examples
     --------

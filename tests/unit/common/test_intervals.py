@@ -101,16 +101,23 @@ def test_the_interval_of_a_difference_covers_the_truth(a: Adapter, b: Adapter, r
 
 
 @pytest.mark.parametrize(
-    ("n_seeds", "sd", "rows"),
-    [(3, 0.006, MOSTLY), (3, 0.036, OFTEN), (5, 0.006, SELDOM), (5, 0.036, MOSTLY), (10, 0.02, SELDOM)],
+    ("n_a", "n_b", "sd", "rows"),
+    [
+        (3, 3, 0.006, MOSTLY),
+        (3, 3, 0.036, OFTEN),
+        (5, 5, 0.006, SELDOM),
+        (5, 5, 0.036, MOSTLY),
+        (10, 10, 0.02, SELDOM),
+        (3, 10, 0.036, OFTEN),
+    ],
 )
-def test_two_seed_sets_of_one_adapter_seldom_differ(n_seeds: int, sd: float, rows: Rows) -> None:
-    """Of comparisons of an adapter with itself, 5 % at most are significant."""
+def test_two_seed_sets_of_one_adapter_seldom_differ(n_a: int, n_b: int, sd: float, rows: Rows) -> None:
+    """Of comparisons of an adapter with itself, 5 % at most are significant; of three seeds against ten, 6 %."""
     p_values = []
-    for (right,) in studies([Adapter(0.68, 2 * n_seeds, sd)], rows):
-        value, variance, df = compute_moments(right[:, :n_seeds], right[:, n_seeds:])
+    for (right,) in studies([Adapter(0.68, n_a + n_b, sd)], rows):
+        value, variance, df = compute_moments(right[:, :n_a], right[:, n_a:])
         p_values.append(2 * stats.t.sf(np.abs(value) / np.sqrt(variance), df))
-    assert np.mean(np.concatenate(p_values) < 0.05) <= 0.05
+    assert np.mean(np.concatenate(p_values) < 0.05) <= (0.05 if n_a == n_b else 0.06)
 
 
 @pytest.mark.parametrize(
