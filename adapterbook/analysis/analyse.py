@@ -15,7 +15,7 @@ from adapterbook.analysis.ablation import (
     find_family,
 )
 from adapterbook.analysis.calibration import compute_calibration
-from adapterbook.analysis.comparison import choose_headline, compare_adapters, compare_with_probe, compute_planning
+from adapterbook.analysis.comparison import choose_headline, compare_adapters, compare_with_probe
 from adapterbook.analysis.costs import compute_baselines, compute_costs
 from adapterbook.analysis.groups import describe_adapter, group_runs
 from adapterbook.analysis.modules import compute_size_ratios
@@ -65,17 +65,21 @@ def analyse(
     published : mapping
         Published results by the name that ``source.published`` of a record gives (``homework``); may be empty.
     cache : Cache, optional
-        Holds summaries of predictions and the tests of pairs. The report is the same with and without it.
+        Holds summaries of predictions, intervals over seeds and the tests of pairs. The report is the same with and
+        without it.
     """
     runs = tuple(describe_run(status, status.run.folder(paths), cache) for status in statuses)
-    groups = group_runs(runs)
+    groups = group_runs(runs, cache)
     variants = describe_variants(study, groups)
     family = _learning_rate_family(study, variants)
     reports = _describe_adapters(study, adapters, groups, family)
     bases: tuple[Basis, ...] = get_args(Basis)
     probe = describe_probe(statuses[0].run.source, study.data, paths, cache) if statuses else ProbeReport(None)
     comparisons = {
-        basis: replace(compare_adapters(reports, basis, cache), probe=compare_with_probe(reports, basis, probe, cache))
+        basis: replace(
+            compare_adapters(reports, basis, study.margin, cache),
+            probe=compare_with_probe(reports, basis, probe, study.margin, cache),
+        )
         for basis in bases
     }
     headline, headline_submitted = choose_headline(reports, comparisons["best"], comparisons["submitted"])
@@ -103,7 +107,6 @@ def analyse(
         best_rates=find_best_rates(reports, ablations["learning_rate"].variants),
         baselines=baselines,
         probe=probe,
-        planning=compute_planning(comparisons["best"], cache),
         costs=compute_costs(reports, family),
         calibration=compute_calibration(reports, paths, cache),
         published=compare_with_published(groups, source, published),

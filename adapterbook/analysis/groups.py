@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from statistics import fmean, stdev
 from typing import Any
 
@@ -19,7 +21,8 @@ from adapterbook.analysis.shapes import (
     Spread,
 )
 from adapterbook.analysis.single_run import compute_overfitting
-from adapterbook.common.stats import Interval, wilson_interval
+from adapterbook.common.cache import NO_CACHE, Cache
+from adapterbook.common.stats import Interval, accuracy_interval, wilson_interval
 from adapterbook.config.study import AdapterConfig
 from adapterbook.runs.record import EpochResult, Record
 
@@ -35,12 +38,12 @@ def compute_spread(values: Sequence[float]) -> Spread | None:
     return Spread(len(values), fmean(values), min(values), max(values), stdev(values) if known else None, known)
 
 
-def group_runs(runs: Sequence[RunReport]) -> dict[tuple[str, str], Group]:
-    """Return the groups by (adapter, variant), in the order of the runs."""
+def group_runs(runs: Sequence[RunReport], cache: Cache = NO_CACHE) -> dict[tuple[str, str], Group]:
+    """Return the groups by (adapter, variant), in the order of the runs; the cache holds intervals over seeds."""
     members: dict[tuple[str, str], list[RunReport]] = {}
     for run in runs:
         members.setdefault((run.run.adapter.id, run.run.variant), []).append(run)
-    return {key: _make_group(*key, group) for key, group in members.items()}
+    return {key: _make_group(*key, group, cache) for key, group in members.items()}
 
 
 def describe_adapter(
@@ -123,7 +126,7 @@ def compare_settings(reference: AdapterConfig, config: AdapterConfig) -> tuple[D
     return tuple(differences)
 
 
-def _make_group(adapter: str, variant: str, runs: Sequence[RunReport]) -> Group:
+def _make_group(adapter: str, variant: str, runs: Sequence[RunReport], cache: Cache) -> Group:
     completed = [run for run in runs if run.completed]
     records = [run.record for run in completed if run.record is not None]
     tests = [record.test for record in records if record.test is not None]
@@ -149,7 +152,7 @@ def _make_group(adapter: str, variant: str, runs: Sequence[RunReport]) -> Group:
         test_loss=compute_spread([test.loss for test in tests]),
         best_validation_loss=compute_spread([loss for loss in best_losses if loss is not None]),
         train_time_s=compute_spread([record.train_time_s for record in records if record.train_time_s is not None]),
-        test_interval=_interval_of_mean([(test.accuracy, test.n) for test in tests]),
+        test_interval=_interval_of_mean(completed, cache),
         learned=compute_learned(adapter, variant, records) if runs[0].run.adapter.train_adapter else None,
         reason=reason,
     )
@@ -197,12 +200,20 @@ def _overfitting_of(curve: Curve, noise: float) -> Overfitting | None:
     return compute_overfitting(points, noise)
 
 
-def _interval_of_mean(tests: Sequence[tuple[float, int]]) -> Interval | None:
-    """Return the Wilson interval of the mean accuracy on the test rows.
+def _interval_of_mean(completed: Sequence[RunReport], cache: Cache) -> Interval | None:
+    """Return the interval of the mean test accuracy over seeds.
 
-    All seeds predict the same rows, so n is the number of rows of one seed.
+    Where a seed's predictions cannot be read it covers the rows alone; the page names such a run.
     """
+    tests = [run.record.test for run in completed if run.record is not None and run.record.test is not None]
     if not tests:
         return None
-    n = tests[0][1]
-    return wilson_interval(round(fmean(accuracy for accuracy, _ in tests) * n), n)
+    rows = [run.predictions for run in completed if run.predictions is not None]
+    if len(tests) == 1 or len(rows) < len(tests) or len({one.identity for one in rows}) > 1:
+        return wilson_interval(round(fmean(test.accuracy for test in tests) * tests[0].n), tests[0].n)
+    correct = [one.correct for one in rows]
+
+    def make() -> bytes:
+        return json.dumps(asdict(accuracy_interval([list(row) for row in correct]))).encode()
+
+    return Interval(**json.loads(cache.get("interval", correct, make)))

@@ -68,6 +68,16 @@ def _percent_bare(value: float, _: Language) -> str:
     return f"{100 * value:.1f}"
 
 
+def _percent_short(value: float, _: Language) -> str:
+    """Return a share that somebody chose, such as a level, with only the digits it has."""
+    return f"{100 * value:.3g}%"
+
+
+def _points_short(value: float, _: Language) -> str:
+    """Return a difference that somebody chose, such as a margin, in percentage points, without a sign."""
+    return f"{100 * value:.3g}"
+
+
 def _points(value: float, _: Language) -> str:
     """Return a difference of two proportions in percentage points, always with its sign."""
     shown = f"{100 * value:+.1f}"
@@ -124,12 +134,6 @@ def _p_value(value: float, _: Language) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _p_relation(value: float, language: Language) -> str:
-    """Return a p-value with its relation, as it follows the letter: ``= 0.012``, ``< 0.001``."""
-    shown = _p_value(value, language)
-    return shown if shown.startswith("<") else f"= {shown}"
-
-
 def _rate(value: float, _: Language) -> str:
     """Return a learning rate as code writes it, with a hyphen for the minus so that it can be copied."""
     mantissa, exponent = f"{value:.6e}".split("e")
@@ -178,6 +182,8 @@ FORMATS: Final[Mapping[str, Callable[[float, Language], str]]] = {
     "percent_bare": _percent_bare,
     "points": _points,
     "points_unsigned": _percent_bare,
+    "percent_short": _percent_short,
+    "points_short": _points_short,
     "loss": _loss,
     "signed_loss": _signed_loss,
     "proportion": _proportion,
@@ -188,7 +194,6 @@ FORMATS: Final[Mapping[str, Callable[[float, Language], str]]] = {
     "count": _count,
     "plain": _plain,
     "p": _p_value,
-    "p_relation": _p_relation,
     "rate": _rate,
     "duration": _duration,
     "milliseconds": _milliseconds,

@@ -69,8 +69,18 @@ def _check_title(title: BilingualText) -> BilingualText:
     return title
 
 
+def _check_margin(margin: float) -> float:
+    if not 0 < margin < 1:
+        raise ValueError(
+            f"expected a difference of accuracies above 0 and below 1, got {margin:g}; "
+            "0.05 calls two adapters the same if they are shown to differ by less than 5 points"
+        )
+    return margin
+
+
 Text = Annotated[BilingualText, BeforeValidator(_both_languages)]
 Title = Annotated[Text, AfterValidator(_check_title)]
+Margin = Annotated[float, AfterValidator(_check_margin)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 
@@ -186,6 +196,7 @@ class StudyConfig(Settings):
     search: SearchConfig | None = None
     seeds: tuple[Seed, ...] = Field(min_length=1)
     seeds_on_gpu: tuple[Seed, ...] | None = Field(default=None, min_length=1)  # None: the same as without a GPU
+    margin: Margin = 0.05  # in accuracy; two adapters that differ by less are the same
     variants: dict[str, VariantConfig] = Field(min_length=1)
 
     @model_validator(mode="after")

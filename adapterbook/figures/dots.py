@@ -56,7 +56,7 @@ class _Point:
 
 
 def plan_test_accuracy(report: Report, words: FigureWords) -> Drawing:
-    """Return test accuracy with 95 % Wilson intervals, a row an adapter and learning rate."""
+    """Return test accuracy with 95 % intervals, a row an adapter and learning rate."""
     id, title = "test-accuracy", words.say("test-accuracy.title")
     variants = report.ablations["learning_rate"].variants or (report.study.submitted,)
     dots = _dots_of(report, variants, words)

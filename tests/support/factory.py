@@ -64,7 +64,7 @@ HOSTILE_TEXTS = (
 
 # A study without a search: the protocol, and two learning rates that differ from it in nothing else.
 RATE_VARIANTS: dict[str, Any] = {
-    "submitted": {"title": {"zh": "原作業設定", "en": "As submitted"}},
+    "submitted": {"title": {"zh": "原設定", "en": "As submitted"}},
     "lr-2e-4": {"title": {"zh": "學習率 2e-4", "en": "Learning rate 2e-4"}, "training": {"learning_rate": 2.0e-4}},
     "lr-1e-3": {"title": {"zh": "學習率 1e-3", "en": "Learning rate 1e-3"}, "training": {"learning_rate": 1.0e-3}},
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapterbook.analysis.shapes.calibration import Calibration, CalibrationBin, CalibrationReport, Sureness
-from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, Planning, ProbeReport, Verdict
+from adapterbook.analysis.shapes.comparisons import ALPHA, Baseline, BaselineKind, Comparison, ProbeReport, Verdict
 from adapterbook.analysis.shapes.findings import (
     Ablation,
     AboveMajority,
@@ -61,6 +61,7 @@ from adapterbook.analysis.shapes.travel import (
 )
 
 __all__ = [
+    "ALPHA",
     "Ablation",
     "AboveMajority",
     "AdapterReport",
@@ -103,7 +104,6 @@ __all__ = [
     "OneAnswer",
     "Overfitting",
     "ParameterFormula",
-    "Planning",
     "PredictedRows",
     "ProbeReport",
     "PublishedPoint",

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from adapterbook.analysis.shapes.calibration import CalibrationReport
-from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, Planning, ProbeReport, Verdict
+from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, ProbeReport, Verdict
 from adapterbook.analysis.shapes.findings import Ablation, AboveMajority, BestRates, CostTable, PublishedReport
 from adapterbook.analysis.shapes.runs import AdapterReport, Basis, Factor, Group, Reason, RunReport
 from adapterbook.analysis.shapes.travel import TravelReport
@@ -150,8 +150,6 @@ class Report:
     baselines : tuple of Baseline
         Chance, the majority class, the linear probe, and the trained baselines, each once a variant.
     probe : ProbeReport
-    planning : Planning or None
-        None where no pair could be compared.
     sentences : SentenceTable
         The same few test sentences for every adapter.
     n_test_rows : int or None
@@ -178,7 +176,6 @@ class Report:
     best_rates: BestRates
     baselines: tuple[Baseline, ...]
     probe: ProbeReport
-    planning: Planning | None
     costs: tuple[CostTable, ...]
     calibration: CalibrationReport
     published: PublishedReport

@@ -17,7 +17,7 @@ Basis = Literal["submitted", "best"]
 Factor = Literal["learning_rate", "batch_size", "eval_strategy", "epochs"]
 
 EvalStrategy = Literal["steps", "epoch", "no"]
-VerdictKind = Literal["better", "worse", "not_distinguishable", "not_comparable"]
+VerdictKind = Literal["better", "worse", "same", "not_distinguishable", "not_comparable"]
 
 Reason = Literal[
     "no_runs",  # the study plans no such run
@@ -234,7 +234,8 @@ class Group:
     test_accuracy, test_f1, test_loss, best_validation_loss, train_time_s : Spread or None
         Over the seeds that have results; None, with ``reason``, where none has (or nothing was evaluated).
     test_interval : Interval or None
-        Wilson, 95 %, of the test accuracy where one seed has results; with more, of their rows' mean accuracy.
+        Of the test accuracy, 95 %: over other test rows and, where several seeds have results, over other seeds
+        (``common.stats.accuracy_interval``). With one seed this is Wilson's interval.
     learned : Learned or None
         None where no record says it, and for the baseline.
     """

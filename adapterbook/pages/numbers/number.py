@@ -28,7 +28,6 @@ from adapterbook.analysis.shapes import (
     Learned,
     Lever,
     ParameterFormula,
-    Planning,
     ProbeReport,
     PublishedPoint,
     PublishedReport,
@@ -138,7 +137,7 @@ def _span(text: str, attributes: Mapping[str, str]) -> Markup:
 # A number's origin names one of these parts of the report, and the path from there.
 ORIGINS: Final = (
     Ablation, AdapterReport, Baseline, Calibration, Comparison, CostRow, CostTable, EpochsReport, EvalView, Group,
-    Learned, Lever, ParameterFormula, Planning, ProbeReport, PublishedPoint, PublishedReport, PublishedRun, Report,
+    Learned, Lever, ParameterFormula, ProbeReport, PublishedPoint, PublishedReport, PublishedRun, Report,
     RuleCost, RunReport, SentenceTable, SharedCurve, StrategyFinding, Sureness, TravelFinding, TravelReport,
     VariantReport, Verdict,
 )  # fmt: skip
@@ -160,7 +159,8 @@ KINDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("mean_scale_deviation", "scale_deviation", "update_norm", "weight_norm",
                      "largest_difference", "stable_rank", "n_for_90", "n_for_99"), "norm"),
     **dict.fromkeys(("ratio", "travel_ratio", "update_ratio", "exponent", "size_ratios"), "times"),
-    **dict.fromkeys(("n_rows", "n_seeds", "n_points", "n_without", "n_same_head", "n_groups",
+    **dict.fromkeys(("n_rows", "n_seeds", "n_seeds_a", "n_seeds_b", "n_right_a", "n_right_b", "n_tested", "n_points",
+                     "n_without", "n_same_head", "n_groups",
                      "n_overfitting", "n_still_improving", "n_evaluations", "n_epochs",
                      "n_train", "n_validation", "n_selection", "n_test", "n_divided", "n_wrong_by_all",
                      "n_validation_rows",
@@ -175,9 +175,10 @@ KINDS: Final[Mapping[str, str]] = {
                      "row_id", "reach", "reference_epoch"), "plain"),
     **dict.fromkeys(("train_time_s", "evaluation_time_s", "time_s"), "duration"),
     **dict.fromkeys(("latency_s", "merged_latency_s"), "milliseconds"),
+    **dict.fromkeys(("level", "power"), "percent_short"),
+    "margin": "points_short",
     **dict.fromkeys(("travel", "stops"), "travel"),
     **dict.fromkeys(("correlation", "same_head_correlation"), "correlation"),
-    "p_holm": "p_relation",
     **dict.fromkeys(("f1", "f1_always_positive"), "proportion"),
     **dict.fromkeys(("learning_rate", "head_learning_rate", "same_head_rate"), "rate"),
 }  # fmt: skip

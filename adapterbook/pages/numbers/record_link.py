@@ -16,6 +16,7 @@ from adapterbook.analysis.shapes import (
     AdapterReport,
     Baseline,
     Calibration,
+    Comparison,
     CostRow,
     EpochsReport,
     EvalView,
@@ -23,7 +24,6 @@ from adapterbook.analysis.shapes import (
     Learned,
     Lever,
     ParameterFormula,
-    Planning,
     PublishedPoint,
     PublishedRun,
     Report,
@@ -139,7 +139,8 @@ def _runs_behind(thing: object, field: str, report: Report) -> Runs:
             return _completed(report.group(thing.adapter, thing.variant))
         case Verdict():
             runs_a, runs_b = _of(report, thing.a, thing.variant_a), _of(report, thing.b, thing.variant_b)
-            return {"accuracy_a": runs_a, "accuracy_b": runs_b}.get(field, [*runs_a, *runs_b])
+            of_one = {"a": runs_a, "b": runs_b} if field.startswith(("accuracy_", "n_right_", "n_seeds_")) else {}
+            return of_one.get(field[-1], [*runs_a, *runs_b])
         case Baseline() if thing.adapter is not None:
             return _of(report, thing.adapter, thing.variant)
         case Baseline() if thing.kind == "chance":
@@ -161,7 +162,7 @@ def _runs_behind(thing: object, field: str, report: Report) -> Runs:
             return _of_adapters(report, thing.a, thing.b)
         case SentenceTable():
             return thing.runs
-        case Baseline() | Planning() | EpochsReport() | Report() | TravelReport():
+        case Baseline() | Comparison() | EpochsReport() | Report() | TravelReport():
             return [run for run in report.runs if run.completed]
         case _:
             return []

@@ -159,8 +159,20 @@ class Cells:
         return Markup(f"{travel} → {self.tools.derived(found, [end, 'accuracy'], 'percent')}")
 
     def accuracy_with_interval(self, group: Group) -> Markup:
-        """Return the test accuracy of a group and its interval."""
-        return Markup(f"{self.accuracy(group)} {self.bracketed(group, 'test_interval')}")
+        """Return the test accuracy of a group and its interval, of several seeds also their spread."""
+        return Markup(f"{self.accuracy(group)} {self.bracketed(group, 'test_interval')}") + self.spread(group)
+
+    def spread(self, group: Group) -> Markup:
+        """Return standard deviation, lowest and highest of several seeds' test accuracies; nothing for one seed."""
+        if group.n_completed < 2 or group.test_accuracy is None:
+            return Markup()
+        low = self.tools.derived(group, ["test_accuracy", "low"], "percent_bare")
+        high = self.tools.derived(group, ["test_accuracy", "high"], "percent")
+        parts = [Markup(f"{as_markup(self.words.label('seeds_range'))} {low}–{high}")]
+        if group.test_accuracy.sd is not None:
+            sd = self.tools.derived(group, ["test_accuracy", "sd"], "points_unsigned")
+            parts.insert(0, Markup(f"{as_markup(self.words.label('seeds_sd'))} {sd}"))
+        return Markup(f" [{self.listed(parts)}]{{.beside}}")
 
     def mark(self, group: Group) -> Markup:
         """Return a warning about a result: a run is stale, or seeds are missing."""

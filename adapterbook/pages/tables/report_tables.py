@@ -101,6 +101,7 @@ class ReportTables(BaselineTables):
             Column("pair", cell=lambda cells, pair: cells.names_of(pair), align="l"),
             Column("difference_interval", cell=lambda cells, pair: cells.difference(pair), align="l"),
             Column("p_holm", "p"),
+            Column("p_same_holm", "p"),
             Column("verdict", cell=lambda cells, pair: (
                 cells.words.reason(str(pair.reason)) if pair.kind == "not_comparable"
                 else cells.words.label(["verdict", pair.kind])), align="l"),
@@ -257,8 +258,9 @@ class ReportTables(BaselineTables):
             if value is not None:
                 cells.append([inline_code(key), self.argument(self.report, ["study", "training", key], value)])
         seeds = [self.tools.derived(self.report, ["study", "seeds", i], "plain") for i in range(len(study.seeds))]
-        return self._numbered("protocol", (Column("setting", align="l"), of.FACTS[1]), (),
-                              extra=[*cells, [inline_code("seeds"), self.listed(seeds)]])  # fmt: skip
+        cells.append([inline_code("seeds"), self.listed(seeds)])
+        cells.append([inline_code("margin"), self.tools.derived(self.report, ["study", "margin"], "plain")])
+        return self._numbered("protocol", (Column("setting", align="l"), of.FACTS[1]), (), extra=cells)
 
     def study_variants(self) -> Markup:
         """Return the settings that each variant of the study changes, and the adapters that run in it."""

@@ -12,7 +12,7 @@ from adapterbook.analysis import single_run
 from adapterbook.analysis.groups import compare_settings, compute_spread
 from adapterbook.analysis.shapes import Overfitting, Spread
 from adapterbook.analysis.single_run import compute_overfitting, compute_travel, describe_run, select_examples
-from adapterbook.common.stats import wilson_interval
+from adapterbook.common.stats import accuracy_interval, wilson_interval
 from adapterbook.config.study import AdapterConfig, BilingualText, load_adapters, load_study
 from adapterbook.runs.plan import RunStatus, plan_runs
 from adapterbook.runs.record import EpochResult, load_predictions, write_record
@@ -259,11 +259,21 @@ def test_groups_over_seeds_have_means_and_bands(tmp_path: Path) -> None:
     accuracies = [run.record.test.accuracy for run in runs if run.record and run.record.test]
     assert group.test_accuracy.mean == pytest.approx(sum(accuracies) / 3)
     assert (group.test_accuracy.low, group.test_accuracy.high) == (min(accuracies), max(accuracies))
-    assert group.test_interval == wilson_interval(round(sum(accuracies) / 3 * 512), 512)
+    rows = [list(run.predictions.correct) for run in runs if run.predictions]
+    assert group.test_interval == accuracy_interval(rows) and len(rows) == 3
     losses = [run.record.epochs[0].validation_loss for run in runs if run.record]
     first = group.curve.values("validation_loss")[0]
     assert first[0] == 1.0 and first[1].known
     assert (first[1].low, first[1].high) == (min(filter(None, losses)), max(filter(None, losses)))
+
+
+def test_without_the_predictions_of_a_seed_the_interval_is_over_rows_alone(tmp_path: Path) -> None:
+    """Where one seed's rows cannot be read, the interval is Wilson's around the records' mean."""
+    paths = write_results(tmp_path, seeds=(1, 2, 3))
+    (paths.results / "embedded/lora_1/submitted/seed-2/predictions.parquet").unlink()
+    group = read_report(paths).group("lora_1", "submitted")
+    assert group is not None and group.test_accuracy is not None and group.n_completed == 3
+    assert group.test_interval == wilson_interval(round(group.test_accuracy.mean * 512), 512)
 
 
 def test_one_seed_knows_no_spread(tmp_path: Path) -> None:

@@ -82,6 +82,9 @@ def test_variants_lie_over_the_protocol() -> None:
         ("{learning_rate: 1.0e-3, ", "{lr: 2.0e-4, ", "variants.eval-steps.training.lr: unknown key"),
         ("  batch-4:", "  ../up:", "variants.../up: a name is letters"),
         ("seeds: [224, 225, 226]", "seeds: [224]\nseeds: [1]", "the key 'seeds' is repeated"),
+        ("margin: 0.05", "margin: 0", "margin: expected a difference of accuracies above 0 and below 1, got 0;"),
+        ("margin: 0.05", "margin: 5", "margin: expected a difference of accuracies above 0 and below 1, got 5;"),
+        ("margin: 0.05", "margin: 5e-2", "margin: "),
         ("data:\n", "data: [\n", "is not valid YAML"),
     ],
 )

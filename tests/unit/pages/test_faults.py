@@ -20,7 +20,7 @@ from tests.support.report_pages import (
     plan_without_drawing,
 )
 
-ONE_VARIANT = {"submitted": {"title": {"zh": "原作業設定", "en": "As submitted"}}}
+ONE_VARIANT = {"submitted": {"title": {"zh": "原設定", "en": "As submitted"}}}
 # Every page that shows numbers of runs, but the adapters' and the runs' own.
 PAGES = ("index", "method", "mechanism-lora", "mechanism-ia3", "comparison", "reproduction")
 FAILED, BROKEN, STALE, SMALLER = (f"{adapter}/submitted/seed-224" for adapter in ADAPTERS)

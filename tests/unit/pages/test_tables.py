@@ -13,7 +13,7 @@ from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, H
 from tests.support.report_pages import MadePages, Qmd, make_study_pages
 
 HOSTILE = "a|b *c* {{< env HOME >}} [d](e) {#tbl-x}"
-PAIRS = ["Pair", "Points (95% interval)", "p (Holm)", "Verdict"]
+PAIRS = ["Pair", "Points (95% interval)", "p", "p, same", "Verdict"]
 ABLATION = [
     "Lowest validation loss",
     "Epoch of lowest loss",
