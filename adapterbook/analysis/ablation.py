@@ -144,14 +144,25 @@ def _compare_eval_strategies(
 
 
 def find_best_rates(adapters: Mapping[str, AdapterReport], family: Sequence[str]) -> BestRates:
-    """Return where the adapters did best on validation; ``family`` holds the variants by rising learning rate."""
+    """Return where the adapters did best; ``family`` holds the variants by rising learning rate."""
     best = {name: adapter.best for name, adapter in adapters.items() if adapter.best is not None}
     first = next(iter(best.values()), None)
+    tried = {name: [variant for variant in family if variant in adapters[name].groups] for name in best}
+    records = {name: [run.record for group in adapter.groups.values() for run in group.runs if run.record is not None]
+               for name, adapter in adapters.items()}  # fmt: skip
     return BestRates(
         adapters=tuple(best),
         shared=first if len({group.variant for group in best.values()}) == 1 else None,
-        at_edge=tuple(name for name, group in best.items() if family and group.variant == family[-1]),
+        at_edge=tuple(
+            name
+            for name, group in best.items()
+            if len(tried[name]) > 1 and group.variant in (tried[name][0], tried[name][-1])
+        ),
         several_tried=bool(family),
+        on_selection=any(
+            group.searched.record is not None and group.searched.record.selection for group in best.values()
+        ),
+        extended=tuple(name for name, own in records.items() if any(record.extends_grid for record in own)),
     )
 
 

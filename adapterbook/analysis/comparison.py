@@ -159,9 +159,9 @@ def choose_headline(
 ) -> tuple[Verdict, Verdict]:
     """Return one method against another: each at its own best learning rate, and the same two as submitted.
 
-    The adapter with the lowest validation loss represents its method, and the two best methods are compared: LoRA
-    before IA³, others in the study's order. A study of one method compares its two best adapters, a study of one
-    adapter that adapter and the baseline. The choice uses validation only, never the test rows.
+    The adapter with the best score represents its method, and the two best methods are compared: LoRA before IA³,
+    others in the study's order. A study of one method compares its two best adapters, a study of one adapter that
+    adapter and the baseline. The choice uses selection or validation rows only (``Group.score``), never test rows.
     """
     two = _choose_two(adapters)
     if len(two) < 2:
@@ -265,18 +265,18 @@ def _choose_two(adapters: Mapping[str, AdapterReport]) -> list[str]:
         by_method.setdefault(adapters[name].config.peft_type, []).append(name)
     candidates = trained
     if len(by_method) > 1:
-        candidates = [min(names, key=lambda name: _lowest_loss(adapters[name])) for names in by_method.values()]
+        candidates = [max(names, key=lambda name: _score(adapters[name])) for names in by_method.values()]
     if len(trained) < 2:
         candidates = trained + [name for name, adapter in adapters.items() if adapter.head_only]
         return candidates[:2]
-    two = sorted(candidates, key=lambda name: _lowest_loss(adapters[name]))[:2]
+    two = sorted(candidates, key=lambda name: _score(adapters[name]), reverse=True)[:2]
     return [name for name in candidates if name in two]
 
 
-def _lowest_loss(adapter: AdapterReport) -> float:
-    """Return an adapter's lowest validation loss, infinity where none was evaluated."""
+def _score(adapter: AdapterReport) -> tuple[float, float]:
+    """Return how well an adapter did at its best rate on the rows that choices are made on, higher is better."""
     best = adapter.best
-    return math.inf if best is None or best.best_validation_loss is None else best.best_validation_loss.mean
+    return (-math.inf, 0.0) if best is None or best.score is None else best.score
 
 
 def _facing(comparison: Comparison, a: str, b: str) -> Verdict:

@@ -85,17 +85,9 @@ def describe_adapter(
 
 
 def _choose_variant(groups: Sequence[Group]) -> str | None:
-    """Return the variant with the best learning rate, None where no group was evaluated.
-
-    It has the highest accuracy on the selection rows with the lowest seed, as `runs.search` chooses; without selection
-    rows, the lowest validation loss, as a mean over seeds.
-    """
-    firsts = [(group, min(group.runs, key=lambda run: run.run.seed).record) for group in groups]
-    selections = {group.variant: record.selection for group, record in firsts if record and record.selection}
-    if selections:
-        return max(selections, key=lambda name: (selections[name].accuracy, -selections[name].loss))
-    losses = {group.variant: group.best_validation_loss.mean for group in groups if group.best_validation_loss}
-    return min(losses, key=losses.__getitem__, default=None)
+    """Return the variant with the best learning rate, None where no group was evaluated."""
+    scores = {group.variant: group.score for group in groups if group.score is not None}
+    return max(scores, key=scores.__getitem__, default=None)
 
 
 def compare_settings(reference: AdapterConfig, config: AdapterConfig) -> tuple[Difference, ...]:

@@ -250,7 +250,7 @@ Finding = LearningRateFinding | BatchSizeFinding
 
 @dataclass(frozen=True)
 class BestRates:
-    """Hold the learning rates at which the adapters did best on validation.
+    """Hold the learning rates at which the adapters did best (``Group.score``).
 
     Attributes
     ----------
@@ -259,15 +259,21 @@ class BestRates:
     shared : Group or None
         The best group of the first adapter where all are best at the same learning rate.
     at_edge : tuple of str
-        Adapters that did best at the largest rate that was tried.
+        Adapters that did best at the smallest or the largest of several rates that were tried.
     several_tried : bool
         Whether the study tries several learning rates.
+    on_selection : bool
+        Whether they were chosen on the selection rows, not by the validation loss.
+    extended : tuple of str
+        Adapters to whose rates the search added some.
     """
 
     adapters: tuple[str, ...]
     shared: Group | None
     at_edge: tuple[str, ...]
     several_tried: bool
+    on_selection: bool = False
+    extended: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -263,6 +263,23 @@ class Group:
         return "not_evaluated" if self.overfitting is None else self.overfitting.course
 
     @property
+    def searched(self) -> RunReport:
+        """Return the run with the lowest seed, which the search for a learning rate looks at."""
+        return min(self.runs, key=lambda run: run.run.seed)
+
+    @property
+    def score(self) -> tuple[float, float] | None:
+        """Return how well it did on the rows that choices are made on, higher is better; None if it was not evaluated.
+
+        That is the accuracy on the selection rows with the lowest seed, as `runs.search` chooses, and of equals the
+        lower loss; without selection rows, the lowest validation loss, as a mean over seeds.
+        """
+        record = self.searched.record
+        if record is not None and record.selection is not None:
+            return record.selection.accuracy, -record.selection.loss
+        return None if self.best_validation_loss is None else (-self.best_validation_loss.mean, 0.0)
+
+    @property
     def representative(self) -> RunReport | None:
         """Return the first run with results; a page shows its examples, confusion matrix and settings."""
         return next((run for run in self.runs if run.completed), None)
