@@ -171,8 +171,8 @@ class Cells:
         parts = [Markup(f"{as_markup(self.words.label('seeds_range'))} {low}–{high}")]
         if group.test_accuracy.sd is not None:
             sd = self.tools.derived(group, ["test_accuracy", "sd"], "points_unsigned")
-            parts.insert(0, Markup(f"{as_markup(self.words.label('seeds_sd'))} {sd}"))
-        return Markup(f" [{self.listed(parts)}]{{.beside}}")
+            parts.insert(0, Markup(f"{as_markup(self.words.label('seeds_sd'))} {sd}{self.comma.strip()}"))
+        return Markup().join(Markup(f" [{part}]{{.beside}}") for part in parts)  # a line may break between them
 
     def mark(self, group: Group) -> Markup:
         """Return a warning about a result: a run is stale, or seeds are missing."""
