@@ -137,7 +137,7 @@ def test_a_shift_along_the_axis_is_no_gap_over_the_right_axis() -> None:
     slow, fast = 3 * travels, 6 * travels  # the sizes of the updates
 
     def accuracy(update: np.ndarray[Any, Any]) -> list[float]:
-        return [float(value) for value in 0.5 + 0.05 * np.log(update / 0.003)]
+        return [0.5 + 0.05 * math.log(value / 0.003) for value in update.tolist()]
 
     by_travel = compute_gap(list(zip(travels.tolist(), accuracy(slow), strict=True)),
                             list(zip(travels.tolist(), accuracy(fast), strict=True)))  # fmt: skip

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
@@ -38,9 +37,14 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     return read_report(paths)
 
 
+def numbers(values: Any) -> list[float]:
+    """Return the numbers of a line, which Matplotlib types loosely."""
+    return [float(value) for value in values]
+
+
 def dots_of(panel: Any) -> list[Line2D]:
     """Return the markers of single points in a panel."""
-    return [line for line in panel.get_lines() if line.get_marker() != "None" and len(line.get_xdata()) == 1]
+    return [line for line in panel.get_lines() if line.get_marker() != "None" and len(numbers(line.get_xdata())) == 1]
 
 
 def test_each_method_has_a_panel_and_each_adapter_its_hue(report: Report) -> None:
@@ -62,7 +66,7 @@ def test_kept_checkpoints_are_filled_and_named(report: Report) -> None:
     for language in LANGUAGES:
         with mpl.rc_context(settings_of("travel")):
             canvas = paint(plan_travel(report, FIGURE_WORDS[language]))
-        drawn = {(np.asarray(dot.get_xdata())[0], np.asarray(dot.get_ydata())[0], dot.get_markerfacecolor() != "none")
+        drawn = {(*numbers(dot.get_xdata()), *numbers(dot.get_ydata()), dot.get_markerfacecolor() != "none")
                  for dot in dots_of(canvas.axes[0])}  # fmt: skip
         assert drawn == {(point.travel, point.accuracy, point.kept) for point in report.travel.points
                          if point.adapter == "lora_1"}  # fmt: skip
@@ -142,6 +146,6 @@ def test_batch_sizes_are_drawn_over_steps_and_over_travel(report: Report) -> Non
     for panel, xs in (
         (steps, [2 * epoch for epoch in moments]), (travel, [compute_travel(record, epoch) for epoch in moments]),
     ):  # fmt: skip
-        lines = [line for line in panel.get_lines() if np.array_equal(np.asarray(line.get_ydata()), losses)]
-        assert len(lines) == 1 and np.asarray(lines[0].get_xdata()).tolist() == xs
+        lines = [line for line in panel.get_lines() if numbers(line.get_ydata()) == losses]
+        assert len(lines) == 1 and numbers(lines[0].get_xdata()) == xs
     assert {row["batch_size"] for row in drawing.rows} == {4, 16, 64}

@@ -224,13 +224,15 @@ def test_numbers_behind_a_figure_are_its_table(study: MadePages) -> None:
     """Folded under a figure stand the numbers drawn, all of them and no others."""
     page = study.page("en/index")
     folded = [node for node in page.elements("Div") if "figure-numbers" in node["c"][0][1]]
-    assert len(folded) == 2
-    table = study.figures["headline"].table
-    shown = page.text_of(folded[0])
-    for value in table["validation_loss"]:
-        assert format_number(value, "loss", "en") in shown
-    rows = next(node for node in folded[0]["c"][1] if node["t"] == "Table")["c"][4][0][3]
-    assert len(table) == len(rows)
+    assert len(folded) == 3
+    for block, figure, column, kind in (
+        (folded[0], "travel", "travel", "travel"), (folded[1], "headline", "validation_loss", "loss"),
+    ):  # fmt: skip
+        table, shown = study.figures[figure].table, page.text_of(block)
+        for value in table[column]:
+            assert format_number(value, kind, "en") in shown
+        rows = next(node for node in block["c"][1] if node["t"] == "Table")["c"][4][0][3]
+        assert len(table) == len(rows)
 
 
 def test_references_lead_somewhere_and_identifiers_are_unique(made: MadePages) -> None:
