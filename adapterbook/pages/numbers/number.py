@@ -130,8 +130,8 @@ def _identity(thing: object) -> str:
 
 def _span(text: str, attributes: Mapping[str, str]) -> Markup:
     written = " ".join(f'{name}="{escape_attribute(value)}"' for name, value in attributes.items())
-    # Of a number's characters only "<" (of a small p-value) is markup in Markdown, and only "=" in Typst.
-    return Markup(f"[{text.replace('<', '&#60;').replace('=', '&#61;')}]{{.n {written}}}")
+    # Of a number's characters only "<" (of a small p-value) is markup.
+    return Markup(f"[{text.replace('<', '&#60;')}]{{.n {written}}}")
 
 
 # A number's origin names one of these parts of the report, and the path from there.
