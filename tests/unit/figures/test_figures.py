@@ -380,7 +380,7 @@ def test_the_linear_probe_is_a_line_among_the_accuracies(tmp_path: Path) -> None
     report = read_report(paths)
     drawing = drawings_of(report)["test-accuracy"]
     (line,) = [line for line in paint(drawing).axes[0].get_lines() if line.get_label() == "Linear probe"]
-    assert list(line.get_xdata()) == [0.75, 0.75]
+    assert np.asarray(line.get_xdata()).tolist() == [0.75, 0.75]
     assert "The linear probe reaches 75.0%." in drawing.alt and "Full fine-tuning" in drawing.alt
     assert "線性探測為 75.0%。" in drawings_of(report, "zh")["test-accuracy"].alt
 
