@@ -162,7 +162,7 @@ def status(source: SourceOption = "auto", seeds: SeedsOption = "") -> None:
     table = Table("run", "state", "why")
     for item in statuses:
         why = item.problem or ", ".join(item.stale)
-        table.add_row(item.run.id, "up to date" if item.up_to_date else "stale" if item.stale else item.state, why)
+        table.add_row(item.id, "up to date" if item.up_to_date else "stale" if item.stale else item.state, why)
     console.print(table)
     raise typer.Exit(0 if all(item.up_to_date for item in statuses) else 1)
 

@@ -113,7 +113,7 @@ def multiply_records(paths: Paths, source: str, shape: tuple[int, int, int]) -> 
         f"v{i}": {"title": {"zh": f"變體 {i}", "en": f"Variant {i}"}, "training": {"learning_rate": 2e-5 * 2**i}}
         for i in range(n_variants)
     }
-    change_settings(paths, variants=variants, seeds=list(range(n_seeds)), seeds_on_gpu=None)
+    change_settings(paths, search=None, variants=variants, seeds=list(range(n_seeds)), seeds_on_gpu=None)
     runs = plan_runs(load_study(paths.study), load_adapters(folder), source)
     for number, run in enumerate(runs):
         candidates = [path.parent for path in originals if path.parts[-4] == template[run.adapter.id]]

@@ -143,13 +143,13 @@ def change_settings(paths: Paths, **changes: Any) -> None:
 
 
 def keep_submitted(paths: Paths) -> list[Run]:
-    """Reduce a project to its adapters as submitted, without the baseline and with one seed; return the runs."""
+    """Reduce a project to its adapters as submitted, without the baselines and with one seed; return the runs."""
     study = load_study(paths.study)
     for adapter in load_adapters(paths.experiments / "adapters").values():
-        if not adapter.train_adapter:
+        if adapter.baseline is not None:
             (paths.experiments / "adapters" / f"{adapter.id}.yaml").unlink()
     variants = yaml.safe_load(paths.study.read_text("utf-8"))["variants"]
-    change_settings(paths, seeds=[study.seeds[0]], seeds_on_gpu=None,
+    change_settings(paths, search=None, seeds=[study.seeds[0]], seeds_on_gpu=None,
                     variants={study.submitted: variants[study.submitted]})  # fmt: skip
     return plan_runs(load_study(paths.study), load_adapters(paths.experiments / "adapters"), "")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from adapterbook.analysis.modules import compare_learned, compute_growth
 from adapterbook.analysis.shapes import (
     Ablation,
     AboveMajority,
@@ -13,10 +15,12 @@ from adapterbook.analysis.shapes import (
     BatchSizeFinding,
     BestRates,
     EpochsReport,
+    EvaluationCost,
     Factor,
     Finding,
     Group,
     LearningRateFinding,
+    OneAnswer,
     VariantReport,
 )
 from adapterbook.analysis.strategies import (
@@ -68,6 +72,7 @@ def compute_ablation(
     groups: Mapping[tuple[str, str], Group],
     adapters: Mapping[str, AdapterReport],
     majority: float | None,
+    reference: str | None,
 ) -> Ablation:
     """Return the variants of one factor side by side, with the reason where the study has none.
 
@@ -79,9 +84,11 @@ def compute_ablation(
         In the order in which a page names them.
     majority : float or None
         Test accuracy of always guessing the more frequent class.
+    reference : str or None
+        The adapter that the others are described against.
     """
     if factor == "eval_strategy":
-        return _compare_eval_strategies(groups, adapters)
+        return _compare_eval_strategies(groups, adapters, reference)
     family = find_family(variants, factor)
     with_results = {key: group for key, group in groups.items() if key[1] in family and group.n_completed}
     n_variants = Counter(adapter for adapter, _ in with_results)
@@ -95,9 +102,11 @@ def compute_ablation(
     }
     findings: tuple[Finding, ...] = ()
     if factor == "learning_rate":
-        findings = _learning_rate_findings(family, compared, majority)
+        head = next((adapter for adapter in adapters.values() if adapter.head_only), None)
+        findings = _learning_rate_findings(family, compared, majority, head)
     elif factor == "batch_size":
-        findings = tuple(_batch_size_finding(name, members) for name, members in compared.items())
+        lowest = min(filter(None, (_lowest_loss(adapter.best) for adapter in adapters.values())), default=None)
+        findings = tuple(_batch_size_finding(name, members, lowest) for name, members in compared.items())
     return Ablation(
         factor=factor,
         variants=family,
@@ -107,12 +116,14 @@ def compute_ablation(
         reason=None if family else "no_variants",
         findings=findings,
         without_result=tuple(group for group in planned if not group.n_completed),
+        learned_ratios=compare_learned(adapters, reference, family) if factor == "learning_rate" else (),
+        growth=compute_growth(adapters.get(reference or "")) if factor == "learning_rate" else None,
         epochs=compute_epochs(list(groups.values())) if factor == "epochs" else None,
     )
 
 
 def _compare_eval_strategies(
-    groups: Mapping[tuple[str, str], Group], adapters: Mapping[str, AdapterReport]
+    groups: Mapping[tuple[str, str], Group], adapters: Mapping[str, AdapterReport], reference: str | None
 ) -> Ablation:
     """Return what every strategy would have kept of one training: no variants are needed."""
     run = choose_eval_run(run for group in groups.values() for run in group.runs)
@@ -128,23 +139,38 @@ def _compare_eval_strategies(
         eval_views=views,
         eval_finding=compare_strategies(views),
         rule_costs=compute_rule_costs(adapters),
+        evaluation_costs=_evaluation_costs(adapters, reference),
     )
 
 
 def find_best_rates(adapters: Mapping[str, AdapterReport], family: Sequence[str]) -> BestRates:
-    """Return where the adapters did best on validation; ``family`` holds the variants by rising learning rate."""
+    """Return where the adapters did best; ``family`` holds the variants by rising learning rate."""
     best = {name: adapter.best for name, adapter in adapters.items() if adapter.best is not None}
     first = next(iter(best.values()), None)
+    tried = {name: [variant for variant in family if variant in adapters[name].groups] for name in best}
+    records = {name: [run.record for group in adapter.groups.values() for run in group.runs if run.record is not None]
+               for name, adapter in adapters.items()}  # fmt: skip
     return BestRates(
         adapters=tuple(best),
         shared=first if len({group.variant for group in best.values()}) == 1 else None,
-        at_edge=tuple(name for name, group in best.items() if family and group.variant == family[-1]),
+        at_edge=tuple(
+            name
+            for name, group in best.items()
+            if len(tried[name]) > 1 and group.variant in (tried[name][0], tried[name][-1])
+        ),
         several_tried=bool(family),
+        on_selection=any(
+            group.searched.record is not None and group.searched.record.selection for group in best.values()
+        ),
+        extended=tuple(name for name, own in records.items() if any(record.extends_grid for record in own)),
     )
 
 
 def _learning_rate_findings(
-    family: Sequence[str], compared: Mapping[str, Sequence[Group]], majority: float | None
+    family: Sequence[str],
+    compared: Mapping[str, Sequence[Group]],
+    majority: float | None,
+    head: AdapterReport | None,
 ) -> tuple[LearningRateFinding, ...]:
     """Return how the adapters did at each rate at which one was evaluated."""
     findings = []
@@ -156,8 +182,58 @@ def _learning_rate_findings(
                 tuple(group.adapter for group in members if group.course == course)
                 for course in ("overfit", "improving", "level")
             )
-            findings.append(LearningRateFinding(variant, overfit, improving, level, above.above, above.not_above))
+            n_steps = next(filter(None, map(_n_steps, members)), 0)
+            gaps = _gaps_to_head(members, None if head is None else head.groups.get(variant))
+            findings.append(
+                LearningRateFinding(
+                    variant, n_steps, members[0].training.learning_rate * n_steps / 2, overfit, improving, level,
+                    above.above, above.not_above, _one_answers(members), tuple(gaps), max(gaps.values(), default=None),
+                )
+            )  # fmt: skip
     return tuple(findings)
+
+
+def _n_steps(group: Group) -> int | None:
+    """Return the number of steps of one run."""
+    record = None if group.representative is None else group.representative.record
+    if record is None or record.splits is None:
+        return None
+    return math.ceil(record.splits.train.n / group.training.per_device_train_batch_size) * round(
+        group.training.num_train_epochs
+    )
+
+
+def _one_answers(groups: Sequence[Group]) -> tuple[OneAnswer, ...]:
+    """Return the adapters whose first seed predicts one label for nearly every test row, label by label."""
+    runs = {group.adapter: run for group in groups if (run := group.representative) is not None}
+    found = []
+    for label in (1, 0):
+        same = {name: run for name, run in runs.items() if run.one_answer == label}
+        rows = next((run.predictions for run in same.values()), None)
+        if rows is not None:
+            counts = [run.n_predicted_positive if label == 1 else run.n_predicted_negative for run in same.values()]
+            share = rows.n_positive / rows.n
+            accuracy, f1 = (share, 2 * share / (1 + share)) if label == 1 else (1 - share, 0.0)
+            found.append(OneAnswer(label, tuple(same), min(counts), max(counts), rows.n, accuracy, f1))
+    return tuple(found)
+
+
+def _gaps_to_head(groups: Sequence[Group], head: Group | None) -> dict[str, float]:
+    """Return the largest difference of validation loss to the baseline, of the adapters that stay within its noise."""
+    if head is None or head.overfitting is None or not head.overfitting.noise:
+        return {}
+    losses = {epoch: value.mean for epoch, value in head.curve.values("validation_loss")}
+    gaps = {}
+    for group in groups:
+        shared = [abs(value.mean - losses[epoch]) for epoch, value in group.curve.values("validation_loss")
+                  if epoch in losses]  # fmt: skip
+        if group.adapter != head.adapter and shared and max(shared) < head.overfitting.noise:
+            gaps[group.adapter] = max(shared)
+    return gaps
+
+
+def _lowest_loss(group: Group | None) -> float | None:
+    return None if group is None or group.best_validation_loss is None else group.best_validation_loss.mean
 
 
 def compare_with_majority(groups: Iterable[Group | None], majority: float | None) -> AboveMajority | None:
@@ -175,12 +251,15 @@ def compare_with_majority(groups: Iterable[Group | None], majority: float | None
     )
 
 
-def _batch_size_finding(adapter: str, groups: tuple[Group, ...]) -> BatchSizeFinding:
-    losses = [(group.best_validation_loss.mean, group) for group in groups if group.best_validation_loss is not None]
+def _batch_size_finding(adapter: str, groups: tuple[Group, ...], lowest: float | None) -> BatchSizeFinding:
+    """Return one adapter's finding; ``lowest`` is the lowest validation loss at any learning rate of the study."""
+    losses = [(loss, group) for group in groups if (loss := _lowest_loss(group)) is not None]
+    loss, best = min(losses, key=lambda item: item[0], default=(None, None))
     return BatchSizeFinding(
         adapter=adapter,
         groups=groups,
-        best=min(losses, key=lambda item: item[0])[1] if losses else None,
+        best=best,
+        lowest_of_all=loss is not None and lowest is not None and loss < lowest,
         overfit=tuple(group.variant for group in groups if group.course == "overfit"),
         intervals_overlap=_all_overlap(groups),
     )
@@ -192,6 +271,26 @@ def _all_overlap(groups: Sequence[Group]) -> bool | None:
     if not intervals:
         return None
     return max(interval.low for interval in intervals) <= min(interval.high for interval in intervals)
+
+
+def _evaluation_costs(adapters: Mapping[str, AdapterReport], reference: str | None) -> tuple[EvaluationCost, ...]:
+    """Return what evaluating added to the submitted runs of the reference and of the head-only baseline."""
+    costs = []
+    for name, adapter in adapters.items():
+        run = None if adapter.submitted is None else adapter.submitted.representative
+        record = None if run is None else run.record
+        if (name != reference and not adapter.head_only) or run is None or record is None or record.splits is None:
+            continue
+        evaluating, training = record.evaluation_time_s, record.train_time_s
+        n_evaluations = sum(point.validation_loss is not None for point in record.curve)
+        if training and evaluating and evaluating < training and n_evaluations:
+            forwards = 1 if adapter.head_only else 2
+            rows = n_evaluations * record.splits.validation.n
+            trained = record.training.num_train_epochs * record.splits.train.n
+            costs.append(
+                EvaluationCost(run, forwards, rows / (forwards * trained), evaluating / (training - evaluating))
+            )
+    return tuple(costs)
 
 
 def compute_epochs(groups: Sequence[Group]) -> EpochsReport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, get_args
 
 from adapterbook.analysis.ablation import (
@@ -13,9 +14,12 @@ from adapterbook.analysis.ablation import (
     find_best_rates,
     find_family,
 )
-from adapterbook.analysis.comparison import choose_headline, compare_adapters, compute_planning
+from adapterbook.analysis.calibration import compute_calibration
+from adapterbook.analysis.comparison import choose_headline, compare_adapters, compare_with_probe
 from adapterbook.analysis.costs import compute_baselines, compute_costs
 from adapterbook.analysis.groups import describe_adapter, group_runs
+from adapterbook.analysis.modules import compute_size_ratios
+from adapterbook.analysis.probe import describe_probe
 from adapterbook.analysis.published import compare_with_published
 from adapterbook.analysis.sentences import compare_sentences
 from adapterbook.analysis.shapes import (
@@ -24,6 +28,7 @@ from adapterbook.analysis.shapes import (
     Basis,
     Factor,
     Group,
+    ProbeReport,
     Report,
     RunReport,
     SourceReport,
@@ -37,6 +42,7 @@ from adapterbook.config.source import PublishedResults
 from adapterbook.config.study import AdapterConfig, StudyConfig
 from adapterbook.runs.plan import RunStatus
 
+LAST = (None, "full_fine_tuning", "head_only")  # the baselines follow the adapters, in this order
 STATES: tuple[Literal["completed", "failed", "missing", "broken"], ...] = ("completed", "failed", "missing", "broken")
 
 
@@ -59,23 +65,31 @@ def analyse(
     published : mapping
         Published results by the name that ``source.published`` of a record gives (``homework``); may be empty.
     cache : Cache, optional
-        Holds summaries of predictions and the tests of pairs. The report is the same with and without it.
+        Holds summaries of predictions, intervals over seeds and the tests of pairs. The report is the same with and
+        without it.
     """
     runs = tuple(describe_run(status, status.run.folder(paths), cache) for status in statuses)
-    groups = group_runs(runs)
+    groups = group_runs(runs, cache)
     variants = describe_variants(study, groups)
     family = _learning_rate_family(study, variants)
     reports = _describe_adapters(study, adapters, groups, family)
     bases: tuple[Basis, ...] = get_args(Basis)
-    comparisons = {basis: compare_adapters(reports, basis, cache) for basis in bases}
+    probe = describe_probe(statuses[0].run.source, study.data, paths, cache) if statuses else ProbeReport(None)
+    comparisons = {
+        basis: replace(
+            compare_adapters(reports, basis, study.margin, cache),
+            probe=compare_with_probe(reports, basis, probe, study.margin, cache),
+        )
+        for basis in bases
+    }
     headline, headline_submitted = choose_headline(reports, comparisons["best"], comparisons["submitted"])
     source = describe_source(runs)
     states = Counter(run.state for run in runs)
     factors: tuple[Factor, ...] = get_args(Factor)
-    baselines = compute_baselines(runs, reports)
+    baselines = compute_baselines(runs, reports, probe)
     majority = next(baseline.accuracy for baseline in baselines if baseline.kind == "majority")
     reference = _reference(adapters)
-    ablations = {factor: compute_ablation(factor, variants, groups, reports, majority) for factor in factors}
+    ablations = {factor: compute_ablation(factor, variants, groups, reports, majority, reference) for factor in factors}
     return Report(
         study=study,
         source=source,
@@ -89,10 +103,12 @@ def analyse(
         headline_submitted=headline_submitted,
         comparisons=comparisons,
         above_majority={basis: _above_majority(reports, basis, majority) for basis in bases},
+        size_ratios=compute_size_ratios(reports),
         best_rates=find_best_rates(reports, ablations["learning_rate"].variants),
         baselines=baselines,
-        planning=compute_planning(comparisons["best"], cache),
-        costs=compute_costs([group for group in groups.values() if group.variant in family]),
+        probe=probe,
+        costs=compute_costs(reports, family),
+        calibration=compute_calibration(reports, paths, cache),
         published=compare_with_published(groups, source, published),
         ablations=ablations,
         travel=describe_travel(runs, reports, ablations, reference, cache),
@@ -131,7 +147,7 @@ def _above_majority(
 
 
 def _reference(adapters: Mapping[str, AdapterConfig]) -> str | None:
-    trained = [name for name, config in adapters.items() if config.train_adapter]
+    trained = [name for name, config in adapters.items() if config.baseline is None]
     return "lora_1" if "lora_1" in trained else next(iter(trained), None)
 
 
@@ -150,7 +166,7 @@ def _describe_adapters(
             study.submitted,
             family,
         )
-        for name, config in sorted(adapters.items(), key=lambda item: not item[1].train_adapter)  # sorted is stable
+        for name, config in sorted(adapters.items(), key=lambda item: LAST.index(item[1].baseline))  # sorted is stable
     }
 
 

@@ -1,56 +1,67 @@
-"""Compute the cost of accuracy by device, with Pareto fronts, and the baselines that an adapter has to beat."""
+"""Compute what each adapter costs, by device, and the baselines that an adapter has to beat."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean
+from dataclasses import replace
+from statistics import median
 from typing import Literal
 
-from adapterbook.analysis.shapes import AdapterReport, Baseline, CostRow, CostTable, Group, RunReport
+from adapterbook.analysis.shapes import (
+    AdapterReport,
+    Baseline,
+    BaselineKind,
+    CostRow,
+    CostTable,
+    Group,
+    Measured,
+    ProbeReport,
+    RunReport,
+)
 from adapterbook.common.stats import wilson_interval
 from adapterbook.runs.record import Record
 
-Cost = Literal["params", "time", "size"]
-COSTS: tuple[Cost, ...] = ("params", "time", "size")
+Cost = Literal["params", "time"]
+COSTS: tuple[Cost, ...] = ("params", "time")
 
 
-def compute_costs(groups: Sequence[Group]) -> tuple[CostTable, ...]:
-    """Return one table a device; a group whose seeds ran on two devices has a row in both tables."""
-    by_device: dict[tuple[str, str], list[tuple[Group, list[Record]]]] = {}
-    for group in groups:
-        records: dict[tuple[str, str], list[Record]] = {}
-        for run in group.runs:
+def compute_costs(adapters: Mapping[str, AdapterReport], family: Sequence[str]) -> tuple[CostTable, ...]:
+    """Return one table a device; an adapter whose runs were made on two devices has a row in both tables.
+
+    Parameters
+    ----------
+    family : sequence of str
+        The variants that differ in the learning rate alone.
+    """
+    by_device: dict[tuple[str, str], dict[str, list[Record]]] = {}
+    for adapter in adapters.values():
+        for run in (run for variant, group in adapter.groups.items() if variant in family for run in group.runs):
             if run.completed and run.record is not None:
                 environment = run.record.environment
-                records.setdefault((environment.device_name, environment.device), []).append(run.record)
-        for device, found in records.items():
-            by_device.setdefault(device, []).append((group, found))
-    return tuple(CostTable(name, device, _rows(members)) for (name, device), members in sorted(by_device.items()))
+                device = by_device.setdefault((environment.device_name, environment.device), {})
+                device.setdefault(adapter.id, []).append(run.record)
+    return tuple(_table(*device, adapters, records) for device, records in sorted(by_device.items()))
 
 
-def pareto_front(points: Sequence[tuple[float, float]]) -> tuple[bool, ...]:
-    """Return which points of (cost, gain) no other dominates.
+def mark_front(rows: Sequence[CostRow], cost: Cost) -> tuple[bool, ...]:
+    """Return which rows are, compared with each other row, clearly cheaper or clearly more accurate.
 
-    One point dominates another with at most its cost and at least its gain, unless both are equal.
-
-    Examples
-    --------
-    >>> pareto_front([(1, 0.5), (2, 0.7), (3, 0.6), (2, 0.7)])
-    (True, True, False, True)
+    A row alone is compared with nothing and not marked.
     """
     return tuple(
-        not any(
-            other_cost <= cost and other_gain >= gain and (other_cost, other_gain) != (cost, gain)
-            for other_cost, other_gain in points
-        )
-        for cost, gain in points
+        len(rows) > 1
+        and all(_is_cheaper(row, other, cost) or _is_more_accurate(row, other) for other in rows if other is not row)
+        for row in rows
     )
 
 
-def compute_baselines(runs: Sequence[RunReport], adapters: Mapping[str, AdapterReport]) -> tuple[Baseline, ...]:
-    """Return chance, the majority class of the test rows, and the head-only baseline, once a variant."""
+def compute_baselines(
+    runs: Sequence[RunReport], adapters: Mapping[str, AdapterReport], probe: ProbeReport
+) -> tuple[Baseline, ...]:
+    """Return chance, the majority class of the test rows, the linear probe, and the others, each once a variant."""
     chance = Baseline("chance", 0.5, None, None)
-    return chance, _majority(runs), *_head_only(adapters)
+    trained = (*_trained(adapters, "head_only"), *_trained(adapters, "full_fine_tuning"))
+    return chance, _majority(runs), _linear_probe(probe), *trained
 
 
 def _majority(runs: Sequence[RunReport]) -> Baseline:
@@ -64,54 +75,73 @@ def _majority(runs: Sequence[RunReport]) -> Baseline:
     return Baseline("majority", n_majority / n, wilson_interval(n_majority, n), n, label=label, reason=reason)
 
 
-def _head_only(adapters: Mapping[str, AdapterReport]) -> tuple[Baseline, ...]:
-    """Return the first head-only adapter in each of its variants; at least one baseline, with its reason."""
-    adapter = next((adapter for adapter in adapters.values() if adapter.head_only), None)
+def _linear_probe(probe: ProbeReport) -> Baseline:
+    if probe.record is None:
+        return Baseline("linear_probe", None, None, None, reason=probe.reason)
+    test = probe.record.test
+    return Baseline("linear_probe", test.accuracy, wilson_interval(round(test.accuracy * test.n), test.n), test.n)
+
+
+def _trained(adapters: Mapping[str, AdapterReport], kind: BaselineKind) -> tuple[Baseline, ...]:
+    """Return the first baseline of a kind in each of its variants; at least one, with its reason."""
+    adapter = next((adapter for adapter in adapters.values() if adapter.baseline == kind), None)
     if adapter is None or not adapter.groups:
         name = None if adapter is None else adapter.id
-        return (Baseline("head_only", None, None, None, adapter=name, reason="no_runs"),)
-    return tuple(_head_only_in(group) for group in adapter.groups.values())
+        return (Baseline(kind, None, None, None, adapter=name, reason="no_runs"),)
+    return tuple(_trained_in(group, kind) for group in adapter.groups.values())
 
 
-def _head_only_in(group: Group) -> Baseline:
+def _trained_in(group: Group, kind: BaselineKind) -> Baseline:
     run = group.representative
     if group.test_accuracy is None or run is None or run.record is None or run.record.test is None:
-        return Baseline("head_only", None, None, None, adapter=group.adapter, variant=group.variant,
-                        reason=group.reason)  # fmt: skip
-    return Baseline("head_only", group.test_accuracy.mean, group.test_interval, run.record.test.n,
+        return Baseline(kind, None, None, None, adapter=group.adapter, variant=group.variant, reason=group.reason)
+    return Baseline(kind, group.test_accuracy.mean, group.test_interval, run.record.test.n,
                     adapter=group.adapter, variant=group.variant)  # fmt: skip
 
 
-def _rows(members: Sequence[tuple[Group, list[Record]]]) -> tuple[CostRow, ...]:
-    values = [_means(records) for _, records in members]
-    fronts = {cost: pareto_front([(value[cost], value["accuracy"]) for value in values]) for cost in COSTS}
-    return tuple(
-        CostRow(
-            adapter=group.adapter,
-            variant=group.variant,
-            accuracy=value["accuracy"],
-            n_seeds=len(records),
-            n_trainable_params=round(value["params"]),
-            n_adapter_params=round(value["adapter_params"]),
-            train_time_s=value["time"],
-            train_samples_per_s=value["speed"],
-            peak_memory_bytes=round(value["memory"]),
-            adapter_file_bytes=round(value["size"]),
-            pareto=tuple(cost for cost in COSTS if fronts[cost][i]),
-        )
-        for i, ((group, records), value) in enumerate(zip(members, values, strict=True))
+def _table(
+    device_name: str, device: str, adapters: Mapping[str, AdapterReport], records: Mapping[str, Sequence[Record]]
+) -> CostTable:
+    cpu = all(record.train_cpu_s is not None for found in records.values() for record in found)
+    rows = [_row(adapters[name], found, "train_cpu_s" if cpu else "train_time_s") for name, found in records.items()]
+    fronts = {cost: mark_front(rows, cost) for cost in COSTS}
+    marked = [
+        replace(row, pareto=tuple(cost for cost in COSTS if fronts[cost][position]))
+        for position, row in enumerate(rows)
+    ]
+    return CostTable(device_name, device, "cpu" if cpu else "wall", tuple(marked))
+
+
+def _row(adapter: AdapterReport, records: Sequence[Record], time: Literal["train_cpu_s", "train_time_s"]) -> CostRow:
+    group = adapter.best or adapter.submitted or next(iter(adapter.groups.values()))
+    times = _measured([getattr(record, time) for record in records])
+    assert times is not None  # a completed record has its training time
+    latencies = [record.latency for record in records if record.latency is not None]
+    return CostRow(
+        adapter=adapter.id,
+        variant=group.variant,
+        accuracy=None if group.test_accuracy is None else group.test_accuracy.mean,
+        test_interval=group.test_interval,
+        n_trainable_params=records[0].n_trainable_params or 0,
+        time_s=times,
+        latency_s=_measured([latency.median_s for latency in latencies]),
+        merged_latency_s=_measured([latency.merged_median_s for latency in latencies]),
+        adapter_file_bytes=records[0].adapter_file_bytes or 0,
     )
 
 
-def _means(records: Sequence[Record]) -> dict[str, float]:
-    """Return the means over seeds; a completed record has all of them, by its schema."""
-    fields = {
-        "params": "n_trainable_params",
-        "adapter_params": "n_adapter_params",
-        "time": "train_time_s",
-        "speed": "train_samples_per_s",
-        "memory": "peak_memory_bytes",
-        "size": "adapter_file_bytes",
-    }
-    means = {name: fmean(getattr(record, field) for record in records) for name, field in fields.items()}
-    return means | {"accuracy": fmean(record.test.accuracy for record in records if record.test is not None)}
+def _measured(values: Sequence[float | None]) -> Measured | None:
+    known = [value for value in values if value is not None]
+    return Measured(len(known), median(known), min(known), max(known)) if known else None
+
+
+def _is_cheaper(row: CostRow, other: CostRow, cost: Cost) -> bool:
+    if cost == "params":
+        return row.n_trainable_params < other.n_trainable_params
+    return row.time_s.high < other.time_s.low
+
+
+def _is_more_accurate(row: CostRow, other: CostRow) -> bool:
+    if row.test_interval is None or other.test_interval is None:
+        return False
+    return row.test_interval.low > other.test_interval.high

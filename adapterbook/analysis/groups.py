@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from statistics import fmean, stdev
 from typing import Any
 
@@ -19,7 +21,8 @@ from adapterbook.analysis.shapes import (
     Spread,
 )
 from adapterbook.analysis.single_run import compute_overfitting
-from adapterbook.common.stats import Interval, wilson_interval
+from adapterbook.common.cache import NO_CACHE, Cache
+from adapterbook.common.stats import Interval, accuracy_interval, wilson_interval
 from adapterbook.config.study import AdapterConfig
 from adapterbook.runs.record import EpochResult, Record
 
@@ -35,12 +38,12 @@ def compute_spread(values: Sequence[float]) -> Spread | None:
     return Spread(len(values), fmean(values), min(values), max(values), stdev(values) if known else None, known)
 
 
-def group_runs(runs: Sequence[RunReport]) -> dict[tuple[str, str], Group]:
-    """Return the groups by (adapter, variant), in the order of the runs."""
+def group_runs(runs: Sequence[RunReport], cache: Cache = NO_CACHE) -> dict[tuple[str, str], Group]:
+    """Return the groups by (adapter, variant), in the order of the runs; the cache holds intervals over seeds."""
     members: dict[tuple[str, str], list[RunReport]] = {}
     for run in runs:
         members.setdefault((run.run.adapter.id, run.run.variant), []).append(run)
-    return {key: _make_group(*key, group) for key, group in members.items()}
+    return {key: _make_group(*key, group, cache) for key, group in members.items()}
 
 
 def describe_adapter(
@@ -82,17 +85,9 @@ def describe_adapter(
 
 
 def _choose_variant(groups: Sequence[Group]) -> str | None:
-    """Return the variant with the best learning rate, None where no group was evaluated.
-
-    It has the highest accuracy on the selection rows with the lowest seed, as `runs.search` chooses; without selection
-    rows, the lowest validation loss, as a mean over seeds.
-    """
-    firsts = [(group, min(group.runs, key=lambda run: run.run.seed).record) for group in groups]
-    selections = {group.variant: record.selection for group, record in firsts if record and record.selection}
-    if selections:
-        return max(selections, key=lambda name: (selections[name].accuracy, -selections[name].loss))
-    losses = {group.variant: group.best_validation_loss.mean for group in groups if group.best_validation_loss}
-    return min(losses, key=losses.__getitem__, default=None)
+    """Return the variant with the best learning rate, None where no group was evaluated."""
+    scores = {group.variant: group.score for group in groups if group.score is not None}
+    return max(scores, key=scores.__getitem__, default=None)
 
 
 def compare_settings(reference: AdapterConfig, config: AdapterConfig) -> tuple[Difference, ...]:
@@ -123,12 +118,13 @@ def compare_settings(reference: AdapterConfig, config: AdapterConfig) -> tuple[D
     return tuple(differences)
 
 
-def _make_group(adapter: str, variant: str, runs: Sequence[RunReport]) -> Group:
+def _make_group(adapter: str, variant: str, runs: Sequence[RunReport], cache: Cache) -> Group:
     completed = [run for run in runs if run.completed]
     records = [run.record for run in completed if run.record is not None]
     tests = [record.test for record in records if record.test is not None]
     best_losses = [run.overfitting.best_validation_loss for run in completed if run.overfitting is not None]
     curve = _average_curve(records)
+    noise = [run.overfitting.noise for run in completed if run.overfitting is not None and run.overfitting.noise]
     reason: Reason | None = None
     if not completed:
         reason = runs[0].reason
@@ -142,13 +138,13 @@ def _make_group(adapter: str, variant: str, runs: Sequence[RunReport]) -> Group:
         n_completed=len(completed),
         spread_known=len(completed) >= SEEDS_FOR_SPREAD,
         curve=curve,
-        overfitting=_overfitting_of(curve),
+        overfitting=_overfitting_of(curve, fmean(noise) if noise else 0.0),
         test_accuracy=compute_spread([test.accuracy for test in tests]),
         test_f1=compute_spread([test.f1 for test in tests]),
         test_loss=compute_spread([test.loss for test in tests]),
         best_validation_loss=compute_spread([loss for loss in best_losses if loss is not None]),
         train_time_s=compute_spread([record.train_time_s for record in records if record.train_time_s is not None]),
-        test_interval=_interval_of_mean([(test.accuracy, test.n) for test in tests]),
+        test_interval=_interval_of_mean(completed, cache),
         learned=compute_learned(adapter, variant, records) if runs[0].run.adapter.train_adapter else None,
         reason=reason,
     )
@@ -176,8 +172,11 @@ def _average_curve(records: Sequence[Record]) -> Curve:
     )
 
 
-def _overfitting_of(curve: Curve) -> Overfitting | None:
-    """Return best epoch and onset of the mean curve; for one seed those of its run."""
+def _overfitting_of(curve: Curve, noise: float) -> Overfitting | None:
+    """Return best epoch and onset of the mean curve; for one seed those of its run.
+
+    All seeds are evaluated on the same rows, so their mean loss is about as uncertain as one seed's.
+    """
     if not curve.points:
         return None
     points = [
@@ -190,15 +189,23 @@ def _overfitting_of(curve: Curve) -> Overfitting | None:
         )
         for point in curve.points
     ]
-    return compute_overfitting(points)
+    return compute_overfitting(points, noise)
 
 
-def _interval_of_mean(tests: Sequence[tuple[float, int]]) -> Interval | None:
-    """Return the Wilson interval of the mean accuracy on the test rows.
+def _interval_of_mean(completed: Sequence[RunReport], cache: Cache) -> Interval | None:
+    """Return the interval of the mean test accuracy over seeds.
 
-    All seeds predict the same rows, so n is the number of rows of one seed.
+    Where a seed's predictions cannot be read it covers the rows alone; the page names such a run.
     """
+    tests = [run.record.test for run in completed if run.record is not None and run.record.test is not None]
     if not tests:
         return None
-    n = tests[0][1]
-    return wilson_interval(round(fmean(accuracy for accuracy, _ in tests) * n), n)
+    rows = [run.predictions for run in completed if run.predictions is not None]
+    if len(tests) == 1 or len(rows) < len(tests) or len({one.identity for one in rows}) > 1:
+        return wilson_interval(round(fmean(test.accuracy for test in tests) * tests[0].n), tests[0].n)
+    correct = [one.correct for one in rows]
+
+    def make() -> bytes:
+        return json.dumps(asdict(accuracy_interval([list(row) for row in correct]))).encode()
+
+    return Interval(**json.loads(cache.get("interval", correct, make)))

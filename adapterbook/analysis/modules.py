@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import takewhile
-from statistics import fmean
+from itertools import accumulate, combinations, takewhile, zip_longest
+from statistics import fmean, linear_regression
 from typing import Any, Literal
 
-from adapterbook.analysis.shapes import FormulaRow, Learned, LearnedMean, LearnedModule, ParameterFormula
+from adapterbook.analysis.shapes import (
+    AdapterReport,
+    Directions,
+    EqualPair,
+    FormulaRow,
+    Group,
+    Growth,
+    Learned,
+    LearnedMean,
+    LearnedModule,
+    LearnedRatio,
+    ParameterFormula,
+)
 from adapterbook.runs.record import ModuleUpdate, Record
+
+# Two vectors are called equal if their mean distances from 1 differ by less than this share: float32's rounding.
+EQUAL = 1e-4
 
 
 def compute_learned(adapter: str, variant: str, records: Sequence[Record]) -> Learned | None:
@@ -45,7 +61,106 @@ def compute_learned(adapter: str, variant: str, records: Sequence[Record]) -> Le
         smallest=min(modules, key=lambda module: module.relative_update),
         mean_relative_update=fmean(module.relative_update for module in modules),
         mean_scale_deviation=_mean_deviation(modules),
+        equal_pair=_equal_pair(modules),
+        directions=_mean_directions([module.directions for module in modules]),
     )
+
+
+def compute_directions(update: ModuleUpdate) -> Directions | None:
+    """Return how many directions one update uses, or None if the record holds no singular value of it.
+
+    Notes
+    -----
+    Source of the stable rank: Rudelson & Vershynin 2007, "Sampling from large matrices: an approach through geometric
+    functional analysis", J. ACM 54(4), section 1. The effective rank of Roy & Vetterli 2007 needs every singular value,
+    and a record keeps 64; the stable rank needs the largest and the norm.
+
+    Examples
+    --------
+    >>> update = ModuleUpdate(module="q", in_features=8, out_features=8, update_norm=5.0, weight_norm=1.0,
+    ...                       scale_deviation=None, singular_values=(4.0, 3.0))
+    >>> compute_directions(update)
+    Directions(stable_rank=1.5625, n_for_90=2, n_for_99=2, relative_values=(1.0, 0.75))
+    """
+    values = update.singular_values
+    if not values:
+        return None
+    held = list(accumulate(value**2 for value in values))
+
+    def n_for(share: float) -> int | None:
+        wanted = share * update.update_norm**2 * (1 - 1e-9)  # but for rounding
+        return next((n for n, sum_of_squares in enumerate(held, 1) if sum_of_squares >= wanted), None)
+
+    return Directions(
+        stable_rank=(update.update_norm / values[0]) ** 2,
+        n_for_90=n_for(0.9),
+        n_for_99=n_for(0.99),
+        relative_values=tuple(value / values[0] for value in values),
+    )
+
+
+def compare_learned(
+    adapters: Mapping[str, AdapterReport], reference: str | None, variants: Sequence[str]
+) -> tuple[LearnedRatio, ...]:
+    """Return how far adapters of the reference's method moved beside it, variant by variant."""
+    base = adapters.get(reference or "")
+    if base is None:
+        return ()
+    alike = [adapter for adapter in adapters.values() if adapter.config.train_adapter and adapter is not base
+             and adapter.config.peft_type == base.config.peft_type]  # fmt: skip
+    ratios = []
+    for adapter in alike:
+        for variant in variants:
+            own, other = _moved(adapter.groups.get(variant)), _moved(base.groups.get(variant))
+            if own and other:
+                ratios.append(LearnedRatio(adapter.id, base.id, variant, own[0] / other[0], own[1], other[1]))
+    return tuple(ratios)
+
+
+def compute_growth(adapter: AdapterReport | None) -> Growth | None:
+    """Return how an adapter's update grows with the travel, None with fewer than three travels."""
+    if adapter is None:
+        return None
+    found: dict[float, float] = {}
+    for group in adapter.groups.values():
+        run, learned = group.representative, group.learned
+        if run is not None and run.travel and learned is not None and learned.mean_relative_update > 0:
+            found.setdefault(float(f"{run.travel:.6g}"), learned.mean_relative_update)
+    if len(found) < 3:
+        return None
+    short, long = min(found), max(found)
+    slope = linear_regression([math.log(x) for x in found], [math.log(y) for y in found.values()]).slope
+    return Growth(adapter.id, len(found), long / short, found[long] / found[short], slope)
+
+
+def compute_size_ratios(adapters: Mapping[str, AdapterReport]) -> dict[str, float]:
+    """Return each adapter's own parameters over those of the smallest adapter; a baseline has none."""
+    sizes = {name: adapter.n_adapter_params for name, adapter in adapters.items() if adapter.n_adapter_params}
+    return {name: size / min(sizes.values()) for name, size in sizes.items()}
+
+
+def _moved(group: Group | None) -> tuple[float, float] | None:
+    """Return a group's mean relative update, and the epoch at which its first seed's checkpoint was kept."""
+    if group is None or group.learned is None or not group.learned.mean_relative_update:
+        return None
+    record = None if group.representative is None else group.representative.record
+    return None if record is None or record.best is None else (group.learned.mean_relative_update, record.best.epoch)
+
+
+def _equal_pair(modules: Sequence[LearnedModule]) -> EqualPair | None:
+    """Return the first two kinds of modules, both in every layer, whose vectors are equally far from 1 in each."""
+    by_kind: dict[str, dict[int | None, float]] = defaultdict(dict)
+    for module in modules:
+        if module.scale_deviation:
+            by_kind[module.kind][module.layer] = module.scale_deviation
+    for (first, of_first), (second, of_second) in combinations(by_kind.items(), 2):
+        if of_first.keys() != of_second.keys():
+            continue
+        gaps = {layer: abs(deviation - of_second[layer]) for layer, deviation in of_first.items()}
+        if all(gap <= EQUAL * of_first[layer] for layer, gap in gaps.items()):
+            redundant = sum(module.d_out for module in modules if module.kind == second)
+            return EqualPair(first, second, len(gaps), max(gaps.values()), redundant)
+    return None
 
 
 def name_kinds(modules: Sequence[str], config: Mapping[str, Any]) -> dict[str, str]:
@@ -108,7 +223,26 @@ def _describe(updates: Sequence[ModuleUpdate], kind: str) -> LearnedModule:
             update.update_norm / update.weight_norm if update.weight_norm else 0.0 for update in updates
         ),
         scale_deviation=fmean(deviations) if deviations else None,
+        directions=_mean_directions([compute_directions(update) for update in updates]),
     )
+
+
+def _mean_directions(found: Sequence[Directions | None]) -> Directions | None:
+    known = [directions for directions in found if directions is not None]
+    if len(known) < len(found):
+        return None
+    columns = zip_longest(*(directions.relative_values for directions in known), fillvalue=0.0)
+    return Directions(
+        stable_rank=fmean(directions.stable_rank for directions in known),
+        n_for_90=_mean_or_none([directions.n_for_90 for directions in known]),
+        n_for_99=_mean_or_none([directions.n_for_99 for directions in known]),
+        relative_values=tuple(map(fmean, columns)),
+    )
+
+
+def _mean_or_none(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if len(known) == len(values) else None
 
 
 def _means(named: Iterable[tuple[str, LearnedModule]]) -> tuple[LearnedMean, ...]:

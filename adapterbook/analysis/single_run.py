@@ -8,9 +8,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import pstdev
 from typing import TYPE_CHECKING
 
-from adapterbook.analysis.shapes import Example, Examples, Overfitting, PredictedRows, Reason, RunReport
+from adapterbook.analysis.shapes import Example, Examples, Overfitting, PredictedRows, Reason, RunReport, Sure
 from adapterbook.common.cache import NO_CACHE, Cache
 from adapterbook.common.errors import RecordError
 from adapterbook.common.stats import Confusion, Interval, compute_confusion, wilson_interval
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 N_EXAMPLES = 3
-# On a few dozen rows, a rise of the validation loss by a smaller share than this is noise.
-OVERFITTING_RISE = 0.01
+SURE = 0.9
+# A probability of 0 for the right label would be an infinite loss; float32 cannot tell less than this from 0 and 1.
+SMALLEST_PROBABILITY = 1e-7
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class _Predicted:
     rows: PredictedRows
     confusion: Confusion
     examples: Examples
+    loss_sd: float
+    sure: Sure
 
 
 def describe_run(status: RunStatus, folder: Path, cache: Cache = NO_CACHE) -> RunReport:
@@ -61,17 +65,52 @@ def describe_run(status: RunStatus, folder: Path, cache: Cache = NO_CACHE) -> Ru
         predictions=None if predicted is None else predicted.rows,
         confusion=None if predicted is None else predicted.confusion,
         examples=None if predicted is None else predicted.examples,
-        overfitting=None if record is None or status.state != "completed" else compute_overfitting(record.curve),
+        overfitting=None
+        if record is None or status.state != "completed"
+        else compute_overfitting(record.curve, _loss_noise(record, predicted)),
         test_interval=None
         if record is None or record.test is None
         else wilson_interval(round(record.test.accuracy * record.test.n), record.test.n),
         validation_accuracy=accuracy,
         validation_interval=interval,
+        sure=None if predicted is None else predicted.sure,
+        travel=None if record is None else compute_travel(record),
         reason=reason,
     )
 
 
-def compute_overfitting(epochs: Sequence[EpochResult]) -> Overfitting:
+def compute_travel(record: Record) -> float | None:
+    """Return the sum of the learning rates up to the kept checkpoint, None without results or with another schedule.
+
+    Notes
+    -----
+    With a rate that falls from eta in a straight line to zero over T steps, k steps sum to eta k (1 - k / 2T).
+
+    Examples
+    --------
+    Half of the way is three quarters of the travel: see ``tests/unit/analysis/test_analyse.py``.
+    """
+    training = record.training
+    if record.best is None or record.splits is None or training.lr_scheduler_type != "linear" or training.warmup_steps:
+        return None
+    steps_per_epoch = math.ceil(record.splits.train.n / training.per_device_train_batch_size)
+    done = min(record.best.epoch / training.num_train_epochs, 1.0)
+    n_steps = steps_per_epoch * training.num_train_epochs
+    return training.learning_rate * n_steps * done * (1 - done / 2)
+
+
+def _loss_noise(record: Record, predicted: _Predicted | None) -> float:
+    """Return two standard errors of the validation loss.
+
+    The spread of the loss between rows is that of the test rows at the kept checkpoint, because a record holds no
+    losses of single validation rows. Without predictions it is taken to be ln 2, which is the loss of guessing.
+    """
+    spread = math.log(2) if predicted is None else predicted.loss_sd
+    n = record.splits.validation.n if record.splits is not None else record.data.n_validation
+    return 2 * spread / math.sqrt(n)
+
+
+def compute_overfitting(epochs: Sequence[EpochResult], noise: float) -> Overfitting:
     """Return the best epoch and the onset of overfitting of one curve, as ``Overfitting`` defines them.
 
     Parameters
@@ -79,6 +118,8 @@ def compute_overfitting(epochs: Sequence[EpochResult]) -> Overfitting:
     epochs : sequence of EpochResult
         In order of time, at least one. Where an evaluation lies within an epoch, its train loss is that of the last
         epoch that ended before it.
+    noise : float
+        Two standard errors of the validation loss, nat; a smaller rise is not called overfitting.
     """
     n_epochs = epochs[-1].epoch
     evaluated: list[tuple[float, float, float | None]] = []  # epoch, validation loss, train loss
@@ -88,12 +129,12 @@ def compute_overfitting(epochs: Sequence[EpochResult]) -> Overfitting:
         if point.validation_loss is not None:
             evaluated.append((point.epoch, point.validation_loss, train_loss))
     if not evaluated:
-        return Overfitting(n_epochs, None, None, None, None, None, "not_evaluated")
+        return Overfitting(n_epochs, None, None, None, None, noise, "not_evaluated")
     best = min(range(len(evaluated)), key=lambda index: evaluated[index][1])
     best_epoch, best_loss, train_at_best = evaluated[best]
     onset = None
     for epoch, loss, train in reversed(evaluated[best + 1 :]):
-        if loss < best_loss * (1 + OVERFITTING_RISE):
+        if loss <= best_loss + noise:
             break
         if train is not None and train_at_best is not None and train < train_at_best:
             onset = epoch
@@ -103,7 +144,7 @@ def compute_overfitting(epochs: Sequence[EpochResult]) -> Overfitting:
         best_validation_loss=best_loss,
         final_validation_loss=evaluated[-1][1],
         onset_epoch=onset,
-        saved_share=1 - best_epoch / n_epochs,
+        noise=noise,
     )
 
 
@@ -121,6 +162,14 @@ def select_examples(predictions: pd.DataFrame) -> Examples:
         wrong=tuple([row for row in by_confidence if not row.correct][:N_EXAMPLES]),
         uncertain=tuple(by_doubt[:N_EXAMPLES]),
     )
+
+
+def read_predicted_rows(
+    name: str, test: TestResult, folder: Path, cache: Cache = NO_CACHE
+) -> tuple[PredictedRows | None, Reason | None, str | None]:
+    """Return the rows of a folder's predictions, or why there are none: they must agree with the record's result."""
+    predicted, reason, problem = _checked_predictions(name, test, folder, cache)
+    return (None if predicted is None else predicted.rows), reason, problem
 
 
 def _checked_predictions(
@@ -164,6 +213,8 @@ def _load_predicted(folder: Path, cache: Cache) -> _Predicted | None:
         PredictedRows(rows["n"], rows["n_positive"], rows["identity"], bytes.fromhex(rows["correct"])),
         Confusion(**content["confusion"]),
         Examples(**{kind: tuple(Example(**row) for row in examples[kind]) for kind in ("right", "wrong", "uncertain")}),
+        content["loss_sd"],
+        Sure(**content["sure"]),
     )
 
 
@@ -173,13 +224,18 @@ def _summarise(predictions: pd.DataFrame) -> bytes:
         return b"null"
     table = predictions.sort_values("row_id", kind="stable")
     labels = table["label"].tolist()
+    right, positive = table["label"] == table["prediction"], table["probability"]
+    of_label = positive.where(table["label"] == 1, 1 - positive).clip(lower=SMALLEST_PROBABILITY)
+    sure = positive.where(table["prediction"] == 1, 1 - positive) > SURE
     content = {
         "rows": {
             "n": len(table),
             "n_positive": sum(labels),
             "identity": hashlib.sha256(json.dumps([table["row_id"].tolist(), labels]).encode()).hexdigest(),
-            "correct": bytes((table["label"] == table["prediction"]).tolist()).hex(),
+            "correct": bytes(right.tolist()).hex(),
         },
+        "loss_sd": pstdev(-math.log(probability) for probability in of_label),
+        "sure": {"n": int(sure.sum()), "n_right": int((sure & right).sum())},
         "confusion": asdict(compute_confusion(predictions["label"], predictions["prediction"])),
         "examples": asdict(select_examples(predictions)),
     }

@@ -20,7 +20,7 @@ from adapterbook.config.study import IDENTIFIER, NAMING_RULE, AdapterConfig, loa
 
 # A key at the beginning of a line, with its value, and the comments before the next key.
 ENTRY: Final = re.compile(r"(?m)^(?P<key>[A-Za-z_]\w*)[ \t]*:(?P<value>[^\n]*)\n(?P<rest>(?:(?:[ \t#-][^\n]*)?\n)*)")
-OWN: Final = ("title", "rationale", "train_adapter", "peft_type")
+OWN: Final = ("title", "rationale", "train_adapter", "full_fine_tuning", "peft_type")
 COLUMN: Final = 40  # where comments begin
 WIDTH: Final = 120
 ADVICE: Final = ". Change what you want to try; `make train` checks it before anything trains."
@@ -142,7 +142,7 @@ def _without_own_comments(text: str, arguments: Container[str]) -> str:
 
 def _content(adapter: AdapterConfig | None) -> object:
     """Return what a copy must share with its original."""
-    return adapter and (adapter.peft_type, adapter.settings, adapter.train_adapter)
+    return adapter and (adapter.peft_type, adapter.settings, adapter.baseline)
 
 
 def _explained(entry: re.Match[str], helps: dict[str, str]) -> str:
@@ -155,7 +155,7 @@ def _explained(entry: re.Match[str], helps: dict[str, str]) -> str:
 
 
 def _commented(line: str, help: str) -> str:
-    if not help:
+    if not help or len(line) > WIDTH - 20:
         return line
     comment = f"{line:<{COLUMN - 1}} # {help}"
     return comment if len(comment) <= WIDTH else f"{comment[: WIDTH - 2].rsplit(' ', 1)[0]} …"

@@ -107,13 +107,13 @@ def push_adapters(
 
 
 def plan_uploads(report: Report, paths: Paths, namespace: str, prefix: str) -> tuple[list[Upload], list[str]]:
-    """Return the uploads, one run for each adapter but the baseline, and why the other adapters have none.
+    """Return the uploads, one run for each adapter but the baselines, and why the other adapters have none.
 
     The run is the first completed seed of the adapter's best variant by validation, or else of the submitted variant.
     """
     uploads, problems = [], []
     for adapter in report.adapters.values():
-        if adapter.head_only:
+        if adapter.baseline is not None:
             continue
         found = _find_run(adapter, paths)
         if isinstance(found, str):

@@ -19,7 +19,9 @@ from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
 from adapterbook.config.phrases import load_phrases
 from adapterbook.config.source import load_published
+from adapterbook.config.study import PROBE
 from adapterbook.runs.plan import RunStatus
+from adapterbook.runs.probe import probe_folder
 from adapterbook.runs.select import load_report
 
 RENDERERS = ("auto", "quarto", "embedded")
@@ -36,7 +38,8 @@ class Step:
 
 def pages_step(paths: Paths, source: str, seeds: Sequence[int], statuses: Sequence[RunStatus]) -> Step:
     """Return the step that makes the pages of a source's runs."""
-    runs = [path for status in statuses for path in _report_files(status.run.folder(paths))]
+    folders = [probe_folder(paths, source), *(status.run.folder(paths) for status in statuses)]
+    runs = [path for folder in folders for path in _report_files(folder)]
     written_by_hand = [paths.book, paths.study, paths.experiments / "adapters", *published_files(paths), paths.notebook]
     states = [(status.run.id, status.state, status.stale, status.problem) for status in statuses]
     files = [*runs, *written_by_hand, *paths.template_folders, *_own_code()]
@@ -80,7 +83,8 @@ def published_files(paths: Paths) -> list[Path]:
 
 def _site_steps(paths: Paths, renderers: Sequence[str]) -> list[Step]:
     """Return the step of each renderer, with the files read once."""
-    results = [path for folder in sorted(paths.results.glob("*/*/*/*")) for path in _report_files(folder)]
+    folders = sorted([*paths.results.glob(f"*/{PROBE}"), *paths.results.glob("*/*/*/*")])
+    results = [path for folder in folders for path in _report_files(folder)]
     # The site's own cut fonts lie in report/fonts.
     report = [path for path in sorted(paths.report.glob("*")) if path.name != "fonts"]
     pages = [paths.root / "_quarto.yml", paths.root / "index.qmd", *report, *results, *_own_code()]
@@ -90,7 +94,7 @@ def _site_steps(paths: Paths, renderers: Sequence[str]) -> list[Step]:
 
 
 def _report_files(folder: Path) -> list[Path]:
-    """Return the files of a run that a report uses or publishes."""
+    """Return the files of a run, or of the linear probe, that a report uses or publishes."""
     return [folder / name for name in ("record.json", "predictions.parquet", "notebook.ipynb")]
 
 

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from adapterbook.common.errors import RunError
-from adapterbook.common.formatting import format_duration, say
+from adapterbook.common.formatting import format_duration, format_number, say
 from adapterbook.config.paths import Paths
+from adapterbook.config.study import DataConfig
 from adapterbook.execution.kernels import count_parallel_runs, list_devices
 from adapterbook.execution.progress import TrainingDisplay
-from adapterbook.execution.results_folder import clear_leftovers
+from adapterbook.execution.results_folder import clear_leftovers, hold_lock
 from adapterbook.runs.plan import Run
+from adapterbook.runs.probe import probe_status, stamp_probe
 from adapterbook.runs.select import compute_statuses, default_seeds, load_project, name_source
 from adapterbook.sources.resolve import ResolvedSource, resolve_source
 
@@ -78,13 +80,35 @@ def train(
     if not tried:
         clear_leftovers(paths, resolved.config.name)
         say(console, f"All {len(statuses)} runs are up to date: nothing to train.")
+    exit_code |= _update_probe(study.data, paths, resolved, console)
     return TrainOutcome(resolved.config.name, exit_code)
+
+
+def _update_probe(data: DataConfig, paths: Paths, resolved: ResolvedSource, console: Console) -> int:
+    """Make the linear probe if it is missing or stale; return 1 if it cannot be fitted, else 0."""
+    if probe_status(paths, resolved.config.name, stamp_probe(data, resolved.data_identity())).up_to_date:
+        return 0
+    with hold_lock(paths), console.status("Computing the features of the base model, fitting the linear probe …"):
+        from adapterbook.training import load_training
+
+        load_training()
+        from adapterbook.training.probe import make_probe
+
+        try:
+            record = make_probe(data, paths, resolved)
+        except RunError as error:
+            say(console, str(error))
+            return 1
+    accuracy = format_number(record.test.accuracy, "percent", "en")
+    say(console, f"The linear probe predicts {accuracy} of the test rows; {format_duration(record.time_s)} of work.")
+    return 0
 
 
 def _announce(due: Sequence[Run], n_planned: int, tried: Collection[str], console: Console) -> None:
     """Say what is trained next, and why, if the search added it."""
     for run in due:
-        if run.extends_grid is not None:
+        rate_is_new = not any(name.startswith(f"{run.adapter.id}/{run.variant}/") for name in tried)
+        if run.extends_grid is not None and rate_is_new:
             edge, rate = run.extends_grid.edge_learning_rate, run.training.learning_rate
             say(console, f"{run.adapter.id} is best at {edge:g}, at the edge of its learning rates: {rate:g} is added.")
     more = " more" if tried else ""

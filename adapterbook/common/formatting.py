@@ -68,6 +68,16 @@ def _percent_bare(value: float, _: Language) -> str:
     return f"{100 * value:.1f}"
 
 
+def _percent_short(value: float, _: Language) -> str:
+    """Return a share that somebody chose, such as a level, with only the digits it has."""
+    return f"{100 * value:.3g}%"
+
+
+def _points_short(value: float, _: Language) -> str:
+    """Return a difference that somebody chose, such as a margin, in percentage points, without a sign."""
+    return f"{100 * value:.3g}"
+
+
 def _points(value: float, _: Language) -> str:
     """Return a difference of two proportions in percentage points, always with its sign."""
     shown = f"{100 * value:+.1f}"
@@ -124,12 +134,6 @@ def _p_value(value: float, _: Language) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _p_relation(value: float, language: Language) -> str:
-    """Return a p-value with its relation, as it follows the letter: ``= 0.012``, ``< 0.001``."""
-    shown = _p_value(value, language)
-    return shown if shown.startswith("<") else f"= {shown}"
-
-
 def _rate(value: float, _: Language) -> str:
     """Return a learning rate as code writes it, with a hyphen for the minus so that it can be copied."""
     mantissa, exponent = f"{value:.6e}".split("e")
@@ -149,6 +153,11 @@ def _duration(value: float, language: Language) -> str:
     return f"{minutes // 60}{NO_BREAK_SPACE}{hour}{NO_BREAK_SPACE}{minutes % 60}{NO_BREAK_SPACE}{minute}"
 
 
+def _milliseconds(value: float, language: Language) -> str:
+    shown = f"{1000 * value:.1f}" if value < 0.1 else f"{1000 * value:.0f}"
+    return f"{shown}{NO_BREAK_SPACE}{'毫秒' if language == 'zh' else 'ms'}"
+
+
 def _bytes(value: float, language: Language) -> str:
     scale = 0
     while value >= 999.95 and scale + 1 < len(BYTE_UNITS):
@@ -157,6 +166,11 @@ def _bytes(value: float, language: Language) -> str:
     if scale == 0:
         return f"{value:.0f}{NO_BREAK_SPACE}{'位元組' if language == 'zh' else 'bytes'}"
     return f"{value:.1f}{NO_BREAK_SPACE}{BYTE_UNITS[scale]}"
+
+
+def _times(value: float, _: Language) -> str:
+    """Return a ratio with two significant digits, or without decimals from ten on."""
+    return f"{value:,.0f}" if value >= 9.95 else f"{value:.2g}"
 
 
 def _per_second(value: float, language: Language) -> str:
@@ -168,6 +182,8 @@ FORMATS: Final[Mapping[str, Callable[[float, Language], str]]] = {
     "percent_bare": _percent_bare,
     "points": _points,
     "points_unsigned": _percent_bare,
+    "percent_short": _percent_short,
+    "points_short": _points_short,
     "loss": _loss,
     "signed_loss": _signed_loss,
     "proportion": _proportion,
@@ -178,11 +194,12 @@ FORMATS: Final[Mapping[str, Callable[[float, Language], str]]] = {
     "count": _count,
     "plain": _plain,
     "p": _p_value,
-    "p_relation": _p_relation,
     "rate": _rate,
     "duration": _duration,
+    "milliseconds": _milliseconds,
     "bytes": _bytes,
     "per_second": _per_second,
+    "times": _times,
 }
 
 

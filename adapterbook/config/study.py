@@ -38,6 +38,7 @@ from adapterbook.common.yaml_files import (
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAMING_RULE = "letters, digits, '.', '_' and '-', 64 at most"
 MAX_SEED = 2**32 - 1  # NumPy's
+PROBE = "linear_probe"  # the folder of the linear probe's results, beside those of the adapters
 MAX_TITLE = 200  # characters; a title also stands in menus and legends
 
 
@@ -68,8 +69,18 @@ def _check_title(title: BilingualText) -> BilingualText:
     return title
 
 
+def _check_margin(margin: float) -> float:
+    if not 0 < margin < 1:
+        raise ValueError(
+            f"expected a difference of accuracies above 0 and below 1, got {margin:g}; "
+            "0.05 calls two adapters the same if they are shown to differ by less than 5 points"
+        )
+    return margin
+
+
 Text = Annotated[BilingualText, BeforeValidator(_both_languages)]
 Title = Annotated[Text, AfterValidator(_check_title)]
+Margin = Annotated[float, AfterValidator(_check_margin)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 
@@ -185,6 +196,7 @@ class StudyConfig(Settings):
     search: SearchConfig | None = None
     seeds: tuple[Seed, ...] = Field(min_length=1)
     seeds_on_gpu: tuple[Seed, ...] | None = Field(default=None, min_length=1)  # None: the same as without a GPU
+    margin: Margin = 0.05  # in accuracy; two adapters that differ by less are the same
     variants: dict[str, VariantConfig] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -254,6 +266,8 @@ class AdapterConfig(BaseModel):
         The keyword arguments of that method's PEFT config class, as written.
     train_adapter : bool
         False makes a baseline: the adapter keeps its start values, without effect, and only the head trains.
+    full_fine_tuning : bool
+        True makes a baseline: the settings must have PEFT train every weight of the base model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -264,6 +278,20 @@ class AdapterConfig(BaseModel):
     title: Title
     rationale: Text | None = None
     train_adapter: bool = Field(default=True, strict=True)
+    full_fine_tuning: bool = Field(default=False, strict=True)
+
+    @model_validator(mode="after")
+    def _is_one_baseline_at_most(self) -> AdapterConfig:
+        if self.full_fine_tuning and not self.train_adapter:
+            raise ValueError("full_fine_tuning trains every weight and train_adapter: false only the head: keep one")
+        return self
+
+    @property
+    def baseline(self) -> Literal["head_only", "full_fine_tuning"] | None:
+        """Return which baseline this is, or None for an adapter."""
+        if self.full_fine_tuning:
+            return "full_fine_tuning"
+        return None if self.train_adapter else "head_only"
 
     def keywords(self) -> dict[str, Any]:
         """Return the settings for PEFT, with the task; a copy, since PEFT appends to the lists that it gets."""
@@ -296,13 +324,16 @@ def load_adapters(folder: Path) -> dict[str, AdapterConfig]:
 
 def _load_adapter(file: Path) -> AdapterConfig:
     content = load_yaml(file)
-    own = {key: content.pop(key) for key in ("peft_type", "title", "rationale", "train_adapter") if key in content}
+    names = ("peft_type", "title", "rationale", "train_adapter", "full_fine_tuning")
+    own = {key: content.pop(key) for key in names if key in content}
     if isinstance(own.get("peft_type"), str):
         own["peft_type"] = own["peft_type"].upper()
     own.setdefault("title", file.stem)
     problems = [problem for key, value in content.items() if (problem := misread_number(key, value)) is not None]
     if not IDENTIFIER.fullmatch(file.stem):
         problems.append(f"the file's name names a folder: {NAMING_RULE}")
+    if file.stem.lower() == PROBE:
+        problems.append(f"the file's name names a folder, and {PROBE} is the linear probe's: take another name")
     try:
         adapter = AdapterConfig.model_validate({"id": file.stem, "settings": content, **own})
     except ValidationError as error:

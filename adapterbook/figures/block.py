@@ -81,7 +81,7 @@ def find_touched(target_modules: Any, layout: Layout = DISTILBERT) -> frozenset[
 def plan_block(report: Report, words: FigureWords) -> Drawing:
     """Return the block from its input down, and beside it a column an adapter."""
     id, title = "block", words.say("block.title")
-    trained = [adapter for adapter in report.adapters.values() if not adapter.head_only]
+    trained = [adapter for adapter in report.adapters.values() if adapter.baseline is None]
     layout = _layout_of([_targets(adapter) for adapter in trained])
     touched = {adapter.id: find_touched(_targets(adapter), layout) for adapter in trained}
     if not any(touched.values()):

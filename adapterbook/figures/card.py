@@ -22,7 +22,15 @@ from adapterbook.config.study import BilingualText
 from adapterbook.figures.catalogue import LANGUAGES
 from adapterbook.figures.headline import headline_lines
 from adapterbook.figures.render import Picture
-from adapterbook.figures.style import GREY, Line, draw_band, format_percent_axis, mark_epochs, settings_of
+from adapterbook.figures.style import (
+    GREY,
+    Line,
+    baselines_of,
+    draw_band,
+    format_percent_axis,
+    mark_epochs,
+    settings_of,
+)
 from adapterbook.figures.words import FigureWords, Labels
 
 if TYPE_CHECKING:
@@ -61,7 +69,8 @@ def draw_cards(
             remove_cards(folder)
             return {}
         labels = words.labels("validation_loss", "validation_accuracy", "epoch")
-        paint = partial(_paint, title.in_language(language), subtitle.in_language(language), lines, labels)
+        paint = partial(_paint, title.in_language(language), subtitle.in_language(language), lines, labels,
+                        baselines_of(report)["validation_accuracy"])  # fmt: skip
         picture = Picture(NAME, HEIGHT, paint)
         png = cache.get("png", [picture.identity()], partial(_draw, picture))
         cards[language] = folder / language / f"{NAME}.png"
@@ -95,7 +104,7 @@ def _draw(picture: Picture) -> bytes:
     return buffer.getvalue()
 
 
-def _paint(title: str, subtitle: str, lines: Sequence[Line], labels: Labels, canvas: Canvas) -> None:
+def _paint(title: str, subtitle: str, lines: Sequence[Line], labels: Labels, level: float, canvas: Canvas) -> None:
     from matplotlib.patches import Rectangle
 
     canvas.add_artist(Rectangle((0, 0.975), 1, 0.025, color=ACCENT, transform=canvas.transFigure))
@@ -107,7 +116,7 @@ def _paint(title: str, subtitle: str, lines: Sequence[Line], labels: Labels, can
         draw_band(loss, line.curve, "validation_loss", line.style, line.label)
         draw_band(accuracy, line.curve, "validation_accuracy", line.style, line.label)
     loss.axhline(math.log(2), color=GREY, linewidth=1.5, linestyle=(0, (1, 3)))
-    accuracy.axhline(0.5, color=GREY, linewidth=1.5, linestyle=(0, (1, 3)))
+    accuracy.axhline(level, color=GREY, linewidth=1.5, linestyle=(0, (1, 3)))
     for axes, name in ((loss, "validation_loss"), (accuracy, "validation_accuracy")):
         axes.set_title(labels[name], loc="left")
         mark_epochs(axes, labels["epoch"])

@@ -14,8 +14,10 @@ from adapterbook.common.formatting import Language
 from adapterbook.config.phrases import Phrases
 from adapterbook.config.study import BilingualText
 from adapterbook.figures.block import plan_block
+from adapterbook.figures.calibration import plan_calibration
 from adapterbook.figures.confusion import plan_confusion
 from adapterbook.figures.curves import plan_accuracy, plan_batch_size, plan_curves, plan_learning_rate, plan_published
+from adapterbook.figures.directions import plan_directions
 from adapterbook.figures.dots import plan_costs, plan_test_accuracy
 from adapterbook.figures.epochs import plan_epochs, plan_eval_strategy
 from adapterbook.figures.figure import Drawing, Figure
@@ -102,8 +104,10 @@ def plan_figures(report: Report, words: FigureWords) -> list[Drawing]:
         plan_epochs(report, words),
         plan_test_accuracy(report, words),
         *(plan_costs(report, table, f"costs-{i}" if i > 1 else "costs", words) for i, table in enumerate(costs, 1)),
+        plan_calibration(report, words),
         plan_block(report, words),
         plan_learned(report, words),
+        plan_directions(report, words),
     ]
     slugs = _slugs(list(report.adapters))
     for adapter in report.adapters.values():

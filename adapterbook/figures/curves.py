@@ -16,6 +16,7 @@ from adapterbook.figures.style import (
     GREY,
     Line,
     LineStyle,
+    baselines_of,
     draw_band,
     format_percent_axis,
     legend_above,
@@ -147,15 +148,16 @@ def plan_accuracy(report: Report, adapter: AdapterReport, id: str, words: Figure
         if row["validation_accuracy"] is not None
     ]
     alt = words.say("accuracy.alt", title=title, curves=curves)
-    paint = partial(_paint_accuracy, lines, words.labels("chance", "validation_accuracy", "epoch"))
+    labels = words.labels("majority", "validation_accuracy", "epoch")
+    paint = partial(_paint_accuracy, lines, labels, baselines_of(report)["validation_accuracy"])
     return Drawing(id, title, alt, paint, height=3.1, rows=rows, adapter=adapter.id)
 
 
-def _paint_accuracy(lines: Sequence[Line], labels: Labels, canvas: Canvas) -> None:
+def _paint_accuracy(lines: Sequence[Line], labels: Labels, level: float, canvas: Canvas) -> None:
     axes = canvas.subplots()
     for line in lines:
         draw_band(axes, line.curve, "validation_accuracy", line.style, line.label)
-    axes.axhline(0.5, color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=labels["chance"])
+    axes.axhline(level, color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=labels["majority"])
     axes.set_ylabel(labels["validation_accuracy"])
     format_percent_axis(axes.yaxis)
     mark_epochs(axes, labels["epoch"])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
-from adapterbook.analysis.shapes import CostRow, CostTable, Report
+from adapterbook.analysis.shapes import CostRow, CostTable, Measured, Report
 from adapterbook.common.stats import Interval
 from adapterbook.figures.figure import Drawing
 from adapterbook.figures.style import (
@@ -25,7 +25,9 @@ from adapterbook.figures.words import FigureWords, Labels, describe_missing, sho
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-PANELS = (("params", "n_trainable_params", 1.0), ("time", "train_time_s", 1.0), ("size", "adapter_file_bytes", 1e6))
+Cost = Literal["params", "time"]
+COSTS: Final[tuple[Cost, ...]] = ("params", "time")
+TIMES: Final = {"cpu": "cpu_time_s", "wall": "wall_time_s"}  # a column of the table behind the figure
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,18 @@ class _Dot:
 
 @dataclass(frozen=True)
 class _Point:
-    """Hold one adapter at one learning rate; filled if that is its own best."""
+    """Hold one adapter: its test accuracy, what it costs, and at which costs it is on the front."""
 
-    row: CostRow
-    style: LineStyle
     name: str
-    filled: bool
+    style: LineStyle
+    accuracy: float
+    interval: Interval
+    costs: Mapping[Cost, Measured]
+    pareto: Sequence[Cost]
 
 
 def plan_test_accuracy(report: Report, words: FigureWords) -> Drawing:
-    """Return test accuracy with 95 % Wilson intervals, a row an adapter and learning rate."""
+    """Return test accuracy with 95 % intervals, a row an adapter and learning rate."""
     id, title = "test-accuracy", words.say("test-accuracy.title")
     variants = report.ablations["learning_rate"].variants or (report.study.submitted,)
     dots = _dots_of(report, variants, words)
@@ -60,9 +64,9 @@ def plan_test_accuracy(report: Report, words: FigureWords) -> Drawing:
         return Drawing(id, title, title, None, reason=why_nothing(report, "missing"))
     names = short_names(report, words)
     names = {adapter: names[adapter] for adapter in dict.fromkeys(dot.adapter for dot in dots)}
-    labels = words.labels("chance", "test-accuracy.majority", "test_accuracy")
-    majority = report.baseline("majority").accuracy
-    paint = partial(_paint_test_accuracy, dots, names, len(variants), majority, labels)
+    labels = words.labels("chance", "test-accuracy.majority", "test-accuracy.linear_probe", "test_accuracy")
+    lines = {"majority": report.baseline("majority").accuracy, "linear_probe": report.baseline("linear_probe").accuracy}
+    paint = partial(_paint_test_accuracy, dots, names, len(variants), lines, labels)
     rows = [
         {"adapter": dot.adapter, "learning_rate": dot.learning_rate, "test_accuracy": dot.mean,
          "interval_low": dot.interval.low, "interval_high": dot.interval.high, "n_seeds": dot.n_seeds}
@@ -77,13 +81,21 @@ def plan_test_accuracy(report: Report, words: FigureWords) -> Drawing:
         for adapter, name in names.items()
     )
     alt = words.sentences(
-        words.say("test-accuracy.alt", title=title, adapters=adapters), describe_missing(report, list(names), words)
-    )
+        words.say("test-accuracy.alt", title=title, adapters=adapters),
+        "" if lines["linear_probe"] is None
+        else words.say("test-accuracy.probe", accuracy=words.number(lines["linear_probe"], "percent")),
+        describe_missing(report, list(names), words),
+    )  # fmt: skip
     return Drawing(id, title, alt, paint, height=1.5 + 0.62 * len(names), rows=rows)
 
 
 def _paint_test_accuracy(
-    dots: Sequence[_Dot], names: Labels, n_positions: int, majority: float | None, labels: Labels, canvas: Canvas
+    dots: Sequence[_Dot],
+    names: Labels,
+    n_positions: int,
+    lines: Mapping[str, float | None],
+    labels: Labels,
+    canvas: Canvas,
 ) -> None:
     axes = canvas.subplots()
     rows = {adapter: row for row, adapter in enumerate(names)}
@@ -96,8 +108,9 @@ def _paint_test_accuracy(
                   label=None if dot.label in shown else dot.label)  # fmt: skip
         shown.add(dot.label)
     axes.axvline(0.5, color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=labels["chance"])
-    if majority is not None:
-        axes.axvline(majority, color=GREY, linewidth=1, linestyle="--", label=labels["majority"])
+    for (kind, accuracy), dashes in zip(lines.items(), ("--", "-."), strict=True):
+        if accuracy is not None:
+            axes.axvline(accuracy, color=GREY, linewidth=1, linestyle=dashes, label=labels[kind])
     axes.set_yticks(range(len(names)), list(names.values()))
     axes.set_ylim(len(names) - 0.45, -0.55)
     axes.grid(False, axis="y")
@@ -107,38 +120,42 @@ def _paint_test_accuracy(
 
 
 def plan_costs(report: Report, table: CostTable | None, id: str, words: FigureWords) -> Drawing:
-    """Return accuracy against trainable parameters, training time and adapter size, with the Pareto front of each."""
+    """Return accuracy against trainable parameters and training time, with the adapters on the front of each."""
     title = words.say("costs.title")
     if table is None:
         return Drawing(id, title, title, None, reason=why_nothing(report, "missing"))
     names = short_names(report, words)
-    best = {adapter.id: adapter.best_variant for adapter in report.adapters.values()}
     points = [
-        _Point(row, style_of(report, row.adapter), names[row.adapter], best[row.adapter] == row.variant)
-        for row in table.rows
-    ]
-    fronts = [_describe_front(report, table.rows, cost, words) for cost, _, _ in PANELS]
-    alt = words.sentences(words.say("costs.alt", title=title, device=table.device_name), *fronts)
-    labels = words.labels("costs.pareto", *(f"costs.{cost}" for cost, _, _ in PANELS), "test_accuracy")
-    paint = partial(_paint_costs, points, list(names.values()), labels)
-    return Drawing(id, title, alt, paint, height=7.0, rows=[_cost_row(report, row, table) for row in table.rows])
+        _Point(names[row.adapter], style_of(report, row.adapter), row.accuracy, row.test_interval,
+               {"params": _exactly(row.n_trainable_params), "time": row.time_s}, row.pareto)
+        for row in table.rows if row.accuracy is not None and row.test_interval is not None
+    ]  # fmt: skip
+    alt = words.sentences(
+        words.say("costs.alt", title=title, device=table.device_name),
+        *(_describe_front(cost, [point.name for point in points if cost in point.pareto], words) for cost in COSTS),
+    )
+    axes = {"params": words.say("costs.params"), "time": words.say(f"costs.{table.clock}")}
+    labels = words.labels("costs.front", "test_accuracy")
+    paint = partial(_paint_costs, points, list(names.values()), axes, labels)
+    return Drawing(id, title, alt, paint, height=5.2, rows=[_cost_row(row, table) for row in table.rows])
 
 
-def _paint_costs(points: Sequence[_Point], names: Sequence[str], labels: Labels, canvas: Canvas) -> None:
-    panels = list(canvas.subplots(3, 1, sharey=True))
-    for panel, (cost, field, unit) in zip(panels, PANELS, strict=True):
-        rows = [point.row for point in points]
-        front = sorted((getattr(row, field) / unit, row.accuracy) for row in rows if cost in row.pareto)
-        panel.step(*zip(*front, strict=True), where="post", color=GREY, linewidth=1, label=labels["pareto"])
+def _paint_costs(points: Sequence[_Point], names: Sequence[str], axes: Labels, labels: Labels, canvas: Canvas) -> None:
+    panels = list(canvas.subplots(2, 1, sharey=True))
+    for panel, cost in zip(panels, COSTS, strict=True):
         for point in points:
-            color = point.style.color
-            panel.plot(getattr(point.row, field) / unit, point.row.accuracy, point.style.marker, color=color,
-                       markersize=8, markeredgewidth=1.6, markerfacecolor=color if point.filled else "none",
-                       label=point.name if point.filled else None)  # fmt: skip
+            color, found = point.style.color, point.costs[cost]
+            cross = {"color": color, "linewidth": 1.2, "alpha": 0.7}
+            panel.plot([found.low, found.high], [point.accuracy] * 2, **cross)
+            panel.plot([found.median] * 2, [point.interval.low, point.interval.high], **cross)
+            panel.plot(found.median, point.accuracy, point.style.marker, color=color, markersize=8,
+                       markeredgewidth=1.6, markerfacecolor=color if cost in point.pareto else "none",
+                       label=point.name)  # fmt: skip
         panel.set_xscale("log")
         mark_log_axis(panel.xaxis)
-        panel.set_xlabel(labels[cost])
+        panel.set_xlabel(axes[cost])
         format_percent_axis(panel.yaxis)
+    panels[0].plot([], [], "o", color=GREY, markersize=8, label=labels["front"])
     canvas.supylabel(labels["test_accuracy"], fontsize=11)
     legend_above(canvas, panels, first=names)
 
@@ -155,14 +172,18 @@ def _dots_of(report: Report, variants: Sequence[str], words: FigureWords) -> lis
     ]  # fmt: skip
 
 
-def _cost_row(report: Report, row: CostRow, table: CostTable) -> dict[str, object]:
+def _exactly(value: float) -> Measured:
+    return Measured(1, value, value, value)
+
+
+def _cost_row(row: CostRow, table: CostTable) -> dict[str, object]:
     return {
         "adapter": row.adapter,
-        "learning_rate": report.study.training_of(row.variant).learning_rate,
         "test_accuracy": row.accuracy,
         "n_trainable_params": row.n_trainable_params,
-        "train_time_s": row.train_time_s,
-        "adapter_file_bytes": row.adapter_file_bytes,
+        TIMES[table.clock]: row.time_s.median,
+        "fastest_time_s": row.time_s.low,
+        "slowest_time_s": row.time_s.high,
         "pareto": ", ".join(row.pareto),
         "device_name": table.device_name,
     }
@@ -174,15 +195,7 @@ def _describe_dot(dot: _Dot, words: FigureWords) -> str:
     return words.say("test-accuracy.value", rate=rate, accuracy=accuracy, low=low, high=high)
 
 
-def _describe_front(report: Report, rows: Sequence[CostRow], cost: str, words: FigureWords) -> str:
-    names = short_names(report, words)
-    adapters = [
-        words.say(
-            "costs.adapter",
-            name=names[row.adapter],
-            rate=words.number(report.study.training_of(row.variant).learning_rate, "rate"),
-        )
-        for row in rows
-        if cost in row.pareto
-    ]
+def _describe_front(cost: Cost, adapters: Sequence[str], words: FigureWords) -> str:
+    if not adapters:
+        return words.say(f"costs.{cost}_nobody")
     return words.say(f"costs.{cost}_front", adapters=words.joined(adapters, "comma"))

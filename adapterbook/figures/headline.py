@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from adapterbook.figures.figure import Drawing
 from adapterbook.figures.style import (
     GREY,
     Line,
+    baselines_of,
     draw_band,
     format_percent_axis,
     legend_above,
@@ -33,10 +33,11 @@ def plan_headline(report: Report, basis: Basis, words: FigureWords) -> Drawing:
     title, groups = words.say(f"{id}.title"), _groups(report, basis)
     if not groups:
         return Drawing(id, title, title, None, reason=why_nothing(report, "not_evaluated"))
-    labels = words.labels("chance", "validation_loss", "validation_accuracy", "epoch")
+    labels = words.labels("baselines", "validation_loss", "validation_accuracy", "epoch")
     alt = _describe(report, title, groups, words)
     rows = [row for group in groups for row in curve_rows(group)]
-    return Drawing(id, title, alt, partial(_paint, headline_lines(report, basis, words), labels), height=5.4, rows=rows)
+    paint = partial(_paint, headline_lines(report, basis, words), labels, baselines_of(report))
+    return Drawing(id, title, alt, paint, height=5.4, rows=rows)
 
 
 def headline_lines(report: Report, basis: Basis, words: FigureWords) -> list[Line]:
@@ -55,13 +56,13 @@ def _groups(report: Report, basis: Basis) -> list[Group]:
     return [group for group in groups if group is not None and group.curve.values("validation_loss")]
 
 
-def _paint(lines: Sequence[Line], labels: Labels, canvas: Canvas) -> None:
+def _paint(lines: Sequence[Line], labels: Labels, levels: Mapping[str, float], canvas: Canvas) -> None:
     loss, accuracy = canvas.subplots(2, 1, sharex=True)
     for line in lines:
         draw_band(loss, line.curve, "validation_loss", line.style, line.label)
         draw_band(accuracy, line.curve, "validation_accuracy", line.style, line.label)
-    loss.axhline(math.log(2), color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=labels["chance"])
-    accuracy.axhline(0.5, color=GREY, linewidth=1, linestyle=(0, (1, 3)))
+    loss.axhline(levels["validation_loss"], color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=labels["baselines"])
+    accuracy.axhline(levels["validation_accuracy"], color=GREY, linewidth=1, linestyle=(0, (1, 3)))
     loss.set_title(labels["validation_loss"], loc="left")
     accuracy.set_title(labels["validation_accuracy"], loc="left")
     format_percent_axis(accuracy.yaxis)
@@ -94,6 +95,12 @@ def _describe(report: Report, title: str, groups: Sequence[Group], words: Figure
     ]
     return words.sentences(
         words.say("headline.alt", title=title, curves=curves),
-        words.say("headline.accuracies", accuracies=words.joined(accuracies, "comma")) if accuracies else "",
+        words.say(
+            "headline.accuracies",
+            accuracies=words.joined(accuracies, "comma"),
+            baseline=words.number(baselines_of(report)["validation_accuracy"], "percent"),
+        )
+        if accuracies
+        else "",
         describe_missing(report, [group.adapter for group in groups], words),
     )

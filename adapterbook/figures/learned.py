@@ -126,7 +126,7 @@ def _place(module: LearnedModule, words: FigureWords) -> str:
 
 def _why_nothing(report: Report) -> Reason:
     """Return why there is nothing to draw: the first reason of an adapter that is not a baseline."""
-    trained = [adapter for adapter in report.adapters.values() if not adapter.head_only]
+    trained = [adapter for adapter in report.adapters.values() if adapter.baseline is None]
     reasons = [adapter.learned_reason for adapter in trained]
     known = [reason for reason in reasons if reason is not None]
     return known[0] if known else "not_measured" if trained else "no_runs"

@@ -1,7 +1,7 @@
 """Set how figures look: colours, sizes, fonts, axes, legends.
 
-An adapter's style depends on its id alone, so that it does not change when adapters come and go; the baseline that
-trains the head alone is grey whatever its id. All settings hold inside a context: of Matplotlib's global state only the
+An adapter's style depends on its id alone, so that it does not change when adapters come and go; the baselines
+are grey whatever their ids. All settings hold inside a context: of Matplotlib's global state only the
 font that gets registered is touched. Matplotlib is imported where something is drawn and not before: a report whose
 figures are all there does without it.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,7 @@ KNOWN_ADAPTERS = {
     "lora_3": LineStyle("#009e73", "-.", "^"),
     "ia3": LineStyle("#a4508b", ":", "D"),
 }
-BASELINE = LineStyle("#8f8f8f", "-", "h")
+BASELINES = {"head_only": LineStyle("#8f8f8f", "-", "h"), "full_fine_tuning": LineStyle("#4d4d4d", "--", "d")}
 OTHER_COLORS = ("#7d5f1f", "#26305e", "#1f1f1f", "#b012d8")
 OTHER_LINES = ("-", "--", "-.", ":")
 OTHER_MARKERS = ("v", "P", "X", "*", "<", ">", "p")
@@ -78,9 +79,22 @@ def adapter_style(adapter: str) -> LineStyle:
     return LineStyle(OTHER_COLORS[color], OTHER_LINES[line], OTHER_MARKERS[number % len(OTHER_MARKERS)])
 
 
+def baselines_of(report: Report) -> dict[str, float]:
+    """Return by quantity what a model gets that has learned nothing.
+
+    Its loss is that of finding both classes equally likely, its validation accuracy that of always predicting the more
+    frequent label of the validation rows.
+    """
+    majority = report.validation_majority
+    guess = math.log(2)
+    return {"train_loss": guess, "validation_loss": guess,
+            "validation_accuracy": 0.5 if majority is None else majority}  # fmt: skip
+
+
 def style_of(report: Report, adapter: str) -> LineStyle:
-    """Return the style of one of the report's adapters; the baseline is a quiet grey."""
-    return BASELINE if report.adapters[adapter].head_only else adapter_style(adapter)
+    """Return the style of one of the report's adapters; a baseline is a quiet grey."""
+    baseline = report.adapters[adapter].baseline
+    return adapter_style(adapter) if baseline is None else BASELINES[baseline]
 
 
 def variant_style(position: int) -> LineStyle:
@@ -108,7 +122,7 @@ def draw_band(axes: Axes, curve: Curve, quantity: str, style: LineStyle, label: 
         return
     epochs = [epoch for epoch, _ in points]
     options = {"color": style.color, "linestyle": style.linestyle, "marker": style.marker} | line
-    if style == BASELINE:
+    if style in BASELINES.values():
         options["zorder"] = 1.9  # under the adapters' lines, which it is there to be compared with
     axes.plot(epochs, [value.mean for _, value in points], label=label, **options)
     if all(value.known for _, value in points):

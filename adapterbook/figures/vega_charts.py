@@ -13,12 +13,6 @@ from typing import Any, Final
 from adapterbook.figures.style import GREY, LineStyle
 
 QUANTITIES: Final = ("train_loss", "validation_loss", "validation_accuracy")
-# The values of a model that finds both classes equally likely.
-CHANCE: Final[Mapping[str, float]] = {
-    "train_loss": math.log(2),
-    "validation_loss": math.log(2),
-    "validation_accuracy": 0.5,
-}
 # Names by which the page's script gives a chart its curves, and the bounds that panels share.
 DATA: Final = "curves"
 BOUNDS: Final = ("first", "last", "low", "high")
@@ -36,7 +30,7 @@ def line_look(style: LineStyle) -> dict[str, Any]:
     return {"color": style.color, "dash": dash, "shape": MARKERS[style.marker]}
 
 
-def chart_spec(quantity: str, x_title: str, styles: Mapping[str, LineStyle]) -> dict[str, Any]:
+def chart_spec(quantity: str, x_title: str, styles: Mapping[str, LineStyle], baseline: float) -> dict[str, Any]:
     """Return the chart of one quantity by epoch, without data.
 
     Parameters
@@ -45,6 +39,8 @@ def chart_spec(quantity: str, x_title: str, styles: Mapping[str, LineStyle]) -> 
         One of ``QUANTITIES``.
     styles : mapping
         By adapter's id.
+    baseline : float
+        Where the dotted line is: what a model gets that has learned nothing.
 
     Returns
     -------
@@ -73,8 +69,8 @@ def chart_spec(quantity: str, x_title: str, styles: Mapping[str, LineStyle]) -> 
     color = alt.Color("adapter:N", scale=scale_of("color"), legend=None)
     same = {"x": x, "color": color, "detail": alt.Detail("line:N")}
     base = alt.Chart(alt.NamedData(name=DATA))
-    chance = (
-        alt.Chart(alt.InlineData(values=[{"level": CHANCE[quantity]}]))
+    level = (
+        alt.Chart(alt.InlineData(values=[{"level": baseline}]))
         .mark_rule(color=GREY, strokeWidth=1, strokeDash=[1, 3])
         .encode(y=alt.Y("level:Q", title=None, scale=levels))
     )
@@ -85,7 +81,7 @@ def chart_spec(quantity: str, x_title: str, styles: Mapping[str, LineStyle]) -> 
     point = base.mark_point(filled=True, opacity=1, size=MARKER_AREA).encode(y=y, shape=shape, **same)
     tooltip = [alt.Tooltip(f"{field}:N") for field in ("name", "setting", "seed", "at", "shown")]
     target = base.mark_point(filled=True, opacity=0, size=TARGET_AREA).encode(y=y, tooltip=tooltip, **same)
-    chart = alt.layer(chance, band, line, point, target).properties(height=280)
+    chart = alt.layer(level, band, line, point, target).properties(height=280)
     # A test validates every chart against Vega-Lite's schema. Here that would take half of the page's time.
     spec: dict[str, Any] = chart.configure(**_configuration()).to_dict(validate=False)
     spec["params"] = [{"name": name, "value": 0} for name in BOUNDS]
@@ -136,6 +132,7 @@ MARKERS: Final[Mapping[str, str]] = {
     "o": "M-1,0A1,1,0,1,1,1,0A1,1,0,1,1,-1,0Z",
     "s": _outline([(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)]),
     "D": _regular(4),
+    "d": _outline([(0.0, -1.0), (0.6, 0.0), (0.0, 1.0), (-0.6, 0.0)]),
     "h": _regular(6),
     "p": _regular(5),
     "*": _regular(5, inner=0.4),

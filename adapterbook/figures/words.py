@@ -69,7 +69,7 @@ class FigureWords:
 def short_names(report: Report, words: FigureWords) -> dict[str, str]:
     """Return a short name of each adapter: its title up to the colon where that is unique, else its id.
 
-    The baseline is called by what it does.
+    A baseline is called by what it trains.
     """
     short = {name: _short_name(adapter, words) for name, adapter in report.adapters.items()}
     counts = Counter(short.values())
@@ -77,8 +77,8 @@ def short_names(report: Report, words: FigureWords) -> dict[str, str]:
 
 
 def _short_name(adapter: AdapterReport, words: FigureWords) -> str:
-    if adapter.head_only:
-        return words.say("axes.head_only")
+    if adapter.baseline is not None:
+        return words.say(f"axes.{adapter.baseline}")
     return adapter.config.title.in_language(words.language).replace("：", ":").partition(":")[0].strip()
 
 

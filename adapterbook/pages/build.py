@@ -64,6 +64,7 @@ MAX_RUNS_IN_MENU: Final = 60  # every page of the site carries the menu
 SHORT_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "n_train": ("study", "data", "n_train"),
     "n_validation": ("study", "data", "n_validation"),
+    "n_selection": ("study", "data", "n_selection"),
     "n_test": ("study", "data", "n_test"),
     "n_epochs": ("study", "training", "num_train_epochs"),
     "n_seeds": ("n_seeds",),
@@ -183,6 +184,8 @@ class _Builder:
     def _environment(self, language: Language) -> jinja2.Environment:
         methods = by_method(self.report)
         terms = [term for term in self.phrases.terms.values() if not term.methods or {*term.methods} & {*methods}]
+        works = [work for _, work in sorted(self.phrases.references.items())
+                 if not work.methods or {*work.methods} & {*methods}]  # fmt: skip
         names = {
             **self.words[language].names(),
             "report": self.report,
@@ -190,6 +193,9 @@ class _Builder:
             "names": lambda adapters: [self.words[language].name(adapter) for adapter in adapters],
             "terms": [(term.name.in_language(language), term.name.in_language(_other(language)),
                        term.meaning.in_language(language)) for term in terms],
+            "references": [{"authors": work.authors, "year": str(work.year), "title": work.title,
+                            "link": Markup(f"[{escape_text(work.place)}]({work.url})")}
+                           for work in works],
             "methods": list(methods),
             "n_trained": sum(map(len, methods.values())),
             "provenance": provenance_of,

@@ -17,8 +17,8 @@ from markupsafe import Markup
 from adapterbook.analysis.shapes import AdapterReport, Curve, Group, Report, RunReport, Spread
 from adapterbook.common.cache import Cache
 from adapterbook.common.formatting import Language, format_number
-from adapterbook.figures.style import style_of
-from adapterbook.figures.vega_charts import CHANCE, QUANTITIES, chart_spec, line_look
+from adapterbook.figures.style import baselines_of, style_of
+from adapterbook.figures.vega_charts import QUANTITIES, chart_spec, line_look
 from adapterbook.figures.words import FigureWords
 from adapterbook.pages.numbers.provenance import RECORD_ANCHOR, anchor_of
 from adapterbook.pages.numbers.record_link import RecordLink
@@ -126,6 +126,7 @@ def explorer_block(
     shown = {line["adapter"] for line in lines}
     variants = [variant for variant in report.variants if any(line["variant"] == variant.name for line in lines)]
     styles = {name: style_of(report, name) for name in report.adapters if name in shown}
+    levels = baselines_of(report)
     content = {
         "adapters": [{"id": name, "name": isolate_text(short_names[name]), **line_look(style)}
                      for name, style in styles.items()],
@@ -142,11 +143,12 @@ def explorer_block(
                   if any(variant.name == name for variant in variants)],
         "best": {name: report.adapters[name].best_variant for name in styles},
         "seeds": sorted({line["seed"] for line in lines if line["seed"] is not None}),
-        "quantities": {name: {"title": words.say(f"axes.{name}"), "chance": CHANCE[name],
-                              "spec": chart_spec(name, words.say("axes.epoch"), styles)} for name in QUANTITIES},
+        "quantities": {name: {"title": words.say(f"axes.{name}"), "chance": levels[name],
+                              "spec": chart_spec(name, words.say("axes.epoch"), styles, levels[name])}
+                       for name in QUANTITIES},
         "views": [{"id": name, "quantities": list(parts)} for name, parts in VIEWS.items()],
         "lines": lines,
-        "chance": words.say("axes.chance"),
+        "chance": words.say("axes.baselines"),
         "words": {name: phrases.text("explorer", name, language) for name in WORDS},
         "columns": {name: phrases.text("headings", name, language) for name in COLUMNS},
     }  # fmt: skip

@@ -125,13 +125,14 @@ def make_outline(report: Report, phrases: Phrases) -> list[PageSpec]:
         ),
         *(_notebook_page(run, report, phrases) for run in shown),
         page("glossary", "glossary", "glossary", section="reference"),
+        page("references", "references", "references", section="reference"),
     ]
     return _with_unique_stems(pages)
 
 
 def by_method(report: Report) -> dict[str, list[AdapterReport]]:
-    """Return the adapters that train, by PEFT's name of their method: those with a page about them first."""
-    trained = [adapter for adapter in report.adapters.values() if adapter.config.train_adapter]
+    """Return the adapters without the baselines, by PEFT's name of their method: those with a page about them first."""
+    trained = [adapter for adapter in report.adapters.values() if adapter.baseline is None]
     methods = dict.fromkeys(adapter.config.peft_type for adapter in trained)
     in_order = sorted(methods, key=lambda name: (name not in METHODS_WITH_A_PAGE, name == "IA3"))  # IA³ after LoRA
     return {name: [adapter for adapter in trained if adapter.config.peft_type == name] for name in in_order}

@@ -54,6 +54,7 @@ class Words:
             "text": self.text,
             "name": self.name,
             "variant_title": self.variant_title,
+            "every_adapter": mark_edges("每一個") if self.language == "zh" else "all of them",
             "moment": self.moment,
         }
 

@@ -70,6 +70,7 @@ def render_model_card(record: Record) -> str:
     return _template().render(
         record=record,
         metadata=make_card_data(record).to_yaml(),
+        full=record.n_trainable_params == record.n_total_params,
         method=METHODS.get(record.adapter.peft_type, record.adapter.peft_type),
         settings=json.dumps(_settings(record), indent=2, ensure_ascii=False),
         interval=wilson_interval(n_right, record.test.n),

@@ -75,6 +75,11 @@ class RunStatus:
     problem: str | None = None
 
     @property
+    def id(self) -> str:
+        """Return the run's id."""
+        return self.run.id
+
+    @property
     def up_to_date(self) -> bool:
         """Tell whether nothing is left to do for this run."""
         return self.state == "completed" and not self.stale
@@ -182,16 +187,16 @@ def compute_stamps(run: Run, paths: Paths, data_identity: Mapping[str, Any]) -> 
 def today_stamps(paths: Paths, data_identity: Mapping[str, Any] | None) -> dict[str, str]:
     """Return today's stamps that all runs share; without the one of the data if their identity is None."""
     return {
-        "code": _hash_files(sorted(TRAINING_CODE.rglob("*.py"))),
-        "notebook": _hash_json(_code_cells(paths.notebook)),
-        **({} if data_identity is None else {"data": _hash_json(dict(data_identity))}),
-        "packages": _hash_json(package_versions()),
+        "code": hash_training_code(),
+        "notebook": hash_json(_code_cells(paths.notebook)),
+        **({} if data_identity is None else {"data": hash_json(dict(data_identity))}),
+        "packages": hash_json(package_versions()),
     }
 
 
 def hash_config(run: Run) -> str:
     """Return the stamp of a run's settings."""
-    return _hash_json(
+    return hash_json(
         {
             "peft_type": run.adapter.peft_type,
             "settings": run.adapter.settings,
@@ -244,12 +249,14 @@ def _code_cells(notebook: Path) -> list[str]:
         raise ConfigError(f"experiments/{notebook.name} is not a readable notebook: {error!r}") from error
 
 
-def _hash_files(files: Sequence[Path]) -> str:
+def hash_training_code() -> str:
+    """Return the stamp of the code of training."""
     digest = hashlib.sha256()
-    for file in files:
+    for file in sorted(TRAINING_CODE.rglob("*.py")):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
-def _hash_json(content: Any) -> str:
+def hash_json(content: Any) -> str:
+    """Return the SHA-256 of a JSON value, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -9,7 +9,7 @@ import hashlib
 import math
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -32,6 +32,7 @@ from adapterbook.config.study import DataConfig, TrainingConfig
 if TYPE_CHECKING:
     import pandas as pd
 
+AnyRecord = TypeVar("AnyRecord", bound="SealedRecord")
 Proportion = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 PREDICTION_COLUMNS: dict[str, ColumnType] = {
@@ -52,6 +53,14 @@ class RecordPart(BaseModel):
     """Give a record's parts their rules: frozen, no unknown field, only finite numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SealedRecord(RecordPart):
+    """Give a record that has ``files`` and ``seal`` its seal."""
+
+    def compute_seal(self) -> str:
+        """Return the seal of this record's content, which no longer fits after an edit by hand."""
+        return hashlib.sha256(self.model_dump_json(exclude={"seal"}).encode()).hexdigest()
 
 
 class AdapterInfo(RecordPart):
@@ -224,7 +233,7 @@ class SmallerBatch(RecordPart):
     message: str = Field(description="Message of the first attempt, which ran out of memory")
 
 
-class Record(RecordPart):
+class Record(SealedRecord):
     """Record a run: one adapter, one variant, one seed, on one source."""
 
     schema_version: Literal[1] = 1
@@ -278,7 +287,7 @@ class Record(RecordPart):
     evaluation_time_s: NonNegativeFloat | None = Field(
         default=None, description="All evaluations of the validation rows, part of train_time_s"
     )
-    latency: Latency | None = None
+    latency: Latency | None = Field(default=None, description="null where it was not measured")
     learned: tuple[ModuleUpdate, ...] | None = Field(
         default=None, description="What the kept checkpoint learned, by layer; null where the method cannot be merged"
     )
@@ -310,10 +319,6 @@ class Record(RecordPart):
         """Return ``<adapter>/<variant>/seed-<seed>``, unique within a source; also the run's folder there."""
         return f"{self.adapter.id}/{self.variant}/seed-{self.seed}"
 
-    def compute_seal(self) -> str:
-        """Return the seal of this record's content, which no longer fits after an edit by hand."""
-        return hashlib.sha256(self.model_dump_json(exclude={"seal"}).encode()).hexdigest()
-
 
 def record_schema() -> dict[str, Any]:
     """Return the JSON schema (draft 2020-12) of ``record.json``, as published in ``experiments/``."""
@@ -329,6 +334,11 @@ def load_record(folder: Path) -> Record:
     RecordError
         If the record is missing, truncated, or not of the schema.
     """
+    return load_any_record(Record, folder)
+
+
+def load_any_record(kind: type[AnyRecord], folder: Path) -> AnyRecord:
+    """Read the record of a kind in a folder; errors are those of `load_record`."""
     path = folder / "record.json"
     name = "/".join(path.parts[-5:])
     try:
@@ -338,7 +348,7 @@ def load_record(folder: Path) -> Record:
     except (OSError, ValueError) as error:  # JSON errors and encoding errors are ValueErrors
         raise RecordError(f"{name} is truncated or not JSON ({error}): run `make train` to make it again.") from error
     try:
-        return Record.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, item['loc'])) or 'record'}: {item['msg']}" for item in error.errors()]
         raise RecordError(f"{name} is not a valid record: run `make train` to make it again.", problems) from error
@@ -372,12 +382,12 @@ def load_predictions(folder: Path) -> pd.DataFrame:
     return table
 
 
-def write_record(record: Record, folder: Path) -> None:
+def write_record(record: SealedRecord, folder: Path) -> None:
     """Write ``record.json`` into a folder, atomically."""
     write_atomically(folder / "record.json", record.model_dump_json(indent=2) + "\n")
 
 
-def seal_record(record: Record, folder: Path) -> Record:
+def seal_record(record: AnyRecord, folder: Path) -> AnyRecord:
     """Return a record with the hashes of its folder's other files, sealed: the last step of a run."""
     whole = record.model_copy(update={"files": hash_files(folder), "seal": None})
     return whole.model_copy(update={"seal": whole.compute_seal()})
@@ -385,9 +395,5 @@ def seal_record(record: Record, folder: Path) -> Record:
 
 def hash_files(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every file of a run's folder except the record, by relative path, in order."""
-    hashes = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and name != "record.json":
-            hashes[name] = hash_file(path)
-    return hashes
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
+    return {name: hash_file(path) for name, path in paths.items() if path.is_file() and name != "record.json"}

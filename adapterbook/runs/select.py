@@ -13,12 +13,13 @@ from adapterbook.config.paths import Paths
 from adapterbook.config.source import load_source
 from adapterbook.config.study import IDENTIFIER, MAX_SEED, AdapterConfig, StudyConfig, load_adapters, load_study
 from adapterbook.runs.plan import Run, RunStatus, hash_config, status_of, today_stamps
+from adapterbook.runs.probe import ProbeStatus, probe_status, stamp_probe
 from adapterbook.runs.search import Outcome, plan_study
 from adapterbook.sources.resolve import ResolvedSource, resolve_source
 
 
-def load_statuses(root: Path, source: str, seeds: Sequence[int] | None) -> list[RunStatus]:
-    """Return the status of each run, compared with today's stamps.
+def load_statuses(root: Path, source: str, seeds: Sequence[int] | None) -> list[RunStatus | ProbeStatus]:
+    """Return the status of each run, and of the linear probe, compared with today's stamps.
 
     Raises
     ------
@@ -29,7 +30,9 @@ def load_statuses(root: Path, source: str, seeds: Sequence[int] | None) -> list[
     study, adapters = load_project(paths)
     resolved = resolve_source(source, paths)
     seeds = seeds or default_seeds(study)
-    return compute_statuses(paths, study, adapters, resolved.config.name, seeds, resolved)[1]
+    statuses = compute_statuses(paths, study, adapters, resolved.config.name, seeds, resolved)[1]
+    probe_stamps = stamp_probe(study.data, resolved.data_identity())
+    return [*statuses, probe_status(paths, resolved.config.name, probe_stamps)]
 
 
 def load_report(

@@ -29,6 +29,7 @@ class Snapshot(BaseModel):
     micro_batches: PositiveInt  # parts of each batch
     epoch: NonNegativeInt
     train_time_s: NonNegativeFloat  # so far
+    train_cpu_s: NonNegativeFloat  # so far
     peak_memory_bytes: NonNegativeInt  # so far
     resumed_after: tuple[NonNegativeFloat, ...]  # so far
     files: dict[str, str]  # SHA-256 of each file of the checkpoints, by relative path

@@ -1,8 +1,8 @@
 """Build a base model with an adapter: check the settings against PEFT and the model, load, freeze and count.
 
-Every problem of every adapter is found before anything trains. PEFT decides which settings a method takes; no method is
-named here. Weights that are not safetensors are refused, and so is an adapter that leaves the classification head
-untrained.
+Every problem of every adapter is found before anything trains. PEFT decides which settings a method takes; the only
+method named here is LayerNorm tuning, which replaces modules by copies of them. Weights that are not safetensors are
+refused, and so is an adapter that leaves the classification head untrained.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model
+from peft.tuners.ln_tuning.layer import LNTuningLayer
 from peft.utils.other import ModulesToSaveWrapper
 from torch import nn
 from torch.nn import functional
@@ -53,6 +54,9 @@ def use_onednn(model: nn.Module) -> None:
                 module.__class__ = OneDnnLinear
 
 
+# PEFT's LayerNorm tuning warns of a LayerNorm.
+warnings.filterwarnings("ignore", "Unsupported layer type '<class 'torch.nn.modules.normalization.LayerNorm'>'")
+
 ID2LABEL = {0: "negative", 1: "positive"}
 
 ALWAYS_FITS = 50_000_000  # numbers, of four bytes each
@@ -74,7 +78,7 @@ class ParameterCounts:
     n_head : int
         Trainable parameters that are saved whole beside the adapter: the classification head.
     n_total : int
-        All parameters, each counted once, without the untrained copy of the head that PEFT keeps.
+        All parameters, each counted once, without the modules that PEFT keeps unused beside a trained copy.
     """
 
     n_trainable: int
@@ -186,10 +190,8 @@ def freeze_adapter(model: PeftModel) -> None:
 
 def count_parameters(model: PeftModel) -> ParameterCounts:
     """Count the parameters of a model with its adapter; a shared parameter counts once."""
-    heads = _heads(model)
-    in_heads = {id(parameter) for head in heads for parameter in head.parameters()}
-    untrained_copies = {id(parameter) for head in heads for parameter in head.original_module.parameters()}
-    parameters = [parameter for parameter in model.parameters() if id(parameter) not in untrained_copies]
+    in_heads = {id(parameter) for parameter in head_parameters(model)}
+    parameters = [parameter for _, parameter in _used_parameters(model)]
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
     n_head = sum(parameter.numel() for parameter in trainable if id(parameter) in in_heads)
     n_trainable = sum(parameter.numel() for parameter in trainable)
@@ -200,6 +202,14 @@ def count_parameters(model: PeftModel) -> ParameterCounts:
 def head_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Return the parameters of the modules that are trained in full beside the adapter: the classification head."""
     return [parameter for head in _heads(model) for parameter in head.parameters()]
+
+
+def _used_parameters(model: torch.nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """Return the named parameters without those of modules that PEFT keeps unused beside a trained copy."""
+    originals = [head.original_module for head in _heads(model)]
+    originals += [layer.get_base_layer() for layer in model.modules() if isinstance(layer, LNTuningLayer)]
+    unused = {id(parameter) for module in originals for parameter in module.parameters()}
+    return [(name, parameter) for name, parameter in model.named_parameters() if id(parameter) not in unused]
 
 
 def _heads(model: torch.nn.Module) -> list[ModulesToSaveWrapper]:
@@ -241,12 +251,12 @@ def _problems(adapter: AdapterConfig, model: PreTrainedModel) -> list[str]:
         return problems
     with _without_warnings(), torch.random.fork_rng(devices=[]):
         try:
-            _try_out(make_peft_config(adapter), model)
+            adapted = _try_out(make_peft_config(adapter), model)
         except ConfigError as error:
             return list(error.problems)
         except MISFITS as error:
             return [f"{adapter.peft_type} cannot serve this base model as a classifier: {first_line(error)}"]
-    return []
+    return _frozen_problems(adapted) if adapter.full_fine_tuning else []
 
 
 def _check_size(config: PeftConfig, model: PreTrainedModel) -> None:
@@ -273,8 +283,8 @@ def _count_numbers(model: torch.nn.Module) -> int:
     return sum(tensor.numel() for tensors in (model.parameters(), model.buffers()) for tensor in tensors)
 
 
-def _try_out(config: PeftConfig, model: PreTrainedModel) -> None:
-    """Add the adapter to a copy of the model, and compute one loss and its gradients on two tiny texts."""
+def _try_out(config: PeftConfig, model: PreTrainedModel) -> PeftModel:
+    """Return a copy of the model with the adapter, after one loss and its gradients on two tiny texts."""
     _check_size(config, model)
     adapted = get_peft_model(copy.deepcopy(model), config)
     token_ids = torch.arange(1, 17).reshape(2, 8) % model.config.vocab_size  # (batch 2, tokens 8)
@@ -285,6 +295,16 @@ def _try_out(config: PeftConfig, model: PreTrainedModel) -> None:
         raise ValueError("it trains no parameter besides the head")
     if counts.n_head == 0:
         raise ValueError("it leaves the new classification head untrained")
+    return adapted
+
+
+def _frozen_problems(model: PeftModel) -> list[str]:
+    """Return what full fine-tuning leaves frozen."""
+    frozen = [name for name, parameter in _used_parameters(model) if not parameter.requires_grad]
+    modules = dict.fromkeys(re.sub(r"^base_model\.model\.|(\.base_layer)?\.\w+$", "", name) for name in frozen)
+    names = ", ".join([*modules][:3]) + (", …" if len(modules) > 3 else "")
+    remedy = "take peft_type LN_TUNING, and name every module of the encoder in target_modules"
+    return [f"full_fine_tuning: expected all weights to train, but {names} stay frozen: {remedy}"] if frozen else []
 
 
 def _build_untrained(folder: Path) -> PreTrainedModel:

@@ -18,9 +18,8 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from peft import PeftConfig, PeftModel
-from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from scipy.special import softmax
-from transformers import Trainer, TrainingArguments
+from transformers import PreTrainedTokenizerBase, TrainingArguments
 from transformers.trainer_utils import PredictionOutput
 
 from adapterbook.common import git
@@ -34,7 +33,7 @@ from adapterbook.runs.record import (
     Environment,
     Failure,
     GitState,
-    ModuleUpdate,
+    Latency,
     Record,
     SourceInfo,
     SplitInfo,
@@ -45,9 +44,11 @@ from adapterbook.runs.record import (
 )
 from adapterbook.sources.resolve import FetchedSource, ResolvedSource, fetch_source, hash_folder
 from adapterbook.training.data import hash_rows, load_splits
+from adapterbook.training.measurements import N_TIMED_ROWS, measure_latency, measure_updates
 from adapterbook.training.model import check_adapters, count_parameters, describe_config, make_peft_config
 from adapterbook.training.strategies import Kept, metric_name
 from adapterbook.training.trainer import (
+    ClassifierTrainer,
     PreparedRun,
     current_device,
     epoch_results,
@@ -59,8 +60,6 @@ from adapterbook.training.trainer import (
 )
 
 EVALUATED_SPLITS = ("validation", "selection")  # during training
-# PEFT raises these for a method that has nothing to merge, such as prompt learning, or that refuses to merge.
-UNMERGEABLE = (NotImplementedError, AttributeError, TypeError, ValueError)
 
 
 def preflight(runs: Sequence[Run], paths: Paths, source: ResolvedSource) -> dict[str, Record]:
@@ -128,7 +127,7 @@ def check_arguments(runs: Sequence[Run]) -> None:
 
 def save_run(
     prepared: PreparedRun,
-    trainer: Trainer,
+    trainer: ClassifierTrainer,
     splits: datasets.DatasetDict,
     kept: Sequence[Kept],
     order: Sequence[int],
@@ -145,8 +144,8 @@ def save_run(
     order : sequence of int
         A kept checkpoint's prediction ``i`` is of the row at position ``order[i]`` in ``splits["test"]``.
     """
-    prediction, selection = kept[0].test, kept[0].selection
-    model = cast(PeftModel, trainer.model)
+    prediction = kept[0].test
+    model, tokenizer = cast(PeftModel, trainer.model), cast(PreTrainedTokenizerBase, trainer.processing_class)
     model.active_peft_config.base_model_name_or_path = prepared.source.base_model.name  # not this machine's folder
     model.save_pretrained(str(prepared.output / "adapter"), safe_serialization=True)
     (prepared.output / "adapter" / "README.md").unlink()  # PEFT's empty model card
@@ -154,10 +153,17 @@ def save_run(
     table.to_parquet(prepared.output / "predictions.parquet", index=False)
     metrics, state = prediction.metrics or {}, trainer.state
     counts = count_parameters(model)
+    peak = peak_memory_bytes(prepared)  # of training: measuring the updates needs memory too
+    texts = splits["test"].select(range(min(N_TIMED_ROWS, len(splits["test"]))))["text"]
+    median_s = measure_latency(model, tokenizer, texts)
+    learned = measure_updates(model)  # merges the adapter
+    merged_median_s = None if learned is None else measure_latency(model, tokenizer, texts)
     summary = next(entry for entry in reversed(state.log_history) if "train_runtime" in entry)
     run, curve = prepared.run, epoch_results(state.log_history)
     # The Trainer counts only the time since an interruption.
-    train_time_s = summary["train_runtime"] + (prepared.snapshot.train_time_s if prepared.snapshot else 0.0)
+    before = prepared.snapshot
+    train_time_s = summary["train_runtime"] + (before.train_time_s if before else 0.0)
+    train_cpu_s = trainer.train_cpu_s + (before.train_cpu_s if before else 0.0)
     epochs = tuple(row for row in curve if row.epoch.is_integer())
     record = Record(
         status="completed",
@@ -174,26 +180,28 @@ def save_run(
         finished_at=datetime.now(UTC),
         resumed_after=resumed_after(prepared),
         smaller_batch=prepared.smaller_batch,
-        splits=Splits(**{name: _split_info(rows) for name, rows in splits.items()}),
+        splits=describe_splits(splits),
         epochs=epochs,
         evaluations=() if epochs == curve else curve,
         steps=step_results(state.log_history),
         best=_best_checkpoint(kept[0], state.log_history, run.training),
         test=_test_result(prediction),
-        selection=None if selection is None else _test_result(selection),
+        selection=_selection_result(kept[0], splits),
         strategies=tuple(map(_strategy_result, kept)),
         n_trainable_params=counts.n_trainable,
         n_adapter_params=counts.n_adapter,
         n_head_params=counts.n_head,
         n_total_params=counts.n_total,
         train_time_s=train_time_s,
+        train_cpu_s=train_cpu_s if prepared.device == "cpu" else None,
         train_samples_per_s=len(splits["train"]) * run.training.num_train_epochs / train_time_s,
         test_time_s=metrics["test_runtime"],
         evaluation_time_s=sum(
             entry.get(f"eval_{name}_runtime", 0.0) for entry in state.log_history for name in EVALUATED_SPLITS
         ),
-        learned=measure_updates(model),
-        peak_memory_bytes=peak_memory_bytes(prepared),
+        latency=Latency(n_rows=len(texts), median_s=median_s, merged_median_s=merged_median_s),
+        learned=learned,
+        peak_memory_bytes=peak,
         adapter_file_bytes=(prepared.output / "adapter" / "adapter_model.safetensors").stat().st_size,
     )
     write_record(record, prepared.output)
@@ -227,40 +235,6 @@ def describe_adapter(run: Run, peft_config: PeftConfig) -> AdapterInfo:
         settings=run.adapter.keywords(),
         config=describe_config(peft_config),
     )
-
-
-@torch.no_grad()
-def measure_updates(model: PeftModel) -> tuple[ModuleUpdate, ...] | None:
-    """Return how far the adapter moved each layer's effective weight, or None if the method cannot be merged.
-
-    It works for every method that PEFT can merge. It leaves the model merged, so it must come last.
-    """
-    layers = {
-        name.removeprefix("base_model.model."): (module, base.weight)
-        for name, module in model.named_modules()
-        if isinstance(module, BaseTunerLayer) and isinstance(base := module.get_base_layer(), torch.nn.Linear)
-    }
-    before = {name: weight.detach().clone() for name, (_, weight) in layers.items()}
-    try:
-        cast(BaseTuner, model.base_model).merge_adapter()
-    except UNMERGEABLE:
-        return None
-    return tuple(
-        ModuleUpdate(
-            module=name,
-            in_features=weight.shape[1],
-            out_features=weight.shape[0],
-            update_norm=torch.linalg.norm(weight - before[name]).item(),
-            weight_norm=torch.linalg.norm(before[name]).item(),
-            scale_deviation=_scale_deviation(layer),
-        )
-        for name, (layer, weight) in layers.items()
-    )
-
-
-def _scale_deviation(layer: BaseTunerLayer) -> float | None:
-    vectors = getattr(layer, "ia3_l", None)
-    return (vectors["default"] - 1).abs().mean().item() if isinstance(vectors, torch.nn.ParameterDict) else None
 
 
 def describe_source(source: ResolvedSource, fetched: FetchedSource, splits: datasets.DatasetDict) -> SourceInfo:
@@ -309,8 +283,9 @@ def git_state(root: Path) -> GitState | None:
     return GitState(commit=head.stdout.strip(), dirty=bool(changes.stdout.strip()))
 
 
-def _split_info(rows: datasets.Dataset) -> SplitInfo:
-    return SplitInfo(n=len(rows), n_positive=sum(rows["label"]))
+def describe_splits(splits: datasets.DatasetDict) -> Splits:
+    """Return the splits' part of the record."""
+    return Splits(**{name: SplitInfo(n=len(rows), n_positive=sum(rows["label"])) for name, rows in splits.items()})
 
 
 def _best_checkpoint(own: Kept, log_history: Sequence[dict[str, Any]], training: TrainingConfig) -> BestCheckpoint:
@@ -319,6 +294,14 @@ def _best_checkpoint(own: Kept, log_history: Sequence[dict[str, Any]], training:
     evaluated = [entry[key] for entry in (*log_history, own.entry) if key in entry]
     value = evaluated[-1] if evaluated else None
     return BestCheckpoint(epoch=own.entry["epoch"], metric=training.metric_for_best_model, value=value)
+
+
+def _selection_result(own: Kept, splits: datasets.DatasetDict) -> TestResult | None:
+    """Return what the kept checkpoint scored on the selection rows, None if it was not chosen by them."""
+    if "eval_selection_loss" not in own.entry:
+        return None
+    scores = {name: own.entry[f"eval_selection_{name}"] for name in ("accuracy", "f1", "loss")}
+    return TestResult(n=len(splits["selection"]), **scores)
 
 
 def _strategy_result(kept: Kept) -> StrategyResult:

@@ -66,14 +66,13 @@ class Kept:
     ----------
     entry : dict
         The log entry of its evaluation; for ``no`` only its ``step`` and ``epoch``.
-    test, selection : PredictionOutput
-        ``predictions``: logits, shape (n, 2). ``selection`` is None if there are no such rows, or it was not asked for.
+    test : PredictionOutput
+        ``predictions``: logits of the test rows, shape (n, 2).
     """
 
     strategy: Strategy
     entry: dict[str, Any]
     test: PredictionOutput
-    selection: PredictionOutput | None
 
 
 def metric_name(training: TrainingConfig) -> str:
@@ -133,16 +132,13 @@ class KeepCheckpoints(TrainerCallback):
         draft.replace(path)
 
 
-def test_kept_checkpoints(
-    trainer: Trainer, training: TrainingConfig, test: datasets.Dataset, selection: datasets.Dataset | None
-) -> list[Kept]:
+def compare_strategies(trainer: Trainer, training: TrainingConfig, test: datasets.Dataset) -> list[Kept]:
     """Load the checkpoint that each strategy kept, and predict the test rows with it; the run's own comes first.
 
-    The model holds the weights of the run's own strategy at the end, which alone predicts the selection rows too.
+    The model holds the weights of the run's own strategy at the end.
     """
     folder, model = Path(str(trainer.args.output_dir)) / KEPT, cast(torch.nn.Module, trainer.model)
     last = {"step": trainer.state.global_step, "epoch": trainer.state.epoch}
-    own = own_strategy(training)
     found: list[Kept] = []
     for strategy in list_strategies(training):
         entry = last if strategy.metric is None else strategy.choose(trainer.state.log_history)
@@ -152,9 +148,8 @@ def test_kept_checkpoints(
         if same is None:
             load_trainable(model, _file(folder, strategy))
             same = trainer.predict(test, metric_key_prefix="test")
-        chosen = trainer.predict(selection) if strategy == own and selection is not None else None
-        found.append(Kept(strategy, entry, same, chosen))
-    load_trainable(model, _file(folder, own))
+        found.append(Kept(strategy, entry, same))
+    load_trainable(model, _file(folder, own_strategy(training)))
     return found
 
 

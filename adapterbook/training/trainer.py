@@ -24,7 +24,7 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score
 from torch.nn.functional import cross_entropy
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import EvalPrediction
+from transformers.trainer_utils import EvalPrediction, TrainOutput
 
 from adapterbook.common.errors import ConfigError, RunError
 from adapterbook.config.paths import Paths
@@ -187,7 +187,7 @@ def logits_of(predictions: Any) -> npt.NDArray[np.floating[Any]]:
 
 
 class ClassifierTrainer(Trainer):
-    """Extend the Trainer: a learning rate for the head, and evaluations that change nothing.
+    """Extend the Trainer: a learning rate for the head, evaluations that change nothing, and the CPU seconds.
 
     Its evaluation loss is the cross-entropy. Some methods add a term to their training loss, such as AdaLoRA for
     orthogonality. Losses with and without it cannot be compared.
@@ -201,6 +201,7 @@ class ClassifierTrainer(Trainer):
     def __init__(self, *, head_learning_rate: float | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._head_learning_rate = head_learning_rate
+        self.train_cpu_s = 0.0  # of all threads, evaluations included, in this process
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """Create the optimiser, with the head in parameter groups that begin at the head's learning rate."""
@@ -220,6 +221,14 @@ class ClassifierTrainer(Trainer):
         with torch.random.fork_rng(devices=devices):
             scores: dict[str, float] = super().evaluate(*args, **kwargs)
         return scores
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """Train, and count the CPU seconds."""
+        start = time.process_time()
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self.train_cpu_s += time.process_time() - start
 
     def prediction_step(
         self,
@@ -281,14 +290,14 @@ class SaveEpochSnapshots(TrainerCallback):
 
     def __init__(self, prepared: PreparedRun) -> None:
         self._run = prepared
-        self._start = 0.0
+        self._start = self._cpu_start = 0.0
         self._at_epoch_end = False
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Start the clock."""
-        self._start = time.monotonic()
+        """Start the clocks."""
+        self._start, self._cpu_start = time.monotonic(), time.process_time()
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -311,6 +320,7 @@ class SaveEpochSnapshots(TrainerCallback):
                 micro_batches=self._run.micro_batches,
                 epoch=round(state.epoch or 0),
                 train_time_s=time.monotonic() - self._start + (before.train_time_s if before else 0.0),
+                train_cpu_s=time.process_time() - self._cpu_start + (before.train_cpu_s if before else 0.0),
                 peak_memory_bytes=peak_memory_bytes(self._run),
                 resumed_after=resumed_after(self._run),
                 files={},

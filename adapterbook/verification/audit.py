@@ -14,7 +14,9 @@ from rich.progress import track
 from adapterbook.common.errors import AdapterBookError, RecordError
 from adapterbook.common.formatting import say
 from adapterbook.config.paths import Paths
+from adapterbook.config.study import PROBE
 from adapterbook.runs.plan import Run, compute_stamps, status_of
+from adapterbook.runs.probe import stamp_probe
 from adapterbook.runs.record import Record, load_record
 from adapterbook.sources.resolve import ResolvedSource
 from adapterbook.training.trainer import current_device
@@ -25,6 +27,7 @@ from adapterbook.verification.findings import (
     find_state_problems,
     find_wrong_files,
 )
+from adapterbook.verification.probe import audit_probe
 from adapterbook.verification.re_evaluation import Material, evaluate_adapter, load_material
 from adapterbook.verification.recomputation import (
     find_inconsistencies,
@@ -87,6 +90,10 @@ def audit_runs(
         if not console.is_terminal:
             outcome = f"findings: {len(found)}" if found else "matches its record"
             say(console, f"[{i:{len(str(len(runs)))}}/{len(runs)}] {run.id}  {outcome}")
+    of_probe = audit_probe(paths, runs[0].source, stamp_probe(runs[0].data, identity), material)
+    findings += of_probe
+    if not console.is_terminal:
+        say(console, f"{PROBE}  {f'findings: {len(of_probe)}' if of_probe else 'matches its record'}")
     verified = f"{len(runs)} runs" if len(sound) == len(runs) else f"{len(sound)} of {len(runs)} runs"
     summary = f"{verified} verified: {CHECKED}{', data, adapters' if material else ''}"
     if material is None or isinstance(resolved, AdapterBookError) or retrain == "none":

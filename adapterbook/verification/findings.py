@@ -15,6 +15,7 @@ from typing import Any, Literal
 from adapterbook.common.files import find_intruders
 from adapterbook.config.paths import Paths
 from adapterbook.runs.plan import Run, RunStatus, package_versions
+from adapterbook.runs.probe import ProbeRecord, ProbeStatus
 from adapterbook.runs.record import Record, hash_files
 
 STAMPED = {
@@ -71,22 +72,19 @@ def find_links(run: Run, paths: Paths) -> list[Finding]:
     return found
 
 
-def find_state_problems(status: RunStatus) -> list[Finding]:
-    """Return why a run is missing, broken or failed, and each stamp that differs from today's."""
-    run = status.run
+def find_state_problems(status: RunStatus | ProbeStatus) -> list[Finding]:
+    """Return why a run or the probe is missing, broken or failed, and each stamp that differs from today's."""
     if status.state == "missing":
-        return [Finding(run.id, "record.json", "is missing: run `make train`", "stale")]
+        return [Finding(status.id, "record.json", "is missing: run `make train`", "stale")]
     problem = " ".join((status.problem or "").split())
     if status.state == "broken":
-        return [Finding(run.id, "record.json", f"cannot be used: {problem}")]
-    found = [Finding(run.id, "status", f"is failed: {problem}", "failed")] if status.state == "failed" else []
-    return found + [
-        Finding(run.id, f"stamps.{name}", f"differs from today's: {STAMPED[name]} changed: run `make train`", "stale")
-        for name in status.stale
-    ]
+        return [Finding(status.id, "record.json", f"cannot be used: {problem}")]
+    found = [Finding(status.id, "status", f"is failed: {problem}", "failed")] if status.state == "failed" else []
+    changed = {name: f"differs from today's: {STAMPED[name]} changed: run `make train`" for name in status.stale}
+    return found + [Finding(status.id, f"stamps.{name}", message, "stale") for name, message in changed.items()]
 
 
-def find_wrong_files(record: Record, folder: Path) -> list[Finding]:
+def find_wrong_files(record: Record | ProbeRecord, folder: Path) -> list[Finding]:
     """Return where the seal and the hashes of the record do not match the record and the files.
 
     The folder must hold no links (`find_links`). A seal shows that a run was not changed by accident after it ended. It

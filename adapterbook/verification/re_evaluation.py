@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import inspect
 import json
-import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +22,6 @@ from peft import PeftModel, get_peft_model
 from peft.utils.save_and_load import get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
 
 from adapterbook.common.errors import AdapterBookError
 from adapterbook.config.study import DataConfig
@@ -32,6 +29,7 @@ from adapterbook.runs.plan import Run
 from adapterbook.runs.record import Record, SourceInfo
 from adapterbook.sources.resolve import ResolvedSource, fetch_source
 from adapterbook.training.data import load_splits
+from adapterbook.training.kernel_state import one_thread, silence_transformers
 from adapterbook.training.model import (
     MISFITS,
     count_parameters,
@@ -67,7 +65,7 @@ class Material:
 
     def base_model(self, seed: int) -> PreTrainedModel:
         """Return the base model; some adapters leave a part of the new head as the seed made it."""
-        with _quiet():
+        with silence_transformers():
             return load_base_model(self.folder, seed)
 
 
@@ -106,7 +104,7 @@ def evaluate_adapter(
         return None, [
             Finding(run.id, f"adapter/{name}", "is missing: the adapter was not evaluated") for name in missing
         ]
-    with _one_thread(), warnings.catch_warnings():
+    with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PEFT's advice was given when the run trained
         try:
             untrained = get_peft_model(material.base_model(run.seed), make_peft_config(run.adapter))
@@ -119,35 +117,15 @@ def evaluate_adapter(
             model = PeftModel.from_pretrained(material.base_model(run.seed), str(folder / "adapter"))
             found += _find_other_weights(record, model, folder / "adapter")
             predict = _Predictor(model, material.tokenizer, record.training.per_device_eval_batch_size)
-            evaluation = Evaluation(predict(material.splits["validation"]), predict(material.splits["test"]))
+            evaluation = Evaluation(
+                predict(material.splits["validation"]),
+                predict(material.splits["test"]),
+                predict(material.splits["selection"]) if "selection" in material.splits else None,
+            )
         except (AdapterBookError, SafetensorError, OSError, *MISFITS) as error:
             message = f"cannot be loaded over the base model: {' '.join(str(error).split())[:500]}"
             return None, [Finding(run.id, "adapter", message)]
     return evaluation, found
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute with one thread, as runs do on a CPU."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Transformers' report on the new head and its progress bars off the terminal."""
-    level = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity(logging.ERROR)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _find_other_counts(record: Record, model: PeftModel) -> Iterator[Finding]:

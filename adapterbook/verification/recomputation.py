@@ -19,10 +19,13 @@ from datasets import Dataset
 from sklearn.metrics import accuracy_score, f1_score
 
 from adapterbook.common.errors import RecordError
-from adapterbook.runs.record import Record, SourceInfo, load_predictions
+from adapterbook.runs.probe import ProbeRecord
+from adapterbook.runs.record import EpochResult, Record, SourceInfo, load_predictions
+from adapterbook.training.measurements import N_SINGULAR_VALUES
 from adapterbook.verification.findings import Finding
 
 LOSS_TOLERANCE = 1e-5  # the Trainer's loss is a mean in float32
+NORM_TOLERANCE = 1e-4  # singular values below a millionth of the first are left out
 
 
 def find_inconsistencies(record: Record, folder: Path) -> list[Finding]:
@@ -38,6 +41,11 @@ def find_inconsistencies(record: Record, folder: Path) -> list[Finding]:
         ),
         "splits.train.n": (splits.train.n, n_train, "data.n_train"),
         "splits.validation.n": (splits.validation.n, record.data.n_validation, "data.n_validation"),
+        "splits.selection.n": (
+            splits.selection.n if splits.selection else 0,
+            record.data.n_selection,
+            "data.n_selection",
+        ),
         "splits.test.n": (splits.test.n, test.n, "test.n"),
         "test.n": (test.n, record.data.n_test, "data.n_test"),
         "epochs": (
@@ -57,10 +65,11 @@ def find_inconsistencies(record: Record, folder: Path) -> list[Finding]:
         for name, (actual, expected, origin) in sums.items()
         if actual != expected
     ]
-    return [*found, *_find_wrong_times(record), *_find_wrong_accuracies(record), *_find_wrong_best(record)]
+    parts = (_find_wrong_times, _find_wrong_accuracies, _find_wrong_best, _find_wrong_singular_values)
+    return [*found, *(finding for find in parts for finding in find(record))]
 
 
-def read_predictions(record: Record, folder: Path) -> tuple[pd.DataFrame | None, list[Finding]]:
+def read_predictions(record: Record | ProbeRecord, folder: Path) -> tuple[pd.DataFrame | None, list[Finding]]:
     """Return the test predictions of a run, or None and why they cannot be read."""
     try:
         return load_predictions(folder), []
@@ -68,7 +77,7 @@ def read_predictions(record: Record, folder: Path) -> tuple[pd.DataFrame | None,
         return None, [Finding(record.run_id, "predictions.parquet", f"cannot be read: {' '.join(str(error).split())}")]
 
 
-def find_wrong_metrics(record: Record, table: pd.DataFrame) -> list[Finding]:
+def find_wrong_metrics(record: Record | ProbeRecord, table: pd.DataFrame) -> list[Finding]:
     """Return each test metric that does not follow from the stored predictions, and each impossible prediction.
 
     Parameters
@@ -151,13 +160,14 @@ def _find_wrong_times(record: Record) -> Iterator[Finding]:
 
 
 def _find_wrong_accuracies(record: Record) -> Iterator[Finding]:
-    n = record.data.n_validation
     for name in ("epochs", "evaluations"):
         for i, row in enumerate(getattr(record, name)):
-            right = (row.validation_accuracy or 0.0) * n
-            if not math.isclose(right, round(right), abs_tol=1e-6 * n):
-                message = f"is {short(row.validation_accuracy)}, which is not a share of {n} validation rows"
-                yield Finding(record.run_id, f"{name}.{i}.validation_accuracy", message)
+            for split, n in (("validation", record.data.n_validation), ("selection", record.data.n_selection)):
+                accuracy = getattr(row, f"{split}_accuracy")
+                right = (accuracy or 0.0) * n
+                if not math.isclose(right, round(right), abs_tol=1e-6 * n):
+                    message = f"is {short(accuracy)}, which is not a share of {n} {split} rows"
+                    yield Finding(record.run_id, f"{name}.{i}.{split}_accuracy", message)
 
 
 def _find_wrong_best(record: Record) -> Iterator[Finding]:
@@ -167,19 +177,40 @@ def _find_wrong_best(record: Record) -> Iterator[Finding]:
     if best.metric != training.metric_for_best_model:
         message = f"is {best.metric} in the record, {training.metric_for_best_model} from training"
         yield Finding(record.run_id, "best.metric", message)
-    column = {"loss": "validation_loss", "accuracy": "validation_accuracy"}.get(best.metric)
-    if column is None:
+    column = best.metric if best.metric.startswith("selection_") else f"validation_{best.metric}"
+    if column not in EpochResult.model_fields:
         return  # the curve does not hold this metric
     values = [(row.epoch, getattr(row, column)) for row in record.curve if getattr(row, column) is not None]
     last = record.curve[-1].epoch
     if training.load_best_model_at_end and values:
-        epoch, value = (min if best.metric == "loss" else max)(values, key=lambda item: item[1])  # the first of equals
+        epoch, value = (min if best.metric.endswith("loss") else max)(
+            values, key=lambda item: item[1]
+        )  # the first of equals
     else:
         epoch, value = last, values[-1][1] if values else None
     for name, stated, computed in (("epoch", best.epoch, epoch), ("value", best.value, value)):
         if stated != computed:
             message = f"is {json.dumps(stated)} in the record, {json.dumps(computed)} from its curve"
             yield Finding(record.run_id, f"best.{name}", message)
+    own = record.strategies[0] if record.strategies else None
+    if own is not None and (own.epoch, own.test) != (best.epoch, record.test):
+        message = (
+            f"keeps epoch {short(own.epoch)}, while best is of epoch {short(best.epoch)} or test is another result"
+        )
+        yield Finding(record.run_id, "strategies.0", message)
+
+
+def _find_wrong_singular_values(record: Record) -> Iterator[Finding]:
+    """Find singular values that do not fall, or whose squares do not make the squared norm of their update."""
+    for i, update in enumerate(record.learned or ()):
+        values = update.singular_values
+        held, norm = math.sqrt(sum(value**2 for value in values)), update.update_norm
+        whole = len(values) < N_SINGULAR_VALUES  # else the record keeps a part of them
+        if list(values) != sorted(values, reverse=True):
+            yield Finding(record.run_id, f"learned.{i}.singular_values", "do not fall")
+        elif values and (held > norm * (1 + NORM_TOLERANCE) or (whole and held < norm * (1 - NORM_TOLERANCE))):
+            message = f"is {short(norm)} in the record, {short(held)} from its singular values"
+            yield Finding(record.run_id, f"learned.{i}.update_norm", message)
 
 
 def short(value: float | None) -> str:
@@ -197,9 +228,10 @@ class Evaluation:
 
     validation: npt.NDArray[np.float64]
     test: npt.NDArray[np.float64]
+    selection: npt.NDArray[np.float64] | None = None
 
 
-def find_other_source(record: Record, today: SourceInfo, splits: Mapping[str, Dataset]) -> list[Finding]:
+def find_other_source(record: Record | ProbeRecord, today: SourceInfo, splits: Mapping[str, Dataset]) -> list[Finding]:
     """Return each field of the record's source and splits that differs from today's source."""
     stated, actual = record.source.model_dump(), today.model_dump()
     pairs = {f"source.{name}": (stated[name], actual[name]) for name in actual if name != "reason"}
@@ -217,7 +249,7 @@ def find_other_source(record: Record, today: SourceInfo, splits: Mapping[str, Da
     ]
 
 
-def find_other_rows(record: Record, table: pd.DataFrame, test: Dataset) -> list[Finding]:
+def find_other_rows(record: Record | ProbeRecord, table: pd.DataFrame, test: Dataset) -> list[Finding]:
     """Return the columns of predictions.parquet that differ from the test rows, loaded again."""
     if len(table) != len(test):
         message = f"holds {len(table)} rows, the source gives {len(test)}"
@@ -266,6 +298,10 @@ def find_other_results(
     test, best = record.test, record.best
     assert test is not None and best is not None
     found += _compare(record.run_id, "test", test.accuracy, test.loss, splits["test"], evaluation.test, tolerance)
+    selection = record.selection
+    if selection is not None and evaluation.selection is not None:
+        found += _compare(record.run_id, "selection", selection.accuracy, selection.loss, splits["selection"],
+                          evaluation.selection, tolerance)  # fmt: skip
     kept = next((i for i, row in enumerate(record.curve) if row.epoch == best.epoch), None)
     if kept is not None:
         row, name = record.curve[kept], "evaluations" if record.evaluations else "epochs"
@@ -285,7 +321,7 @@ def _compare(
 ) -> Iterator[Finding]:
     """Compare a recorded accuracy and loss with those computed from probabilities, which have a tolerance."""
     labels = np.asarray(rows["label"])
-    joint = "." if prefix == "test" else "_"
+    joint = "_" if prefix.endswith(".validation") else "."
     right = (probabilities > 0.5) == (labels == 1)
     undecided = int((np.abs(probabilities - 0.5) <= tolerance).sum())
     if accuracy is not None and abs(accuracy * len(labels) - right.sum()) > undecided + 1e-6 * len(labels):

@@ -6,7 +6,7 @@ The repetition has a folder outside ``results/``, which is always removed. The c
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,9 +134,22 @@ def compare_runs(first: Record, folder: Path, second: Record, again: Path, *, ex
             yield Finding(first.run_id, name, f"has {stored} rows in the record, {repeated} when trained again")
     if exact:  # rounding may make another epoch the best
         yield from _compare_numbers(first.run_id, "best", first.best, second.best, exact)
+        yield from _compare_parts(first, second, "strategies", ())
+        yield from _compare_parts(first, second, "steps", ("seconds",))
+    yield from _compare_numbers(first.run_id, "selection", first.selection, second.selection, exact)
     yield from _compare_numbers(first.run_id, "test", first.test, second.test, exact)
     yield from _compare_predictions(first.run_id, load_predictions(folder), load_predictions(again), exact)
     yield from _compare_weights(first.run_id, folder / "adapter", again / "adapter", exact)
+
+
+def _compare_parts(first: Record, second: Record, name: str, ignored: Collection[str]) -> Iterator[Finding]:
+    """Compare two lists of parts of a record exactly, but for the fields that are times."""
+    stored, repeated = (
+        [part.model_dump(exclude=set(ignored)) for part in getattr(run, name)] for run in (first, second)
+    )
+    if stored != repeated:
+        n_other = sum(a != b for a, b in zip(stored, repeated, strict=False)) + abs(len(stored) - len(repeated))
+        yield Finding(first.run_id, name, f"differs from the run trained again in {n_other} of {len(stored)} rows")
 
 
 def _compare_numbers(

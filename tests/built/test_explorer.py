@@ -18,7 +18,7 @@ from adapterbook.analysis.shapes import Report
 from adapterbook.common.formatting import Language, format_number
 from adapterbook.config.paths import Paths
 from adapterbook.figures.style import OTHER_LINES, OTHER_MARKERS, LineStyle, adapter_style, style_of
-from adapterbook.figures.vega_charts import CHANCE, DASHES, MARKERS, QUANTITIES, chart_spec, line_look
+from adapterbook.figures.vega_charts import DASHES, MARKERS, QUANTITIES, chart_spec, line_look
 from adapterbook.figures.words import short_names
 from adapterbook.pages import explorer
 from adapterbook.pages.explorer import script_block
@@ -373,10 +373,11 @@ def test_the_explorer_is_of_many_runs_too(built: Built, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("quantity", QUANTITIES)
 def test_specs_are_valid_and_hold_no_data(quantity: str) -> None:
     """Altair accepts each chart; its layers await the page's curves, and its only data are the level of guessing."""
-    spec = chart_spec(quantity, "Epochs of training", {"lora_1": adapter_style("lora_1"), "x": adapter_style("x")})
+    styles = {"lora_1": adapter_style("lora_1"), "x": adapter_style("x")}
+    spec = chart_spec(quantity, "Epochs of training", styles, 0.59375)
     alt.LayerChart.from_dict(spec, validate=True)
     assert [layer["data"]["name"] for layer in spec["layer"][1:]] == ["curves"] * 4
-    assert list(spec["datasets"].values()) == [[{"level": CHANCE[quantity]}]]
+    assert list(spec["datasets"].values()) == [[{"level": 0.59375}]]
     assert {parameter["name"] for parameter in spec["params"]} == {"first", "last", "low", "high"}
     assert "$schema" not in spec
 

@@ -64,7 +64,7 @@ HOSTILE_TEXTS = (
 
 # A study without a search: the protocol, and two learning rates that differ from it in nothing else.
 RATE_VARIANTS: dict[str, Any] = {
-    "submitted": {"title": {"zh": "原作業設定", "en": "As submitted"}},
+    "submitted": {"title": {"zh": "原設定", "en": "As submitted"}},
     "lr-2e-4": {"title": {"zh": "學習率 2e-4", "en": "Learning rate 2e-4"}, "training": {"learning_rate": 2.0e-4}},
     "lr-1e-3": {"title": {"zh": "學習率 1e-3", "en": "Learning rate 1e-3"}, "training": {"learning_rate": 1.0e-3}},
 }
@@ -95,7 +95,7 @@ EVAL_STRATEGY_VARIANTS: dict[str, Any] = {
 # Files written for a run, by everything that they depend on: most made-up studies share most of their runs.
 _files_of_runs: dict[str, dict[str, bytes]] = {}
 
-CONFIG_CLASSES = {"LORA": "LoraConfig", "IA3": "IA3Config", "LOKR": "LoKrConfig"}
+CONFIG_CLASSES = {"LORA": "LoraConfig", "IA3": "IA3Config", "LOKR": "LoKrConfig", "LN_TUNING": "LNTuningConfig"}
 N_LAYERS = 6
 WIDTHS = {"hub": 768}  # of the base model, by source; else 384
 N_BASE_PARAMS = {"hub": 65_190_912}  # else 22,565,376
@@ -145,7 +145,8 @@ def make_record(
     true_positive = int(((predictions["label"] == 1) & (predictions["prediction"] == 1)).sum())
     errors = len(predictions) - right
     width = WIDTHS.get(source, 384)
-    n_adapter, n_head = _n_adapter_params(config, width), width * width + width + width * 2 + 2
+    n_base, n_head = N_BASE_PARAMS.get(source, 22_565_376), width * width + width + width * 2 + 2
+    n_adapter = n_base if config.full_fine_tuning else _n_adapter_params(config, width)
     time_s = round(20 + 30 * rng.random() + (9 if config.peft_type == "IA3" else 0), 3)
     started = datetime(2026, 3, 1, 9, 0, tzinfo=UTC) + timedelta(seconds=rng.randrange(86_400))
     on_hub = source == "hub"
@@ -208,13 +209,15 @@ def make_record(
         "n_trainable_params": n_adapter + n_head,
         "n_adapter_params": n_adapter,
         "n_head_params": n_head,
-        "n_total_params": N_BASE_PARAMS.get(source, 22_565_376) + n_adapter + n_head,
+        "n_total_params": n_head + (n_adapter if config.full_fine_tuning else n_base + n_adapter),
         "train_time_s": time_s,
+        "train_cpu_s": round(0.96 * time_s, 3),
         "train_samples_per_s": round(study.data.n_train * training.num_train_epochs / time_s, 3),
         "test_time_s": round(2 + 3 * rng.random(), 3),
         "peak_memory_bytes": 700_000_000 + rng.randrange(300_000_000),
         "adapter_file_bytes": 4 * (n_adapter + n_head) + 2_000 + rng.randrange(900),
         "evaluation_time_s": round(time_s * (0.02 + 0.05 * rng.random()), 3) if evaluated else None,
+        "latency": {"n_rows": 20, "median_s": round(time_s / 5000, 6), "merged_median_s": round(time_s / 6000, 6)},
         "learned": _make_learned(config, training, width, rng),
         "steps": _make_steps(training, study.data.n_train, epochs, time_s),
     }  # fmt: skip
@@ -237,7 +240,7 @@ def make_failed_record(
     content = make_record(adapter, variant, seed, **options).model_dump()
     results = ("splits", "best", "test", "n_trainable_params", "n_adapter_params", "n_head_params", "n_total_params",
                "train_time_s", "train_samples_per_s", "test_time_s", "peak_memory_bytes", "adapter_file_bytes",
-               "evaluation_time_s", "learned", "selection")  # fmt: skip
+               "evaluation_time_s", "latency", "train_cpu_s", "learned", "selection")  # fmt: skip
     content |= (
         dict.fromkeys(results)
         | {"steps": (), "strategies": ()}
@@ -560,7 +563,7 @@ def _make_strategies(
 def _touched(config: AdapterConfig, width: int) -> list[tuple[str, int, int]]:
     """Return the modules of one layer that an adapter touches, with inputs and outputs of each."""
     targets = config.settings.get("target_modules", [])
-    names = targets if isinstance(targets, list) else list(PLACES)
+    names = targets if isinstance(targets, list) and not config.full_fine_tuning else list(PLACES)
     sizes = {"ffn.lin1": (width, 4 * width), "ffn.lin2": (4 * width, width)}
     return [(name, *sizes.get(name, (width, width))) for name in names]
 
@@ -590,9 +593,18 @@ def _make_learned(
             learned.append(
                 {"module": f"distilbert.transformer.layer.{layer}.{PLACES.get(name, f'attention.{name}')}",
                  "in_features": d_in, "out_features": d_out, "update_norm": share * weight, "weight_norm": weight,
-                 "scale_deviation": deviation}
+                 "scale_deviation": deviation,
+                 "singular_values": _make_singular_values(share * weight, int(config.settings.get("r", 384)))}
             )  # fmt: skip
     return learned
+
+
+def _make_singular_values(norm: float, rank: int) -> list[float]:
+    """Return falling singular values of a matrix of a given norm and rank, the 64 largest; none of a zero matrix."""
+    if not norm:
+        return []
+    decay = np.exp(-np.arange(rank) / (rank / 4))
+    return list((norm * decay / np.linalg.norm(decay))[:64])
 
 
 def _set(content: Any, path: list[str], value: Any) -> None:

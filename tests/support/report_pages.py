@@ -34,6 +34,7 @@ from adapterbook.site.inventory import inventory_job
 from adapterbook.site.pandoc import Job, convert_ahead, convert_all
 from adapterbook.site.project import read_project
 from tests.support.factory import PHRASES, PROJECT, read_statuses, write_results
+from tests.support.probe import write_probe
 
 # As wide as a figure of the project.
 BLANK_SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="460.8pt" height="280pt" viewBox="0 0 460.8 280"/>'
@@ -111,9 +112,21 @@ class MadePages:
         return self
 
 
-def make_study_pages(root: Path, *, stale: Mapping[str, Collection[str]] | None = None, **options: Any) -> MadePages:
-    """Write a made-up study and its pages; figures are planned, not drawn. ``stale``: stamps by run id."""
+def make_study_pages(
+    root: Path, *, stale: Mapping[str, Collection[str]] | None = None, probe: float | None = None, **options: Any
+) -> MadePages:
+    """Write a made-up study and its pages; figures are planned, not drawn.
+
+    Parameters
+    ----------
+    stale : mapping, optional
+        Stamps by run id.
+    probe : float, optional
+        Test accuracy of a linear probe; None: there is none.
+    """
     paths = write_results(root, **options)
+    if probe is not None:
+        write_probe(paths, options.get("source", "embedded"), accuracy=probe)
     (paths.templates / "pages").mkdir(parents=True)  # for those that a test lays over the project's
     shutil.copy(PROJECT.book, paths.book)
     shutil.copy(PROJECT.notebook, paths.notebook)

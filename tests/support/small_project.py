@@ -85,7 +85,7 @@ def cut_down(paths: Paths, adapters: Collection[str], variants: Collection[str] 
             variant["adapters"] = [name for name in variant["adapters"] if name in adapters]
     write_study(paths, study)
     for folder in paths.results.glob("*/*/*"):
-        if folder.parent.name not in adapters or folder.name not in variants:
+        if folder.is_dir() and (folder.parent.name not in adapters or folder.name not in variants):
             shutil.rmtree(folder)
     return paths
 

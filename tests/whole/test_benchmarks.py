@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 
 from adapterbook.common.errors import RunError
@@ -20,13 +21,14 @@ from adapterbook.runs.plan import compute_stamps, plan_runs, status_of
 from adapterbook.runs.record import load_record, seal_record, write_record
 from adapterbook.runs.select import load_statuses
 from adapterbook.sources.resolve import resolve_source
-from benchmarks import measurements
+from benchmarks import measurements, verdict_stability
 from benchmarks.first_page import measure_first_page
 from benchmarks.growth import fit_exponent, multiply_records
 from benchmarks.measurements import TORCH, check_same, compute_shares, measure_rebuilds, measure_training
 from benchmarks.project import Timed, copy_project, forget_what_was_made, keep_submitted, run_timed
 from benchmarks.quantities import Quantity, load_quantities
 from benchmarks.readme import MARKERS, READMES, render_quotation
+from benchmarks.verdict_stability import count_contradictions, count_verdicts
 from tests.support.browser import find_chromium
 from tests.support.factory import PROJECT, make_record, write_results
 from tests.support.small_project import cut_down, make_small_project
@@ -273,3 +275,33 @@ def test_the_quotation_is_of_the_medians() -> None:
         text = render_quotation(results, language)
         assert all(part in text for part in ("2026-01-02", "71 s", "100 s", "8%", "0.93"))
         assert text.count("\n") == 5
+
+
+def rows_right(share: float) -> np.ndarray:
+    """Return 500 test rows of which the first are right."""
+    return np.arange(500) < share * 500
+
+
+def test_verdicts_of_few_seeds_are_counted_against_the_rest() -> None:
+    """One bad seed of four: alone it reverses the verdict of the other three, which do not stay decided with it."""
+    a, b = [rows_right(share) for share in (0.9, 0.9, 0.9, 0.1)], [rows_right(0.5)] * 4
+    counts = count_verdicts(a, b, 1, 0.05)
+    assert counts == {("worse", "better"): 4, ("better", "not_distinguishable"): 12}
+    assert count_contradictions(counts) == 4
+    same = count_verdicts([rows_right(0.5)] * 4, b, 2, 0.05)
+    assert same == {("same", "same"): 36} and count_contradictions(same) == 0
+
+
+def test_the_stability_of_verdicts_is_read_from_two_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The script finds the seeds of two adapters, prints its counts, and refuses a folder without them."""
+    accuracy = {"lora_1/submitted": 0.9, "ia3/submitted": 0.6}
+    paths = write_results(tmp_path, adapters=("lora_1", "ia3"), seeds=(1, 2, 3, 4), accuracy=accuracy)
+    folders = [str(paths.results / "embedded" / name / "submitted") for name in ("lora_1", "ia3")]
+    assert verdict_stability.main([*folders, "--seeds", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "36  better from 2, better from the others" in shown
+    assert "0  of 36 contradict each other" in shown
+    assert verdict_stability.main([folders[0], str(tmp_path)]) == 2
+    assert "expected the runs of at least two seeds, got 0" in capsys.readouterr().err
+    assert verdict_stability.main([*folders, "--seeds", "4"]) == 2
+    assert "and some left over" in capsys.readouterr().err

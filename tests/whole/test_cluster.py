@@ -43,6 +43,7 @@ from adapterbook.execution.cluster.parcel import pack_folder  # noqa: E402
 
 # What differs between any two runs of the same configuration.
 OWN = {"started_at", "finished_at", "train_time_s", "train_samples_per_s", "test_time_s", "evaluation_time_s",
+       "train_cpu_s", "latency",
        "peak_memory_bytes", "git", "seal", "files"}  # fmt: skip
 
 # Says how far it is, and goes on once the driver has shown it.
@@ -142,7 +143,7 @@ def _train(study: Study, address: str, display: TrainingDisplay | None = None) -
 def _results(paths: Paths) -> dict[str, Any]:
     """Return all that a run's result is, for every run: its record, and its predictions and adapter, bit for bit."""
     found = {}
-    for path in sorted(paths.results.rglob("record.json")):
+    for path in sorted(paths.results.glob("*/*/*/*/record.json")):
         record = load_record(path.parent)
         assert record.files == hash_files(path.parent)
         assert record.seal == record.compute_seal()

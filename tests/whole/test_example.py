@@ -83,7 +83,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, embedded_model: Path) -> P
 
 def records_of(paths: Paths) -> dict[str, Record]:
     """Return the records by adapter."""
-    records = [load_record(path.parent) for path in paths.results.rglob("record.json")]
+    records = [load_record(path.parent) for path in paths.results.glob("*/*/*/*/record.json")]
     return {record.adapter.id: record for record in records}
 
 
@@ -110,6 +110,8 @@ def test_the_example_trains_a_bert(trained: Paths) -> None:
         assert (record.source.base_model, record.source.dataset) == ("tiny-bert", "camera-reviews")
         assert record.test is not None
         assert record.test.n == SIZES["n_test"]
+        assert record.train_cpu_s is not None and record.train_cpu_s > 0
+        assert record.latency is not None and record.latency.merged_median_s is not None
     learned = {update.module for update in records["lora_query_value"].learned or ()}
     assert learned == {f"bert.encoder.layer.{i}.attention.self.{name}" for i in (0, 1) for name in ("query", "value")}
     # r (d_in + d_out) for each of 2 layers × 2 modules of 16 × 16.
@@ -119,6 +121,8 @@ def test_the_example_trains_a_bert(trained: Paths) -> None:
     moved = [update.update_norm for update in records["lora_all"].learned or ()]
     assert len(moved) == 12
     assert min(moved) > 0
+    of_rank_8 = [len(update.singular_values) for update in records["lora_query_value"].learned or ()]
+    assert all(1 <= n <= 8 for n in of_rank_8)
 
 
 @pytest.mark.slow

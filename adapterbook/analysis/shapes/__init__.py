@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, Planning, Verdict
+from adapterbook.analysis.shapes.calibration import Calibration, CalibrationBin, CalibrationReport, Sureness
+from adapterbook.analysis.shapes.comparisons import ALPHA, Baseline, BaselineKind, Comparison, ProbeReport, Verdict
 from adapterbook.analysis.shapes.findings import (
     Ablation,
     AboveMajority,
@@ -11,13 +12,27 @@ from adapterbook.analysis.shapes.findings import (
     CostRow,
     CostTable,
     EpochsReport,
+    EvaluationCost,
     Finding,
     LearningRateFinding,
+    Measured,
+    OneAnswer,
     PublishedPoint,
     PublishedReport,
     PublishedRun,
 )
-from adapterbook.analysis.shapes.modules import FormulaRow, Learned, LearnedMean, LearnedModule, ParameterFormula
+from adapterbook.analysis.shapes.modules import (
+    Directions,
+    EqualPair,
+    FormulaRow,
+    Growth,
+    Learned,
+    LearnedMean,
+    LearnedModule,
+    LearnedRatio,
+    ParameterFormula,
+)
+from adapterbook.analysis.shapes.predicted import Example, Examples, PredictedRows, Sure
 from adapterbook.analysis.shapes.report import Report, SentenceRow, SentenceTable, SourceReport, VariantReport
 from adapterbook.analysis.shapes.runs import (
     AdapterReport,
@@ -26,12 +41,9 @@ from adapterbook.analysis.shapes.runs import (
     CurvePoint,
     Difference,
     EvalStrategy,
-    Example,
-    Examples,
     Factor,
     Group,
     Overfitting,
-    PredictedRows,
     Reason,
     RunReport,
     Spread,
@@ -49,6 +61,7 @@ from adapterbook.analysis.shapes.travel import (
 )
 
 __all__ = [
+    "ALPHA",
     "Ablation",
     "AboveMajority",
     "AdapterReport",
@@ -57,15 +70,21 @@ __all__ = [
     "Basis",
     "BatchSizeFinding",
     "BestRates",
+    "Calibration",
+    "CalibrationBin",
+    "CalibrationReport",
     "Comparison",
     "CostRow",
     "CostTable",
     "Curve",
     "CurvePoint",
     "Difference",
+    "Directions",
     "EpochsReport",
+    "EqualPair",
     "EvalStrategy",
     "EvalView",
+    "EvaluationCost",
     "Example",
     "Examples",
     "Factor",
@@ -73,16 +92,20 @@ __all__ = [
     "FormulaRow",
     "Gap",
     "Group",
+    "Growth",
     "Learned",
     "LearnedMean",
     "LearnedModule",
+    "LearnedRatio",
     "LearningRateFinding",
     "Lever",
     "LeverStep",
+    "Measured",
+    "OneAnswer",
     "Overfitting",
     "ParameterFormula",
-    "Planning",
     "PredictedRows",
+    "ProbeReport",
     "PublishedPoint",
     "PublishedReport",
     "PublishedRun",
@@ -96,6 +119,8 @@ __all__ = [
     "SourceReport",
     "Spread",
     "StrategyFinding",
+    "Sure",
+    "Sureness",
     "TravelFinding",
     "TravelPoint",
     "TravelReport",

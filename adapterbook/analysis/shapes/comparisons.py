@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from adapterbook.analysis.shapes.predicted import PredictedRows
 from adapterbook.analysis.shapes.runs import Basis, Reason, VerdictKind
-from adapterbook.common.stats import Interval, PairedSeedsTest
+from adapterbook.common.stats import Interval
+from adapterbook.runs.probe import ProbeRecord
 
-BaselineKind = Literal["chance", "majority", "head_only"]
+BaselineKind = Literal["chance", "majority", "head_only", "linear_probe", "full_fine_tuning"]
+ALPHA = 0.05  # of either family of tests, after Holm's correction
 
 
 @dataclass(frozen=True)
@@ -19,28 +22,27 @@ class Verdict:
     Attributes
     ----------
     kind : str
-        ``better`` or ``worse`` (of ``a``): the Holm-corrected p-value over rows is below 0.05 and, from three seeds
-        on, so is the one over seeds (unless all seeds give the same difference, which leaves nothing to test).
-        ``not_distinguishable`` otherwise; ``not_comparable`` with a ``reason``.
+        ``same``: the difference is shown to be smaller than the study's margin (``p_same_holm`` below ``ALPHA``),
+        whether or not it is zero: the study has declared such a difference to be too small to matter.
+        ``better`` or ``worse`` (of ``a``): otherwise, if ``p_holm`` is below ``ALPHA``. ``not_distinguishable``:
+        neither is shown. ``not_comparable``: with a ``reason``.
     accuracy_a, accuracy_b, difference : float or None
-        Test accuracies, and ``a`` minus ``b``; means over the seeds that both have.
+        Test accuracies, and ``a`` minus ``b``; means over each adapter's seeds.
+    n_right_a, n_right_b : int or None
+        Test rows predicted right, where both have one seed.
     interval : Interval or None
-        Of the difference: paired bootstrap over rows, 95 %.
+        Of the difference, 95 %, for this pair alone: ``common.stats.estimate_difference``.
     p, p_holm : float or None
-        Exact McNemar; over several seeds the same test on each row's mean (``statistics.sign_flip_test``).
-        Corrected over all pairs of the same comparison.
-    n_only_a, n_only_b : int or None
-        Rows that only ``a``, only ``b`` predicted right: with one seed, else None.
-    seeds_test : PairedSeedsTest or None
-        Paired t-test over seeds, from three common seeds on; ``p_seeds_holm`` its corrected p-value.
-    n_rows, n_seeds : int
-        Test rows, and seeds that both adapters have results of.
+        That the difference is zero, and corrected over all pairs of the same comparison.
+    p_same, p_same_holm : float or None
+        That it is at least as large as the margin, by two one-sided tests; corrected likewise.
+    n_rows, n_seeds_a, n_seeds_b : int
+        Test rows, and the seeds of either adapter that have results. They make no pairs.
     discordant_share : float or None
-        Share of rows that exactly one of the two predicted right; mean over the seeds.
+        Share of rows that exactly one of two models predicted right; mean over the pairs of seeds.
     smallest_detectable : float or None
-        The smallest accuracy difference that this many paired rows detect with power 0.8 at alpha 0.05, *given how
-        rarely these two disagree*: for two that agree on nearly every row it is small. It does not apply to two models
-        that disagree more often; see ``Report.planning``.
+        The difference that this test, at the comparison's ``level``, finds with its ``power``; None where no
+        difference is large enough.
     """
 
     kind: VerdictKind
@@ -52,46 +54,45 @@ class Verdict:
     accuracy_a: float | None = None
     accuracy_b: float | None = None
     difference: float | None = None
+    n_right_a: int | None = None
+    n_right_b: int | None = None
     interval: Interval | None = None
     p: float | None = None
     p_holm: float | None = None
-    n_only_a: int | None = None
-    n_only_b: int | None = None
-    seeds_test: PairedSeedsTest | None = None
-    p_seeds_holm: float | None = None
+    p_same: float | None = None
+    p_same_holm: float | None = None
     n_rows: int = 0
-    n_seeds: int = 0
+    n_seeds_a: int = 0
+    n_seeds_b: int = 0
     discordant_share: float | None = None
     smallest_detectable: float | None = None
 
     @property
-    def spread_known(self) -> bool:
-        """Tell whether the spread between seeds entered the verdict: from three common seeds on."""
-        return self.seeds_test is not None
+    def covers_seeds(self) -> bool:
+        """Tell whether the verdict is about the adapters, over seeds, or only about these trained models."""
+        return min(self.n_seeds_a, self.n_seeds_b) > 1
+
+    @property
+    def same_but_different(self) -> bool:
+        """Tell whether a difference within the margin is significantly different from zero."""
+        return self.kind == "same" and self.p_holm is not None and self.p_holm < ALPHA
 
     @property
     def few_disagreements(self) -> bool:
-        """Tell whether the two disagree on so few rows that no difference between them could be found reliably.
+        """Tell whether the two are the same because they hardly disagree, and not because the test is sensitive.
 
-        ``smallest_detectable`` is then the share of rows that they would have to disagree on, all on one side. A page
-        must not show it as a difference that the test could have found.
+        They disagree on fewer rows than a difference between them would need to be found.
         """
-        if self.discordant_share is None or self.smallest_detectable is None:
+        if self.kind != "same" or self.discordant_share is None or self.smallest_detectable is None:
             return False
         return self.discordant_share <= self.smallest_detectable
 
     @property
-    def limit_known(self) -> bool:
-        """Tell whether an undecided verdict says how small a difference this test would have found."""
-        undecided = self.kind == "not_distinguishable"
-        return undecided and self.smallest_detectable is not None and self.discordant_share is not None
-
-    @property
     def only_uncorrected(self) -> bool:
         """Tell whether the verdict is undecided although the interval, which no correction widens, leaves zero out."""
-        interval = self.interval
-        undecided = self.kind == "not_distinguishable" and interval is not None
-        return undecided and interval is not None and (interval.low > 0 or interval.high < 0)
+        if self.kind != "not_distinguishable" or self.interval is None:
+            return False
+        return self.interval.low > 0 or self.interval.high < 0
 
 
 @dataclass(frozen=True)
@@ -106,36 +107,54 @@ class Comparison:
         ``a`` before ``b`` in the order of adapters; Holm-corrected together.
     ranking : tuple of str
         Ids of the adapters that have results, by mean test accuracy, highest first (ties: order of adapters). Not to
-        be shown without ``pairs`` or ``smallest_detectable``.
+        be shown without ``pairs``.
+    n_tested : int
+        Pairs that were tested, over which the p-values are corrected.
+    level : float or None
+        ``ALPHA / n_tested``, at which Holm's correction takes its first step; None where no pair was tested.
+    power : float
+        Of ``smallest_detectable``.
     smallest_detectable : float or None
-        The largest of the pairs' smallest detectable differences.
-    all_alike : bool
-        Whether no pair is distinguishable.
+        The median of the tested pairs' smallest detectable differences; None where that is none.
     baseline : str or None
         Id of the baseline that trains the head alone, if the study has one; it is ``b`` in each of its pairs.
+    full_fine_tuning : str or None
+        Id of the baseline that trains all weights, likewise.
     against : tuple of str
         Empty where every pair is tested. With very many adapters the few that each other one is compared with.
+    probe : tuple of Verdict
+        Each adapter against the linear probe, which is ``b``; Holm-corrected together.
     """
 
     basis: Basis
     variants: Mapping[str, str | None]
     pairs: tuple[Verdict, ...]
     ranking: tuple[str, ...]
+    n_tested: int
+    level: float | None
+    power: float
     smallest_detectable: float | None
-    all_alike: bool
     reason: Reason | None
     baseline: str | None = None
+    full_fine_tuning: str | None = None
     against: tuple[str, ...] = ()
+    probe: tuple[Verdict, ...] = ()
 
     @property
     def between(self) -> tuple[Verdict, ...]:
-        """Return the pairs of two adapters, without the baseline."""
-        return tuple(pair for pair in self.pairs if self.baseline is None or pair.b != self.baseline)
+        """Return the pairs of two adapters, without the baselines."""
+        return tuple(pair for pair in self.pairs if pair.b not in (self.baseline, self.full_fine_tuning))
 
     @property
     def added(self) -> tuple[Verdict, ...]:
         """Return each adapter against the baseline: the gain over training the head alone."""
         return tuple(pair for pair in self.pairs if pair.b == self.baseline)
+
+    def against_baseline(self, kind: BaselineKind, verdict: VerdictKind | None = None) -> tuple[Verdict, ...]:
+        """Return each adapter against a baseline, or only those with one kind of verdict."""
+        names = {"head_only": self.baseline, "full_fine_tuning": self.full_fine_tuning}
+        pairs = self.probe if kind == "linear_probe" else [pair for pair in self.pairs if pair.b == names.get(kind, "")]
+        return tuple(pair for pair in pairs if verdict in (None, pair.kind))
 
     def added_with(self, kind: VerdictKind) -> tuple[Verdict, ...]:
         """Return the pairs of ``added`` with one kind of verdict."""
@@ -145,6 +164,21 @@ class Comparison:
     def told_apart(self) -> tuple[Verdict, ...]:
         """Return the pairs that differ after correction."""
         return tuple(pair for pair in self.pairs if pair.kind in ("better", "worse"))
+
+    @property
+    def same(self) -> tuple[Verdict, ...]:
+        """Return the pairs that are the same within the study's margin."""
+        return tuple(pair for pair in self.pairs if pair.kind == "same")
+
+    @property
+    def undecided(self) -> tuple[Verdict, ...]:
+        """Return the pairs that are neither shown to differ nor to be the same."""
+        return tuple(pair for pair in self.pairs if pair.kind == "not_distinguishable")
+
+    @property
+    def covers_seeds(self) -> bool:
+        """Tell whether every tested pair is about adapters over seeds, and none only about trained models."""
+        return all(pair.covers_seeds for pair in self.pairs if pair.kind != "not_comparable")
 
     @property
     def agreeing(self) -> tuple[Verdict, ...]:
@@ -164,12 +198,13 @@ class Baseline:
     Attributes
     ----------
     kind : str
-        ``chance`` (0.5, no interval), ``majority`` (always the more frequent label of the test rows) or
-        ``head_only`` (the frozen base model with only its head trained: ``adapter`` names it).
+        ``chance`` (0.5, no interval), ``majority`` (always the more frequent label of the test rows),
+        ``linear_probe`` (logistic regression on the frozen base model), or one that ``adapter`` names: ``head_only``
+        (the frozen base model with only its head trained) or ``full_fine_tuning`` (all weights trained).
     label : int or None
         The majority label.
     variant : str or None
-        ``head_only``: the variant it was trained in; there is one baseline a variant.
+        With ``adapter``: the variant it was trained in; there is one baseline a variant.
     """
 
     kind: BaselineKind
@@ -183,19 +218,23 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Planning:
-    """Hold the smallest difference that the test rows can find between two models that disagree as often as the median.
+class ProbeReport:
+    """Hold the linear probe of the report's source.
 
     Attributes
     ----------
-    n_rows : int
-        Test rows.
-    discordant_share : float
-        The median over the pairs, each adapter at its own best learning rate.
-    smallest_detectable : float
-        The smallest accuracy difference found with power 0.8 at alpha 0.05, in (0, 1].
+    record : ProbeRecord or None
+        None, with ``reason``, where there is none that can be read.
+    stale : tuple of str
+        Names of the stamps that differ from today's.
+    rows : PredictedRows or None
+        From its predictions, checked against its record; None with ``reason``.
+    problem : str or None
+        The reason in detail, as a message.
     """
 
-    n_rows: int
-    discordant_share: float
-    smallest_detectable: float
+    record: ProbeRecord | None
+    stale: tuple[str, ...] = ()
+    rows: PredictedRows | None = None
+    problem: str | None = None
+    reason: Reason | None = None

@@ -7,6 +7,27 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
+class Directions:
+    """Say how many directions an update uses, as means over seeds, or over seeds and modules.
+
+    Attributes
+    ----------
+    stable_rank : float
+        Squared Frobenius norm over the square of the largest singular value: k for k equal singular values.
+    n_for_90, n_for_99 : float or None
+        Singular values, from the largest on, that hold 90 % and 99 % of the squared norm; None where that takes more
+        than a record keeps.
+    relative_values : tuple of float
+        The singular values relative to the first, falling; the 64 largest at most.
+    """
+
+    stable_rank: float
+    n_for_90: float | None
+    n_for_99: float | None
+    relative_values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class LearnedModule:
     """Describe one linear layer of the base model after training, as means over the seeds whose records say it.
 
@@ -25,6 +46,8 @@ class LearnedModule:
         Frobenius norm of what training added to the effective weight, over that of the weight; at least 0.
     scale_deviation : float or None
         IA³ only: mean distance of the learned vector's entries from 1.
+    directions : Directions or None
+        None where the records hold no singular values, or the update is zero.
     """
 
     module: str
@@ -34,6 +57,7 @@ class LearnedModule:
     d_out: int
     relative_update: float
     scale_deviation: float | None
+    directions: Directions | None
 
 
 @dataclass(frozen=True)
@@ -53,6 +77,69 @@ class LearnedMean:
 
 
 @dataclass(frozen=True)
+class EqualPair:
+    """Name two kinds of modules whose IA³ vectors ended equally far from 1 in every layer.
+
+    Attributes
+    ----------
+    largest_difference : float
+        Between the mean distances of the two vectors of a layer.
+    n_redundant : int
+        Entries of the second kind's vectors, over all layers.
+    """
+
+    first: str
+    second: str
+    n_layers: int
+    largest_difference: float
+    n_redundant: int
+
+    @property
+    def of_attention(self) -> bool:
+        """Tell whether the two are the queries and the keys, whose product is all that attention uses."""
+        return {self.first, self.second} in ({"q_lin", "k_lin"}, {"query", "key"}, {"q_proj", "k_proj"})
+
+
+@dataclass(frozen=True)
+class LearnedRatio:
+    """Compare the mean relative update of an adapter with the reference's at the same learning rate.
+
+    Attributes
+    ----------
+    epoch, reference_epoch : float
+        At which the two kept checkpoints were made, by the first seed.
+    """
+
+    adapter: str
+    reference: str
+    variant: str
+    ratio: float
+    epoch: float
+    reference_epoch: float
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Say how the mean relative update of one adapter grows with the travel of its weights.
+
+    Attributes
+    ----------
+    n_runs : int
+        At least three, with different travels.
+    travel_ratio, update_ratio : float
+        The run with the longest travel over the one with the shortest.
+    exponent : float
+        Slope of the logarithms, by least squares: 1 is growth in proportion, 2 growth with the square.
+    """
+
+    adapter: str
+    n_runs: int
+    travel_ratio: float
+    update_ratio: float
+    exponent: float
+
+
+@dataclass(frozen=True)
 class Learned:
     """Describe the change of each module by one adapter in one variant, at the checkpoints that were kept.
 
@@ -68,6 +155,10 @@ class Learned:
         By relative update.
     mean_relative_update, mean_scale_deviation : float, float or None
         Over all modules, each counting the same.
+    equal_pair : EqualPair or None
+        The first two kinds whose vectors ended alike, as those of queries and keys do.
+    directions : Directions or None
+        Over all modules; None where a module has none.
     """
 
     adapter: str
@@ -80,6 +171,8 @@ class Learned:
     smallest: LearnedModule
     mean_relative_update: float
     mean_scale_deviation: float | None
+    equal_pair: EqualPair | None
+    directions: Directions | None
 
 
 @dataclass(frozen=True)

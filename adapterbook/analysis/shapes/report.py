@@ -10,7 +10,7 @@ Report
 │                                    └── formula: ParameterFormula
 ├── headline: Verdict            one method against another
 ├── comparisons: {"submitted" | "best": Comparison}   every pair of adapters, the baseline among them
-├── baselines, planning, costs, published, sentences
+├── baselines, probe, planning, costs, calibration, published, sentences
 ├── travel: TravelReport         how far training had moved the weights at each checkpoint
 └── ablations: {"learning_rate" | "batch_size" | "eval_strategy" | "epochs": Ablation}
 """
@@ -20,7 +20,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, Planning, Verdict
+from adapterbook.analysis.shapes.calibration import CalibrationReport
+from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, ProbeReport, Verdict
 from adapterbook.analysis.shapes.findings import Ablation, AboveMajority, BestRates, CostTable, PublishedReport
 from adapterbook.analysis.shapes.runs import AdapterReport, Basis, Factor, Group, Reason, RunReport
 from adapterbook.analysis.shapes.travel import TravelReport
@@ -136,7 +137,7 @@ class Report:
     runs : tuple of RunReport
         Every planned run, in the study's order; ``n_by_state`` counts them.
     adapters : dict
-        By id in the study's order, but a baseline that trains the head alone comes last.
+        By id in the study's order, but the baselines come last.
     reference : str or None
         The adapter that the others are described against: ``lora_1`` if there is one, else the first.
     headline : Verdict
@@ -144,10 +145,11 @@ class Report:
         learning rate; ``headline_submitted`` the same two as submitted.
     above_majority : dict
         By basis; None where the majority class is not known or is always right.
+    size_ratios : dict
+        By adapter, its own parameters over those of the smallest adapter.
     baselines : tuple of Baseline
-        Chance, the majority class, and the head-only baseline once a variant.
-    planning : Planning or None
-        None where no pair could be compared.
+        Chance, the majority class, the linear probe, and the trained baselines, each once a variant.
+    probe : ProbeReport
     sentences : SentenceTable
         The same few test sentences for every adapter.
     n_test_rows : int or None
@@ -170,10 +172,12 @@ class Report:
     headline_submitted: Verdict
     comparisons: Mapping[Basis, Comparison]
     above_majority: Mapping[Basis, AboveMajority | None]
+    size_ratios: Mapping[str, float]
     best_rates: BestRates
     baselines: tuple[Baseline, ...]
-    planning: Planning | None
+    probe: ProbeReport
     costs: tuple[CostTable, ...]
+    calibration: CalibrationReport
     published: PublishedReport
     ablations: Mapping[Factor, Ablation]
     travel: TravelReport
@@ -181,6 +185,13 @@ class Report:
     n_test_rows: int | None
     n_seeds: int
     spread_known: bool
+
+    @property
+    def validation_majority(self) -> float | None:
+        """Return the share of the more frequent label among the validation rows, from the first completed run."""
+        splits = (run.record.splits for run in self.runs if run.completed and run.record is not None)
+        rows = next((split.validation for split in splits if split is not None), None)
+        return None if rows is None else max(rows.n_positive, rows.n - rows.n_positive) / rows.n
 
     def run(self, run_id: str) -> RunReport:
         """Return a run by its id; KeyError if the study plans none."""
@@ -195,7 +206,7 @@ class Report:
         return None if report is None else report.groups.get(variant)
 
     def baseline(self, kind: BaselineKind, variant: str | None = None) -> Baseline:
-        """Return the baseline of a kind; ``head_only`` in a variant, or else at its own best learning rate."""
+        """Return the baseline of a kind; one that was trained in a variant, or else at its own best learning rate."""
         found = [baseline for baseline in self.baselines if baseline.kind == kind]
         if variant is None:
             adapter = self.adapters.get(found[0].adapter or "")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from adapterbook.analysis.shapes.modules import Learned, ParameterFormula
+from adapterbook.analysis.shapes.predicted import Examples, PredictedRows, Sure
 from adapterbook.common.stats import Confusion, Interval
 from adapterbook.config.study import AdapterConfig, TrainingConfig
 from adapterbook.runs.plan import Run
@@ -16,7 +17,7 @@ Basis = Literal["submitted", "best"]
 Factor = Literal["learning_rate", "batch_size", "eval_strategy", "epochs"]
 
 EvalStrategy = Literal["steps", "epoch", "no"]
-VerdictKind = Literal["better", "worse", "not_distinguishable", "not_comparable"]
+VerdictKind = Literal["better", "worse", "same", "not_distinguishable", "not_comparable"]
 
 Reason = Literal[
     "no_runs",  # the study plans no such run
@@ -42,6 +43,10 @@ Reason = Literal[
     "other_layout",  # no adapter names a module of a Transformer block of DistilBERT or BERT
     "published_other_protocol",  # no completed run has the published learning rate, epochs and batch size
 ]
+
+
+# A model that predicts one label for at least this share of the test rows is said to give one answer.
+ONE_ANSWER = 0.95
 
 
 @dataclass(frozen=True)
@@ -108,12 +113,12 @@ class Overfitting:
         The first evaluation with the lowest validation loss; None with ``reason`` where nothing was evaluated.
     final_validation_loss : float or None
         At the last evaluation.
+    noise : float or None
+        Two standard errors of the lowest validation loss, nat: a smaller rise may be chance.
     onset_epoch : float or None
         Overfitting begins at the first evaluation after the best one from which on, to the end, the validation loss
-        stays at least 1 % above its lowest value, while the train loss is below what it was at the best epoch.
+        stays more than ``noise`` above its lowest value, while the train loss is below what it was at the best epoch.
         None where that never happens.
-    saved_share : float or None
-        Share of the training, in [0, 1), that stopping at the best epoch would have saved, known with hindsight.
     """
 
     n_epochs: float
@@ -121,63 +126,17 @@ class Overfitting:
     best_validation_loss: float | None
     final_validation_loss: float | None
     onset_epoch: float | None
-    saved_share: float | None
+    noise: float | None
     reason: Reason | None = None
 
     @property
     def course(self) -> Course:
-        """Say how the validation loss went: it rose, it was still falling at the end, or it levelled off."""
+        """Say how the validation loss went: it rose, it was lowest at the end, or it stayed level within its noise."""
         if self.best_epoch is None:
             return "not_evaluated"
         if self.onset_epoch is not None:
             return "overfit"
         return "improving" if self.best_epoch == self.n_epochs else "level"
-
-
-@dataclass(frozen=True)
-class Example:
-    """Hold one test row; ``confidence`` in [0.5, 1] is the probability of the class that was predicted."""
-
-    row_id: int
-    text: str
-    label: int
-    prediction: int
-    probability: float
-    confidence: float
-
-    @property
-    def correct(self) -> bool:
-        """Tell whether the label was predicted."""
-        return self.label == self.prediction
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Hold a few test rows of a run: the most confident right, the most confident wrong, those closest to 0.5."""
-
-    right: tuple[Example, ...]
-    wrong: tuple[Example, ...]
-    uncertain: tuple[Example, ...]
-
-
-@dataclass(frozen=True)
-class PredictedRows:
-    """Hold what a comparison needs of a run's test rows, in order of their ids.
-
-    Attributes
-    ----------
-    n, n_positive : int
-        Rows, and those whose label is 1.
-    identity : str
-        SHA-256 of ids and labels: two runs with the same one were tested on the same rows.
-    correct : bytes
-        One byte a row: 1 where the label was predicted, else 0.
-    """
-
-    n: int
-    n_positive: int
-    identity: str
-    correct: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -198,6 +157,10 @@ class RunReport:
         Wilson, 95 %; of the test accuracy, and of the validation accuracy at the checkpoint that was kept.
     validation_accuracy : float or None
         At the checkpoint that was kept.
+    sure : Sure or None
+        From the predictions, like ``confusion`` and ``examples``.
+    travel : float or None
+        Sum of the learning rates of all steps up to the checkpoint that was kept: how far a weight can have moved.
     reason : str or None
         Why the run has no results, or no predictions.
     """
@@ -215,7 +178,35 @@ class RunReport:
     test_interval: Interval | None
     validation_accuracy: float | None
     validation_interval: Interval | None
+    sure: Sure | None
+    travel: float | None
     reason: Reason | None
+
+    @property
+    def one_answer(self) -> Literal[0, 1] | None:
+        """Return the label that was predicted for nearly every test row, None if both were predicted."""
+        if self.confusion is None:
+            return None
+        share = self.n_predicted_positive / self.confusion.n
+        return 1 if share >= ONE_ANSWER else 0 if share <= 1 - ONE_ANSWER else None
+
+    @property
+    def n_predicted_positive(self) -> int:
+        """Return the number of test rows predicted to be positive."""
+        return 0 if self.confusion is None else self.confusion.tp + self.confusion.fp
+
+    @property
+    def n_predicted_negative(self) -> int:
+        """Return the number of test rows predicted to be negative."""
+        return 0 if self.confusion is None else self.confusion.tn + self.confusion.fn
+
+    @property
+    def f1_always_positive(self) -> float | None:
+        """Return the F1 of predicting every test row to be positive."""
+        if self.confusion is None:
+            return None
+        n_positive = self.confusion.tp + self.confusion.fn
+        return 2 * n_positive / (n_positive + self.confusion.n)
 
     @property
     def completed(self) -> bool:
@@ -243,7 +234,8 @@ class Group:
     test_accuracy, test_f1, test_loss, best_validation_loss, train_time_s : Spread or None
         Over the seeds that have results; None, with ``reason``, where none has (or nothing was evaluated).
     test_interval : Interval or None
-        Wilson, 95 %, of the test accuracy where one seed has results; with more, of their rows' mean accuracy.
+        Of the test accuracy, 95 %: over other test rows and, where several seeds have results, over other seeds
+        (``common.stats.accuracy_interval``). With one seed this is Wilson's interval.
     learned : Learned or None
         None where no record says it, and for the baseline.
     """
@@ -269,6 +261,23 @@ class Group:
     def course(self) -> Course:
         """Say how the validation loss went."""
         return "not_evaluated" if self.overfitting is None else self.overfitting.course
+
+    @property
+    def searched(self) -> RunReport:
+        """Return the run with the lowest seed, which the search for a learning rate looks at."""
+        return min(self.runs, key=lambda run: run.run.seed)
+
+    @property
+    def score(self) -> tuple[float, float] | None:
+        """Return how well it did on the rows that choices are made on, higher is better; None if it was not evaluated.
+
+        That is the accuracy on the selection rows with the lowest seed, as `runs.search` chooses, and of equals the
+        lower loss; without selection rows, the lowest validation loss, as a mean over seeds.
+        """
+        record = self.searched.record
+        if record is not None and record.selection is not None:
+            return record.selection.accuracy, -record.selection.loss
+        return None if self.best_validation_loss is None else (-self.best_validation_loss.mean, 0.0)
 
     @property
     def representative(self) -> RunReport | None:
@@ -334,9 +343,26 @@ class AdapterReport:
         return None if self.best_variant is None else self.groups[self.best_variant]
 
     @property
+    def baseline(self) -> Literal["head_only", "full_fine_tuning"] | None:
+        """Return which baseline it is, or None for an adapter."""
+        return self.config.baseline
+
+    @property
+    def groups_best_first(self) -> tuple[Group, ...]:
+        """Return the groups, the one at the best learning rate first."""
+        return tuple(sorted(self.groups.values(), key=lambda group: group.variant != self.best_variant))
+
+    @property
+    def n_printed_params(self) -> int | None:
+        """Return the total that PEFT prints: it keeps an untrained copy of the head, and counts it too."""
+        if self.n_total_params is None or self.n_head_params is None:
+            return None
+        return self.n_total_params + self.n_head_params
+
+    @property
     def head_only(self) -> bool:
         """Tell whether it only trains the head: the baseline of the frozen base model."""
-        return not self.config.train_adapter
+        return self.baseline == "head_only"
 
     @property
     def learned(self) -> Learned | None:

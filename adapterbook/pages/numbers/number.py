@@ -18,6 +18,7 @@ from adapterbook.analysis.shapes import (
     Ablation,
     AdapterReport,
     Baseline,
+    Calibration,
     Comparison,
     CostRow,
     CostTable,
@@ -27,7 +28,7 @@ from adapterbook.analysis.shapes import (
     Learned,
     Lever,
     ParameterFormula,
-    Planning,
+    ProbeReport,
     PublishedPoint,
     PublishedReport,
     PublishedRun,
@@ -37,6 +38,7 @@ from adapterbook.analysis.shapes import (
     SentenceTable,
     SharedCurve,
     StrategyFinding,
+    Sureness,
     TravelFinding,
     TravelReport,
     VariantReport,
@@ -112,7 +114,7 @@ def _identity(thing: object) -> str:
     match thing:
         case Verdict():
             return f"{thing.a}/{thing.variant_a} {thing.b}/{thing.variant_b}"
-        case Group() | CostRow():
+        case Group() | CostRow() | Calibration() | Sureness():
             return f"{thing.adapter}/{thing.variant}"
         case AdapterReport() | RunReport():
             return thing.id
@@ -134,38 +136,50 @@ def _span(text: str, attributes: Mapping[str, str]) -> Markup:
 
 # A number's origin names one of these parts of the report, and the path from there.
 ORIGINS: Final = (
-    Ablation, AdapterReport, Baseline, Comparison, CostRow, CostTable, EpochsReport, EvalView, Group, Learned, Lever,
-    ParameterFormula, Planning, PublishedPoint, PublishedReport, PublishedRun, Report, RuleCost, RunReport,
-    SentenceTable, SharedCurve, StrategyFinding, TravelFinding, TravelReport, VariantReport, Verdict,
+    Ablation, AdapterReport, Baseline, Calibration, Comparison, CostRow, CostTable, EpochsReport, EvalView, Group,
+    Learned, Lever, ParameterFormula, ProbeReport, PublishedPoint, PublishedReport, PublishedRun, Report,
+    RuleCost, RunReport, SentenceTable, SharedCurve, StrategyFinding, Sureness, TravelFinding, TravelReport,
+    VariantReport, Verdict,
 )  # fmt: skip
 
 # The format of a number by its name; of several names on the way the last that stands here counts.
 KINDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("accuracy", "accuracy_a", "accuracy_b", "test_accuracy", "test_interval", "validation_accuracy",
-                     "validation_interval", "discordant_share", "saved_share", "probability", "probabilities",
-                     "mean_relative_update", "relative_update"), "percent"),
-    **dict.fromkeys(("difference", "interval", "accuracy_difference", "last_difference", "by_loss_difference"),
-                    "points"),
-    **dict.fromkeys(("smallest_detectable", "max_accuracy_difference", "spread", "accuracy_range", "accuracy_regret"),
-                    "points_unsigned"),
-    **dict.fromkeys(("kept", "last", "by_loss"), "percent"),
+                     "validation_interval", "discordant_share", "probability", "probabilities",
+                     "mean_relative_update", "relative_update", "validation_majority", "expected",
+                     "measured", "kept", "last", "by_loss", "confidence", "sure_from",
+                     "sure_wrong_loss_share"), "percent"),
+    **dict.fromkeys(("difference", "interval", "accuracy_difference", "last_difference", "by_loss_difference",
+                     "overconfidence", "overconfidence_interval"), "points"),
+    **dict.fromkeys(("smallest_detectable", "max_accuracy_difference", "spread", "accuracy_range", "accuracy_regret",
+                     "calibration_error", "error_interval"), "points_unsigned"),
     **dict.fromkeys(("best_validation_loss", "final_validation_loss", "validation_loss", "train_loss", "test_loss",
-                     "loss", "regret", "max_loss_difference"), "loss"),
+                     "loss", "regret", "max_loss_difference", "noise", "largest_gap", "value"), "loss"),
     **dict.fromkeys(("mean_loss_difference", "loss_difference"), "signed_loss"),
-    **dict.fromkeys(("mean_scale_deviation", "scale_deviation", "update_norm", "weight_norm"), "norm"),
-    **dict.fromkeys(("n_rows", "n_seeds", "n_points", "n_runs", "n_without", "n_same_head", "n_correct", "n_groups",
+    **dict.fromkeys(("mean_scale_deviation", "scale_deviation", "update_norm", "weight_norm",
+                     "largest_difference", "stable_rank", "n_for_90", "n_for_99"), "norm"),
+    **dict.fromkeys(("ratio", "travel_ratio", "update_ratio", "exponent", "size_ratios"), "times"),
+    **dict.fromkeys(("n_rows", "n_seeds", "n_seeds_a", "n_seeds_b", "n_right_a", "n_right_b", "n_tested", "n_points",
+                     "n_without", "n_same_head", "n_groups",
                      "n_overfitting", "n_still_improving", "n_evaluations", "n_epochs",
-                     "n_train", "n_validation", "n_test", "n_divided", "n_wrong_by_all", "n_validation_rows",
+                     "n_train", "n_validation", "n_selection", "n_test", "n_divided", "n_wrong_by_all",
+                     "n_validation_rows",
                      "n_trainable_params", "n_adapter_params", "n_head_params", "n_total_params", "n_params_each",
-                     "n_params", "n_layers", "n_classes", "measured_adapter_params", "width", "d_in", "d_out",
-                     "num_train_epochs", "max_words", "tokenise_batch_size", "gradient_accumulation_steps"), "count"),
+                     "n_params", "n_answers", "n_sure", "n_sure_right", "n_sure_wrong",
+                     "n_layers", "n_classes", "measured_adapter_params", "width", "d_in", "d_out",
+                     "num_train_epochs", "max_words", "tokenise_batch_size", "gradient_accumulation_steps", "n_steps",
+                     "n", "n_right", "n_correct", "n_positive", "n_runs", "n_predicted_positive",
+                     "n_predicted_negative", "n_printed_params", "n_redundant", "fewest", "most", "forwards"), "count"),
     **dict.fromkeys(("per_device_train_batch_size", "batch_size", "best_epoch", "onset_epoch", "epoch", "every", "cell",
                      "resumed_after", "layer", "r", "lora_alpha", "lora_dropout", "shuffle_seed", "seed",
-                     "row_id"), "plain"),
-    **dict.fromkeys(("train_time_s", "evaluation_time_s"), "duration"),
+                     "row_id", "reach", "reference_epoch"), "plain"),
+    **dict.fromkeys(("train_time_s", "evaluation_time_s", "time_s"), "duration"),
+    **dict.fromkeys(("latency_s", "merged_latency_s"), "milliseconds"),
+    **dict.fromkeys(("level", "power"), "percent_short"),
+    "margin": "points_short",
     **dict.fromkeys(("travel", "stops"), "travel"),
     **dict.fromkeys(("correlation", "same_head_correlation"), "correlation"),
-    "p_holm": "p_relation",
+    **dict.fromkeys(("f1", "f1_always_positive"), "proportion"),
     **dict.fromkeys(("learning_rate", "head_learning_rate", "same_head_rate"), "rate"),
 }  # fmt: skip
 

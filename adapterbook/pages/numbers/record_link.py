@@ -15,6 +15,8 @@ from adapterbook.analysis.shapes import (
     Ablation,
     AdapterReport,
     Baseline,
+    Calibration,
+    Comparison,
     CostRow,
     EpochsReport,
     EvalView,
@@ -22,7 +24,6 @@ from adapterbook.analysis.shapes import (
     Learned,
     Lever,
     ParameterFormula,
-    Planning,
     PublishedPoint,
     PublishedRun,
     Report,
@@ -31,6 +32,7 @@ from adapterbook.analysis.shapes import (
     SentenceTable,
     SharedCurve,
     StrategyFinding,
+    Sureness,
     TravelFinding,
     TravelReport,
     Verdict,
@@ -70,10 +72,12 @@ def link_of_derived(thing: object, field: FieldPath, report: Report) -> RecordLi
     match thing:
         case Report() if first in ("study", "n_seeds"):
             return RecordLink("reproduction", "protocol")
-        case Ablation():
+        case Ablation() if first == "values":
             return RecordLink("reproduction", "protocol")
         case AdapterReport() | Group() if first in ("config", "training"):
             return None
+        case Baseline() if thing.kind == "linear_probe":
+            return RecordLink("reproduction", "linear-probe")
         case SentenceTable() if "probabilities" in parts:
             return RecordLink(thing.runs[int(parts[-1])], RECORD_ANCHOR)
         case _:
@@ -85,6 +89,8 @@ def link_of_derived(thing: object, field: FieldPath, report: Report) -> RecordLi
 
 def link_of_row(figure: Figure, row: Mapping[str, Any], report: Report) -> RecordLink | None:
     """Return the link of a row of the table behind a figure; a row about an epoch links to it in the record."""
+    if "device_name" in row:  # what an adapter costs
+        return _link_of_runs(_runs_of_adapter(report.adapters[row["adapter"]]), report)
     if figure.id == "eval-strategy":
         run = report.ablations["eval_strategy"].eval_run
         link = None if run is None else RecordLink(run, RECORD_ANCHOR)
@@ -127,12 +133,15 @@ def _runs_behind(thing: object, field: str, report: Report) -> Runs:
         case ParameterFormula():
             owners = [adapter for adapter in report.adapters.values() if adapter.formula is thing]
             return _counted(owners[0]) if owners else []
-        case CostRow() | Learned():
+        case CostRow() if field not in ("accuracy", "test_interval"):
+            return _runs_of_adapter(report.adapters[thing.adapter])
+        case CostRow() | Learned() | Calibration() | Sureness():
             return _completed(report.group(thing.adapter, thing.variant))
         case Verdict():
             runs_a, runs_b = _of(report, thing.a, thing.variant_a), _of(report, thing.b, thing.variant_b)
-            return {"accuracy_a": runs_a, "accuracy_b": runs_b}.get(field, [*runs_a, *runs_b])
-        case Baseline() if thing.kind == "head_only":
+            of_one = {"a": runs_a, "b": runs_b} if field.startswith(("accuracy_", "n_right_", "n_seeds_")) else {}
+            return of_one.get(field[-1], [*runs_a, *runs_b])
+        case Baseline() if thing.adapter is not None:
             return _of(report, thing.adapter, thing.variant)
         case Baseline() if thing.kind == "chance":
             return []
@@ -142,6 +151,8 @@ def _runs_behind(thing: object, field: str, report: Report) -> Runs:
             owners_of = [run for run in report.published.runs.values() if any(point is thing for point in run.points)]
             own = field == "epoch" or field.startswith("published_") or not owners_of
             return [] if own else _of(report, owners_of[0].adapter, owners_of[0].variant)
+        case Ablation():
+            return [run for group in thing.groups.values() for run in _completed(group)]
         case EvalView() | StrategyFinding():
             run = report.ablations["eval_strategy"].eval_run
             return [] if run is None else [run]
@@ -151,7 +162,7 @@ def _runs_behind(thing: object, field: str, report: Report) -> Runs:
             return _of_adapters(report, thing.a, thing.b)
         case SentenceTable():
             return thing.runs
-        case Baseline() | Planning() | EpochsReport() | Report() | TravelReport():
+        case Baseline() | Comparison() | EpochsReport() | Report() | TravelReport():
             return [run for run in report.runs if run.completed]
         case _:
             return []
@@ -177,8 +188,11 @@ def _group_of_row(figure: Figure, row: Mapping[str, Any], report: Report) -> Gro
 
 def _counted(adapter: AdapterReport) -> Runs:
     """Return the first completed run of an adapter: its record holds the adapter's parameter counts."""
-    runs = [run for group in adapter.groups.values() for run in group.runs if run.completed]
-    return runs[:1]
+    return _runs_of_adapter(adapter)[:1]
+
+
+def _runs_of_adapter(adapter: AdapterReport) -> Runs:
+    return [run for group in adapter.groups.values() for run in group.runs if run.completed]
 
 
 def _of(report: Report, adapter: str | None, variant: str | None) -> Runs:

@@ -28,6 +28,7 @@ from adapterbook.pages.writing.escape import as_markup, escape_attribute, inline
 
 NBSP: Final = "\N{NO-BREAK SPACE}"
 NONE: Final = "–"  # the cell of a missing value
+METHOD_NAMES: Final = {"LORA": "LoRA", "IA3": "IA³"}  # any other method has PEFT's name
 # A reason that is a run's own state is shown as that state, with a link to the run.
 STATES: Final = ("failed", "missing", "broken")
 
@@ -158,8 +159,20 @@ class Cells:
         return Markup(f"{travel} → {self.tools.derived(found, [end, 'accuracy'], 'percent')}")
 
     def accuracy_with_interval(self, group: Group) -> Markup:
-        """Return the test accuracy of a group and its interval."""
-        return Markup(f"{self.accuracy(group)} {self.bracketed(group, 'test_interval')}")
+        """Return the test accuracy of a group and its interval, of several seeds also their spread."""
+        return Markup(f"{self.accuracy(group)} {self.bracketed(group, 'test_interval')}") + self.spread(group)
+
+    def spread(self, group: Group) -> Markup:
+        """Return standard deviation, lowest and highest of several seeds' test accuracies; nothing for one seed."""
+        if group.n_completed < 2 or group.test_accuracy is None:
+            return Markup()
+        low = self.tools.derived(group, ["test_accuracy", "low"], "percent_bare")
+        high = self.tools.derived(group, ["test_accuracy", "high"], "percent")
+        parts = [Markup(f"{as_markup(self.words.label('seeds_range'))} {low}–{high}")]
+        if group.test_accuracy.sd is not None:
+            sd = self.tools.derived(group, ["test_accuracy", "sd"], "points_unsigned")
+            parts.insert(0, Markup(f"{as_markup(self.words.label('seeds_sd'))} {sd}{self.comma.strip()}"))
+        return Markup().join(Markup(f" [{part}]{{.beside}}") for part in parts)  # a line may break between them
 
     def mark(self, group: Group) -> Markup:
         """Return a warning about a result: a run is stale, or seeds are missing."""
@@ -199,14 +212,24 @@ class Cells:
         """Return a number among an adapter's PEFT settings, ``None`` if PEFT's default applies."""
         return self.value(Row(adapter), f"config.settings.{key}", "plain") if key in adapter.config.settings else None
 
+    def kept_epoch(self, group: Group) -> Markup | None:
+        """Return the epoch of the checkpoint that was tested; one that nothing was evaluated for was not chosen."""
+        run = group.representative
+        if run is None or run.record is None or run.record.best is None:
+            return None
+        epoch = self.tools.number(run, "best.epoch", "plain")
+        if run.record.best.value is not None:
+            return epoch
+        return Markup(f"{epoch} [{as_markup(self.words.label('last_mark'))}]{{.beside}}")
+
     def configuration(self, adapter: AdapterReport) -> Markup:
         """Return the method of an adapter with the settings that matter most: LoRA's r, alpha and dropout."""
-        if not adapter.config.train_adapter:
+        if adapter.baseline is not None:
             return Markup(NONE)
         short = {"r": "r", "lora_alpha": "α", "lora_dropout": "dropout"}
         settings = {name: self.setting(adapter, key) for key, name in short.items()}
         shown = [Markup(f"{name}{NBSP}{value}") for name, value in settings.items() if value is not None]
-        return self.listed([adapter.config.peft_type, *shown])
+        return self.listed([METHOD_NAMES.get(adapter.config.peft_type, adapter.config.peft_type), *shown])
 
     def modules(self, adapter: AdapterReport) -> Markup:
         """Return the modules that an adapter touches: their names, or the pattern that PEFT was given."""
@@ -215,11 +238,21 @@ class Cells:
             return inline_code(modules)
         return self.listed([inline_code(module) for module in modules]) if modules else Markup(NONE)
 
-    def cost(self, row: CostRow, kind: Literal["params", "time", "size"], field: str, format: str) -> Markup:
-        """Return a cost, with a mark before it if the row is on the Pareto front of accuracy against it."""
+    def cost(self, row: CostRow, kind: Literal["params", "time"], field: str, format: str) -> Markup:
+        """Return a cost, with a mark before it if the row is on the front of accuracy against it."""
         title = escape_attribute(self.words.label(["pareto", kind]))
         mark = Markup(f'[✓]{{title="{title}"}}{NBSP}') if kind in row.pareto else Markup()
         return mark + self.tools.derived(row, field, format)
+
+    def cost_in_time(self, row: CostRow) -> Markup:
+        """Return the median training time of an adapter, and the lowest and the highest of its runs."""
+        median = self.cost(row, "time", "time_s.median", "duration")
+        low, high = (self.tools.derived(row, ["time_s", end], "duration") for end in ("low", "high"))
+        return Markup(f"{median} [({low}–{high})]{{.whole}}")
+
+    def with_interval(self, thing: Any, field: str, interval: str, format: str) -> Markup:
+        """Return a number of the analysis with its interval."""
+        return Markup(f"{self.tools.derived(thing, field, format)} ({self.interval(thing, interval, format)})")
 
     def adapter_at_rate(self, group: Group) -> Markup:
         """Return an adapter's short name and the learning rate of one of its groups."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
+from adapterbook.analysis.shapes import Learned
 from adapterbook.pages.tables.cells import NBSP, Cells, Column, Row
 from adapterbook.pages.writing.escape import inline_code
 
@@ -36,6 +37,15 @@ def curve_columns(suffix: str, kept: Cell) -> tuple[Column, ...]:
     )
 
 
+def direction_columns(row_of: Callable[[Any], Row]) -> tuple[Column, ...]:
+    """Return the columns of ``Directions``; ``row_of`` gives the row that holds them."""
+
+    def column(key: str) -> Column:
+        return Column(key, cell=lambda cells, thing: cells.value(row_of(thing), key, "norm"))
+
+    return tuple(column(key) for key in ("stable_rank", "n_for_90", "n_for_99"))
+
+
 TIME: Final = Column("train_time_s", cell=over_seeds("train_time_s", "train_time_s.mean", "duration"))
 ADAPTER_OF_GROUP: Final = Column("adapter", cell=lambda cells, group: cells.words.name(group.adapter), align="l")
 ADAPTER: Final = Column("adapter", cell=Cells.adapter_link, align="l")
@@ -62,7 +72,7 @@ VARIANTS: Final = (
     Column("test_accuracy_interval", cell=Cells.result_or_reason, align="l"),
     Column("f1", cell=over_seeds("test.f1", "test_f1.mean", "proportion")),
     Column("test_loss", cell=over_seeds("test.loss", "test_loss.mean", "loss")),
-    Column("best_epoch", cell=first_seed("best.epoch", "plain")),
+    Column("kept_epoch", cell=lambda cells, group: cells.kept_epoch(group)),
     TIME,
     Column("peak_memory_bytes", cell=first_seed("peak_memory_bytes", "bytes")),
 )
@@ -138,15 +148,31 @@ STUDY_VARIANTS: Final = (
     Column("adapters", cell=lambda cells, variant: cells.listed(map(cells.words.name, variant.adapters)), align="l"),
 )
 COSTS: Final = (
-    Column("adapter_rate", align="l", cell=lambda cells, row: (
-        cells.adapter_at_rate(cells.report.group(row.adapter, row.variant)))),
-    Column("accuracy", cell=lambda cells, row: (
-        cells.tools.derived(row, "accuracy", "percent") + cells.mark(cells.report.group(row.adapter, row.variant)))),
+    Column("adapter", align="l", cell=lambda cells, row: cells.adapter_link(cells.report.adapters[row.adapter])),
+    Column("test_accuracy_interval", align="l", cell=lambda cells, row: (
+        cells.result_or_reason(cells.report.group(row.adapter, row.variant)))),
     Column("parameters", cell=lambda cells, row: cells.cost(row, "params", "n_trainable_params", "count")),
-    Column("time", cell=lambda cells, row: cells.cost(row, "time", "train_time_s", "duration")),
-    Column("train_samples_per_s", "per_second"),
-    Column("file", cell=lambda cells, row: cells.cost(row, "size", "adapter_file_bytes", "bytes")),
+    Column("time", cell=Cells.cost_in_time),
+    Column("latency", "milliseconds", "latency_s.median"),
+    Column("merged_latency", "milliseconds", "merged_latency_s.median"),
+    Column("file", "bytes", "adapter_file_bytes"),
 )  # fmt: skip
+CALIBRATION: Final = (
+    Column("adapter", align="l", cell=lambda cells, row: cells.adapter_link(cells.report.adapters[row.adapter])),
+    Column("accuracy", "percent", "sureness.accuracy"),
+    Column("confidence", "percent"),
+    Column("overconfidence", align="l", cell=lambda cells, row: (
+        cells.with_interval(row, "overconfidence", "overconfidence_interval", "points"))),
+    Column("calibration_error", align="l", cell=lambda cells, row: (
+        cells.with_interval(row, "calibration_error", "error_interval", "points_unsigned"))),
+    Column("n_sure", "count", "sureness.n_sure"),
+    Column("n_sure_right", "count", "sureness.n_sure_right"),
+)  # fmt: skip
+DIRECTIONS: Final = (
+    ADAPTER,
+    Column("rank", cell=lambda cells, adapter: cells.setting(adapter, "r")),
+    *direction_columns(lambda adapter: Row(adapter.learned, ("directions",))),
+)
 LEARNED: Final = (
     Column("module", cell=lambda cells, layer: inline_code(layer.module), align="l"),
     Column("update_norm", "norm"),
@@ -166,3 +192,11 @@ RECORD_FACTS: Final = (
     ("peak_memory_bytes", "peak_memory_bytes", "bytes"),
     ("adapter_file_bytes", "adapter_file_bytes", "bytes"),
 )
+
+
+def directions_of(learned: Learned | None) -> tuple[Column, ...]:
+    """Return the columns that say how many directions each layer's update uses, none where no record says it."""
+    if learned is None or all(module.directions is None for module in learned.modules):
+        return ()
+    places = {module.module: i for i, module in enumerate(learned.modules)}
+    return direction_columns(lambda layer: Row(learned, ("modules", places[layer.module], "directions")))

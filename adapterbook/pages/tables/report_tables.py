@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -19,22 +18,19 @@ from adapterbook.analysis.shapes import (
     RunReport,
 )
 from adapterbook.pages.tables import columns as of
-from adapterbook.pages.tables.cells import NBSP, NONE, Cells, Column, Row
-from adapterbook.pages.writing.escape import as_markup, escape_text, inline_code
-from adapterbook.pages.writing.markdown import keep_one_link, make_table
-
-METHOD_NAMES = {"LORA": "LoRA", "IA3": "IA³"}  # as written in a caption; any other method has PEFT's name
-ExtraRows = Iterable[Sequence[str | None]]
+from adapterbook.pages.tables.baseline_tables import BaselineTables
+from adapterbook.pages.tables.cells import METHOD_NAMES, NBSP, NONE, Cells, Column, Row
+from adapterbook.pages.writing.escape import as_markup, inline_code
 
 
-class ReportTables(Cells):
+class ReportTables(BaselineTables):
     """Provide ``tables`` to the templates: one method for each table."""
 
     def adapters(self) -> Markup:
         """Return every adapter, with or without results, and the baselines that need no training."""
         baselines = []
         for baseline in self.report.baselines:
-            if baseline.kind != "head_only" and baseline.accuracy is not None:
+            if baseline.adapter is None and baseline.accuracy is not None:
                 value = self.tools.derived(baseline, "accuracy", "percent")
                 if baseline.interval is not None:
                     value = Markup(f"{value} {self.bracketed(baseline, 'interval')}")
@@ -58,7 +54,8 @@ class ReportTables(Cells):
         if group.n_completed != 1 or run is None or run.record is None:
             means = [Row(group, ("curve", "points", i)) for i in range(len(group.curve.points))]
             return self._plain(of.curve_columns(".mean", lambda cells, point: ""), means)
-        best, mark = run.record.best, self.words.label("kept_mark")
+        best = run.record.best
+        mark = self.words.label("kept_mark" if best is not None and best.value is not None else "last_mark")
         kept = None if best is None else best.epoch
         columns = of.curve_columns("", lambda cells, point: mark if point.epoch == kept else "")
         part = "evaluations" if run.record.evaluations else "epochs"
@@ -104,6 +101,7 @@ class ReportTables(Cells):
             Column("pair", cell=lambda cells, pair: cells.names_of(pair), align="l"),
             Column("difference_interval", cell=lambda cells, pair: cells.difference(pair), align="l"),
             Column("p_holm", "p"),
+            Column("p_same_holm", "p"),
             Column("verdict", cell=lambda cells, pair: (
                 cells.words.reason(str(pair.reason)) if pair.kind == "not_comparable"
                 else cells.words.label(["verdict", pair.kind])), align="l"),
@@ -111,12 +109,21 @@ class ReportTables(Cells):
         return self._numbered(f"pairs_{comparison.basis}", columns, comparison.pairs) if comparison.pairs else Markup()
 
     def costs(self, costs: CostTable, number: int, last: bool) -> Markup:
-        """Return the costs on one device; the last table also lists the groups without a result."""
-        groups = [self.report.group(adapter, variant) for adapter in self.report.adapters for variant in self._rates()]
-        missing = [[self.adapter_at_rate(group), self.no_result(group), NONE, NONE, NONE, NONE]
-                   for group in groups if last and group is not None and not group.n_completed]  # fmt: skip
-        device = costs.device_name
-        return self._numbered("costs", of.COSTS, costs.rows, extra=missing, id=f"costs-{number}", device=device)
+        """Return the costs on one device; the last table also lists the adapters without a result on any."""
+        shown = {row.adapter for table in self.report.costs for row in table.rows}
+        missing = [[self.adapter_link(adapter), self.no_result(adapter.submitted), *[NONE] * 5]
+                   for adapter in self.report.adapters.values() if last and adapter.id not in shown]  # fmt: skip
+        key = "cpu_costs" if costs.clock == "cpu" else "costs"
+        return self._numbered(key, of.COSTS, costs.rows, extra=missing, id=f"costs-{number}", device=costs.device_name)
+
+    def calibration(self) -> Markup:
+        """Return how sure each adapter is, and how often it is right."""
+        return self._numbered("calibration", of.CALIBRATION, self.report.calibration.adapters.values())
+
+    def directions(self, adapters: Sequence[AdapterReport]) -> Markup:
+        """Return how many directions the updates of some adapters use; nothing where no record says it."""
+        known = [item for item in adapters if item.learned is not None and item.learned.directions is not None]
+        return self._numbered("directions", of.DIRECTIONS, known) if known else Markup()
 
     def accuracies(self) -> Markup:
         """Return the test accuracy at every learning rate: one row an adapter, one column a rate."""
@@ -251,8 +258,9 @@ class ReportTables(Cells):
             if value is not None:
                 cells.append([inline_code(key), self.argument(self.report, ["study", "training", key], value)])
         seeds = [self.tools.derived(self.report, ["study", "seeds", i], "plain") for i in range(len(study.seeds))]
-        return self._numbered("protocol", (Column("setting", align="l"), of.FACTS[1]), (),
-                              extra=[*cells, [inline_code("seeds"), self.listed(seeds)]])  # fmt: skip
+        cells.append([inline_code("seeds"), self.listed(seeds)])
+        cells.append([inline_code("margin"), self.tools.derived(self.report, ["study", "margin"], "plain")])
+        return self._numbered("protocol", (Column("setting", align="l"), of.FACTS[1]), (), extra=cells)
 
     def study_variants(self) -> Markup:
         """Return the settings that each variant of the study changes, and the adapters that run in it."""
@@ -291,41 +299,9 @@ class ReportTables(Cells):
         modules = (run.record and run.record.learned) or ()
         scales = any(module.scale_deviation is not None for module in modules)
         rows = [Row(run, ("learned", i), True) for i in range(len(modules))]
-        return self._plain(of.LEARNED if scales else of.LEARNED[:3], rows)
-
-    def _numbered(
-        self, key: str, columns: Sequence[Column], rows: Iterable[Any], *, extra: ExtraRows = (),
-        id: str = "", **placeholders: str,
-    ) -> Markup:  # fmt: skip
-        """Return a table with a number, and its caption in ``phrases.yaml`` with the placeholders filled in."""
-        caption = fill_in(self.words.phrases.caption(key, self.words.language), placeholders)
-        identifier = f"tbl-{self.tools.page.slug}-{id or key.replace('_', '-')}"
-        return self._table(key, columns, rows, extra, caption=caption, id=identifier)
-
-    def _plain(self, columns: Sequence[Column], rows: Iterable[Any], *, extra: ExtraRows = ()) -> Markup:
-        """Return a table without a number and a caption."""
-        return self._table("", columns, rows, extra)
-
-    def _table(self, key: str, columns: Sequence[Column], rows: Iterable[Any], extra: ExtraRows, **more: str) -> Markup:
-        """Return a table; in the PDF, which would grow to twice its size, with one number a row as a link."""
-        headings = [column.heading or self.words.heading(column.key, key) for column in columns]
-        cells = [[NONE if cell is None else cell for cell in row] for row in (*self._cells(columns, rows), *extra)]
-        if self.tools.target == "pdf":
-            cells = [keep_one_link(row) for row in cells]
-        return make_table(headings, cells, align=[column.align for column in columns], **more)
-
-    def _cells(self, columns: Sequence[Column], rows: Iterable[Any]) -> list[list[str | None]]:
-        """Return the cells of rows; a row is a part of the report, or says where in one its fields begin."""
-        return [[self._cell(column, row if isinstance(row, Row) else Row(row)) for column in columns] for row in rows]
-
-    def _cell(self, column: Column, row: Row) -> str | None:
-        if column.cell is not None:
-            return column.cell(self, row.thing)
-        return self.value(row, column.field or column.key, column.kind)
-
-    def _facts(self, facts: Mapping[str, str | None]) -> list[Sequence[str | None]]:
-        """Return rows of one fact each, by the keys of their headings."""
-        return [[self.words.heading(key), value] for key, value in facts.items()]
+        group = self.report.group(run.run.adapter.id, run.run.variant)
+        learned = None if group is None else group.learned
+        return self._plain([*(of.LEARNED if scales else of.LEARNED[:3]), *of.directions_of(learned)], rows)
 
     def _rates(self) -> Sequence[str]:
         """Return the variants that differ in the learning rate alone, or else the submitted one."""
@@ -352,19 +328,6 @@ def _method(adapters: Sequence[AdapterReport]) -> str:
     """Return the name of some adapters' method for a caption."""
     peft_type = adapters[0].config.peft_type
     return METHOD_NAMES.get(peft_type, peft_type)
-
-
-def fill_in(text: str, values: Mapping[str, str]) -> Markup:
-    """Return a text, escaped, with its placeholders filled in.
-
-    Examples
-    --------
-    >>> fill_in("on {device}*", {"device": "a|b"})
-    Markup('on a&#124;b&#42;')
-    """
-    shown = {str(escape_text(f"{{{name}}}")): as_markup(value) for name, value in values.items()}
-    pattern = "|".join(map(re.escape, shown)) or "(?!)"
-    return Markup(re.sub(pattern, lambda match: shown[match[0]], escape_text(text)))
 
 
 def _result_in(variant: str) -> Callable[[Any, AdapterReport], Markup]:

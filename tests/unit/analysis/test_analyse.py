@@ -4,22 +4,25 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from adapterbook.analysis import single_run
 from adapterbook.analysis.groups import compare_settings, compute_spread
 from adapterbook.analysis.shapes import Overfitting, Spread
-from adapterbook.analysis.single_run import compute_overfitting, describe_run, select_examples
-from adapterbook.common.stats import wilson_interval
+from adapterbook.analysis.single_run import compute_overfitting, compute_travel, describe_run, select_examples
+from adapterbook.common.stats import accuracy_interval, wilson_interval
 from adapterbook.config.study import AdapterConfig, BilingualText, load_adapters, load_study
 from adapterbook.runs.plan import RunStatus, plan_runs
-from adapterbook.runs.record import EpochResult, load_predictions
+from adapterbook.runs.record import EpochResult, load_predictions, write_record
 from tests.support.factory import (
     BATCH_SIZE_VARIANTS,
     EVAL_STRATEGY_VARIANTS,
     PROJECT,
+    make_failed_record,
     make_predictions,
+    make_record,
     read_report,
     read_statuses,
     write_results,
@@ -27,6 +30,7 @@ from tests.support.factory import (
 
 TITLE = BilingualText(zh="甲", en="A")
 SUBMITTED = "lora_1/submitted/seed-224"
+NOISE = 0.02  # two standard errors of a validation loss
 
 
 def curve(
@@ -47,42 +51,86 @@ def curve(
 
 def test_overfitting_begins_where_validation_rises_for_good() -> None:
     """With the best loss at epoch 2, a dip near it at 4 and a rise from 5 on, the onset is 5."""
-    found = compute_overfitting(curve([0.70, 0.60, 0.61, 0.602, 0.65, 0.9]))
-    assert found == Overfitting(6.0, 2.0, 0.60, 0.9, 5.0, 1 - 2 / 6)
+    found = compute_overfitting(curve([0.70, 0.60, 0.63, 0.602, 0.65, 0.9]), NOISE)
+    assert found == Overfitting(6.0, 2.0, 0.60, 0.9, 5.0, NOISE)
 
 
 def test_no_overfitting_while_the_loss_still_falls() -> None:
-    """A curve that is best at its end does not overfit, and stopping early saves nothing."""
-    found = compute_overfitting(curve([0.7, 0.69, 0.68]))
-    assert (found.best_epoch, found.onset_epoch, found.saved_share) == (3.0, None, 0.0)
+    """A curve that is best at its end does not overfit."""
+    found = compute_overfitting(curve([0.7, 0.69, 0.68]), NOISE)
+    assert (found.best_epoch, found.onset_epoch, found.course) == (3.0, None, "improving")
 
 
-def test_a_rise_below_one_per_cent_is_noise() -> None:
-    """A validation loss within 1 % of its minimum is not an onset."""
-    assert compute_overfitting(curve([0.600, 0.605])).onset_epoch is None
-    assert compute_overfitting(curve([0.600, 0.607])).onset_epoch == 2.0
+def test_a_rise_within_the_noise_is_level() -> None:
+    """A validation loss that stays within two standard errors of its minimum is not an onset."""
+    assert compute_overfitting(curve([0.600, 0.619]), NOISE).course == "level"
+    assert compute_overfitting(curve([0.600, 0.621]), NOISE).onset_epoch == 2.0
+
+
+def test_the_noise_is_two_standard_errors_of_the_validation_loss(tmp_path: Path) -> None:
+    """The spread between rows is that of the test rows; without their predictions it is ln 2."""
+    paths = write_results(tmp_path)
+    run = read_report(paths).run(SUBMITTED)
+    table = pd.read_parquet(run.run.folder(paths) / "predictions.parquet")
+    of_label = np.where(table["label"] == 1, table["probability"], 1 - table["probability"])
+    assert run.overfitting is not None
+    assert run.overfitting.noise == pytest.approx(2 * np.std(-np.log(of_label)) / np.sqrt(32))
+    (run.run.folder(paths) / "predictions.parquet").unlink()
+    without = read_report(paths).run(SUBMITTED).overfitting
+    assert without is not None and without.noise == pytest.approx(2 * np.log(2) / np.sqrt(32))
+
+
+def test_the_travel_is_the_sum_of_the_learning_rates() -> None:
+    """Half of the steps are three quarters of the whole travel; with warm-up or without results it is not known."""
+    whole = make_record("lora_1", best__epoch=10.0)
+    half = make_record("lora_1", best__epoch=5.0)
+    assert compute_travel(whole) == pytest.approx(2.0e-5 * 80 / 2)
+    assert compute_travel(half) == pytest.approx(0.75 * 2.0e-5 * 80 / 2)
+    assert compute_travel(make_record("lora_1", training__warmup_steps=8)) is None
+    assert compute_travel(make_failed_record("lora_1")) is None
+
+
+def test_a_model_with_one_answer_is_found(tmp_path: Path) -> None:
+    """A run whose predictions are nearly all positive says so, with what always answering so would get."""
+    paths = write_results(tmp_path)
+    file = read_report(paths).run(SUBMITTED).run.folder(paths) / "predictions.parquet"
+    table = pd.read_parquet(file)
+    table["prediction"], table["probability"] = 1, 0.95
+    table.loc[:19, ["prediction", "probability"]] = [0, 0.3]
+    table.to_parquet(file)
+    right = table["prediction"] == table["label"]
+    record = make_record("lora_1", predictions=table)
+    write_record(record, file.parent)
+    run = read_report(paths).run(SUBMITTED)
+    assert (run.one_answer, run.n_predicted_positive, run.n_predicted_negative) == (1, 492, 20)
+    n_positive = int(table["label"].sum())
+    assert run.f1_always_positive == pytest.approx(2 * n_positive / (512 + n_positive))
+    assert run.sure is not None and (run.sure.n, run.sure.n_right) == (492, int(right[20:].sum()))
+    assert read_report(paths).run("ia3/lr-1e-3/seed-224").one_answer is None
 
 
 def test_a_rise_without_a_falling_train_loss_is_no_overfitting() -> None:
     """Both losses rising is divergence; an unknown train loss proves nothing."""
-    assert compute_overfitting(curve([0.6, 0.9, 0.9], [0.5, 0.6, 0.7])).onset_epoch is None
-    assert compute_overfitting(curve([0.6, 0.9], [None, None])).onset_epoch is None
+    assert compute_overfitting(curve([0.6, 0.9, 0.9], [0.5, 0.6, 0.7]), NOISE).onset_epoch is None
+    assert compute_overfitting(curve([0.6, 0.9], [None, None]), NOISE).onset_epoch is None
 
 
 def test_an_evaluation_within_an_epoch_has_the_last_train_loss() -> None:
     """Between two epochs the last train loss counts, so 1.5 is not an onset and 2 is."""
-    found = compute_overfitting(curve([0.65, 0.6, 0.7, 0.8], [None, 0.6, None, 0.5], every=0.5))
+    found = compute_overfitting(curve([0.65, 0.6, 0.7, 0.8], [None, 0.6, None, 0.5], every=0.5), NOISE)
     assert (found.best_epoch, found.onset_epoch, found.n_epochs) == (1.0, 2.0, 2.0)
 
 
 def test_of_two_lowest_losses_the_first_is_best() -> None:
     """Ties go to the earlier epoch: it costs less."""
-    assert compute_overfitting(curve([0.7, 0.6, 0.6])).best_epoch == 2.0
+    assert compute_overfitting(curve([0.7, 0.6, 0.6]), NOISE).best_epoch == 2.0
 
 
 def test_nothing_evaluated_has_a_reason() -> None:
     """Without an evaluation the best epoch is None, and the reason says so."""
-    assert compute_overfitting(curve([None, None])) == Overfitting(2.0, None, None, None, None, None, "not_evaluated")
+    assert compute_overfitting(curve([None, None]), NOISE) == Overfitting(
+        2.0, None, None, None, None, NOISE, "not_evaluated"
+    )
 
 
 def test_examples_are_the_extremes_in_a_fixed_order() -> None:
@@ -211,11 +259,21 @@ def test_groups_over_seeds_have_means_and_bands(tmp_path: Path) -> None:
     accuracies = [run.record.test.accuracy for run in runs if run.record and run.record.test]
     assert group.test_accuracy.mean == pytest.approx(sum(accuracies) / 3)
     assert (group.test_accuracy.low, group.test_accuracy.high) == (min(accuracies), max(accuracies))
-    assert group.test_interval == wilson_interval(round(sum(accuracies) / 3 * 512), 512)
+    rows = [list(run.predictions.correct) for run in runs if run.predictions]
+    assert group.test_interval == accuracy_interval(rows) and len(rows) == 3
     losses = [run.record.epochs[0].validation_loss for run in runs if run.record]
     first = group.curve.values("validation_loss")[0]
     assert first[0] == 1.0 and first[1].known
     assert (first[1].low, first[1].high) == (min(filter(None, losses)), max(filter(None, losses)))
+
+
+def test_without_the_predictions_of_a_seed_the_interval_is_over_rows_alone(tmp_path: Path) -> None:
+    """Where one seed's rows cannot be read, the interval is Wilson's around the records' mean."""
+    paths = write_results(tmp_path, seeds=(1, 2, 3))
+    (paths.results / "embedded/lora_1/submitted/seed-2/predictions.parquet").unlink()
+    group = read_report(paths).group("lora_1", "submitted")
+    assert group is not None and group.test_accuracy is not None and group.n_completed == 3
+    assert group.test_interval == wilson_interval(round(group.test_accuracy.mean * 512), 512)
 
 
 def test_one_seed_knows_no_spread(tmp_path: Path) -> None:

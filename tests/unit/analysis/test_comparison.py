@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import norm
 
 from adapterbook.analysis.shapes import Report, Verdict
-from adapterbook.common.stats import holm_correction, smallest_detectable_difference, wilson_interval
+from adapterbook.common.stats import estimate_difference, holm_correction, wilson_interval
+from adapterbook.config.paths import Paths
 from adapterbook.runs.record import load_predictions, load_record, write_record
 from tests.support.factory import make_predictions, read_report, write_results
 
@@ -41,15 +42,15 @@ def test_a_clear_win_is_better_and_the_other_side_worse(tmp_path: Path) -> None:
     """With 60 against 90 % on 512 rows IA³ is better, seen from either side, and the interval excludes 0."""
     report = read_report(write_results(tmp_path, accuracy=IA3_WINS))
     pair = pair_of(report, "ia3", "lora_1")
-    assert (pair.kind, pair.a, pair.n_rows, pair.n_seeds) == ("better", "ia3", 512, 1)
+    assert (pair.kind, pair.a, pair.n_rows, pair.n_seeds_a, pair.n_seeds_b) == ("better", "ia3", 512, 1, 1)
     assert pair.interval is not None and pair.interval.low > 0 and pair.difference == pytest.approx(0.3, abs=0.002)
     head = report.headline
     assert head.b == "ia3" and head.a in ("lora_1", "lora_2", "lora_3")
     assert head.kind == "worse" and head.interval is not None and head.interval.high < 0
-    assert head.difference is not None and head.difference < 0 and not head.spread_known
-    assert (head.n_only_a or 0) < (head.n_only_b or 0)
+    assert head.difference is not None and head.difference < 0 and not head.covers_seeds
+    assert (head.n_right_a, head.n_right_b) == (307, 461)  # 60 and 90 % of 512 rows
     assert report.headline_submitted.kind == "worse" and report.headline_submitted.variant_a == "submitted"
-    assert not report.comparisons["best"].all_alike
+    assert report.comparisons["best"].told_apart
 
 
 def test_lora_may_win_too(tmp_path: Path) -> None:
@@ -58,85 +59,125 @@ def test_lora_may_win_too(tmp_path: Path) -> None:
     assert read_report(write_results(tmp_path, accuracy=accuracy)).headline.kind == "better"
 
 
-def test_a_tie_is_not_distinguishable(tmp_path: Path) -> None:
-    """Equal accuracies give no verdict, and the report holds the smallest difference that could have been seen."""
-    report = read_report(write_results(tmp_path, accuracy=LEVEL))
+def test_a_tie_on_512_rows_is_not_distinguishable(tmp_path: Path) -> None:
+    """Equal accuracies on rows that differ are neither better nor the same, and a detectable difference is known."""
+    paths = write_results(tmp_path, accuracy=LEVEL)
+    set_margin(paths, 0.02)
+    report = read_report(paths)
     comparison = report.comparisons["submitted"]
-    assert report.headline.kind == "not_distinguishable" and comparison.all_alike
+    assert report.headline.kind == "not_distinguishable" and not comparison.told_apart and not comparison.same
     assert report.headline.difference == 0.0 and report.headline.p_holm == 1.0
-    detectable = [pair.smallest_detectable for pair in comparison.pairs if pair.smallest_detectable]
-    assert comparison.smallest_detectable == max(detectable) and 0.02 < max(detectable) < 0.15
+    detectable = sorted(pair.smallest_detectable for pair in comparison.pairs if pair.smallest_detectable)
+    assert comparison.smallest_detectable == (detectable[2] + detectable[3]) / 2  # the median of six
+    assert 0.05 < comparison.smallest_detectable < 0.15
 
 
 def test_p_values_follow_from_the_predictions_alone(tmp_path: Path) -> None:
-    """The p-values equal exact McNemar tests, Holm-corrected over six pairs, counted by hand from the parquet files."""
+    """The p-values are worked out by hand from the parquet files, with both families Holm-corrected over six pairs."""
     paths = write_results(tmp_path)
     comparison = read_report(paths).comparisons["submitted"]
-    raw = []
+    raw, same = [], []
     for pair in comparison.pairs:
         a, b = (load_predictions(paths.results / "embedded" / str(name) / "submitted" / "seed-224")
                 for name in (pair.a, pair.b))  # fmt: skip
         right_a, right_b = a["label"] == a["prediction"], b["label"] == b["prediction"]
-        counts = int((right_a & ~right_b).sum()), int((~right_a & right_b).sum())
-        assert (pair.n_only_a, pair.n_only_b) == counts
-        assert pair.difference == pytest.approx((counts[0] - counts[1]) / 512)
-        raw.append(float(binomtest(counts[0], sum(counts)).pvalue))  # the exact McNemar test
+        one, other = (int((right_a & ~right_b).sum()) + 1) / 514, (int((~right_a & right_b).sum()) + 1) / 514
+        error = ((one + other - (one - other) ** 2) / 514) ** 0.5  # Bonett & Price 2012
+        difference = right_a.mean() - right_b.mean()
+        assert (pair.n_right_a, pair.n_right_b) == (right_a.sum(), right_b.sum())
+        assert pair.difference == pytest.approx(difference)
+        assert pair.smallest_detectable == pytest.approx((norm.isf(0.05 / 6 / 2) + norm.isf(0.2)) * error)
+        raw.append(2 * norm.sf(abs(difference) / error))
+        same.append(norm.cdf((abs(difference) - 0.05) / error))
     assert [pair.p for pair in comparison.pairs] == pytest.approx(raw)
     assert [pair.p_holm for pair in comparison.pairs] == pytest.approx(holm_correction(raw))
-    assert len(raw) == 6
+    assert [pair.p_same for pair in comparison.pairs] == pytest.approx(same)
+    assert [pair.p_same_holm for pair in comparison.pairs] == pytest.approx(holm_correction(same))
+    assert (len(raw), comparison.n_tested, comparison.level, comparison.power) == (6, 6, 0.05 / 6, 0.8)
+
+
+def set_margin(paths: Paths, margin: float) -> None:
+    """Write another margin into the study."""
+    paths.study.write_text(paths.study.read_text("utf-8").replace("margin: 0.05", f"margin: {margin}"), "utf-8")
+
+
+def write_lost(root: Path, lost: dict[str, range], margin: float) -> Report:
+    """Return the report on adapters that are right on all rows but these, with a margin."""
+    paths = write_results(root)
+    for adapter, rows in lost.items():
+        set_right(paths.results / "embedded" / adapter / "submitted" / "seed-224", ~np.isin(np.arange(512), rows))
+    set_margin(paths, margin)
+    return read_report(paths)
+
+
+LOST = {"lora_1": range(0), "ia3": range(8), "lora_2": range(100, 103), "lora_3": range(200, 203)}
 
 
 def test_holm_can_take_a_verdict_back(tmp_path: Path) -> None:
-    """A pair with p below 0.05 but a corrected p above it is not distinguishable."""
-    paths = write_results(tmp_path)
-    right = np.ones(512, dtype=bool)
-    lost = {"lora_1": range(0), "ia3": range(7), "lora_2": range(100, 103), "lora_3": range(200, 203)}
-    for adapter, rows in lost.items():
-        folder = paths.results / "embedded" / adapter / "submitted" / "seed-224"
-        set_right(folder, np.where(np.isin(np.arange(512), rows), False, right))
-    pair = pair_of(read_report(paths), "ia3", "lora_1")
-    assert sorted((pair.n_only_a or 0, pair.n_only_b or 0)) == [0, 7]
-    assert pair.p == pytest.approx(2 * 0.5**7) == 0.015625  # exact McNemar: seven rows of seven on one side
-    assert pair.p_holm == pytest.approx(6 * 2 * 0.5**7)  # the smallest of six
-    assert pair.kind == "not_distinguishable"
+    """A pair with p below 0.05 but a corrected p above it is not distinguishable, and its interval leaves zero out."""
+    pair = pair_of(write_lost(tmp_path, LOST, 0.001), "ia3", "lora_1")
+    assert sorted((pair.n_right_a or 0, pair.n_right_b or 0)) == [504, 512]
+    assert pair.p is not None and 0.0125 > pair.p > 0.05 / 6
+    assert pair.p_holm == pytest.approx(6 * pair.p)  # the smallest of six
+    assert pair.kind == "not_distinguishable" and pair.only_uncorrected
 
 
-def test_three_seeds_must_agree(tmp_path: Path) -> None:
-    """A difference that all rows show but only one seed of three has is not called better."""
+def test_a_difference_within_the_margin_is_the_same(tmp_path: Path) -> None:
+    """The same 8 rows are the same within 5 points, and nothing is left undecided."""
+    report = write_lost(tmp_path, LOST, 0.05)
+    pair = pair_of(report, "ia3", "lora_1")
+    assert pair.kind == "same" and pair.p_same_holm is not None and pair.p_same_holm < 0.001
+    assert not pair.same_but_different and pair.few_disagreements
+    assert len(report.comparisons["submitted"].same) == 6
+    assert [p.kind for p in report.comparisons["submitted"].agreeing] == ["same"] * 6
+
+
+def test_a_difference_that_is_real_but_within_the_margin_is_the_same(tmp_path: Path) -> None:
+    """12 rows of 512, all on one side, are significantly different from zero and the same within 5 points: the same."""
+    pair = pair_of(write_lost(tmp_path / "a", LOST | {"ia3": range(12)}, 0.05), "ia3", "lora_1")
+    assert pair.p_holm is not None and pair.p_holm < 0.05
+    assert pair.kind == "same" and pair.same_but_different
+    sharper = pair_of(write_lost(tmp_path / "b", LOST | {"ia3": range(12)}, 0.02), "ia3", "lora_1")
+    assert sharper.kind == ("worse" if sharper.a == "ia3" else "better") and not sharper.same_but_different
+
+
+def test_seeds_that_disagree_are_not_called_better(tmp_path: Path) -> None:
+    """A difference that only one seed of three has is not significant; one that all have is."""
     accuracy = LEVEL | {"ia3/submitted/seed-1": 0.95}
     agree = LEVEL | {f"ia3/submitted/seed-{seed}": 0.85 + 0.02 * seed for seed in (1, 2, 3)}
     one = pair_of(read_report(write_results(tmp_path / "a", seeds=(1, 2, 3), accuracy=accuracy)), "ia3", "lora_1")
     three = pair_of(read_report(write_results(tmp_path / "b", seeds=(1, 2, 3), accuracy=agree)), "ia3", "lora_1")
-    assert one.kind == "not_distinguishable" and one.p_holm is not None and one.p_holm < 0.05
-    assert one.p_seeds_holm is not None and one.p_seeds_holm > 0.05
-    assert three.kind == "better" and three.n_seeds == 3 and three.spread_known
-    assert three.seeds_test is not None and three.seeds_test.mean == pytest.approx(three.difference)
-    assert three.n_only_a is None
+    assert one.kind == "not_distinguishable" and one.interval is not None and one.interval.low < 0
+    assert one.difference == pytest.approx(0.35 / 3, abs=0.001)
+    assert three.kind == "better" and (three.n_seeds_a, three.n_seeds_b, three.covers_seeds) == (3, 3, True)
+    assert (three.n_right_a, three.n_right_b) == (None, None)
 
 
-def test_three_seeds_of_the_same_difference_leave_the_rows_to_decide(tmp_path: Path) -> None:
-    """Without any spread no t-test is possible, and the test over rows decides alone, in the headline too."""
-    report = read_report(write_results(tmp_path, seeds=(1, 2, 3), accuracy=IA3_WINS))
-    pair = pair_of(report, "ia3", "lora_1")
-    assert pair.seeds_test is not None and pair.seeds_test.p is None and pair.p_seeds_holm is None
-    assert pair.kind == "better"
-    head = report.headline
-    assert head.seeds_test is not None and head.seeds_test.mean < 0 and head.seeds_test.interval.high < 0
+def test_the_estimate_of_several_seeds_is_that_of_their_rows(tmp_path: Path) -> None:
+    """Interval and p-value are those of estimate_difference on the seeds' rows, read from the parquet files."""
+    paths = write_results(tmp_path, seeds=(1, 2, 3), adapters=("lora_1", "ia3"), missing=["ia3/submitted/seed-2"])
+    pair = pair_of(read_report(paths), "ia3", "lora_1")
+    rows = []
+    for name, seeds in (("ia3", (1, 3)), ("lora_1", (1, 2, 3))):
+        tables = [load_predictions(paths.results / "embedded" / name / "submitted" / f"seed-{seed}") for seed in seeds]
+        rows.append([(table["label"] == table["prediction"]).tolist() for table in tables])
+    expected = estimate_difference(*rows)
+    assert (pair.a, pair.n_seeds_a, pair.n_seeds_b) == ("ia3", 2, 3)
+    assert (pair.difference, pair.interval, pair.p) == (expected.value, expected.interval(), expected.p_different())
+    right_a, right_b = (np.array(correct) for correct in rows)
+    shares = [(one != other).mean() for one in right_a for other in right_b]
+    assert pair.discordant_share == pytest.approx(np.mean(shares))
 
 
-def test_two_seeds_use_both_and_know_no_spread(tmp_path: Path) -> None:
-    """With two seeds the difference is the mean of both, tested over rows only."""
-    report = read_report(write_results(tmp_path, seeds=(1, 2), accuracy=LEVEL | {"ia3/submitted/seed-1": 0.7}))
-    pair = pair_of(report, "ia3", "lora_1")
-    assert (pair.n_seeds, pair.seeds_test, pair.spread_known) == (2, None, False)
-    assert pair.difference == pytest.approx(0.05, abs=0.002)
-
-
-def test_only_common_seeds_are_compared(tmp_path: Path) -> None:
-    """A seed that failed for one adapter drops out of the pair, the others stay."""
-    report = read_report(write_results(tmp_path, seeds=(1, 2), failed=["ia3/submitted/seed-2"]))
-    assert pair_of(report, "ia3", "lora_1").n_seeds == 1
-    assert pair_of(report, "lora_1", "lora_2").n_seeds == 2
+def test_seeds_are_not_paired_and_one_seed_on_either_side_covers_none(tmp_path: Path) -> None:
+    """Other seed numbers count as well; with one seed left on one side the verdict is about trained models."""
+    paths = write_results(tmp_path, seeds=(1, 2), failed=["ia3/submitted/seed-2", "lora_2/submitted/seed-1"])
+    report = read_report(paths)
+    pair = pair_of(report, "ia3", "lora_2")  # seed 1 against seed 2
+    assert (pair.n_seeds_a, pair.n_seeds_b, pair.covers_seeds) == (1, 1, False) and pair.n_right_a is not None
+    mixed = pair_of(report, "ia3", "lora_1")
+    assert (mixed.n_seeds_a, mixed.n_seeds_b, mixed.covers_seeds, mixed.n_right_a) == (1, 2, False, None)
+    assert not report.comparisons["submitted"].covers_seeds and report.comparisons["best"].covers_seeds
 
 
 @pytest.mark.parametrize("reason", ["failed", "missing", "truncated"])
@@ -232,10 +273,10 @@ def test_mixed_sources_are_not_comparable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("n_positive", [0, 512])
 def test_a_test_set_of_one_class_gives_no_verdict(tmp_path: Path, n_positive: int) -> None:
-    """A test set of one class has accuracies but no verdict, and a majority baseline of 100 %, with the same reason."""
+    """A test set of one class has no verdict, and a majority baseline of 100 %, with the same reason."""
     report = read_report(write_results(tmp_path, n_positive=n_positive, accuracy=IA3_WINS))
     assert (report.headline.kind, report.headline.reason) == ("not_comparable", "one_class")
-    assert report.headline.difference is not None and report.headline.p_holm is None
+    assert report.headline.difference is None and report.headline.p_holm is None
     majority = report.baseline("majority")
     assert (majority.accuracy, majority.reason, majority.label) == (1.0, "one_class", int(n_positive == 512))
 
@@ -255,7 +296,8 @@ def test_no_predictions_no_majority(tmp_path: Path) -> None:
     """Before any training the majority class is None, because no test row is known."""
     report = read_report(write_results(tmp_path), "nothing-yet")
     assert report.baseline("majority").reason == "no_predictions"
-    assert report.comparisons["best"].ranking == () and report.comparisons["best"].smallest_detectable is None
+    best = report.comparisons["best"]
+    assert (best.ranking, best.smallest_detectable, best.level, best.n_tested) == ((), None, None, 0)
 
 
 def test_the_head_only_baseline_is_no_method_and_comes_last(tmp_path: Path) -> None:
@@ -272,6 +314,23 @@ def test_the_head_only_baseline_is_no_method_and_comes_last(tmp_path: Path) -> N
     assert report.adapters["head_only"].n_adapter_params == 0 and "head_only" in comparison.ranking
 
 
+def test_full_fine_tuning_is_no_adapter_and_is_compared_with_each(tmp_path: Path) -> None:
+    """It is neither in the headline nor the reference, stands after the adapters, and no baseline meets another."""
+    changes = {"full/lr-1e-3/seed-224": {"epochs__4__validation_loss": 0.01}}  # lower than any adapter's
+    report = read_report(write_results(tmp_path, adapters=(*WITH_BASELINE, "full"), changes=changes))
+    assert list(report.adapters) == ["ia3", "lora_1", "full", "head_only"]
+    assert report.reference == "lora_1" and {report.headline.a, report.headline.b} == {"lora_1", "ia3"}
+    comparison = report.comparisons["best"]
+    assert (comparison.baseline, comparison.full_fine_tuning) == ("head_only", "full")
+    assert [(pair.a, pair.b) for pair in comparison.between] == [("ia3", "lora_1")]
+    assert [pair.a for pair in comparison.pairs if pair.b == "full"] == ["ia3", "lora_1"]
+    assert [(pair.a, pair.b) for pair in comparison.added] == [("ia3", "head_only"), ("lora_1", "head_only")]
+    baseline, group = report.baseline("full_fine_tuning"), report.adapters["full"].best
+    assert group is not None and group.test_accuracy is not None
+    assert (baseline.adapter, baseline.accuracy, baseline.n) == ("full", group.test_accuracy.mean, 512)
+    assert report.baseline("full_fine_tuning", "batch-4").reason == "no_runs"
+
+
 def test_a_study_without_baseline_has_no_added_pairs(tmp_path: Path) -> None:
     """Without a baseline all pairs are between adapters."""
     comparison = read_report(write_results(tmp_path, adapters=("lora_1", "ia3"))).comparisons["best"]
@@ -284,7 +343,7 @@ def test_a_baseline_alone_is_a_report_without_reference(tmp_path: Path) -> None:
     assert (report.reference, report.headline.reason, report.comparisons["best"].reason) == (
         None, "no_counterpart", "no_counterpart",
     )  # fmt: skip
-    assert report.planning is None
+    assert report.comparisons["best"].smallest_detectable is None
 
 
 def test_the_head_only_baseline_is_reported_per_variant(tmp_path: Path) -> None:
@@ -316,37 +375,11 @@ def test_a_head_only_baseline_that_was_never_evaluated(tmp_path: Path) -> None:
     assert (idle.baseline("head_only").adapter, idle.baseline("head_only").reason) == ("head_only", "no_runs")
 
 
-def test_two_that_hardly_ever_disagree_need_only_a_small_difference(tmp_path: Path) -> None:
-    """The share of discordant rows and the detectable difference of a pair and of the study follow from predictions."""
-    paths = write_results(tmp_path, adapters=("lora_1", "lora_2", "ia3"), accuracy=LEVEL)
-    folders = [paths.results / "embedded" / name / "submitted" / "seed-224" for name in ("lora_1", "lora_2")]
-    table = load_predictions(folders[0])
-    table.loc[[0, 1], "prediction"] = 1 - table.loc[[0, 1], "label"]
-    right = int((table["label"] == table["prediction"]).sum())
-    table.to_parquet(folders[1] / "predictions.parquet", index=False)
-    record = load_record(folders[1])
-    assert record.test is not None
-    test = record.test.model_copy(update={"accuracy": right / 512})
-    write_record(record.model_copy(update={"test": test}), folders[1])
-    report = read_report(paths)
-    alike, apart = pair_of(report, "lora_1", "lora_2"), pair_of(report, "lora_1", "ia3")
-    assert alike.discordant_share is not None and 0 < alike.discordant_share <= 2 / 512
-    assert alike.few_disagreements and alike.smallest_detectable == pytest.approx(0.0152, abs=2e-4)
-    assert apart.discordant_share is not None and not apart.few_disagreements
-    tables = [load_predictions(folders[0]), load_predictions(paths.results / "embedded/ia3/submitted/seed-224")]
-    one, other = (part["label"] == part["prediction"] for part in tables)
-    assert apart.discordant_share == (one ^ other).mean()
-    best = [pair.discordant_share for pair in report.comparisons["best"].pairs]
-    assert report.planning is not None and report.planning.n_rows == 512
-    assert report.planning.discordant_share == sorted(share for share in best if share is not None)[1]
-    assert report.planning.smallest_detectable == smallest_detectable_difference(512, report.planning.discordant_share)
-    assert not Verdict("not_comparable", None, None, None, None).few_disagreements
-
-
-def test_a_handful_of_rows_has_no_planning_value(tmp_path: Path) -> None:
-    """Three rows cannot show any difference, so the number is None."""
+def test_few_rows_find_only_large_differences(tmp_path: Path) -> None:
+    """Three rows find a difference of more than half, and nothing is decided on them."""
     report = read_report(write_results(tmp_path, adapters=("lora_1", "ia3"), n_test=3))
-    assert report.planning is None and report.headline.smallest_detectable is None
+    assert report.headline.smallest_detectable is not None and report.headline.smallest_detectable > 0.5
+    assert report.headline.kind == "not_distinguishable"
 
 
 def test_the_ranking_is_by_test_accuracy(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Test the findings on costs, published results and ablations."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,52 +8,91 @@ import pytest
 import yaml
 
 from adapterbook.analysis.ablation import find_family
-from adapterbook.analysis.costs import pareto_front
-from adapterbook.analysis.shapes import BatchSizeFinding, LearningRateFinding
+from adapterbook.analysis.costs import mark_front
+from adapterbook.analysis.shapes import BatchSizeFinding, CostRow, LearningRateFinding, Measured
+from adapterbook.common.stats import Interval
 from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, PROJECT, read_report, write_results
 
 ABLATIONS = BATCH_SIZE_VARIANTS | EVAL_STRATEGY_VARIANTS
 TITLE = {"title": "x"}
 
 
-def test_pareto_front_by_hand() -> None:
-    """Cheaper and at least as good dominates; equal points do not dominate each other."""
-    points = [(1, 0.5), (2, 0.7), (3, 0.6), (2, 0.7), (2, 0.6), (1, 0.4), (3, 0.7)]
-    assert pareto_front(points) == (True, True, False, True, False, False, False)
-    assert pareto_front([]) == ()
+def cost(name: str, accuracy: tuple[float, float], params: int, *time: float) -> CostRow:
+    """Return a row of costs with an interval of the accuracy and the lowest and the highest time."""
+    low, high = accuracy
+    times = Measured(3, sum(time) / 2, *time)
+    return CostRow(name, "best", (low + high) / 2, Interval(low, high), params, times, None, None, 4 * params)
 
 
-def test_costs_are_means_over_seeds(tmp_path: Path) -> None:
-    """A row holds the mean time of its seeds, and counts that all seeds share."""
-    report = read_report(write_results(tmp_path, seeds=(1, 2, 3)))
+def test_a_mark_rests_on_a_clear_difference_from_each_other_row() -> None:
+    """Who is cheaper or more accurate beyond the noise than each other row is marked, and nobody else."""
+    head, twin = cost("head", (0.55, 0.60), 10, 20, 25), cost("twin", (0.58, 0.63), 10, 24, 40)
+    good, slow = cost("good", (0.64, 0.70), 20, 30, 50), cost("slow", (0.66, 0.72), 30, 45, 60)
+    marked = {kind: mark_front([head, twin, good, slow], kind) for kind in ("params", "time")}
+    assert marked["params"] == (False, False, True, False)  # head and twin have as many; slow is not clearly better
+    assert marked["time"] == (False, False, False, False)  # each one's range reaches into another's
+    clear = [head, cost("fast", (0.58, 0.63), 11, 26, 30), good]
+    assert mark_front(clear, "time") == (True, False, True)  # good is clearly more accurate than both
+    assert mark_front([head], "params") == (False,)
+    unknown = replace(good, test_interval=None)
+    assert mark_front([head, unknown], "params") == (True, False)
+
+
+def test_an_adapter_has_one_row_over_all_its_runs(tmp_path: Path) -> None:
+    """Times are medians over seeds and learning rates, with their range; the accuracy is the best variant's."""
+    report = read_report(write_results(tmp_path, seeds=(1, 2, 3), adapters=("lora_1", "ia3")))
     (table,) = report.costs
-    row = next(row for row in table.rows if (row.adapter, row.variant) == ("lora_1", "submitted"))
-    group = report.group("lora_1", "submitted")
-    assert group is not None and group.train_time_s is not None and group.test_accuracy is not None
-    assert (row.train_time_s, row.accuracy, row.n_seeds) == (group.train_time_s.mean, group.test_accuracy.mean, 3)
-    assert (row.n_trainable_params, row.n_adapter_params) == (1_328_258, 1_179_648)
-    best = max(table.rows, key=lambda row: row.accuracy)
-    assert best.pareto == ("params", "time", "size") or len(best.pareto) >= 1
+    assert ([row.adapter for row in table.rows], table.clock) == (["ia3", "lora_1"], "cpu")
+    row = next(row for row in table.rows if row.adapter == "lora_1")
+    best = report.adapters["lora_1"].best
+    assert best is not None and best.test_accuracy is not None
+    assert (row.variant, row.accuracy, row.test_interval) == (best.variant, best.test_accuracy.mean, best.test_interval)
+    records = [run.record for run in report.runs if run.run.adapter.id == "lora_1" and run.record is not None]
+    assert len(records) == 9
+    times = sorted(record.train_cpu_s or 0.0 for record in records)
+    assert row.time_s == Measured(9, times[4], times[0], times[8])
+    merged = sorted(record.latency.merged_median_s or 0.0 for record in records if record.latency is not None)
+    assert row.merged_latency_s == Measured(9, merged[4], merged[0], merged[8])
+    assert row.n_trainable_params == 1_328_258
+
+
+def test_without_cpu_seconds_in_every_run_times_are_the_clock_s(tmp_path: Path) -> None:
+    """CPU seconds and seconds are never mixed in one table; a method that cannot be merged has no time merged."""
+    runs = [f"ia3/{variant}/seed-224" for variant in ("submitted", "lr-2e-4", "lr-1e-3")]
+    alone = {"n_rows": 20, "median_s": 0.5, "merged_median_s": None}
+    changes: dict[str, Any] = {
+        runs[0]: {"train_cpu_s": None, "latency": None},
+        **{name: {"latency": alone} for name in runs[1:]},
+    }
+    report = read_report(write_results(tmp_path, adapters=("lora_1", "ia3"), changes=changes))
+    (table,) = report.costs
+    assert table.clock == "wall"
+    for row in table.rows:
+        records = [run.record for run in report.runs if run.run.adapter.id == row.adapter and run.record is not None]
+        times = [record.train_time_s or 0.0 for record in records]
+        assert (row.time_s.low, row.time_s.high) == (min(times), max(times))
+        if row.adapter == "ia3":
+            assert (row.latency_s, row.merged_latency_s) == (Measured(2, 0.5, 0.5, 0.5), None)
 
 
 def test_two_devices_are_two_tables(tmp_path: Path) -> None:
     """A run made elsewhere has its own table: times of different devices are never side by side."""
-    changes = {"ia3/submitted/seed-1": {"environment__device_name": "Other GPU", "environment__device": "cuda"}}
+    changes = {"ia3/submitted/seed-1": {"environment__device_name": "Other GPU", "environment__device": "cuda",
+                                        "train_cpu_s": None}}  # fmt: skip
     report = read_report(write_results(tmp_path, seeds=(1, 2), changes=changes))
     tables = {table.device_name: table for table in report.costs}
     assert list(tables) == ["Example CPU @ 2.00GHz", "Other GPU"]
     (only,) = tables["Other GPU"].rows
-    assert (only.adapter, only.n_seeds, tables["Other GPU"].device) == ("ia3", 1, "cuda")
-    other = next(
-        row for row in tables["Example CPU @ 2.00GHz"].rows if (row.adapter, row.variant) == ("ia3", "submitted")
-    )
-    assert other.n_seeds == 1 and report.source.device_names == ("Example CPU @ 2.00GHz", "Other GPU")
+    assert (only.adapter, only.time_s.n, tables["Other GPU"].device, tables["Other GPU"].clock) == (
+        "ia3", 1, "cuda", "wall")  # fmt: skip
+    other = next(row for row in tables["Example CPU @ 2.00GHz"].rows if row.adapter == "ia3")
+    assert other.time_s.n == 5 and report.source.device_names == ("Example CPU @ 2.00GHz", "Other GPU")
 
 
 def test_costs_hold_learning_rates_only(tmp_path: Path) -> None:
-    """Other ablations are not in the tables of costs."""
+    """The runs of other ablations, which cost more or less, are not among them."""
     (table,) = read_report(write_results(tmp_path, extra_variants=ABLATIONS)).costs
-    assert {row.variant for row in table.rows} == {"submitted", "lr-2e-4", "lr-1e-3"}
+    assert {row.adapter: row.time_s.n for row in table.rows}["lora_1"] == 3
     assert read_report(write_results(tmp_path / "b"), "nothing-yet").costs == ()
 
 
@@ -189,7 +229,8 @@ def test_a_finding_names_the_case_of_its_sentence(tmp_path: Path) -> None:
         assert {*finding.better_than_guessing, *finding.guessing} == {*rates.adapters}
     best = {adapter.best_variant for adapter in report.adapters.values()}
     assert (report.best_rates.shared is not None) == (len(best) == 1)
-    at_edge = [name for name, adapter in report.adapters.items() if adapter.best_variant == rates.variants[-1]]
+    edges = (rates.variants[0], rates.variants[-1])
+    at_edge = [name for name, adapter in report.adapters.items() if adapter.best_variant in edges]
     assert report.best_rates.at_edge == tuple(at_edge)
 
 
@@ -201,3 +242,46 @@ def test_a_group_without_result_is_named(tmp_path: Path) -> None:
     last = ablation.findings[-1]
     assert isinstance(last, LearningRateFinding) and last.variant == "lr-1e-3"
     assert "ia3" not in (*last.overfit, *last.improving, *last.level)
+
+
+def test_the_cost_of_evaluating_beside_its_formula(tmp_path: Path) -> None:
+    """A step is worth two forward passes with an adapter and one for the head alone; ten evaluations of 32 rows."""
+    changes = {f"{name}/submitted/seed-224": {"train_time_s": 44.0, "evaluation_time_s": 4.0}
+               for name in ("lora_1", "head_only")}  # fmt: skip
+    report = read_report(write_results(tmp_path, adapters=("lora_1", "ia3", "head_only"), changes=changes))
+    costs = {cost.run.run.adapter.id: cost for cost in report.ablations["eval_strategy"].evaluation_costs}
+    assert {name: (cost.forwards, cost.expected) for name, cost in costs.items()} == {
+        "lora_1": (2, 0.125), "head_only": (1, 0.25),
+    }  # fmt: skip
+    assert costs["lora_1"].measured == pytest.approx(0.1)
+
+
+def test_adapters_that_follow_the_head_are_named(tmp_path: Path) -> None:
+    """An adapter whose validation loss stays within the noise of the head's in every epoch follows it."""
+    report = read_report(write_results(tmp_path, adapters=("lora_1", "ia3", "head_only")))
+    head = report.run("head_only/lr-1e-3/seed-224").record
+    assert head is not None
+    near = {f"epochs__{i}__validation_loss": (point.validation_loss or 0) + 0.001 * (i + 1)
+            for i, point in enumerate(head.epochs)}  # fmt: skip
+    changes = {"ia3/lr-1e-3/seed-224": near, "lora_1/lr-1e-3/seed-224": near | {"epochs__9__validation_loss": 3.0}}
+    made = read_report(write_results(tmp_path / "b", adapters=("lora_1", "ia3", "head_only"), changes=changes))
+    case = made.ablations["learning_rate"].findings[-1]
+    assert isinstance(case, LearningRateFinding) and case.with_head == ("ia3",)
+    assert case.largest_gap == pytest.approx(0.01)
+    assert case.n_steps == 80 and case.reach == pytest.approx(1e-3 * 80 / 2)
+
+
+def test_a_batch_size_below_every_learning_rate_is_said(tmp_path: Path) -> None:
+    """The lowest validation loss of a batch size is compared with the best of every adapter."""
+    lowest = {"lora_1/batch-4/seed-224": {"epochs__4__validation_loss": 0.01}}
+    for number, (changes, expected) in enumerate(((lowest, True), ({}, False))):
+        report = read_report(write_results(tmp_path / str(number), extra_variants=ABLATIONS, changes=changes))
+        (case,) = report.ablations["batch_size"].findings
+        assert isinstance(case, BatchSizeFinding) and case.lowest_of_all == expected
+
+
+def test_the_majority_of_the_validation_rows(tmp_path: Path) -> None:
+    """The baseline of validation charts is the share of the more frequent label, 18 of 32 here."""
+    report = read_report(write_results(tmp_path))
+    assert report.validation_majority == 18 / 32
+    assert read_report(write_results(tmp_path / "b"), "nothing-yet").validation_majority is None

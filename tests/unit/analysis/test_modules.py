@@ -1,12 +1,19 @@
 """Compare each module's update and the parameter counts by formula with values worked out by hand and published."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from adapterbook.analysis.modules import compute_formula, compute_learned, name_kinds
+from adapterbook.analysis.modules import (
+    compute_directions,
+    compute_formula,
+    compute_growth,
+    compute_learned,
+    name_kinds,
+)
 from adapterbook.analysis.shapes import ParameterFormula
 from adapterbook.config.source import load_published
 from adapterbook.config.study import load_adapters
@@ -98,6 +105,52 @@ def test_seeds_are_averaged_module_by_module() -> None:
     assert compute_learned("lora_1", "submitted", [silent]) is None
 
 
+def update_with(values: Sequence[float], norm: float | None = None) -> ModuleUpdate:
+    """Return an update with some singular values, and the norm that follows from them."""
+    norm = math.sqrt(sum(value**2 for value in values)) if norm is None else norm
+    return ModuleUpdate(module="layer.0.q_lin", in_features=8, out_features=8, update_norm=norm, weight_norm=1.0,
+                        scale_deviation=None, singular_values=tuple(values))  # fmt: skip
+
+
+def test_directions_by_hand() -> None:
+    """Ten equal values have a stable rank of ten and need nine for 90 %; one that outweighs all needs one."""
+    equal = compute_directions(update_with([2.0] * 10))
+    assert equal is not None
+    assert (equal.n_for_90, equal.n_for_99) == (9, 10)
+    assert equal.stable_rank == pytest.approx(10)
+    alone = compute_directions(update_with([10.0, 1.0, 0.1]))
+    assert alone is not None
+    assert (alone.n_for_90, alone.n_for_99) == (1, 1)
+    assert alone.stable_rank == pytest.approx(101.01 / 100)
+    assert alone.relative_values == pytest.approx((1.0, 0.1, 0.01))
+    assert compute_directions(update_with([])) is None
+
+
+def test_what_a_record_does_not_keep_still_counts() -> None:
+    """If the kept values hold 95 % of the squared norm, 90 % is reached and 99 % is not; the stable rank is known."""
+    found = compute_directions(update_with([1.0] * 19, norm=math.sqrt(20)))
+    assert found is not None
+    assert (found.n_for_90, found.n_for_99) == (18, None)
+    assert found.stable_rank == pytest.approx(20)
+
+
+def test_directions_are_averaged_over_seeds_and_modules(tmp_path: Path) -> None:
+    """A shorter list counts as zeros; a seed or a module without singular values leaves no mean."""
+    of_seeds = [record_of([update_with(values).model_dump()]) for values in ([4.0, 2.0], [4.0])]
+    learned = compute_learned("lora_1", "submitted", of_seeds)
+    assert learned is not None and learned.directions is not None
+    assert learned.directions == learned.modules[0].directions
+    assert learned.directions.relative_values == (1.0, 0.25)
+    assert (learned.directions.stable_rank, learned.directions.n_for_90) == ((1.25 + 1) / 2, 1.5)
+    without = compute_learned("lora_1", "submitted", [of_seeds[0], record_of(updates("layer.0.q_lin"))])
+    assert without is not None and without.directions is None
+    report = read_report(write_results(tmp_path, adapters=("lora_1", "ia3")))
+    lora, ia3 = (report.adapters[name].learned for name in ("lora_1", "ia3"))
+    assert lora is not None and lora.directions is not None and ia3 is not None and ia3.directions is not None
+    assert lora.directions.n_for_99 == pytest.approx(37)  # 64 (1 - 99 %) = 64 exp(-37 · 2 / 16)
+    assert ia3.directions.n_for_90 is None  # 64 of its 384 hold less
+
+
 def test_modules_without_a_layer_have_none() -> None:
     """A module outside the layers has no number, and a weight of zeros no relative update."""
     learned = compute_learned("x", "submitted", [record_of([*updates("embeddings.projection")])])
@@ -143,7 +196,8 @@ def test_the_formula_gives_the_published_counts(tmp_path: Path) -> None:
 
 def test_the_formula_holds_for_every_adapter_of_the_project_on_any_width(tmp_path: Path) -> None:
     """The formula also holds on the embedded model, 384 wide; DoRA adds one magnitude for each output."""
-    names = [name for name, config in load_adapters(PROJECT.experiments / "adapters").items() if config.train_adapter]
+    adapters = load_adapters(PROJECT.experiments / "adapters")
+    names = [name for name, config in adapters.items() if config.baseline is None]
     report = read_report(write_results(tmp_path, adapters=[*names, "dora"]))
     assert all(report.adapters[name].formula is not None for name in names)
     assert [adapter.formula.agrees for adapter in report.adapters.values() if adapter.formula] == [True] * 5
@@ -204,3 +258,60 @@ def test_a_file_that_names_another_method_since_has_no_formula(tmp_path: Path) -
     assert report.adapters["ia3"].config.peft_type == "LORA"
     assert report.adapters["ia3"].formula is None
     assert report.adapters["lora_1"].formula is not None
+
+
+def test_the_update_is_compared_with_the_reference_at_the_same_rate(tmp_path: Path) -> None:
+    """Adapters of the reference's method are compared with it, with the epochs of the kept checkpoints."""
+    report = read_report(write_results(tmp_path, adapters=("lora_1", "lora_3", "ia3")))
+    ratios = report.ablations["learning_rate"].learned_ratios
+    assert [(found.adapter, found.variant) for found in ratios] == [
+        ("lora_3", "submitted"), ("lora_3", "lr-2e-4"), ("lora_3", "lr-1e-3"),
+    ]  # fmt: skip
+    own, base = report.group("lora_3", "lr-1e-3"), report.group("lora_1", "lr-1e-3")
+    assert own is not None and own.learned is not None and base is not None and base.learned is not None
+    assert ratios[2].ratio == own.learned.mean_relative_update / base.learned.mean_relative_update
+    kept = report.run("lora_3/lr-1e-3/seed-224").record
+    assert kept is not None and kept.best is not None and ratios[2].epoch == kept.best.epoch
+
+
+def test_growth_in_proportion_has_the_exponent_one(tmp_path: Path) -> None:
+    """Updates in proportion to the travel have the slope one; with fewer than three travels there is none."""
+    changes = {
+        f"lora_1/{variant}/seed-224": {"best__epoch": 10.0, "learned": [update | {"update_norm": 500 * rate}
+                                       for update in updates("layer.0.q_lin")]}
+        for variant, rate in (("submitted", 2e-5), ("lr-2e-4", 2e-4), ("lr-1e-3", 1e-3))
+    }  # fmt: skip
+    report = read_report(write_results(tmp_path, adapters=("lora_1", "ia3"), changes=changes))
+    growth = report.ablations["learning_rate"].growth
+    assert growth is not None and growth.exponent == pytest.approx(1.0)
+    assert growth.n_runs == 3 and [growth.travel_ratio, growth.update_ratio] == pytest.approx([50, 50])
+    one = read_report(write_results(tmp_path / "b", adapters=("lora_1", "ia3"), variants={"submitted": {"title": "x"}}))
+    assert compute_growth(one.adapters["lora_1"]) is None and compute_growth(None) is None
+
+
+def test_equal_vectors_are_found() -> None:
+    """Two kinds whose vectors are equally far from 1 in every layer are a pair; one layer's difference undoes it."""
+    names = [f"layer.{layer}.{kind}" for layer in range(2) for kind in ("q_lin", "k_lin", "v_lin")]
+    deviations = [0.01, 0.01 + 1e-9, 0.02, 0.03, 0.03, 0.05]
+    rows = [update | {"scale_deviation": deviation}
+            for update, deviation in zip(updates(*names), deviations, strict=True)]  # fmt: skip
+    learned = compute_learned("ia3", "submitted", [record_of(rows, "ia3")])
+    assert learned is not None and learned.equal_pair is not None
+    pair = learned.equal_pair
+    assert (pair.first, pair.second, pair.n_layers, pair.n_redundant, pair.of_attention) == (
+        "q_lin",
+        "k_lin",
+        2,
+        16,
+        True,
+    )
+    assert pair.largest_difference == pytest.approx(1e-9)
+    rows[4] |= {"scale_deviation": 0.031}
+    other = compute_learned("ia3", "submitted", [record_of(rows, "ia3")])
+    assert other is not None and other.equal_pair is None
+
+
+def test_sizes_are_multiples_of_the_smallest_adapter(tmp_path: Path) -> None:
+    """On the embedded model LoRA 1 has 57 times the parameters of IA³; the baseline has none of its own."""
+    report = read_report(write_results(tmp_path, adapters=("lora_1", "ia3", "head_only")))
+    assert report.size_ratios == {"lora_1": pytest.approx(1_179_648 / 20_736), "ia3": 1.0}

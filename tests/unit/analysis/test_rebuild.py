@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
 
-from adapterbook.analysis import analyse, comparison, single_run
+from adapterbook.analysis import analyse, comparison, groups, single_run
 from adapterbook.analysis.shapes import Report
 from adapterbook.common.cache import open_cache
-from adapterbook.common.stats import sign_flip_test
+from adapterbook.common.stats import Estimate, estimate_difference
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import load_adapters, load_study
 from adapterbook.runs.record import load_predictions, load_record, write_record
@@ -58,8 +58,8 @@ def test_a_report_is_the_same_remembered(paths: Paths, monkeypatch: pytest.Monke
         raise AssertionError(arguments)
 
     monkeypatch.setattr(single_run, "load_predictions", refuse)
-    for name in ("bootstrap_interval", "sign_flip_test", "paired_seeds_test", "smallest_detectable_difference"):
-        monkeypatch.setattr(comparison, name, refuse)
+    monkeypatch.setattr(comparison, "estimate_difference", refuse)
+    monkeypatch.setattr(groups, "accuracy_interval", refuse)
     assert read(paths) == fresh
 
 
@@ -74,12 +74,12 @@ def test_other_predictions_are_read_and_their_pairs_tested(paths: Paths, monkeyp
         folders.append(folder)
         return load_predictions(folder)
 
-    def test(wins: ArrayLike) -> float:
-        tested.append(wins)
-        return sign_flip_test(wins)
+    def test(correct_a: ArrayLike, correct_b: ArrayLike) -> Estimate:
+        tested.append(correct_a)
+        return estimate_difference(correct_a, correct_b)
 
     monkeypatch.setattr(single_run, "load_predictions", load)
-    monkeypatch.setattr(comparison, "sign_flip_test", test)
+    monkeypatch.setattr(comparison, "estimate_difference", test)
     report = read(paths)
     assert folders == [paths.results / "embedded" / RUN]
     assert len(tested) == 2  # as submitted, against both others; 1e-3 is the best rate of each

@@ -68,11 +68,11 @@ def test_pages_show_every_seed_that_was_run(tmp_path: Path) -> None:
 
 def test_a_gpu_gives_three_seeds_and_a_cpu_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU the seeds for a GPU are taken, unless the study does not name any."""
-    study = load_study(PROJECT.study)
+    study = load_study(PROJECT.study).model_copy(update={"seeds": (224,), "seeds_on_gpu": (1, 2, 3)})
     monkeypatch.setattr(selection, "has_gpu", lambda: False)
     assert selection.default_seeds(study) == (224,)
     monkeypatch.setattr(selection, "has_gpu", lambda: True)
-    assert len(selection.default_seeds(study)) == 3
+    assert selection.default_seeds(study) == (1, 2, 3)
     assert selection.default_seeds(study.model_copy(update={"seeds_on_gpu": None})) == (224,)
 
 

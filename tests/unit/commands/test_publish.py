@@ -82,7 +82,7 @@ def without_stamps(*arguments: Any) -> Any:
     from adapterbook.runs.plan import plan_runs, status_of
 
     paths, study, adapters, source, seeds, _ = arguments
-    return [status_of(run, paths, {}) for run in plan_runs(study, adapters, source, seeds)]
+    return study, [status_of(run, paths, {}) for run in plan_runs(study, adapters, source, seeds)]
 
 
 def update_site(paths: Paths) -> None:

@@ -34,8 +34,6 @@ def test_numbers_in_titles_are_those_of_the_settings() -> None:
     assert (2 * third["r"], third["lora_alpha"] / third["r"]) == (first["r"], 1)  # "half the rank, scale 1"
     numbers = [(adapters["lora_1"].title, first["r"])]
     for name, key in (
-        ("lr-2e-4", "learning_rate"),
-        ("lr-1e-3", "learning_rate"),
         ("batch-4", "per_device_train_batch_size"),
         ("batch-64", "per_device_train_batch_size"),
         ("eval-steps", "eval_steps"),
@@ -54,18 +52,19 @@ def test_each_shipped_source_is_valid_and_named_as_its_file(file: Path) -> None:
 
 
 def test_the_four_adapters_are_those_of_the_homework() -> None:
-    """The shipped adapters are exactly the four that were published, and a baseline that trains none."""
+    """The shipped adapters are exactly the four that were published, and two baselines."""
     published = load_published(PATHS.experiments / "published" / "homework.yaml")
-    trained = {name: adapter.train_adapter for name, adapter in load_adapters(PATHS.experiments / "adapters").items()}
-    assert trained == {**dict.fromkeys(published.adapters, True), "head_only": False}
+    found = {name: adapter.baseline for name, adapter in load_adapters(PATHS.experiments / "adapters").items()}
+    assert found == {**dict.fromkeys(published.adapters), "head_only": "head_only", "full": "full_fine_tuning"}
 
 
 def test_variants_lie_over_the_protocol() -> None:
     """A variant changes the arguments that it names and nothing else."""
     study = load_study(PATHS.study)
-    submitted, fast = study.training_of("submitted"), study.training_of("lr-1e-3")
+    submitted, fast = study.training_of("submitted"), study.training_of("eval-steps")
     assert fast.learning_rate == 1.0e-3
-    assert fast.model_copy(update={"learning_rate": submitted.learning_rate}) == submitted
+    changed = {name: getattr(submitted, name) for name in study.variants["eval-steps"].training}
+    assert fast.model_copy(update=changed) == submitted
 
 
 @pytest.mark.parametrize(
@@ -78,11 +77,14 @@ def test_variants_lie_over_the_protocol() -> None:
         ("n_train: 128 ", "n_train: 1.5 ", "data.n_train: input should be a valid integer"),
         ("eval_strategy: epoch ", "eval_strategy: daily ", "training.eval_strategy: input should be 'no', 'steps' or"),
         ("save_strategy: epoch", "save_strategy: 'no'", "load_best_model_at_end needs save_strategy"),
-        ("seeds: [224]", "seeds: []", "seeds: "),
-        ("seeds: [224]", "seeds: [1, 1]", "each seed once"),
-        ("{learning_rate: 2.0e-4}", "{lr: 2.0e-4}", "variants.lr-2e-4.training.lr: unknown key"),
-        ("  lr-2e-4:", "  ../up:", "variants.../up: a name is letters"),
-        ("seeds: [224]", "seeds: [224]\nseeds: [1]", "the key 'seeds' is repeated"),
+        ("seeds: [224, 225, 226]", "seeds: []", "seeds: "),
+        ("seeds: [224, 225, 226]", "seeds: [1, 1]", "each seed once"),
+        ("{learning_rate: 1.0e-3, ", "{lr: 2.0e-4, ", "variants.eval-steps.training.lr: unknown key"),
+        ("  batch-4:", "  ../up:", "variants.../up: a name is letters"),
+        ("seeds: [224, 225, 226]", "seeds: [224]\nseeds: [1]", "the key 'seeds' is repeated"),
+        ("margin: 0.05", "margin: 0", "margin: expected a difference of accuracies above 0 and below 1, got 0;"),
+        ("margin: 0.05", "margin: 5", "margin: expected a difference of accuracies above 0 and below 1, got 5;"),
+        ("margin: 0.05", "margin: 5e-2", "margin: "),
         ("data:\n", "data: [\n", "is not valid YAML"),
     ],
 )
@@ -101,7 +103,9 @@ def test_a_mistake_in_the_study_is_named(tmp_path: Path, old: str, new: str, pro
 def test_all_mistakes_of_a_file_are_named_at_once(tmp_path: Path) -> None:
     """Two mistakes are reported at once, each on its line."""
     file = tmp_path / "study.yaml"
-    file.write_text(PATHS.study.read_text("utf-8").replace("n_train: 128", "n_train: x").replace("seeds: [224]", ""))
+    file.write_text(
+        PATHS.study.read_text("utf-8").replace("n_train: 128", "n_train: x").replace("seeds: [224, 225, 226]", "")
+    )
     with pytest.raises(ConfigError) as caught:
         load_study(file)
     assert sorted(problem.partition(":")[0] for problem in caught.value.problems) == ["data.n_train", "seeds"]
@@ -153,6 +157,16 @@ def test_problems_of_several_adapters_come_together(tmp_path: Path) -> None:
         load_adapters(tmp_path)
     assert "a.yaml" in str(caught.value)
     assert "b.yaml" in str(caught.value)
+
+
+def test_a_baseline_trains_the_head_alone_or_everything(tmp_path: Path) -> None:
+    """A file that asks for both is refused, and so is an adapter with the name of the linear probe."""
+    (tmp_path / "x.yaml").write_text("peft_type: LORA\ntrain_adapter: false\nfull_fine_tuning: true\n", "utf-8")
+    with pytest.raises(ConfigError, match=r"x\.yaml is not a valid adapter:\n.*train_adapter: false only the head"):
+        load_adapters(tmp_path)
+    (tmp_path / "x.yaml").rename(tmp_path / "linear_probe.yaml").write_text("peft_type: LORA\n", "utf-8")
+    with pytest.raises(ConfigError, match=r"linear_probe is the linear probe's: take another name"):
+        load_adapters(tmp_path)
 
 
 def test_a_folder_without_adapters_is_an_error(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from adapterbook.figures.style import BASELINE, KNOWN_ADAPTERS, OTHER_COLORS, VARIANT_STYLES, LineStyle, adapter_style
+from adapterbook.figures.style import BASELINES, KNOWN_ADAPTERS, OTHER_COLORS, VARIANT_STYLES, LineStyle, adapter_style
 
 Colour = NDArray[np.float64]  # shape (3,): red, green, blue, linear light in [0, 1]
 
@@ -32,7 +32,7 @@ HUE_ROTATION: Final = np.array([[-0.574, 1.43, 0.144], [0.426, 0.43, 0.144], [0.
 PAPER: Final = {"light": "#ffffff", "dark": "#15181c"}
 THEMES: Final = ("light", "dark")
 SETS: Final = {
-    "adapters": [*(style.color for style in KNOWN_ADAPTERS.values()), BASELINE.color, *OTHER_COLORS],
+    "adapters": [*(style.color for style in (*KNOWN_ADAPTERS.values(), *BASELINES.values())), *OTHER_COLORS],
     "variants": [style.color for style in VARIANT_STYLES],
 }
 
@@ -114,8 +114,8 @@ def test_colour_is_never_alone() -> None:
     def other_than_colour(style: LineStyle) -> tuple[str, str]:
         return style.linestyle, style.marker
 
-    for styles in ([*KNOWN_ADAPTERS.values(), BASELINE], list(VARIANT_STYLES)):
+    for styles in ([*KNOWN_ADAPTERS.values(), *BASELINES.values()], list(VARIANT_STYLES)):
         assert len({style.marker for style in styles}) == len(styles)
         assert len({other_than_colour(style) for style in styles}) == len(styles)
-    known_markers = {style.marker for style in [*KNOWN_ADAPTERS.values(), BASELINE]}
+    known_markers = {style.marker for style in [*KNOWN_ADAPTERS.values(), *BASELINES.values()]}
     assert not known_markers & {adapter_style(f"adapter-{n}").marker for n in range(100)}

@@ -48,7 +48,7 @@ from tests.support.factory import (
 
 ABLATIONS = BATCH_SIZE_VARIANTS | EVAL_STRATEGY_VARIANTS
 OF_REPORT = {"headline", "headline-best", "travel", "learning-rate", "batch-size", "eval-strategy", "epochs",
-             "test-accuracy", "costs", "block", "learned"}  # fmt: skip
+             "test-accuracy", "costs", "calibration", "block", "learned", "directions"}  # fmt: skip
 OF_ADAPTER = {"curves", "accuracy", "confusion", "published"}
 
 
@@ -271,7 +271,10 @@ def test_tables_hold_the_records_numbers(report: Report, figures: dict[str, Figu
     assert row["test_accuracy"] == record.test.accuracy and row["interval_low"] < row["test_accuracy"]
     costs = figures["costs"].table
     assert set(costs[costs["adapter"] == "lora_1"]["n_trainable_params"]) == {record.n_trainable_params}
-    assert record.train_time_s in list(costs["train_time_s"])
+    times = [run.record.train_cpu_s or 0.0 for run in report.runs if run.run.adapter.id == "lora_1" and run.record
+             and run.run.variant in ("submitted", "lr-2e-4", "lr-1e-3")]  # fmt: skip
+    cost = costs[costs["adapter"] == "lora_1"].iloc[0]
+    assert [cost["fastest_time_s"], cost["cpu_time_s"], cost["slowest_time_s"]] == sorted(times)
     block = figures["block"].table.set_index("module")
     assert block.loc["ffn.lin1"].to_dict() == {"ia3": True, "lora_1": False, "lora_2": True, "lora_3": False}
     published = figures["published-lora-1"].table
@@ -352,6 +355,54 @@ def lowest_of_columns(canvas: Canvas) -> list[Any]:
         if key not in lowest or place.y0 < lowest[key].get_position().y0:
             lowest[key] = panel
     return [lowest[key] for key in sorted(lowest)]
+
+
+def test_a_reliability_diagram_has_a_panel_an_adapter_with_every_bin(
+    report: Report, figures: dict[str, Figure]
+) -> None:
+    """Each panel holds one adapter's bins with their intervals, and the line on which confidence equals accuracy."""
+    table, found = figures["calibration"].table, report.calibration.adapters["ia3"]
+    mine = table[table["adapter"] == "ia3"]
+    assert list(mine["confidence"]) == [bin.confidence for bin in found.bins]
+    assert list(mine["share_right"]) == [bin.accuracy for bin in found.bins]
+    canvas = paint(drawings_of(report)["calibration"])
+    panels = {axes.get_title(loc="left"): axes for axes in canvas.axes}
+    assert set(panels) == {"IA³", "LoRA 1", "LoRA 2", "LoRA 3", "Head only"}
+    lines = [list(map(tuple, line.get_xydata())) for line in panels["IA³"].get_lines()]  # type: ignore[arg-type]
+    assert [(0.5, 0.5), (1.0, 1.0)] in lines
+    assert [(bin.confidence, bin.accuracy) for bin in found.bins] in lines
+    first = found.bins[0]
+    assert [(first.confidence, first.interval.low), (first.confidence, first.interval.high)] in lines
+    assert f"IA³: {100 * first.accuracy:.1f}% right at {100 * first.confidence:.1f}%" in figures["calibration"].alt.en
+
+
+def test_singular_values_are_drawn_one_by_one(report: Report, figures: dict[str, Figure]) -> None:
+    """A line an adapter falls from one over all its singular values; the baseline, which learns none, has no line."""
+    learned = report.adapters["lora_3"].learned
+    assert learned is not None and learned.directions is not None
+    table = figures["directions"].table
+    mine = table[table["adapter"] == "lora_3"]
+    assert list(mine["direction"]) == list(range(1, 33))
+    assert tuple(mine["relative_singular_value"]) == learned.directions.relative_values
+    (axes,) = paint(drawings_of(report)["directions"]).axes
+    assert axes.get_yscale() == "log"
+    assert [line.get_label() for line in axes.get_lines()] == ["IA³", "LoRA 1", "LoRA 2", "LoRA 3"]
+    assert "IA³ has a stable rank" in figures["directions"].alt.en
+    assert "its 64 largest directions hold less than 99%" in figures["directions"].alt.en
+
+
+def test_costs_show_ranges_and_fill_those_on_the_front(report: Report) -> None:
+    """A point an adapter and panel, filled where the table marks it, with its interval and its range of times."""
+    (table,) = report.costs
+    canvas = paint(drawings_of(report)["costs"])
+    names = short_names(report, FIGURE_WORDS["en"])
+    for panel, kind in zip(canvas.axes, ("params", "time"), strict=True):
+        points = {line.get_label(): line for line in panel.get_lines() if not str(line.get_label()).startswith("_")}
+        for row in table.rows:
+            filled = points[names[row.adapter]].get_markerfacecolor() != "none"
+            assert filled is (kind in row.pareto)
+    spans = [list(map(float, line.get_xdata())) for line in canvas.axes[1].get_lines()]  # type: ignore[arg-type]
+    assert all([row.time_s.low, row.time_s.high] in spans for row in table.rows)
 
 
 def test_the_baseline_is_grey_and_last(report: Report) -> None:
@@ -483,7 +534,7 @@ def test_runs_without_predictions_have_no_confusion_matrix(tmp_path: Path) -> No
     for file in paths.results.glob("embedded/*/*/*/predictions.parquet"):
         file.unlink()
     drawing = drawings_of(read_report(paths))["test-accuracy"]
-    assert "Majority class" not in texts_of(paint(drawing))
+    assert "Majority baseline" not in texts_of(paint(drawing))
 
 
 def test_each_device_has_its_own_costs(tmp_path: Path) -> None:
@@ -507,7 +558,7 @@ def test_published_figures_need_a_curve_to_compare(tmp_path: Path) -> None:
     paths = write_results(tmp_path / "b", adapters=("lora_1", "ia3"), source="hub", changes=changes)
     report = read_report(paths, "hub")
     assert "no evaluated epoch" in drawings_of(report)["published-lora-1"].alt
-    assert "沒有可比的輪數" in drawings_of(report, "zh")["published-lora-1"].alt
+    assert "沒有可比的輪次" in drawings_of(report, "zh")["published-lora-1"].alt
 
 
 def test_one_existing_curve_shows_a_missed_minimum(report: Report, figures: dict[str, Figure]) -> None:

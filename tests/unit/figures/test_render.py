@@ -141,7 +141,7 @@ def test_one_phrase_redraws_what_shows_it(paths: Paths, tmp_path: Path) -> None:
         return changed(before, identities(report, load_phrases(folder)))
 
     assert moved("開始過擬合, en", "過擬合, en") == {"epochs"}
-    assert moved("最佳輪數與過擬合的起點", "最佳輪數") == set()
+    assert moved("驗證損失最低的輪次，與過擬合的起點", "驗證損失最低的輪次") == set()
 
 
 @pytest.mark.usefixtures("one_core")

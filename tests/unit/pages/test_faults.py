@@ -20,7 +20,7 @@ from tests.support.report_pages import (
     plan_without_drawing,
 )
 
-ONE_VARIANT = {"submitted": {"title": {"zh": "原作業設定", "en": "As submitted"}}}
+ONE_VARIANT = {"submitted": {"title": {"zh": "原設定", "en": "As submitted"}}}
 # Every page that shows numbers of runs, but the adapters' and the runs' own.
 PAGES = ("index", "method", "mechanism-lora", "mechanism-ia3", "comparison", "reproduction")
 FAILED, BROKEN, STALE, SMALLER = (f"{adapter}/submitted/seed-224" for adapter in ADAPTERS)
@@ -168,7 +168,7 @@ def test_the_place_of_a_failure_is_there_without_its_cell(tmp_path: Path, notebo
 
 
 def test_a_run_without_result_is_a_row_of_the_comparison(faults: MadePages) -> None:
-    """In the tables of accuracies and of costs the failed, missing and broken run stand with their state, as a link."""
+    """In the table of accuracies the failed, missing and broken run stand with their state, as a link."""
     for language, words in (
         ("zh", ("失敗", "尚未執行", "紀錄損壞")),
         ("en", ("failed", "not run", "record unreadable")),
@@ -177,14 +177,22 @@ def test_a_run_without_result_is_a_row_of_the_comparison(faults: MadePages) -> N
         tables = [page.text_of(node) for node in page.elements("Table")]
         for run, word in zip((FAILED, MISSING, BROKEN), words, strict=True):
             link = f"**[{word}](notebooks/{run.replace('/', '-')}.qmd)**"
-            assert page.text.count(link) == 2, (language, run)
-        assert sum(all(word in table for word in words) for table in tables) == 2
+            assert page.text.count(link) == 1, (language, run)
+        assert sum(all(word in table for word in words) for table in tables) == 1
+
+
+def test_an_adapter_without_any_result_is_a_row_of_the_costs(tmp_path: Path) -> None:
+    """It stands there with the state of its run, and a dash for each cost."""
+    made = make_study_pages(tmp_path, adapters=("lora_1", "ia3"), variants=ONE_VARIANT, failed=[FAILED])
+    page = made.page("en/comparison")
+    costs = page.text[page.text.index("{#sec-comparison-costs}") :]
+    assert f"**[failed](notebooks/{FAILED.replace('/', '-')}.qmd)** | – | – | – | – | – |" in costs
 
 
 def test_a_stale_number_is_marked_in_every_table(faults: MadePages) -> None:
     """Beside the accuracy of a stale run stands the word, which leads to its page; no fresh one has it."""
     for language, word in (("zh", "過期"), ("en", "stale")):
-        for name, up, n in (("index", "", 1), ("comparison", "", 2), ("adapters/lora_3", "../", 1)):
+        for name, up, n in (("index", "", 1), ("comparison", "", 1), ("adapters/lora_3", "../", 1)):
             page = faults.page(f"{language}/{name}")
             mark = f"[[{word}]({up}notebooks/lora_3-submitted-seed-224.qmd)]{{.beside}}"
             assert page.text.count(mark) == n, name

@@ -217,6 +217,25 @@ def test_a_baseline_without_a_trained_adapter_is_called_one(tmp_path: Path) -> N
             assert said in shown.text_of(shown.tree["blocks"])
 
 
+def test_the_strong_baselines_are_on_the_pages(tmp_path: Path) -> None:
+    """Full fine-tuning and the linear probe: overview, table of gains, the probe's own section, in both languages."""
+    adapters = ("lora_1", "ia3", "head_only", "full")
+    pages = make_study_pages(tmp_path, adapters=adapters, variants=ONE_VARIANT, probe=0.75)
+    for language, probe, full in (("zh", "線性探測", "全參數微調"), ("en", "Linear probe", "Full fine-tuning")):
+        overview, comparison = pages.page(f"{language}/index"), pages.page(f"{language}/comparison")
+        text = overview.text_of(overview.tree["blocks"])
+        assert "75.0% (71.1–78.6%)" in text and full in text
+        rows = overview.text.splitlines()
+        assert any(row.startswith(f"| {probe} |") and "75.0%" in row for row in rows)
+        heading = next(row for row in comparison.text.splitlines() if f"| {probe} |" in row)
+        assert full in heading.replace("&#45;", "-")
+        section = pages.page(f"{language}/reproduction")
+        assert "23 / 32" in section.text_of(section.tree["blocks"])
+        own = pages.page(f"{language}/adapters/full")
+        assert "LNTuningConfig" in own.text and "LN" in own.text_of(own.tree["blocks"])
+    assert not [path for path in pages.files if "ln-tuning" in path.name or "linear_probe" in path.name]
+
+
 def test_a_template_writes_a_number_by_its_name(tmp_path: Path) -> None:
     """A name gives the number in its format, with its origin; a template can name another format, and compare."""
     report = read_report(write_results(tmp_path, adapters=("lora_1",)))

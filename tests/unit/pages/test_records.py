@@ -22,7 +22,7 @@ from tests.support.browser import open_browser, visit
 from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, HOSTILE_TEXTS, PROJECT, make_record
 from tests.support.report_pages import LANGUAGES, MadePages, Qmd, make_study_pages, render_site, write_blank_figures
 
-ONE_VARIANT = {"submitted": {"title": {"zh": "原作業設定", "en": "As submitted"}}}
+ONE_VARIANT = {"submitted": {"title": {"zh": "原設定", "en": "As submitted"}}}
 SPAN = re.compile(r'<span id="([\w-]+)">')
 TAG = re.compile(r"<[^>]*>")
 LINKED = re.compile(r"\[\[([^][]*)\]\{\.n ([^}]*)\}\]\(([^()]*)\)")
@@ -153,16 +153,20 @@ def test_a_derived_number_leads_to_what_it_was_computed_from(study: MadePages, s
     assert place(one, adapter, "config.settings.r") is None
     assert place(one, adapter.formula, "n_adapter_params") == (run, "r-n_adapter_params")
     assert place(one, adapter.learned, "mean_relative_update") == ("lora_1/lr-1e-3/seed-224", "r")
-    cost = next(row for table in one.costs for row in table.rows if (row.adapter, row.variant) == ("ia3", "submitted"))
-    assert place(one, cost, "peak_memory_bytes") == ("ia3/submitted/seed-224", "r-peak_memory_bytes")
+    cost = next(row for table in one.costs for row in table.rows if row.adapter == "ia3")
+    assert place(one, cost, "time_s.median") == ("ia3", "runs")
+    assert place(one, cost, "accuracy") == (f"ia3/{cost.variant}/seed-224", "r")
+    calibration = one.calibration.adapters["ia3"]
+    assert place(one, calibration, "confidence") == (f"ia3/{calibration.variant}/seed-224", "r")
     verdict = one.headline_submitted
     assert place(one, verdict, "accuracy_a") == (f"{verdict.a}/submitted/seed-224", "r")
+    assert place(one, verdict, "n_right_a") == (f"{verdict.a}/submitted/seed-224", "r")
     assert place(one, verdict, "accuracy_b") == (f"{verdict.b}/submitted/seed-224", "r")
     assert place(one, verdict, "difference") == all_runs
     assert place(one, one.baseline("head_only", "submitted"), "accuracy") == ("head_only/submitted/seed-224", "r")
     assert place(one, one.baseline("majority"), "accuracy") == all_runs
     assert place(one, one.baseline("chance"), "accuracy") is None
-    assert place(one, one.planning, "n_rows") == all_runs
+    assert place(one, one.comparisons["best"], "n_tested") == all_runs
     assert place(one, one, "study.data.n_train") == place(one, one, "n_seeds") == protocol
     assert place(one, one, "n_test_rows") == all_runs
     batch = one.ablations["batch_size"]

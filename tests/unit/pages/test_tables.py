@@ -7,14 +7,20 @@ from markupsafe import Markup
 
 from adapterbook.common.formatting import Language
 from adapterbook.config.phrases import load_phrases
-from adapterbook.pages.tables.report_tables import fill_in
+from adapterbook.pages.tables.writer import fill_in
 from adapterbook.pages.writing.escape import escape_text
 from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, HOSTILE_TEXTS, PROJECT
 from tests.support.report_pages import MadePages, Qmd, make_study_pages
 
 HOSTILE = "a|b *c* {{< env HOME >}} [d](e) {#tbl-x}"
-PAIRS = ["Pair", "Points (95% interval)", "p (Holm)", "Verdict"]
-ABLATION = ["Lowest validation loss", "Best epoch", "Final validation loss", "Overfitting from", "Test accuracy"]
+PAIRS = ["Pair", "Points (95% interval)", "p", "p, same", "Verdict"]
+ABLATION = [
+    "Lowest validation loss",
+    "Epoch of lowest loss",
+    "Final validation loss",
+    "Overfitting from",
+    "Test accuracy",
+]
 RUNS = ["Run", "State", "Why", "Record"]
 # By page and identifier, what each table's columns are called.
 COLUMNS = {
@@ -23,8 +29,12 @@ COLUMNS = {
     ("comparison", "accuracies"): ["Adapter", "as submitted", "learning rate 1e-3"],
     ("comparison", "pairs-best"): PAIRS,
     ("comparison", "pairs-submitted"): PAIRS,
-    ("comparison", "costs-1"): ["Adapter · rate", "Accuracy", "Parameters", "Time", "Throughput", "File"],
-    ("method", "splits"): ["Split", "Rows", "Positive"],
+    ("comparison", "calibration"): ["Adapter", "Accuracy", "Confidence", "Confidence minus accuracy (95% interval)",
+                                    "Calibration error (95% interval)", "Answers with 90% confidence or more",
+                                    "Of these right"],
+    ("comparison", "costs-1"): ["Adapter", "Test accuracy (95% interval)", "Parameters", "CPU time", "One prediction",
+                                "One prediction, merged", "File"],
+    ("method", "splits"): ["Split", "Sentences", "Positive"],
     ("method", "learning-rate"): ["Adapter", "Learning rate", *ABLATION],
     ("method", "batch-size"): ["Adapter", "Batch size", *ABLATION],
     ("method", "travel"): ["Adapter", "Checkpoints", "Runs", "Rank correlation", "Least travel", "Most travel",
@@ -37,9 +47,10 @@ COLUMNS = {
     ("mechanism-ia3", "formula"): ["Adapter", "Module", "In → out", "Scales the", "Each", "Layers", "Sum"],
     ("mechanism-lora", "params"): ["Adapter", "Adapter parameters", "Head parameters", "Trainable parameters",
                                    "All parameters"],
+    ("mechanism-lora", "directions"): ["Adapter", "Rank r", "Stable rank", "Directions for 90%", "Directions for 99%"],
     ("mechanism-lora", "settings"): ["Adapter", "r", "α / r", "dropout", "Acts on", "Adapter parameters"],
     ("adapters/ia3", "differences"): ["Setting", "LoRA 1", "IA³"],
-    ("adapters/ia3", "variants"): ["Variant", "Test accuracy (95% interval)", "F1", "Test loss", "Best epoch",
+    ("adapters/ia3", "variants"): ["Variant", "Test accuracy (95% interval)", "F1", "Test loss", "Epoch kept",
                                    "Training time", "Peak memory"],
     ("adapters/ia3", "runs"): RUNS,
     ("notebooks/index", "runs"): RUNS,
@@ -55,7 +66,15 @@ UNNUMBERED = {
         ["Epoch", "Train loss", "Validation loss", "Validation accuracy", "Kept"],
         ["Actual / predicted", "Predicted negative", "Predicted positive"],
         ["Sentence", "Actually", "Prediction", "P(positive)"],
-        ["Module", "Norm of the update", "Norm of the weight", "Mean distance of the vector from 1"],
+        [
+            "Module",
+            "Norm of the update",
+            "Norm of the weight",
+            "Mean distance of the vector from 1",
+            "Stable rank",
+            "Directions for 90%",
+            "Directions for 99%",
+        ],
     ],
     "notebooks/lora_1-submitted-seed-224": [["Item", "Value"]],
 }
@@ -117,8 +136,8 @@ def test_a_hostile_text_in_a_cell_or_a_caption_is_text(made: MadePages) -> None:
     assert {len(row) for row in rows} == {7}
     page = made.page("en/comparison")
     costs = [tables_of(page)[f"comparison-costs-{number}"] for number in (1, 2)]
-    assert [{len(row) for row in table} for table in costs] == [{6}, {6}]
-    caption = f"Costs on {HOSTILE}; times of other devices are not comparable with these."
+    assert [{len(row) for row in table} for table in costs] == [{7}, {7}]
+    caption = f"Costs on {HOSTILE}. CPU times are medians, with the fastest and the slowest run in brackets."
     assert caption in page.text_of(page.tree).replace("\u2060", "")
 
 

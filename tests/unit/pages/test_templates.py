@@ -16,7 +16,7 @@ TEMPLATES = PROJECT.templates
 FILES = sorted(TEMPLATES.rglob("*.j2"))
 IDEOGRAPH = re.compile(r"[\u3400-\u9fff]")
 # Mainland terms, and what is said in Taiwan.
-MAINLAND_TERMS = ("批量大小", "學習速率", "適配器", "低秩適應", "信息", "數據", "默認", "程序", "代碼", "視頻", "軟件",
+MAINLAND_TERMS = ("批量大小", "學習速率", "適配器", "信息", "數據", "默認", "程序", "代碼", "視頻", "軟件",
                   "硬件", "網絡", "內存", "文件夾", "質量", "優化器", "文檔")  # fmt: skip
 
 

@@ -34,9 +34,9 @@ FILES = {"README.md", "adapter_config.json", "adapter_model.safetensors", "recor
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Paths:
-    """A project of made-up runs that are up to date and sealed: two adapters and the baseline, two variants."""
+    """A project of made-up runs that are up to date and sealed: two adapters and the baselines, two variants."""
     root = tmp_path_factory.mktemp("project")
-    paths = write_results(root, adapters=["lora_1", "ia3", "head_only"], variants=VARIANTS, n_test=64)
+    paths = write_results(root, adapters=["lora_1", "ia3", "head_only", "full"], variants=VARIANTS, n_test=64)
     shutil.copy(PROJECT.notebook, paths.notebook)
     shutil.copy(PROJECT.root / "_quarto.yml", root)
     identity = resolve_source("embedded", paths).data_identity()

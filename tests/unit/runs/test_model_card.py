@@ -120,6 +120,16 @@ def test_the_baseline_says_that_it_is_one() -> None:
     assert "沒有訓練過" in chinese
 
 
+def test_full_fine_tuning_does_not_say_that_the_base_model_was_frozen() -> None:
+    """The card of a run that trained every parameter says so in both languages; a LoRA's card says the opposite."""
+    record = make_record()
+    full = halves(render_model_card(record.model_copy(update={"n_trainable_params": record.n_total_params})))
+    frozen = halves(render_model_card(record))
+    for card, said, not_said in zip(full, ("All weights", "所有權重"), ("frozen", "凍結"), strict=True):
+        assert said in card and not_said not in card
+    assert "frozen" in frozen[0] and "凍結" in frozen[1]
+
+
 HOSTILE = "x`|\n---\n# <script>alert(1)</script> {{ 7 * 191 }}"
 
 

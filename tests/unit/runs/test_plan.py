@@ -47,20 +47,25 @@ def _changed(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]]
     return {name: keys for name, keys in changed.items() if keys}
 
 
-def test_the_study_has_the_four_adapters_at_three_learning_rates() -> None:
-    """The runs of the homework's protocol and of two more learning rates, named by adapter, variant and seed."""
+def test_the_study_has_the_four_adapters_as_submitted_with_three_seeds() -> None:
+    """The runs of the homework's protocol come first, named by adapter, variant and seed."""
+    planned = list(_plan(PROJECT))
     expected = {
-        f"{adapter}/{variant}/seed-224"
-        for adapter in ("lora_1", "lora_2", "lora_3", "ia3")
-        for variant in ("submitted", "lr-2e-4", "lr-1e-3")
+        f"{adapter}/submitted/seed-{seed}"
+        for adapter in ("lora_1", "lora_2", "lora_3", "ia3", "head_only", "full")
+        for seed in (224, 225, 226)
     }
-    assert expected <= set(_plan(PROJECT))
+    assert set(planned[: len(expected)]) == expected
 
 
 def test_seeds_replace_those_of_the_study() -> None:
-    """SEEDS="1 2" gives two runs in place of each run of one seed."""
+    """SEEDS="2 1" gives two runs of each variant, and one of a variant that runs with the first seed: the lowest."""
     study, adapters = load_study(PROJECT.study), load_adapters(PROJECT.experiments / "adapters")
-    assert len(plan_runs(study, adapters, "embedded", [1, 2])) == 2 * len(plan_runs(study, adapters, "embedded"))
+    seeds: dict[str, list[int]] = {}
+    for run in plan_runs(study, adapters, "embedded", [2, 1]):
+        if run.adapter.id == "lora_1":
+            seeds.setdefault(run.variant, []).append(run.seed)
+    assert seeds == {"submitted": [2, 1], "batch-4": [1], "batch-64": [1], "eval-steps": [1]}
 
 
 def test_one_value_of_one_adapter_changes_that_adapter_s_runs_only(paths: Paths) -> None:
@@ -114,9 +119,11 @@ def test_a_notebook_that_cannot_be_read_is_named(paths: Paths) -> None:
 
 def test_a_variant_of_an_adapter_that_is_not_there_is_named(paths: Paths) -> None:
     """A variant that names an adapter without a file is refused."""
-    _replace(paths.study, "  lr-2e-4:\n", "  lr-2e-4:\n    adapters: [lora_9]\n")
+    _replace(
+        paths.study, "    adapters: [lora_1]\n    seeds: first\n\n", "    adapters: [lora_9]\n    seeds: first\n\n"
+    )
     with pytest.raises(
-        ConfigError, match=r"variants\.lr-2e-4\.adapters: there is no experiments/adapters/lora_9\.yaml"
+        ConfigError, match=r"variants\.batch-64\.adapters: there is no experiments/adapters/lora_9\.yaml"
     ):
         _plan(paths)
 

@@ -27,6 +27,7 @@ def _train(output: Path, epoch: int, *, micro_batches: int = 1) -> Snapshot:
         micro_batches=micro_batches,
         epoch=epoch,
         train_time_s=epoch,
+        train_cpu_s=2 * epoch,
         peak_memory_bytes=1,
         resumed_after=(),
         files={},
@@ -48,7 +49,7 @@ def test_training_goes_on_after_the_last_whole_epoch(output: Path) -> None:
     """The newest snapshot is restored, with every checkpoint up to that moment and none after it."""
     snapshot = restore_snapshot(output, STAMPS, 1)
     assert snapshot is not None
-    assert (snapshot.epoch, snapshot.train_time_s) == (2, 2)
+    assert (snapshot.epoch, snapshot.train_time_s, snapshot.train_cpu_s) == (2, 2, 4)
     assert sorted(path.name for path in (output / "checkpoints").iterdir()) == ["checkpoint-16", "checkpoint-8"]
     assert last_checkpoint(output) == output / "checkpoints" / "checkpoint-16"
 

@@ -81,6 +81,29 @@ def test_no_test_text_was_seen_before(tmp_path: Path, source: SourceConfig) -> N
     assert list(splits["test"]["row_id"]) == expected[:20]
 
 
+@pytest.mark.parametrize("source", [SOURCE, TWO_SPLITS], ids=["one split", "test split"])
+def test_selection_rows_share_no_text_and_change_no_other_split(tmp_path: Path, source: SourceConfig) -> None:
+    """The selection rows come from the train split, after all others; no other split changes."""
+    rows = pd.DataFrame({"text": [f"text number {i % 60}" for i in range(120)], "label": [i % 2 for i in range(120)]})
+    folder = _write(tmp_path, rows, rows)
+    without, splits = load_splits(folder, source, _data()), load_splits(folder, source, _data(n_selection=15))
+    assert list(splits) == ["train", "validation", "selection", "test"]
+    others = {text for name in without for text in splits[name]["text"]}
+    texts = list(splits["selection"]["text"])
+    assert len(texts) == len(set(texts)) == 15
+    assert others.isdisjoint(texts)
+    assert all(splits[name].to_dict() == without[name].to_dict() for name in without)
+    assert hash_rows(splits) != hash_rows(without)
+
+
+def test_too_few_selection_rows_say_so(tmp_path: Path) -> None:
+    """A data set with too few new texts for the selection is refused, with the key to lower."""
+    with pytest.raises(
+        SourceError, match=r"expected n_selection = 30 rows in split 'train' .* got 8: lower n_selection"
+    ):
+        load_splits(_write(tmp_path, _rows(40)), SOURCE, _data(n_selection=30))
+
+
 def test_test_split_named_like_the_train_split_gives_later_rows(tmp_path: Path) -> None:
     """If one split serves for both, the test rows are still those after validation."""
     source = SOURCE.model_copy(update={"test_split": "train"})

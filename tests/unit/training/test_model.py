@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,37 @@ def test_shipped_adapters_train_the_derived_number_of_parameters(project: Paths,
     assert counts.n_head == 592_130
     assert counts.n_adapter == derived[adapter_id] - 592_130
     assert counts.n_total == n_base + counts.n_adapter
+
+
+def test_full_fine_tuning_is_a_step_of_the_plain_model(project: Paths, distilbert: Path) -> None:
+    """The shipped full.yaml trains every parameter once, and one step gives the logits of one without PEFT, exactly."""
+    adapted = _adapt(distilbert, load_adapters(project.experiments / "adapters")["full"])
+    plain = load_base_model(distilbert, seed=0)
+    n_all = sum(parameter.numel() for parameter in plain.parameters())
+    counts = count_parameters(adapted)
+    assert (counts.n_trainable, counts.n_total, counts.n_head) == (n_all, n_all, 64 * 64 + 64 + 64 * 2 + 2)
+    logits = []
+    for model in (plain, adapted):
+        model.train(False)
+        optimizer = torch.optim.AdamW([parameter for parameter in model.parameters() if parameter.requires_grad], 1e-2)
+        model(input_ids=torch.tensor([[1, 2, 3]]), labels=torch.tensor([1])).loss.backward()
+        optimizer.step()
+        logits.append(model(input_ids=torch.tensor([[4, 5, 6]])).logits)
+    assert torch.equal(*logits)
+
+
+def test_full_fine_tuning_that_freezes_weights_is_refused(project: Paths, distilbert: Path, bert: Path) -> None:
+    """A file that forgets a module, or takes a method that freezes the base model, is told what stays frozen."""
+    full = load_adapters(project.experiments / "adapters")["full"]
+    modules = [name for name in full.settings["target_modules"] if name not in ("k_lin", "LayerNorm")]
+    forgets = full.model_copy(update={"settings": full.settings | {"target_modules": modules}})
+    frozen = "distilbert.embeddings.LayerNorm, distilbert.transformer.layer.0.attention.k_lin, "
+    with pytest.raises(ConfigError, match=f"full.yaml is not.*\n.*full_fine_tuning: .*but {re.escape(frozen)}"):
+        check_adapters([forgets], distilbert)
+    lora = _adapter(target_modules=["query"]).model_copy(update={"full_fine_tuning": True})
+    with pytest.raises(ConfigError, match="stay frozen: take peft_type LN_TUNING, and name every module"):
+        check_adapters([lora], bert)
+    check_adapters([full], distilbert)
 
 
 def test_head_is_found_and_counted_where_the_file_names_none(distilbert: Path) -> None:

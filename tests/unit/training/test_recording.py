@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from peft import IA3Config, LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
-from transformers import DistilBertConfig, DistilBertForSequenceClassification
+from peft import IA3Config, LNTuningConfig, LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
+from transformers import BatchEncoding, DistilBertConfig, DistilBertForSequenceClassification
 
 from adapterbook.common.errors import ConfigError
 from adapterbook.config.study import load_adapters, load_study
 from adapterbook.runs.plan import plan_runs
+from adapterbook.training.measurements import compute_singular_values, measure_latency, measure_updates
 from adapterbook.training.model import count_parameters, freeze_adapter
 from adapterbook.training.recording import (
     check_arguments,
     describe_environment,
     git_state,
     make_predictions,
-    measure_updates,
 )
 from tests.support.factory import PROJECT
 from tests.support.git_project import isolate_git, make_repository
@@ -56,6 +56,65 @@ def test_an_update_is_the_norm_of_the_scaled_product(base_model: DistilBertForSe
     assert updates[0].scale_deviation is None
 
 
+@pytest.mark.parametrize("size", [1.0, 1e-5])
+def test_an_update_has_as_many_singular_values_as_its_rank(
+    base_model: DistilBertForSequenceClassification, size: float
+) -> None:
+    """The singular values of LoRA's update are those of (lora_alpha / r) B A: r of them, however small the update.
+
+    Beside a weight of float32, an update of a hundred-thousandth would have 16, most of them rounding.
+    """
+    config = LoraConfig(task_type="SEQ_CLS", r=4, lora_alpha=12, target_modules=["q_lin"], init_lora_weights=False)
+    model = get_peft_model(base_model, config)
+    layer = _module(model, "q_lin")
+    layer.lora_B["default"].weight.data *= size
+    product = 3 * layer.lora_B["default"].weight.double() @ layer.lora_A["default"].weight.double()
+    expected = torch.linalg.svdvals(product)[:4].tolist()
+    updates = measure_updates(model)
+    assert updates is not None
+    assert list(updates[0].singular_values) == pytest.approx(expected)
+    assert next(model.parameters()).dtype == layer.base_layer.weight.dtype == torch.float32
+
+
+def test_the_64_largest_singular_values_are_kept_and_no_dust() -> None:
+    """They equal NumPy's decomposition, in falling order; a zero matrix has none, and dust is left out."""
+    matrix = torch.from_numpy(np.random.default_rng(0).normal(size=(100, 80)))
+    for shape in (matrix, matrix.T):
+        found = compute_singular_values(shape)
+        np.testing.assert_allclose(found, np.linalg.svd(matrix.numpy(), compute_uv=False)[:64], rtol=1e-12)
+    assert compute_singular_values(torch.zeros(3, 5, dtype=torch.float64)) == ()
+    dust = torch.diag(torch.tensor([5.0, 5.1e-6, 4.9e-6], dtype=torch.float64))
+    assert compute_singular_values(dust) == pytest.approx([5.0, 5.1e-6])
+
+
+class _Model(torch.nn.Module):
+    """Note how often it predicted, and in which mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.rows: list[tuple[int, bool, bool]] = []
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> None:
+        """Note the row, and whether it trains or records gradients."""
+        self.rows.append((int(input_ids[0, 0]), self.training, torch.is_grad_enabled()))
+
+
+def test_the_time_of_a_prediction_is_a_median_after_warming_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of five rows the median counts; the first three are predicted once more before, and nothing trains."""
+    durations = [100.0, 100.0, 100.0, 1.0, 2.0, 9.0, 3.0, 4.0]
+    moments = iter([moment for duration in durations for moment in (0.0, duration)])
+    monkeypatch.setattr("adapterbook.training.measurements.time.perf_counter", lambda: next(moments))
+
+    def tokenizer(text: str, **_: Any) -> BatchEncoding:
+        ids = torch.tensor([[int(text)]])
+        return BatchEncoding({"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": ids})
+
+    model = _Model()
+    assert measure_latency(model, tokenizer, ["0", "1", "2", "3", "4"]) == 3.0  # type: ignore[arg-type]
+    assert model.rows == [(i, False, False) for i in (0, 1, 2, 0, 1, 2, 3, 4)]
+
+
 def test_ia3_s_vectors_are_measured_from_one(base_model: DistilBertForSequenceClassification) -> None:
     """With half of the entries at 1.2 and half at 1 the mean distance from 1 is 0.1 (Liu et al. 2022, section 3.3)."""
     config = IA3Config(task_type="SEQ_CLS", target_modules=["k_lin"], feedforward_modules=[])
@@ -65,6 +124,18 @@ def test_ia3_s_vectors_are_measured_from_one(base_model: DistilBertForSequenceCl
     updates = measure_updates(model)
     assert updates is not None
     assert updates[0].scale_deviation == pytest.approx(0.1)
+
+
+def test_full_fine_tuning_is_measured_layer_by_layer(base_model: DistilBertForSequenceClassification) -> None:
+    """LayerNorm tuning trains copies, and a layer's update is the copy minus the original."""
+    model = get_peft_model(base_model, LNTuningConfig(task_type="SEQ_CLS", target_modules=["q_lin", "sa_layer_norm"]))
+    layer = _module(model, "q_lin")
+    layer.ln_tuning_layers["default"].weight.data += 0.5
+    weight_norm = torch.linalg.norm(layer.base_layer.weight).item()
+    updates = measure_updates(model)
+    assert updates is not None and [update.module.rpartition(".")[2] for update in updates] == ["q_lin"]
+    assert updates[0].update_norm == pytest.approx(0.5 * 16)  # 16 x 16 entries
+    assert updates[0].weight_norm == pytest.approx(weight_norm)
 
 
 def test_a_method_that_cannot_be_merged_has_no_updates(base_model: DistilBertForSequenceClassification) -> None:

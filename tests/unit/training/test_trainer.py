@@ -21,16 +21,18 @@ from transformers.trainer_utils import EvalPrediction
 
 from adapterbook.common.errors import ConfigError, RunError
 from adapterbook.config.study import load_study
+from adapterbook.training.checkpoints import Snapshot, restore_snapshot
 from adapterbook.training.trainer import (
     ClassifierTrainer,
     PreparedRun,
     ProgressFile,
+    SaveEpochSnapshots,
     compute_metrics,
     epoch_results,
     prepare_run,
     training_kwargs,
 )
-from tests.support.factory import PROJECT
+from tests.support.factory import PROJECT, make_record
 
 LOGITS = np.array([[2.0, 1.0], [0.0, 1.0], [0.0, 3.0], [1.0, 0.0], [0.0, 0.1]])
 LABELS = np.array([0, 1, 0, 1, 1])
@@ -109,6 +111,41 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, name: str, value:
     state = TrainerState(global_step=3, log_history=[{name: value}])
     with pytest.raises(RunError, match=r"The (validation )?loss is (nan|inf) after step 3"):
         _progress_file(tmp_path).on_log(SimpleNamespace(), state, TrainerControl())  # type: ignore[arg-type]
+
+
+def test_a_resumed_run_adds_up_its_cpu_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A snapshot holds the CPU seconds before the interruption and those since training went on."""
+    stamps = make_record().stamps
+    before = Snapshot(stamps=stamps, micro_batches=1, epoch=1, train_time_s=9.0, train_cpu_s=8.0, peak_memory_bytes=1,
+                      resumed_after=(), files={})  # fmt: skip
+    prepared = SimpleNamespace(output=tmp_path / "run", stamps=stamps, micro_batches=1, snapshot=before, device="cpu")
+    callback = SaveEpochSnapshots(prepared)  # type: ignore[arg-type]
+    checkpoint = tmp_path / "run" / "checkpoints" / "checkpoint-16"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "weights").write_text("x")
+    clock = iter([100.0, 103.5])
+    monkeypatch.setattr("adapterbook.training.trainer.time.process_time", lambda: next(clock))
+    state, arguments = TrainerState(global_step=16, max_steps=24, epoch=2.0), SimpleNamespace(save_only_model=True)
+    model = SimpleNamespace(active_peft_config=SimpleNamespace(is_prompt_learning=False))
+    callback.on_train_begin(arguments, state, TrainerControl())  # type: ignore[arg-type]
+    callback.on_epoch_end(arguments, state, TrainerControl(), model=model)  # type: ignore[arg-type]
+    callback.on_save(arguments, state, TrainerControl())  # type: ignore[arg-type]
+    snapshot = restore_snapshot(tmp_path / "run", stamps, 1)
+    assert snapshot is not None
+    assert (snapshot.epoch, snapshot.train_cpu_s) == (2, 8.0 + 3.5)
+
+
+def test_training_counts_its_cpu_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU seconds of `train` are those that pass within it, and a second call adds its own."""
+    clock = iter([10.0, 12.5, 20.0, 21.0])
+    monkeypatch.setattr("adapterbook.training.trainer.time.process_time", lambda: next(clock))
+    monkeypatch.setattr(Trainer, "train", lambda self, **kwargs: kwargs["resume_from_checkpoint"])
+    trainer = ClassifierTrainer.__new__(ClassifierTrainer)
+    result: Any = trainer.train(resume_from_checkpoint="checkpoint-8")
+    assert result == "checkpoint-8"
+    assert trainer.train_cpu_s == 2.5
+    trainer.train(resume_from_checkpoint=None)
+    assert trainer.train_cpu_s == 3.5
 
 
 def test_a_run_that_the_study_has_not_is_named(tmp_path: Path) -> None:

@@ -131,6 +131,8 @@ def test_nothing_is_found_about_a_sound_run(book: Book) -> None:
         ),
         (with_value("n_adapter_params", 1), {"n_trainable_params"}),
         (with_value("adapter_file_bytes", 1), {"adapter_file_bytes"}),
+        (with_value("learned.0.update_norm", 1e-6), {"learned.0.update_norm"}),
+        (with_value("learned.1.singular_values.3", 0.0), {"learned.1.singular_values"}),
         (with_value("train_time_s", 1.0), {"train_samples_per_s"}),
         (with_value("finished_at", "2001-01-01T00:00:00Z"), {"finished_at"}),
         (with_value("training.learning_rate", 0.5), {"training.learning_rate"}),
@@ -376,7 +378,8 @@ def test_a_source_that_cannot_be_had_is_a_finding_and_the_rest_is_checked(book: 
     change_record(book.folder, with_value("test.accuracy", 0.9))
     console = Console(file=io.StringIO(), width=200)
     audit = audit_runs([book.ia3, book.lora], book.paths, SourceError("it is gone"), "", "embedded", None, console)
-    assert [finding.subject for finding in audit.findings] == ["the source", "test.accuracy"]
+    assert [finding.subject for finding in audit.findings] == ["the source", "test.accuracy", "record.json"]
+    assert audit.findings[-1].run_id == "linear_probe"
     assert "it is gone" in str(audit.findings[0])
     assert audit.summary.startswith("1 of 2 runs verified: stamps, seals, files, metrics; none trained again")
 

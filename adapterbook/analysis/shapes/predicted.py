@@ -1,0 +1,59 @@
+"""Define what the report keeps of a run's predictions of the test rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Example:
+    """Hold one test row; ``confidence`` in [0.5, 1] is the probability of the class that was predicted."""
+
+    row_id: int
+    text: str
+    label: int
+    prediction: int
+    probability: float
+    confidence: float
+
+    @property
+    def correct(self) -> bool:
+        """Tell whether the label was predicted."""
+        return self.label == self.prediction
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Hold a few test rows of a run: the most confident right, the most confident wrong, those closest to 0.5."""
+
+    right: tuple[Example, ...]
+    wrong: tuple[Example, ...]
+    uncertain: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class PredictedRows:
+    """Hold what a comparison needs of a run's test rows, in order of their ids.
+
+    Attributes
+    ----------
+    n, n_positive : int
+        Rows, and those whose label is 1.
+    identity : str
+        SHA-256 of ids and labels: two runs with the same one were tested on the same rows.
+    correct : bytes
+        One byte a row: 1 where the label was predicted, else 0.
+    """
+
+    n: int
+    n_positive: int
+    identity: str
+    correct: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Sure:
+    """Count the test rows of which a model is more than 90 % sure, and those of them that it predicts right."""
+
+    n: int
+    n_right: int

@@ -1,0 +1,142 @@
+"""Define the record of the linear probe, the baseline beside the runs, and tell whether it is up to date.
+
+The probe is a logistic regression on features of the frozen base model. There is one for each source and study.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from adapterbook.common.errors import RecordError
+from adapterbook.common.files import find_intruders
+from adapterbook.config.paths import Paths
+from adapterbook.config.study import PROBE, DataConfig
+from adapterbook.runs.plan import NOT_PLAIN, hash_json, hash_training_code, package_versions
+from adapterbook.runs.record import (
+    Environment,
+    GitState,
+    Moment,
+    RecordPart,
+    SealedRecord,
+    Sha256,
+    SourceInfo,
+    Splits,
+    TestResult,
+    load_any_record,
+)
+
+FEATURES = "features.safetensors"  # beside record.json and predictions.parquet
+PROBE_PACKAGES = ("scikit-learn", "scipy")  # beside those that training uses
+
+
+class ProbeChoice(RecordPart):
+    """Describe one regression of the grid, fitted on the train rows."""
+
+    C: PositiveFloat = Field(description="Inverse of the L2 penalty's strength, as in sklearn's LogisticRegression")
+    n_right: int = Field(ge=0, description="Rows of `chosen_on` predicted right")
+
+
+class ProbeStamps(RecordPart):
+    """Hold the stamps of the probe, which is up to date if all of them agree with today's."""
+
+    config: Sha256 = Field(description="Data protocol")
+    code: Sha256 = Field(description="The modules of training, the probe's among them")
+    data: Sha256 = Field(description="Identity of the base model and the data set")
+    packages: Sha256 = Field(description="Versions of the packages that the probe uses")
+
+
+class ProbeRecord(SealedRecord):
+    """Record the linear probe of a source."""
+
+    schema_version: Literal[1] = 1
+    source: SourceInfo
+    data: DataConfig
+    stamps: ProbeStamps
+    environment: Environment
+    git: GitState | None = Field(description="null outside a git checkout")
+    finished_at: Moment
+    files: dict[str, Sha256] = Field(default_factory=dict, description="SHA-256 of the folder's other files")
+    seal: Sha256 | None = Field(default=None, description="SHA-256 over this record without the seal")
+    splits: Splits
+    n_features: PositiveInt = Field(description="Width of the base model: the mean over a text's tokens")
+    chosen_on: Literal["selection", "validation"] = Field(description="Split that C was chosen on")
+    grid: tuple[ProbeChoice, ...] = Field(min_length=1, description="Every C that was tried")
+    C: PositiveFloat = Field(description="The one with most rows right; of several, the smallest")
+    test: TestResult
+    time_s: NonNegativeFloat = Field(description="To compute the features of all rows and fit every regression")
+
+    @property
+    def run_id(self) -> str:
+        """Return the name that findings give it."""
+        return PROBE
+
+
+@dataclass(frozen=True)
+class ProbeStatus:
+    """Describe what lies in the probe's folder today, as `RunStatus` does for a run."""
+
+    state: Literal["completed", "missing", "broken"]
+    stale: tuple[str, ...] = ()
+    record: ProbeRecord | None = None
+    problem: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Return the name that stands for it among the runs."""
+        return PROBE
+
+    @property
+    def up_to_date(self) -> bool:
+        """Tell whether nothing is left to do."""
+        return self.state == "completed" and not self.stale
+
+
+def probe_folder(paths: Paths, source: str) -> Path:
+    """Return the folder of a source's probe, beside those of the adapters."""
+    return paths.results / source / PROBE
+
+
+def stamp_probe(data: DataConfig, data_identity: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return today's stamps of the probe; without the one of the data if their identity is None."""
+    return {
+        "config": hash_json(data.model_dump()),
+        "code": hash_training_code(),
+        **({} if data_identity is None else {"data": hash_json(dict(data_identity))}),
+        "packages": hash_json(probe_packages()),
+    }
+
+
+def probe_packages() -> dict[str, str]:
+    """Return the version of each package that the probe uses."""
+    return package_versions() | {name: metadata.version(name) for name in PROBE_PACKAGES}
+
+
+def probe_status(paths: Paths, source: str, stamps: Mapping[str, str]) -> ProbeStatus:
+    """Return the status of a source's probe; a record that cannot be read is a state, not an exception.
+
+    Parameters
+    ----------
+    stamps : mapping of stamp name to hash
+        Today's; only these are compared.
+    """
+    folder = probe_folder(paths, source)
+    intruder = next(find_intruders(folder, paths.results), None)
+    if intruder is not None:
+        return ProbeStatus("broken", problem=f"{paths.shown(intruder)} {NOT_PLAIN}")
+    if not (folder / "record.json").exists():
+        return ProbeStatus("missing")
+    try:
+        record = load_any_record(ProbeRecord, folder)
+    except RecordError as error:
+        return ProbeStatus("broken", problem=str(error))
+    if record.source.name != source:
+        problem = f"the record is of {record.source.name}, but lies in the folder of {source}"
+        return ProbeStatus("broken", problem=problem)
+    stale = tuple(name for name, stamp in stamps.items() if getattr(record.stamps, name) != stamp)
+    return ProbeStatus("completed", stale, record)
