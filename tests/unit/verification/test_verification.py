@@ -60,6 +60,7 @@ def make_whole(run: Run, paths: Paths) -> None:
         content["environment"]["packages"] = package_versions()
         content["adapter_file_bytes"] = (folder / WEIGHTS).stat().st_size
         content["stamps"] = compute_stamps(run, paths, {}).model_dump()
+        content["strategies"][0]["test"] = content["test"]
 
     change_record(folder, complete)
 
