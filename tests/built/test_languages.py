@@ -35,8 +35,10 @@ KEPT: Final = (
     "對象",  # what one compares with; in a program it is 物件
     "打開",  # a file in a browser, by hand
     "連接埠",  # the port of Taiwan's Windows and macOS
-    "台", "占", "散布", "公布",  # as the Ministry of Education's dictionary has them, beside 臺 佔 散佈 公佈
-    "多半只是",  # not 半隻
+    "台", "占", "散布", "公布", "分布",  # as the Ministry of Education's dictionary has them, beside 臺 佔 散佈 公佈 分佈
+    "多半只是", "只訓練了",  # not 半隻, nor 隻訓練
+    "局部極小",  # of a function in mathematics; a region is 區域
+    "二次函數",  # of mathematics; in a program it is 函式
 )  # fmt: skip
 
 # A term of the glossary, and what else people say for it: one word for one thing.
