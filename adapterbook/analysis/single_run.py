@@ -12,7 +12,6 @@ from statistics import pstdev
 from typing import TYPE_CHECKING
 
 from adapterbook.analysis.shapes import Example, Examples, Overfitting, PredictedRows, Reason, RunReport, Sure
-from adapterbook.analysis.travel import compute_travel
 from adapterbook.common.cache import NO_CACHE, Cache
 from adapterbook.common.errors import RecordError
 from adapterbook.common.stats import Confusion, Interval, compute_confusion, wilson_interval
@@ -75,7 +74,6 @@ def describe_run(status: RunStatus, folder: Path, cache: Cache = NO_CACHE) -> Ru
         validation_accuracy=accuracy,
         validation_interval=interval,
         sure=None if predicted is None else predicted.sure,
-        travel=None if record is None or record.best is None else compute_travel(record, record.best.epoch),
         reason=reason,
     )
 
