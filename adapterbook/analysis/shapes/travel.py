@@ -115,7 +115,8 @@ class SharedCurve:
     Attributes
     ----------
     a, b : str
-        Adapters; only their kept checkpoints are compared, because only of these the update is known.
+        Adapters; only kept checkpoints are compared, because only of these the update is known, and of these those
+        whose head had the same learning rate, where they suffice.
     by_travel, by_update : Gap or None
         With travel, and with the relative update, as the x axis; None where too few points lie side by side.
     """
