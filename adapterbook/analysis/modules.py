@@ -23,6 +23,7 @@ from adapterbook.analysis.shapes import (
     LearnedRatio,
     ParameterFormula,
 )
+from adapterbook.analysis.travel import compute_travel
 from adapterbook.runs.record import ModuleUpdate, Record
 
 # Two vectors are called equal if their mean distances from 1 differ by less than this share: float32's rounding.
@@ -124,8 +125,10 @@ def compute_growth(adapter: AdapterReport | None) -> Growth | None:
     found: dict[float, float] = {}
     for group in adapter.groups.values():
         run, learned = group.representative, group.learned
-        if run is not None and run.travel and learned is not None and learned.mean_relative_update > 0:
-            found.setdefault(float(f"{run.travel:.6g}"), learned.mean_relative_update)
+        record = None if run is None else run.record
+        travel = compute_travel(record, record.best.epoch) if record is not None and record.best is not None else None
+        if travel and learned is not None and learned.mean_relative_update > 0:
+            found.setdefault(float(f"{travel:.6g}"), learned.mean_relative_update)
     if len(found) < 3:
         return None
     short, long = min(found), max(found)

@@ -74,29 +74,8 @@ def describe_run(status: RunStatus, folder: Path, cache: Cache = NO_CACHE) -> Ru
         validation_accuracy=accuracy,
         validation_interval=interval,
         sure=None if predicted is None else predicted.sure,
-        travel=None if record is None else compute_travel(record),
         reason=reason,
     )
-
-
-def compute_travel(record: Record) -> float | None:
-    """Return the sum of the learning rates up to the kept checkpoint, None without results or with another schedule.
-
-    Notes
-    -----
-    With a rate that falls from eta in a straight line to zero over T steps, k steps sum to eta k (1 - k / 2T).
-
-    Examples
-    --------
-    Half of the way is three quarters of the travel: see ``tests/unit/analysis/test_analyse.py``.
-    """
-    training = record.training
-    if record.best is None or record.splits is None or training.lr_scheduler_type != "linear" or training.warmup_steps:
-        return None
-    steps_per_epoch = math.ceil(record.splits.train.n / training.per_device_train_batch_size)
-    done = min(record.best.epoch / training.num_train_epochs, 1.0)
-    n_steps = steps_per_epoch * training.num_train_epochs
-    return training.learning_rate * n_steps * done * (1 - done / 2)
 
 
 def _loss_noise(record: Record, predicted: _Predicted | None) -> float:

@@ -72,39 +72,34 @@ def compare_strategies(views: Sequence[EvalView]) -> StrategyFinding | None:
 
 
 def compute_rule_costs(adapters: Mapping[str, AdapterReport]) -> tuple[RuleCost, ...]:
-    """Return, by adapter, how the kept checkpoints compare with the last epoch and with the lowest validation loss.
+    """Return, by adapter, how the epoch with the lowest validation loss compares with the last one, over its runs.
 
     Runs that chose by the validation loss are left out where there are others.
     """
     found = []
     for name, adapter in adapters.items():
         records = [run.record for group in adapter.groups.values() for run in group.runs if run.completed]
-        compared = [rules for record in records if record is not None and (rules := _rules(record)) is not None]
-        others = [rules for rules in compared if rules[0].metric != "validation_loss"] or compared
-        if not others:
-            continue
-        own = [[result.test.accuracy for result in rules] for rules in others]
-        found.append(
-            RuleCost(
-                adapter=name,
-                metric=others[0][0].metric or "",
-                n_runs=len(others),
-                kept=_spread(kept for kept, _, _ in own),
-                last=_spread(last for _, last, _ in own),
-                by_loss=_spread(by_loss for _, _, by_loss in own),
-                last_difference=_spread(last - kept for kept, last, _ in own),
-                by_loss_difference=_spread(by_loss - kept for kept, _, by_loss in own),
+        tested = [record for record in records if record is not None and record.strategies]
+        others = [record for record in tested if record.strategies[0].metric != "validation_loss"] or tested
+        pairs = [pair for record in others if (pair := _last_and_lowest(record)) is not None]
+        if pairs:
+            found.append(
+                RuleCost(
+                    adapter=name,
+                    n_runs=len(pairs),
+                    last=_spread(last for last, _ in pairs),
+                    by_loss=_spread(by_loss for _, by_loss in pairs),
+                    by_loss_difference=_spread(by_loss - last for last, by_loss in pairs),
+                )
             )
-        )
     return tuple(found)
 
 
-def _rules(record: Record) -> tuple[StrategyResult, StrategyResult, StrategyResult] | None:
-    """Return what a run kept by its own rule, at its last step, and by the lowest validation loss of an epoch."""
-    by_rule = {(result.eval_strategy, result.metric): result for result in record.strategies}
+def _last_and_lowest(record: Record) -> tuple[float, float] | None:
+    """Return the test accuracy of a run's last epoch and of the one with the lowest validation loss."""
+    by_rule = {(result.eval_strategy, result.metric): result.test.accuracy for result in record.strategies}
     last, by_loss = by_rule.get(("no", None)), by_rule.get(("epoch", "validation_loss"))
-    own = record.strategies[0] if record.strategies else None
-    return None if own is None or own.metric is None or last is None or by_loss is None else (own, last, by_loss)
+    return None if last is None or by_loss is None else (last, by_loss)
 
 
 def _spread(values: Iterable[float]) -> Spread:

@@ -301,6 +301,9 @@ class AdapterConfig(BaseModel):
 def load_adapters(folder: Path) -> dict[str, AdapterConfig]:
     """Read every ``*.yaml`` of a folder; the file's name is the adapter's id.
 
+    LoRA comes first, because the other methods are described against it, and baselines come last; otherwise the order
+    is that of the names.
+
     Raises
     ------
     ConfigError
@@ -319,7 +322,7 @@ def load_adapters(folder: Path) -> dict[str, AdapterConfig]:
         raise errors[0]
     if errors:
         raise ConfigError(f"{len(errors)} adapters are not valid:", [str(error) for error in errors])
-    return adapters
+    return dict(sorted(adapters.items(), key=lambda item: (item[1].baseline is not None, item[1].peft_type != "LORA")))
 
 
 def _load_adapter(file: Path) -> AdapterConfig:

@@ -130,6 +130,7 @@ def save_run(
     trainer: ClassifierTrainer,
     splits: datasets.DatasetDict,
     kept: Sequence[Kept],
+    selection: PredictionOutput | None,
     order: Sequence[int],
     root: Path | None = None,
 ) -> Record:
@@ -141,6 +142,8 @@ def save_run(
         ``train``, ``validation``, ``test`` and perhaps ``selection``, each with ``row_id``, ``text`` and ``label``.
     kept : sequence of Kept
         The checkpoint that each strategy kept; the first is the run's own, whose weights the model holds.
+    selection : PredictionOutput or None
+        That checkpoint's predictions of the selection rows; None if the study has none.
     order : sequence of int
         A kept checkpoint's prediction ``i`` is of the row at position ``order[i]`` in ``splits["test"]``.
     """
@@ -186,7 +189,7 @@ def save_run(
         steps=step_results(state.log_history),
         best=_best_checkpoint(kept[0], state.log_history, run.training),
         test=_test_result(prediction),
-        selection=_selection_result(kept[0], splits),
+        selection=None if selection is None else _test_result(selection),
         strategies=tuple(map(_strategy_result, kept)),
         n_trainable_params=counts.n_trainable,
         n_adapter_params=counts.n_adapter,
@@ -294,14 +297,6 @@ def _best_checkpoint(own: Kept, log_history: Sequence[dict[str, Any]], training:
     evaluated = [entry[key] for entry in (*log_history, own.entry) if key in entry]
     value = evaluated[-1] if evaluated else None
     return BestCheckpoint(epoch=own.entry["epoch"], metric=training.metric_for_best_model, value=value)
-
-
-def _selection_result(own: Kept, splits: datasets.DatasetDict) -> TestResult | None:
-    """Return what the kept checkpoint scored on the selection rows, None if it was not chosen by them."""
-    if "eval_selection_loss" not in own.entry:
-        return None
-    scores = {name: own.entry[f"eval_selection_{name}"] for name in ("accuracy", "f1", "loss")}
-    return TestResult(n=len(splits["selection"]), **scores)
 
 
 def _strategy_result(kept: Kept) -> StrategyResult:

@@ -333,12 +333,6 @@ def test_links_from_paper_lead_to_the_site_or_nowhere_else(pdf: Pdf) -> None:
     assert {target for target in targets if not target.startswith(folder)} <= {SITE}
 
 
-def test_a_p_value_is_no_heading(pdf: Pdf) -> None:
-    """To Typst an equals sign that begins a link's text opens a heading, where nothing invisible goes before."""
-    assert "[[= " not in pdf.document.text
-    assert "p = 1.000" in " ".join(line.text for page in pdf.pages for line in page).replace("\u2060", "")
-
-
 PICTURELESS = """\
 ---
 title: Without

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from adapterbook.config.study import load_study
+from adapterbook.config.study import load_adapters, load_study
+from adapterbook.runs.search import plan_study
 from tests.support.factory import PROJECT
 
 READMES = [PROJECT.root / name for name in ("README.md", "README.zh-TW.md")]
@@ -60,9 +61,8 @@ def test_both_languages_say_the_same_things(english: Path, chinese: Path) -> Non
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: path.name)
 def test_the_number_of_runs_is_the_study_s(readme: Path) -> None:
-    """The table of costs names the number of runs of the default study."""
-    study = load_study(PROJECT.study)
-    adapters = len(list((PROJECT.experiments / "adapters").glob("*.yaml")))
-    n_runs = sum(len(variant.adapters or range(adapters)) for variant in study.variants.values()) * len(study.seeds)
+    """The table of costs names the number of runs of the default study that do not depend on results."""
+    study, adapters = load_study(PROJECT.study), load_adapters(PROJECT.experiments / "adapters")
+    n_runs = len(plan_study(study, adapters, "embedded", study.seeds, lambda run: None)[1])
     rows = re.findall(r"(?m)^\|.*(?:default study|預設的研究).*", readme.read_text("utf-8"))
     assert rows and all(re.search(rf"\b{n_runs} (runs|次訓練)", row) for row in rows)

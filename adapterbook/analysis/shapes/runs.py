@@ -159,8 +159,6 @@ class RunReport:
         At the checkpoint that was kept.
     sure : Sure or None
         From the predictions, like ``confusion`` and ``examples``.
-    travel : float or None
-        Sum of the learning rates of all steps up to the checkpoint that was kept: how far a weight can have moved.
     reason : str or None
         Why the run has no results, or no predictions.
     """
@@ -179,7 +177,6 @@ class RunReport:
     validation_accuracy: float | None
     validation_interval: Interval | None
     sure: Sure | None
-    travel: float | None
     reason: Reason | None
 
     @property

@@ -78,26 +78,20 @@ class StrategyFinding:
 
 @dataclass(frozen=True)
 class RuleCost:
-    """Compare the checkpoints that one adapter's runs kept with those that two other rules would have kept.
+    """Compare the epoch with the lowest loss on the validation rows with the last one, over one adapter's runs.
 
     Attributes
     ----------
-    metric : str
-        What the runs chose by, such as ``selection_accuracy``.
     n_runs : int
-        Runs whose records hold all three results.
-    kept, last, by_loss : Spread
-        Test accuracy, over the runs: of the kept checkpoint, of the last epoch, and of the epoch with the lowest loss
-        on the validation rows.
-    last_difference, by_loss_difference : Spread
-        The last epoch minus the kept checkpoint, and the lowest validation loss minus the kept one, run by run.
+        Runs whose records hold both results.
+    last, by_loss : Spread
+        Test accuracy of the last epoch, and of the one with the lowest loss.
+    by_loss_difference : Spread
+        The latter minus the former, run by run.
     """
 
     adapter: str
-    metric: str
     n_runs: int
-    kept: Spread
     last: Spread
     by_loss: Spread
-    last_difference: Spread
     by_loss_difference: Spread

@@ -130,8 +130,8 @@ def _identity(thing: object) -> str:
 
 def _span(text: str, attributes: Mapping[str, str]) -> Markup:
     written = " ".join(f'{name}="{escape_attribute(value)}"' for name, value in attributes.items())
-    # Of a number's characters only "<" (of a small p-value) is markup in Markdown, and only "=" in Typst.
-    return Markup(f"[{text.replace('<', '&#60;').replace('=', '&#61;')}]{{.n {written}}}")
+    # Of a number's characters only "<" (of a small p-value) is markup.
+    return Markup(f"[{text.replace('<', '&#60;')}]{{.n {written}}}")
 
 
 # A number's origin names one of these parts of the report, and the path from there.
@@ -147,9 +147,9 @@ KINDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("accuracy", "accuracy_a", "accuracy_b", "test_accuracy", "test_interval", "validation_accuracy",
                      "validation_interval", "discordant_share", "probability", "probabilities",
                      "mean_relative_update", "relative_update", "validation_majority", "expected",
-                     "measured", "kept", "last", "by_loss", "confidence", "sure_from",
+                     "measured", "last", "by_loss", "confidence", "sure_from",
                      "sure_wrong_loss_share"), "percent"),
-    **dict.fromkeys(("difference", "interval", "accuracy_difference", "last_difference", "by_loss_difference",
+    **dict.fromkeys(("difference", "interval", "accuracy_difference", "by_loss_difference",
                      "overconfidence", "overconfidence_interval"), "points"),
     **dict.fromkeys(("smallest_detectable", "max_accuracy_difference", "spread", "accuracy_range", "accuracy_regret",
                      "calibration_error", "error_interval"), "points_unsigned"),

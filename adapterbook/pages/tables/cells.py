@@ -245,8 +245,10 @@ class Cells:
         return mark + self.tools.derived(row, field, format)
 
     def cost_in_time(self, row: CostRow) -> Markup:
-        """Return the median training time of an adapter, and the lowest and the highest of its runs."""
+        """Return the median training time of an adapter, and of several runs the lowest and the highest."""
         median = self.cost(row, "time", "time_s.median", "duration")
+        if row.time_s.n == 1:
+            return median
         low, high = (self.tools.derived(row, ["time_s", end], "duration") for end in ("low", "high"))
         return Markup(f"{median} [({low}–{high})]{{.whole}}")
 

@@ -106,10 +106,8 @@ TESTED_VIEWS: Final = (
 RULE_COSTS: Final = (
     ADAPTER_OF_GROUP,
     Column("n_runs", "count"),
-    Column("kept", "percent", "kept.mean"),
     Column("last", "percent", "last.mean"),
     Column("by_loss", "percent", "by_loss.mean"),
-    Column("last_difference", cell=lambda cells, cost: cells.mean_with_range(cost, "last_difference")),
     Column("by_loss_difference", cell=lambda cells, cost: cells.mean_with_range(cost, "by_loss_difference")),
 )
 TRAVEL: Final = (

@@ -11,7 +11,7 @@ import pytest
 from adapterbook.analysis import single_run
 from adapterbook.analysis.groups import compare_settings, compute_spread
 from adapterbook.analysis.shapes import Overfitting, Spread
-from adapterbook.analysis.single_run import compute_overfitting, compute_travel, describe_run, select_examples
+from adapterbook.analysis.single_run import compute_overfitting, describe_run, select_examples
 from adapterbook.common.stats import accuracy_interval, wilson_interval
 from adapterbook.config.study import AdapterConfig, BilingualText, load_adapters, load_study
 from adapterbook.runs.plan import RunStatus, plan_runs
@@ -20,7 +20,6 @@ from tests.support.factory import (
     BATCH_SIZE_VARIANTS,
     EVAL_STRATEGY_VARIANTS,
     PROJECT,
-    make_failed_record,
     make_predictions,
     make_record,
     read_report,
@@ -78,16 +77,6 @@ def test_the_noise_is_two_standard_errors_of_the_validation_loss(tmp_path: Path)
     (run.run.folder(paths) / "predictions.parquet").unlink()
     without = read_report(paths).run(SUBMITTED).overfitting
     assert without is not None and without.noise == pytest.approx(2 * np.log(2) / np.sqrt(32))
-
-
-def test_the_travel_is_the_sum_of_the_learning_rates() -> None:
-    """Half of the steps are three quarters of the whole travel; with warm-up or without results it is not known."""
-    whole = make_record("lora_1", best__epoch=10.0)
-    half = make_record("lora_1", best__epoch=5.0)
-    assert compute_travel(whole) == pytest.approx(2.0e-5 * 80 / 2)
-    assert compute_travel(half) == pytest.approx(0.75 * 2.0e-5 * 80 / 2)
-    assert compute_travel(make_record("lora_1", training__warmup_steps=8)) is None
-    assert compute_travel(make_failed_record("lora_1")) is None
 
 
 def test_a_model_with_one_answer_is_found(tmp_path: Path) -> None:

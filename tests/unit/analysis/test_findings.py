@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from adapterbook.analysis.ablation import find_family
 from adapterbook.analysis.costs import mark_front
 from adapterbook.analysis.shapes import BatchSizeFinding, CostRow, LearningRateFinding, Measured
 from adapterbook.common.stats import Interval
-from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, PROJECT, read_report, write_results
+from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, read_report, write_results
 
 ABLATIONS = BATCH_SIZE_VARIANTS | EVAL_STRATEGY_VARIANTS
 TITLE = {"title": "x"}
@@ -150,12 +149,6 @@ def test_variants_say_what_they_change(tmp_path: Path) -> None:
     assert changed["submitted"] == () and changed["lr-2e-4"] == ("learning_rate",)
     assert changed["batch-4"] == ("learning_rate", "per_device_train_batch_size")
     assert "eval_strategy" in changed["eval-no"] and report.variants[-1].adapters == ("lora_1",)
-
-
-def test_the_factory_has_the_studys_own_ablations() -> None:
-    """The variants that tests add are those of the real study, word for word."""
-    variants = yaml.safe_load(PROJECT.study.read_text("utf-8"))["variants"]
-    assert {name: variant for name, variant in variants.items() if "adapters" in variant} == ABLATIONS
 
 
 def test_families_of_variants(tmp_path: Path) -> None:

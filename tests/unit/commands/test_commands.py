@@ -12,13 +12,16 @@ import typer
 from rich.console import Console
 
 from adapterbook.cli import EPILOG, app
-from adapterbook.commands import report
-from adapterbook.common.errors import RecordError
+from adapterbook.commands import report, train
+from adapterbook.common.errors import RecordError, RunError
 from adapterbook.common.machine import has_gpu
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import load_study
 from adapterbook.runs import select as selection
+from adapterbook.runs.probe import stamp_probe
+from adapterbook.sources.resolve import resolve_source
 from tests.support.factory import PROJECT, write_results
+from tests.support.probe import write_probe
 from tests.support.small_project import run_adapterbook
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # it is a group
@@ -45,6 +48,25 @@ def test_a_report_is_about_the_source_that_was_trained_last(tmp_path: Path) -> N
     assert selection.choose_results(paths, "auto") == "hub"
     assert selection.choose_results(paths, "embedded") == "embedded"
     assert selection.choose_results(paths, str(paths.experiments / "sources" / "hub.yaml")) == "hub"
+
+
+def test_a_probe_that_cannot_be_fitted_is_said_and_the_next_train_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command ends with 1 and the reason; a probe that is up to date is left alone, and stands in `make status`."""
+    paths, source = _project(tmp_path), resolve_source("embedded", PROJECT)
+    data, told = load_study(paths.study).data, io.StringIO()
+
+    def fail(*arguments: object) -> None:
+        raise RunError("all rows have label 1")
+
+    monkeypatch.setattr("adapterbook.training.probe.make_probe", fail)
+    assert train._update_probe(data, paths, source, Console(file=told)) == 1
+    assert "all rows have label 1" in told.getvalue()
+    write_probe(paths, stamps=stamp_probe(data, source.data_identity()))
+    assert train._update_probe(data, paths, source, Console(file=told)) == 0
+    status = selection.load_statuses(tmp_path, "embedded", None)[-1]
+    assert (status.id, status.state, status.up_to_date) == ("linear_probe", "completed", True)
 
 
 def test_no_record_at_all_says_what_to_do(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ from tests.support.factory import (
     read_report,
     write_results,
 )
+from tests.support.probe import write_probe
 
 ABLATIONS = BATCH_SIZE_VARIANTS | EVAL_STRATEGY_VARIANTS
 OF_REPORT = {"headline", "headline-best", "travel", "learning-rate", "batch-size", "eval-strategy", "epochs",
@@ -421,6 +422,18 @@ def test_the_baseline_is_grey_and_last(report: Report) -> None:
         assert grey and (id == "costs" or all(line.get_zorder() < 2 for line in grey[:1])), id
     assert "head_only" not in drawings["block"].rows[0]
     assert "只訓練分類頭" in chinese["test-accuracy"].alt and "Head only" in drawings["test-accuracy"].alt
+
+
+def test_the_linear_probe_is_a_line_among_the_accuracies(tmp_path: Path) -> None:
+    """The figure of test accuracies has a line at its accuracy, and the alternative text says it in both languages."""
+    paths = write_results(tmp_path, adapters=("lora_1", "full"), variants={"submitted": {"title": "x"}})
+    write_probe(paths, accuracy=0.75)
+    report = read_report(paths)
+    drawing = drawings_of(report)["test-accuracy"]
+    (line,) = [line for line in paint(drawing).axes[0].get_lines() if line.get_label() == "Linear probe"]
+    assert np.asarray(line.get_xdata()).tolist() == [0.75, 0.75]
+    assert "The linear probe reaches 75.0%." in drawing.alt and "Full fine-tuning" in drawing.alt
+    assert "線性探測為 75.0%。" in drawings_of(report, "zh")["test-accuracy"].alt
 
 
 def test_what_was_learnt_is_drawn_by_kind_and_layer(report: Report, figures: dict[str, Figure]) -> None:

@@ -177,7 +177,7 @@ def test_what_was_learned_and_what_evaluation_cost_are_the_records(tmp_path: Pat
         "ia3/submitted/seed-224": {"learned": layers},
     }
     pages = make_study_pages(tmp_path, adapters=("lora_1", "ia3"), variants=ONE_VARIANT, changes=changes)
-    for language, heading in (("zh", "向量離 1 的平均距離"), ("en", "Mean distance of the vector from 1")):
+    for language, heading in (("zh", "向量與 1 的平均差距"), ("en", "Mean distance of the vector from 1")):
         ia3, lora = (pages.page(f"{language}/adapters/{adapter}") for adapter in ("ia3", "lora_1"))
         assert heading in ia3.text
         assert heading not in lora.text

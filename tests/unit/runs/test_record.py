@@ -58,7 +58,7 @@ def test_every_field_of_the_schema_is_explained() -> None:
     # Transformers' and the protocol's own names, dates, and parts that are described where they are defined.
     assert bare <= {
         "Record.status", "Record.seed", "Record.started_at", "Record.finished_at", "Record.splits",
-        "Record.test", "Record.n_trainable_params", "Record.train_samples_per_s", "Record.best",
+        "Record.test", "Record.n_trainable_params", "Record.train_samples_per_s", "Record.best", "Record.latency",
         "BestCheckpoint.epoch", "SourceInfo.x",
     }, bare  # fmt: skip
 

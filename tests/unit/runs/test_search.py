@@ -129,7 +129,7 @@ def test_an_adapter_without_rates_is_named() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("n_selection: 256", "n_selection: 0", "search chooses on the selection rows: set data.n_selection"),
+        ("n_selection: 512", "n_selection: 0", "search chooses on the selection rows: set data.n_selection"),
         ("LORA: [3.0e-4, 1.0e-3, 3.0e-3]", "LORA: []", "search.learning_rates.LORA: .*at least 1"),
         ("LORA: [3.0e-4, 1.0e-3, 3.0e-3]", "LORA: [0.0]", "search.learning_rates.LORA.*greater than 0"),
         ("  batch-4:", "  lr-4:", "names that begin with lr- are those of the search"),

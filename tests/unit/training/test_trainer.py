@@ -141,6 +141,7 @@ def test_training_counts_its_cpu_seconds(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("adapterbook.training.trainer.time.process_time", lambda: next(clock))
     monkeypatch.setattr(Trainer, "train", lambda self, **kwargs: kwargs["resume_from_checkpoint"])
     trainer = ClassifierTrainer.__new__(ClassifierTrainer)
+    trainer.train_cpu_s = 0.0
     result: Any = trainer.train(resume_from_checkpoint="checkpoint-8")
     assert result == "checkpoint-8"
     assert trainer.train_cpu_s == 2.5
@@ -150,7 +151,9 @@ def test_training_counts_its_cpu_seconds(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_run_that_the_study_has_not_is_named(tmp_path: Path) -> None:
     """A notebook that is opened by hand with a wrong id says which ids exist."""
-    with pytest.raises(ConfigError, match="no run lora_9/submitted: its adapters are head_only, ia3"):
+    with pytest.raises(
+        ConfigError, match="no run lora_9/submitted: its adapters are lora_1, lora_2, lora_3, ia3, full"
+    ):
         prepare_run("embedded", "lora_9", "submitted", 1, str(tmp_path), root=PROJECT.root)
 
 

@@ -60,6 +60,7 @@ def make_whole(run: Run, paths: Paths) -> None:
         content["environment"]["packages"] = package_versions()
         content["adapter_file_bytes"] = (folder / WEIGHTS).stat().st_size
         content["stamps"] = compute_stamps(run, paths, {}).model_dump()
+        content["strategies"][0]["test"] = content["test"]
 
     change_record(folder, complete)
 
@@ -132,7 +133,7 @@ def test_nothing_is_found_about_a_sound_run(book: Book) -> None:
         (with_value("n_adapter_params", 1), {"n_trainable_params"}),
         (with_value("adapter_file_bytes", 1), {"adapter_file_bytes"}),
         (with_value("learned.0.update_norm", 1e-6), {"learned.0.update_norm"}),
-        (with_value("learned.1.singular_values.3", 0.0), {"learned.1.singular_values"}),
+        (with_value("learned.1.singular_values", [1.0, 2.0]), {"learned.1.singular_values"}),
         (with_value("train_time_s", 1.0), {"train_samples_per_s"}),
         (with_value("finished_at", "2001-01-01T00:00:00Z"), {"finished_at"}),
         (with_value("training.learning_rate", 0.5), {"training.learning_rate"}),
