@@ -202,6 +202,11 @@ class TravelReport:
     n_without: int
 
     @property
+    def kept_travel(self) -> Mapping[str, float]:
+        """Return the travel of the checkpoint that each run kept, by the run's id."""
+        return {point.run: point.travel for point in self.points if point.kept}
+
+    @property
     def reference(self) -> TravelFinding | None:
         """Return the finding of the adapter that the levers are shown with, or else of the first."""
         lever = next(iter(self.levers.values()), None)
