@@ -176,6 +176,8 @@ def compute_gap(a: Sequence[tuple[float, float]], b: Sequence[tuple[float, float
     import numpy as np
     from scipy import stats
 
+    if not a or not b:
+        return None
     low, high = (pick(own(x for x, _ in points) for points in (a, b)) for own, pick in ((min, max), (max, min)))
     inside = [[point for point in points if low <= point[0] <= high] for points in (a, b)]
     n_points = sum(map(len, inside))
@@ -236,27 +238,31 @@ def _places(adapter: AdapterReport) -> tuple[str, str]:
 
 
 def _compare(a: str, b: str, points: Sequence[TravelPoint], cache: Cache) -> SharedCurve:
-    """Return whether the kept checkpoints of two adapters lie on one curve."""
-    kept = [point for point in points if point.kept and point.relative_update]
-    by_travel, by_update = (
-        [[(getattr(point, x), point.accuracy) for point in kept if point.adapter == name] for name in (a, b)]
-        for x in ("travel", "relative_update")
-    )
+    """Return whether the kept checkpoints of two adapters lie on one curve.
 
-    def gap(first: Sequence[tuple[float, float]], second: Sequence[tuple[float, float]]) -> Gap | None:
-        if not first or not second:
-            return None
+    Those whose head had the most frequent learning rate count, because the head's part in the accuracy is then the
+    same; all of them, if too few have it.
+    """
+    kept = [point for point in points if point.kept and point.relative_update and point.adapter in (a, b)]
+    rates = Counter(point.head_learning_rate for point in kept).most_common(1)
+    same_head = [point for point in kept if point.head_learning_rate == rates[0][0]]
+
+    def gap(x: str) -> Gap | None:
+        sides = [
+            [[(getattr(point, x), point.accuracy) for point in chosen if point.adapter == name] for name in (a, b)]
+            for chosen in (same_head, kept)
+        ]
 
         def make() -> bytes:
-            found = compute_gap(first, second)
+            found = next((found for first, second in sides if (found := compute_gap(first, second))), None)
             return json.dumps(
                 found and [found.difference, found.interval.low, found.interval.high, found.n_points]
             ).encode()
 
-        values = json.loads(cache.get("gap", [repr((first, second))], make))
+        values = json.loads(cache.get("gap", [repr(sides)], make))
         return None if values is None else Gap(values[0], Interval(values[1], values[2]), values[3])
 
-    return SharedCurve(a, b, gap(*by_travel), gap(*by_update))
+    return SharedCurve(a, b, gap("travel"), gap("relative_update"))
 
 
 def _find_levers(

@@ -115,7 +115,8 @@ class SharedCurve:
     Attributes
     ----------
     a, b : str
-        Adapters; only their kept checkpoints are compared, because only of these the update is known.
+        Adapters; only kept checkpoints are compared, because only of these the update is known, and of these those
+        whose head had the same learning rate, where they suffice.
     by_travel, by_update : Gap or None
         With travel, and with the relative update, as the x axis; None where too few points lie side by side.
     """
@@ -199,6 +200,11 @@ class TravelReport:
     levers: Mapping[Factor, Lever]
     n_runs: int
     n_without: int
+
+    @property
+    def kept_travel(self) -> Mapping[str, float]:
+        """Return the travel of the checkpoint that each run kept, by the run's id."""
+        return {point.run: point.travel for point in self.points if point.kept}
 
     @property
     def reference(self) -> TravelFinding | None:

@@ -177,7 +177,7 @@ KINDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("latency_s", "merged_latency_s"), "milliseconds"),
     **dict.fromkeys(("level", "power"), "percent_short"),
     "margin": "points_short",
-    **dict.fromkeys(("travel", "stops"), "travel"),
+    **dict.fromkeys(("travel", "kept_travel", "stops"), "travel"),
     **dict.fromkeys(("correlation", "same_head_correlation"), "correlation"),
     **dict.fromkeys(("f1", "f1_always_positive"), "proportion"),
     **dict.fromkeys(("learning_rate", "head_learning_rate", "same_head_rate"), "rate"),

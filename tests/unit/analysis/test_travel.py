@@ -167,6 +167,23 @@ def test_only_adapters_of_one_method_and_the_same_modules_share_a_curve(tmp_path
     assert curve.by_travel == compute_gap(kept["lora_1"], kept["lora_3"])
 
 
+def test_a_shared_curve_is_read_where_the_head_learned_alike(tmp_path: Path) -> None:
+    """Checkpoints whose head had another learning rate do not count, as long as enough others are left."""
+    rates = {f"lr-{rate}": {"title": "x", "training": {"learning_rate": rate, "head_learning_rate": 1e-3}}
+             for rate in (1e-4, 3e-4, 1e-3, 3e-3)}  # fmt: skip
+    variants = {"submitted": {"title": "x"}} | rates
+    report = read_report(write_results(tmp_path, adapters=("lora_1", "lora_3"), seeds=(1, 2, 3), variants=variants))
+    (curve,) = report.travel.curves
+    sides = [[(point.relative_update, point.accuracy) for point in report.travel.points
+              if point.kept and point.relative_update and point.adapter == name and point.variant != "submitted"]
+             for name in ("lora_1", "lora_3")]  # fmt: skip
+    assert curve.by_update == compute_gap(*sides) and curve.by_update is not None
+    found = report.travel.findings["lora_1"]
+    same = [point for point in report.travel.points if point.adapter == "lora_1" and point.variant != "submitted"]
+    assert (found.same_head_rate, found.n_same_head) == (1e-3, len(same))
+    assert found.same_head_correlation == rank_correlation([p.travel for p in same], [p.accuracy for p in same])
+
+
 def test_each_lever_lists_its_settings_by_travel(tmp_path: Path) -> None:
     """The reference's rates, batch sizes, strategies and epochs, with the means of the checkpoints they are about."""
     report = read_report(write_results(tmp_path, extra_variants=ABLATIONS, seeds=(1, 2, 3)))
