@@ -35,7 +35,8 @@ KEPT: Final = (
     "對象",  # what one compares with; in a program it is 物件
     "打開",  # a file in a browser, by hand
     "連接埠",  # the port of Taiwan's Windows and macOS
-    "台", "占", "散布", "公布", "分布",  # as the Ministry of Education's dictionary has them, beside 臺 佔 散佈 公佈 分佈
+    # As the Ministry of Education's dictionary has them, beside 臺 佔 散佈 公佈 分佈:
+    "台", "占", "散布", "公布", "分布",
     "多半只是", "最多只在", "只訓練了",  # not 半隻, nor 隻訓練
     "局部極小",  # of a function in mathematics; a region is 區域
     "二次函數",  # of mathematics; in a program it is 函式
@@ -192,7 +193,7 @@ def test_opencc_would_find_it(wrong: str, right: str) -> None:
 
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_the_glossary_has_the_words_that_are_used(study_site: Path, language: str) -> None:
-    """Every term of the glossary is on another page or in a template too, and no page has another word for the same thing."""
+    """Every term of the glossary is on another page or in a template too, and no page has another word for it."""
     phrases = load_phrases(PROJECT.templates)
     pages = {}
     for stem in both_languages(study_site):

@@ -161,6 +161,11 @@ class Comparison:
         return tuple(pair for pair in self.added if pair.kind == kind)
 
     @property
+    def between_apart(self) -> tuple[Verdict, ...]:
+        """Return the pairs of two adapters that differ after correction."""
+        return tuple(pair for pair in self.between if pair.kind in ("better", "worse"))
+
+    @property
     def told_apart(self) -> tuple[Verdict, ...]:
         """Return the pairs that differ after correction."""
         return tuple(pair for pair in self.pairs if pair.kind in ("better", "worse"))
