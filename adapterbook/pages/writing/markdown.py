@@ -126,9 +126,22 @@ def adapter_code(config_class: str, settings: Mapping[str, Any], *, train_adapte
 
 
 def training_code(arguments: Mapping[str, Any]) -> str:
-    """Return the code that makes the training arguments; those that are not set are left out."""
+    """Return the code that makes the training arguments; those that are not set are left out.
+
+    Examples
+    --------
+    >>> print(training_code({"optim": "adamw_torch", "head_learning_rate": 0.001}))
+    from transformers import TrainingArguments
+    <BLANKLINE>
+    arguments = TrainingArguments(
+        optim="adamw_torch",
+    )
+    trainer = ClassifierTrainer(args=arguments, head_learning_rate=0.001)
+    """
     given = {name: value for name, value in arguments.items() if value is not None}
-    return f"from transformers import TrainingArguments\n\narguments = {call_code('TrainingArguments', given)}"
+    head = given.pop("head_learning_rate", None)
+    code = f"from transformers import TrainingArguments\n\narguments = {call_code('TrainingArguments', given)}"
+    return code if head is None else f"{code}\ntrainer = ClassifierTrainer(args=arguments, head_learning_rate={head!r})"
 
 
 def call_code(name: str, arguments: Mapping[str, Any]) -> str:
