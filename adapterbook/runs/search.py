@@ -114,7 +114,7 @@ def rates_of(search: SearchConfig, adapter: AdapterConfig) -> tuple[float, ...]:
 
     Examples
     --------
-    >>> search = SearchConfig(learning_rates={"IA3": [1e-2, 3e-3], "default": [1e-3]}, title="{rate}")
+    >>> search = SearchConfig(learning_rates={"IA3": (1e-2, 3e-3), "default": (1e-3,)}, title="{rate}")
     >>> rates_of(search, AdapterConfig(id="mine", peft_type="IA3", settings={}, title="mine"))
     (0.003, 0.01)
     """

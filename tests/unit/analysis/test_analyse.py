@@ -331,7 +331,7 @@ def test_parameters_come_from_the_records(tmp_path: Path) -> None:
 def test_a_study_without_lora_1_takes_the_first_adapter_as_reference(tmp_path: Path) -> None:
     """Without lora_1 the differences are from the first adapter."""
     report = read_report(write_results(tmp_path, adapters=("lora_2", "ia3")))
-    assert report.reference == "ia3" and report.adapters["lora_2"].reference == "ia3"
+    assert report.reference == "lora_2" and report.adapters["ia3"].reference == "lora_2"
 
 
 def test_no_adapter_and_no_run_is_a_report_too(tmp_path: Path) -> None:

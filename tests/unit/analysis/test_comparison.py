@@ -42,8 +42,8 @@ def test_a_clear_win_is_better_and_the_other_side_worse(tmp_path: Path) -> None:
     """With 60 against 90 % on 512 rows IA³ is better, seen from either side, and the interval excludes 0."""
     report = read_report(write_results(tmp_path, accuracy=IA3_WINS))
     pair = pair_of(report, "ia3", "lora_1")
-    assert (pair.kind, pair.a, pair.n_rows, pair.n_seeds_a, pair.n_seeds_b) == ("better", "ia3", 512, 1, 1)
-    assert pair.interval is not None and pair.interval.low > 0 and pair.difference == pytest.approx(0.3, abs=0.002)
+    assert (pair.kind, pair.b, pair.n_rows, pair.n_seeds_a, pair.n_seeds_b) == ("worse", "ia3", 512, 1, 1)
+    assert pair.interval is not None and pair.interval.high < 0 and pair.difference == pytest.approx(-0.3, abs=0.002)
     head = report.headline
     assert head.b == "ia3" and head.a in ("lora_1", "lora_2", "lora_3")
     assert head.kind == "worse" and head.interval is not None and head.interval.high < 0
@@ -147,9 +147,9 @@ def test_seeds_that_disagree_are_not_called_better(tmp_path: Path) -> None:
     agree = LEVEL | {f"ia3/submitted/seed-{seed}": 0.85 + 0.02 * seed for seed in (1, 2, 3)}
     one = pair_of(read_report(write_results(tmp_path / "a", seeds=(1, 2, 3), accuracy=accuracy)), "ia3", "lora_1")
     three = pair_of(read_report(write_results(tmp_path / "b", seeds=(1, 2, 3), accuracy=agree)), "ia3", "lora_1")
-    assert one.kind == "not_distinguishable" and one.interval is not None and one.interval.low < 0
-    assert one.difference == pytest.approx(0.35 / 3, abs=0.001)
-    assert three.kind == "better" and (three.n_seeds_a, three.n_seeds_b, three.covers_seeds) == (3, 3, True)
+    assert one.kind == "not_distinguishable" and one.interval is not None and one.interval.high > 0
+    assert one.difference == pytest.approx(-0.35 / 3, abs=0.001)
+    assert three.kind == "worse" and (three.n_seeds_a, three.n_seeds_b, three.covers_seeds) == (3, 3, True)
     assert (three.n_right_a, three.n_right_b) == (None, None)
 
 
@@ -158,11 +158,11 @@ def test_the_estimate_of_several_seeds_is_that_of_their_rows(tmp_path: Path) -> 
     paths = write_results(tmp_path, seeds=(1, 2, 3), adapters=("lora_1", "ia3"), missing=["ia3/submitted/seed-2"])
     pair = pair_of(read_report(paths), "ia3", "lora_1")
     rows = []
-    for name, seeds in (("ia3", (1, 3)), ("lora_1", (1, 2, 3))):
+    for name, seeds in (("lora_1", (1, 2, 3)), ("ia3", (1, 3))):
         tables = [load_predictions(paths.results / "embedded" / name / "submitted" / f"seed-{seed}") for seed in seeds]
         rows.append([(table["label"] == table["prediction"]).tolist() for table in tables])
     expected = estimate_difference(*rows)
-    assert (pair.a, pair.n_seeds_a, pair.n_seeds_b) == ("ia3", 2, 3)
+    assert (pair.a, pair.n_seeds_a, pair.n_seeds_b) == ("lora_1", 3, 2)
     assert (pair.difference, pair.interval, pair.p) == (expected.value, expected.interval(), expected.p_different())
     right_a, right_b = (np.array(correct) for correct in rows)
     shares = [(one != other).mean() for one in right_a for other in right_b]
@@ -176,7 +176,7 @@ def test_seeds_are_not_paired_and_one_seed_on_either_side_covers_none(tmp_path: 
     pair = pair_of(report, "ia3", "lora_2")  # seed 1 against seed 2
     assert (pair.n_seeds_a, pair.n_seeds_b, pair.covers_seeds) == (1, 1, False) and pair.n_right_a is not None
     mixed = pair_of(report, "ia3", "lora_1")
-    assert (mixed.n_seeds_a, mixed.n_seeds_b, mixed.covers_seeds, mixed.n_right_a) == (1, 2, False, None)
+    assert (mixed.n_seeds_a, mixed.n_seeds_b, mixed.covers_seeds, mixed.n_right_a) == (2, 1, False, None)
     assert not report.comparisons["submitted"].covers_seeds and report.comparisons["best"].covers_seeds
 
 
@@ -304,12 +304,12 @@ def test_the_head_only_baseline_is_no_method_and_comes_last(tmp_path: Path) -> N
     """The baseline is never in the headline, and every adapter is compared with it, the adapter first."""
     changes = {"head_only/lr-1e-3/seed-224": {"epochs__4__validation_loss": 0.01}}  # lower than any IA³'s
     report = read_report(write_results(tmp_path, adapters=WITH_BASELINE, changes=changes))
-    assert list(report.adapters) == ["ia3", "lora_1", "head_only"] and report.adapters["head_only"].head_only
+    assert list(report.adapters) == ["lora_1", "ia3", "head_only"] and report.adapters["head_only"].head_only
     assert report.reference == "lora_1" and {report.headline.a, report.headline.b} == {"lora_1", "ia3"}
     comparison = report.comparisons["best"]
     assert comparison.baseline == "head_only" and len(comparison.pairs) == 3
-    assert [(pair.a, pair.b) for pair in comparison.between] == [("ia3", "lora_1")]
-    assert [(pair.a, pair.b) for pair in comparison.added] == [("ia3", "head_only"), ("lora_1", "head_only")]
+    assert [(pair.a, pair.b) for pair in comparison.between] == [("lora_1", "ia3")]
+    assert [(pair.a, pair.b) for pair in comparison.added] == [("lora_1", "head_only"), ("ia3", "head_only")]
     assert all(pair.p_holm is not None for pair in comparison.pairs)
     assert report.adapters["head_only"].n_adapter_params == 0 and "head_only" in comparison.ranking
 
@@ -318,13 +318,13 @@ def test_full_fine_tuning_is_no_adapter_and_is_compared_with_each(tmp_path: Path
     """It is neither in the headline nor the reference, stands after the adapters, and no baseline meets another."""
     changes = {"full/lr-1e-3/seed-224": {"epochs__4__validation_loss": 0.01}}  # lower than any adapter's
     report = read_report(write_results(tmp_path, adapters=(*WITH_BASELINE, "full"), changes=changes))
-    assert list(report.adapters) == ["ia3", "lora_1", "full", "head_only"]
+    assert list(report.adapters) == ["lora_1", "ia3", "full", "head_only"]
     assert report.reference == "lora_1" and {report.headline.a, report.headline.b} == {"lora_1", "ia3"}
     comparison = report.comparisons["best"]
     assert (comparison.baseline, comparison.full_fine_tuning) == ("head_only", "full")
-    assert [(pair.a, pair.b) for pair in comparison.between] == [("ia3", "lora_1")]
-    assert [pair.a for pair in comparison.pairs if pair.b == "full"] == ["ia3", "lora_1"]
-    assert [(pair.a, pair.b) for pair in comparison.added] == [("ia3", "head_only"), ("lora_1", "head_only")]
+    assert [(pair.a, pair.b) for pair in comparison.between] == [("lora_1", "ia3")]
+    assert [pair.a for pair in comparison.pairs if pair.b == "full"] == ["lora_1", "ia3"]
+    assert [(pair.a, pair.b) for pair in comparison.added] == [("lora_1", "head_only"), ("ia3", "head_only")]
     baseline, group = report.baseline("full_fine_tuning"), report.adapters["full"].best
     assert group is not None and group.test_accuracy is not None
     assert (baseline.adapter, baseline.accuracy, baseline.n) == ("full", group.test_accuracy.mean, 512)
@@ -386,5 +386,5 @@ def test_the_ranking_is_by_test_accuracy(tmp_path: Path) -> None:
     """The highest accuracy comes first; equal ones are in the order of the adapters."""
     accuracy = LEVEL | {"lora_3/submitted": 0.8}
     assert read_report(write_results(tmp_path, accuracy=accuracy)).comparisons["submitted"].ranking == (
-        "lora_3", "ia3", "lora_1", "lora_2",
+        "lora_3", "lora_1", "lora_2", "ia3",
     )  # fmt: skip

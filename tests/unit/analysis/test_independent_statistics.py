@@ -109,7 +109,6 @@ def of_runs(tables: dict[str, pd.DataFrame]) -> Iterator[tuple[tuple[str, str], 
             yield (whose, f"{name}.high"), high
         yield (of, "Group.test_accuracy.mean"), right.mean()
         yield (of, "Group.test_f1.mean"), f1
-        yield (of, "CostRow.accuracy"), right.mean()
         for name, count in n.items():
             yield (run, f"RunReport.confusion.{name}"), count
         yield (run, "RunReport.confusion.n"), len(right)

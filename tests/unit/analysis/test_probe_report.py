@@ -41,13 +41,13 @@ def test_each_adapter_is_compared_with_the_probe_row_by_row(tmp_path: Path) -> N
     report = read_report(paths)
     comparison = report.comparisons["best"]
     pairs = {pair.a: pair for pair in comparison.against_baseline("linear_probe")}
-    assert list(pairs) == ["ia3", "lora_1"]
+    assert list(pairs) == ["lora_1", "ia3"]
     assert (pairs["lora_1"].kind, pairs["ia3"].kind) == ("better", "worse")
     runs = [run for run in report.runs if run.run.adapter.id == "lora_1" and run.run.variant == "lr-1e-3"]
     expected = np.mean([right(run.run.folder(paths)) for run in runs]) - right(probe_folder(paths, "embedded"))
     assert pairs["lora_1"].difference == pytest.approx(expected)
     assert comparison.against_baseline("linear_probe", "better") == (pairs["lora_1"],)
-    assert [pair.a for pair in comparison.against_baseline("full_fine_tuning")] == ["ia3", "lora_1"]
+    assert [pair.a for pair in comparison.against_baseline("full_fine_tuning")] == ["lora_1", "ia3"]
     assert comparison.against_baseline("head_only") == comparison.added
     assert comparison.against_baseline("majority") == ()
 

@@ -387,7 +387,7 @@ def test_singular_values_are_drawn_one_by_one(report: Report, figures: dict[str,
     assert tuple(mine["relative_singular_value"]) == learned.directions.relative_values
     (axes,) = paint(drawings_of(report)["directions"]).axes
     assert axes.get_yscale() == "log"
-    assert [line.get_label() for line in axes.get_lines()] == ["IA³", "LoRA 1", "LoRA 2", "LoRA 3"]
+    assert [line.get_label() for line in axes.get_lines()] == ["LoRA 1", "LoRA 2", "LoRA 3", "IA³"]
     assert "IA³ has a stable rank" in figures["directions"].alt.en
     assert "its 64 largest directions hold less than 99%" in figures["directions"].alt.en
 

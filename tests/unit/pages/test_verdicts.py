@@ -153,8 +153,8 @@ def test_a_found_difference_is_never_said_without_its_interval(tmp_path: Path) -
         numbers = rf"\+\d+\.\d (points |個百分點)[(（][+−]?\d+\.\d {to} [+−]?\d+\.\d[)）]"
         assert re.search(against + numbers, shown)
         assert re.search(better + numbers, shown)
-        rest = {"zh": "與只訓練分類頭差異未達顯著的有 IA³ 與 LoRA 2。",
-                "en": "Not significantly different from the head alone: IA³ and LoRA 2."}  # fmt: skip
+        rest = {"zh": "與只訓練分類頭差異未達顯著的有 LoRA 2 與 IA³。",
+                "en": "Not significantly different from the head alone: LoRA 2 and IA³."}  # fmt: skip
         assert rest[language] in shown
 
 
@@ -206,7 +206,7 @@ def test_the_majority_sentence_names_the_setting_it_is_about(tmp_path: Path) -> 
 
 def test_both_languages_give_the_same_verdicts(tmp_path: Path) -> None:
     """The tables of pairs have the same verdict in each row of either language."""
-    made = make(tmp_path, ("lora_1", "lora_2", "ia3"), {"lora_1": 0.9, "lora_2": 0.7, "ia3": 0.69})
+    made = make(tmp_path, ("lora_1", "lora_2", "ia3"), {"lora_1": 0.7, "lora_2": 0.9, "ia3": 0.69})
     words = {"zh": {"較好": 1, "較差": -1, "沒有定論": 0}, "en": {"better": 1, "worse": -1, "undecided": 0}}
     verdicts = {}
     for language in LANGUAGES:

@@ -10,7 +10,7 @@ import pytest
 from adapterbook.common.errors import ConfigError
 from adapterbook.config.study import AdapterConfig, BilingualText, SearchConfig, StudyConfig, load_study
 from adapterbook.runs.plan import Run
-from adapterbook.runs.record import TestResult
+from adapterbook.runs.record import TestResult as Result
 from adapterbook.runs.search import Outcome, find_run, plan_study
 from tests.support.factory import PROJECT
 
@@ -42,7 +42,7 @@ def _scores(scores: Mapping[tuple[str, float], float | None]) -> Callable[[Run],
         if run.variant == "submitted" or key not in scores:
             return None
         accuracy = scores[key]
-        return Outcome(None if accuracy is None else TestResult(n=100, accuracy=accuracy, f1=0.5, loss=1 - accuracy))
+        return Outcome(None if accuracy is None else Result(n=100, accuracy=accuracy, f1=0.5, loss=1 - accuracy))
 
     return outcome
 

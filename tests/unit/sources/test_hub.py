@@ -71,7 +71,7 @@ def test_the_hub_source_is_resolved_fetched_and_then_needs_no_network(hub: HubSe
     """Both commits are known, the test rows come from the test split, and the second time nobody is asked."""
     first = _run(hub.url, tmp_path)
     assert first["identity"]["base_model"] == first["identity"]["dataset"] == f"hub:{COMMIT}"
-    assert first["rows"] == {"train": 128, "validation": 32, "test": 512}
+    assert first["rows"] == {"train": 128, "validation": 32, "selection": 512, "test": 512}
     assert all(text.startswith("test ") for text in first["test_texts"])
     asked = len(hub.requests)
     second = _run("http://127.0.0.1:9", tmp_path)

@@ -72,7 +72,7 @@ class Book:
         self.paths = write_results(root, adapters=["lora_1", "ia3"], variants=SUBMITTED, n_test=64)
         shutil.copy(PROJECT.notebook, self.paths.notebook)
         adapters = load_adapters(self.paths.experiments / "adapters")
-        self.ia3, self.lora = plan_runs(load_study(self.paths.study), adapters, "embedded")
+        self.lora, self.ia3 = plan_runs(load_study(self.paths.study), adapters, "embedded")
         for run in (self.ia3, self.lora):
             make_whole(run, self.paths)
         self.folder = self.lora.folder(self.paths)
@@ -114,16 +114,16 @@ def test_nothing_is_found_about_a_sound_run(book: Book) -> None:
 @pytest.mark.parametrize(
     ("change", "subjects"),
     [
-        (with_value("test.accuracy", 0.9), {"test.accuracy"}),
-        (with_value("test.f1", 0.9), {"test.f1"}),
-        (with_value("test.loss", 0.1), {"test.loss"}),
-        (with_value("test.n", 65), {"test.n", "splits.test.n"}),
+        (with_value("test.accuracy", 0.9), {"strategies.0", "test.accuracy"}),
+        (with_value("test.f1", 0.9), {"strategies.0", "test.f1"}),
+        (with_value("test.loss", 0.1), {"strategies.0", "test.loss"}),
+        (with_value("test.n", 65), {"strategies.0", "test.n", "splits.test.n"}),
         (with_value("splits.test.n_positive", 1), {"splits.test.n_positive"}),
         (with_value("splits.validation.n", 31), {"splits.validation.n"}),
         (with_value("epochs.2.validation_accuracy", 0.987), {"epochs.2.validation_accuracy"}),
         (with_value("epochs.2.validation_loss", 0.001), {"best.epoch", "best.value"}),
         (with_value("best.value", 0.001), {"best.value"}),
-        (with_value("best.epoch", 1.0), {"best.epoch"}),
+        (with_value("best.epoch", 1.0), {"best.epoch", "strategies.0"}),
         (with_value("best.metric", "accuracy"), {"best.metric", "best.epoch", "best.value"}),
         (lambda content: content["epochs"].pop(0), {"epochs"}),
         (
@@ -379,7 +379,12 @@ def test_a_source_that_cannot_be_had_is_a_finding_and_the_rest_is_checked(book: 
     change_record(book.folder, with_value("test.accuracy", 0.9))
     console = Console(file=io.StringIO(), width=200)
     audit = audit_runs([book.ia3, book.lora], book.paths, SourceError("it is gone"), "", "embedded", None, console)
-    assert [finding.subject for finding in audit.findings] == ["the source", "test.accuracy", "record.json"]
+    assert [finding.subject for finding in audit.findings] == [
+        "the source",
+        "strategies.0",
+        "test.accuracy",
+        "record.json",
+    ]
     assert audit.findings[-1].run_id == "linear_probe"
     assert "it is gone" in str(audit.findings[0])
     assert audit.summary.startswith("1 of 2 runs verified: stamps, seals, files, metrics; none trained again")
