@@ -51,12 +51,15 @@ def compute_calibration(adapters: Mapping[str, AdapterReport], paths: Paths, cac
 def find_disagreement(sure: Iterable[Sureness]) -> tuple[Sureness, Sureness] | None:
     """Return two settings of one adapter of which the first is more accurate and yet has the higher loss, or None.
 
-    Of several such pairs it is the one whose losses differ most.
+    Both have equally many answers, so that a page can compare counts. Of several such pairs it is the one whose losses
+    differ most.
     """
     pairs = [
         (first, second)
         for first, second in permutations(sure, 2)
-        if first.adapter == second.adapter and first.accuracy > second.accuracy and first.loss > second.loss
+        if (first.adapter, first.n_answers) == (second.adapter, second.n_answers)
+        and first.n_right > second.n_right
+        and first.loss > second.loss
     ]
     return max(pairs, key=lambda pair: pair[0].loss - pair[1].loss, default=None)
 

@@ -1,5 +1,6 @@
 """Compare confidence and calibration with values worked out by hand, by a plain loop, and by simulation."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,8 @@ def test_loss_and_accuracy_that_disagree_most_are_found() -> None:
     assert find_disagreement([best, loud, louder]) == (louder, best)
     assert find_disagreement([best, made("b", "other", 70, 0.9)]) is None
     assert find_disagreement([best, made("a", "worse", 50, 0.9), made("a", "tie", 60, 0.7)]) is None
+    more_seeds = replace(made("a", "seeds", 62, 0.9), n_answers=300)
+    assert find_disagreement([best, more_seeds]) is None  # counts of 100 and 300 answers cannot be compared
     assert find_disagreement([]) is None
 
 
