@@ -227,7 +227,8 @@ def _gaps_to_head(groups: Sequence[Group], head: Group | None) -> dict[str, floa
     for group in groups:
         shared = [abs(value.mean - losses[epoch]) for epoch, value in group.curve.values("validation_loss")
                   if epoch in losses]  # fmt: skip
-        if group.adapter != head.adapter and shared and max(shared) < head.overfitting.noise:
+        same_rate = group.training.head_learning_rate is None  # of the head: as in the baseline, the only one
+        if same_rate and group.adapter != head.adapter and shared and max(shared) < head.overfitting.noise:
             gaps[group.adapter] = max(shared)
     return gaps
 
