@@ -66,7 +66,7 @@ def plan_test_accuracy(report: Report, words: FigureWords) -> Drawing:
     names = {adapter: names[adapter] for adapter in dict.fromkeys(dot.adapter for dot in dots)}
     labels = words.labels("chance", "test-accuracy.majority", "test-accuracy.linear_probe", "test_accuracy")
     lines = {"majority": report.baseline("majority").accuracy, "linear_probe": report.baseline("linear_probe").accuracy}
-    paint = partial(_paint_test_accuracy, dots, names, len(variants), lines, labels)
+    paint = partial(_paint_test_accuracy, dots, names, lines, labels)
     rows = [
         {"adapter": dot.adapter, "learning_rate": dot.learning_rate, "test_accuracy": dot.mean,
          "interval_low": dot.interval.low, "interval_high": dot.interval.high, "n_seeds": dot.n_seeds}
@@ -92,17 +92,17 @@ def plan_test_accuracy(report: Report, words: FigureWords) -> Drawing:
 def _paint_test_accuracy(
     dots: Sequence[_Dot],
     names: Labels,
-    n_positions: int,
     lines: Mapping[str, float | None],
     labels: Labels,
     canvas: Canvas,
 ) -> None:
     axes = canvas.subplots()
     rows = {adapter: row for row, adapter in enumerate(names)}
+    of_row = {adapter: [dot for dot in dots if dot.adapter == adapter] for adapter in names}
     shown: set[str] = set()
     for dot in dots:
-        style = variant_style(dot.position)
-        height = rows[dot.adapter] + (dot.position - (n_positions - 1) / 2) * 0.22
+        style, others = variant_style(dot.position), of_row[dot.adapter]
+        height = rows[dot.adapter] + (others.index(dot) - (len(others) - 1) / 2) * min(0.22, 0.8 / len(others))
         axes.plot([dot.interval.low, dot.interval.high], [height, height], color=style.color, linewidth=1.6)
         axes.plot(dot.mean, height, style.marker, color=style.color, markersize=7,
                   label=None if dot.label in shown else dot.label)  # fmt: skip
