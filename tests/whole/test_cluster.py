@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import psutil
 import pytest
@@ -42,6 +42,7 @@ from adapterbook.execution.cluster import worker as cluster_worker  # noqa: E402
 from adapterbook.execution.cluster.parcel import pack_folder  # noqa: E402
 
 # What differs between any two runs of the same configuration.
+OF_STEPS: Final[dict[str, Any]] = {"steps": {"__all__": {"seconds"}}}
 OWN = {"started_at", "finished_at", "train_time_s", "train_samples_per_s", "test_time_s", "evaluation_time_s",
        "train_cpu_s", "latency",
        "peak_memory_bytes", "git", "seal", "files"}  # fmt: skip
@@ -148,7 +149,7 @@ def _results(paths: Paths) -> dict[str, Any]:
         assert record.files == hash_files(path.parent)
         assert record.seal == record.compute_seal()
         files = {name: digest for name, digest in record.files.items() if name != "notebook.ipynb"}
-        found[record.run_id] = (json.loads(record.model_dump_json(exclude=OWN)), files)
+        found[record.run_id] = (json.loads(record.model_dump_json(exclude=dict.fromkeys(OWN, True) | OF_STEPS)), files)
     return found
 
 

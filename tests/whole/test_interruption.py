@@ -12,7 +12,7 @@ import shutil
 import signal
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import papermill
 import psutil
@@ -36,6 +36,7 @@ KILLS = int(os.environ.get("KILLS", "4"))
 # Results by run, files by name, and how many moments there are at which something is about to be written.
 Undisturbed = tuple[dict[str, Any], Counter[str], int]
 # What differs between any two runs of the same configuration.
+OF_STEPS: Final[dict[str, Any]] = {"steps": {"__all__": {"seconds"}}}
 OWN = {"started_at", "finished_at", "train_time_s", "train_samples_per_s", "test_time_s", "evaluation_time_s",
        "train_cpu_s", "latency",
        "peak_memory_bytes", "resumed_after", "git", "seal", "files"}  # fmt: skip
@@ -47,7 +48,7 @@ def _results(paths: Paths) -> dict[str, Any]:
     for path in sorted(paths.results.glob("*/*/*/*/record.json")):
         record = load_record(path.parent)
         files = {name: digest for name, digest in record.files.items() if name != "notebook.ipynb"}
-        found[record.run_id] = (json.loads(record.model_dump_json(exclude=OWN)), files)
+        found[record.run_id] = (json.loads(record.model_dump_json(exclude=dict.fromkeys(OWN, True) | OF_STEPS)), files)
     return found
 
 

@@ -172,7 +172,10 @@ class Cells:
         if group.test_accuracy.sd is not None:
             sd = self.tools.derived(group, ["test_accuracy", "sd"], "points_unsigned")
             parts.insert(0, Markup(f"{as_markup(self.words.label('seeds_sd'))} {sd}{self.comma.strip()}"))
-        return Markup().join(Markup(f" [{part}]{{.beside}}") for part in parts)  # a line may break between them
+        gap = self.comma.removeprefix(
+            self.comma.strip()
+        )  # after a Chinese comma there is none; a line may break anyway
+        return Markup(" ") + Markup(gap).join(Markup(f"[{part}]{{.beside}}") for part in parts)
 
     def mark(self, group: Group) -> Markup:
         """Return a warning about a result: a run is stale, or seeds are missing."""
