@@ -39,7 +39,7 @@ from adapterbook.analysis.travel import describe_travel
 from adapterbook.common.cache import NO_CACHE, Cache
 from adapterbook.config.paths import Paths
 from adapterbook.config.source import PublishedResults
-from adapterbook.config.study import AdapterConfig, StudyConfig
+from adapterbook.config.study import AdapterConfig, RateVariant, StudyConfig
 from adapterbook.runs.plan import RunStatus
 
 LAST = (None, "full_fine_tuning", "head_only")  # the baselines follow the adapters, in this order
@@ -172,7 +172,7 @@ def _describe_adapters(
 
 def _learning_rate_family(study: StudyConfig, variants: Sequence[VariantReport]) -> tuple[str, ...]:
     """Return the variants of the search, or else the submitted one and those that differ in the learning rate alone."""
-    searched = tuple(name for name, variant in study.variants.items() if variant.searched)
+    searched = tuple(name for name, variant in study.variants.items() if isinstance(variant, RateVariant))
     if searched:
         return searched
     alone = [variant for variant in variants if set(variant.changed) <= {"learning_rate"}]

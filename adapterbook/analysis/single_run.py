@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import pstdev
 from typing import TYPE_CHECKING
 
-from adapterbook.analysis.shapes import Example, Examples, Overfitting, PredictedRows, Reason, RunReport, Sure
+from adapterbook.analysis.shapes import Example, Examples, Overfitting, PredictedRows, Reason, RunReport
 from adapterbook.common.cache import NO_CACHE, Cache
 from adapterbook.common.errors import RecordError
 from adapterbook.common.stats import Confusion, Interval, compute_confusion, wilson_interval
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 N_EXAMPLES = 3
-SURE = 0.9
 # A probability of 0 for the right label would be an infinite loss; float32 cannot tell less than this from 0 and 1.
 SMALLEST_PROBABILITY = 1e-7
 
@@ -35,7 +34,6 @@ class _Predicted:
     confusion: Confusion
     examples: Examples
     loss_sd: float
-    sure: Sure
 
 
 def describe_run(status: RunStatus, folder: Path, cache: Cache = NO_CACHE) -> RunReport:
@@ -73,7 +71,6 @@ def describe_run(status: RunStatus, folder: Path, cache: Cache = NO_CACHE) -> Ru
         else wilson_interval(round(record.test.accuracy * record.test.n), record.test.n),
         validation_accuracy=accuracy,
         validation_interval=interval,
-        sure=None if predicted is None else predicted.sure,
         reason=reason,
     )
 
@@ -193,7 +190,6 @@ def _load_predicted(folder: Path, cache: Cache) -> _Predicted | None:
         Confusion(**content["confusion"]),
         Examples(**{kind: tuple(Example(**row) for row in examples[kind]) for kind in ("right", "wrong", "uncertain")}),
         content["loss_sd"],
-        Sure(**content["sure"]),
     )
 
 
@@ -205,7 +201,6 @@ def _summarise(predictions: pd.DataFrame) -> bytes:
     labels = table["label"].tolist()
     right, positive = table["label"] == table["prediction"], table["probability"]
     of_label = positive.where(table["label"] == 1, 1 - positive).clip(lower=SMALLEST_PROBABILITY)
-    sure = positive.where(table["prediction"] == 1, 1 - positive) > SURE
     content = {
         "rows": {
             "n": len(table),
@@ -214,7 +209,6 @@ def _summarise(predictions: pd.DataFrame) -> bytes:
             "correct": bytes(right.tolist()).hex(),
         },
         "loss_sd": pstdev(-math.log(probability) for probability in of_label),
-        "sure": {"n": int(sure.sum()), "n_right": int((sure & right).sum())},
         "confusion": asdict(compute_confusion(predictions["label"], predictions["prediction"])),
         "examples": asdict(select_examples(predictions)),
     }

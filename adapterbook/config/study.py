@@ -145,9 +145,12 @@ class VariantConfig(Settings):
     training: dict[str, Any] = Field(default_factory=dict)
     adapters: tuple[str, ...] | None = None  # None: all adapters
     seeds: Literal["all", "first"] = "all"
-    # Of a variant that the search made; not for study.yaml.
-    searched: bool = Field(default=False, exclude=True)
-    every_seed_of: tuple[str, ...] = Field(default=(), exclude=True)  # adapters that need all seeds here
+
+
+class RateVariant(VariantConfig):
+    """Describe a variant that the search made, with one learning rate; it is never written in ``study.yaml``."""
+
+    every_seed_of: tuple[str, ...]  # adapters whose best rate this is; the others run with the lowest seed
 
 
 class SearchConfig(Settings):

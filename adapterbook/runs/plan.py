@@ -17,8 +17,16 @@ from adapterbook.common.errors import ConfigError, RecordError, RunError
 from adapterbook.common.files import find_intruders
 from adapterbook.common.yaml_files import shown_key, shown_text
 from adapterbook.config.paths import Paths
-from adapterbook.config.study import MAX_SEED, AdapterConfig, DataConfig, StudyConfig, TrainingConfig, VariantConfig
-from adapterbook.runs.record import GridExtension, Record, SmallerBatch, Stamps, load_record
+from adapterbook.config.study import (
+    MAX_SEED,
+    AdapterConfig,
+    DataConfig,
+    RateVariant,
+    StudyConfig,
+    TrainingConfig,
+    VariantConfig,
+)
+from adapterbook.runs.record import AnyRecord, GridExtension, Record, SmallerBatch, Stamps, load_any_record
 
 # Every file in this folder may change a curve, so together they are the code stamp.
 TRAINING_CODE = Path(__file__).parents[1] / "training"
@@ -118,7 +126,7 @@ def plan_runs(
         "set learning_rate, or name other adapters"
         for name, variant in study.variants.items()
         for adapter in adapters.values()
-        if not variant.searched and _runs_in(adapter, variant) and not adapter.train_adapter
+        if not isinstance(variant, RateVariant) and _runs_in(adapter, variant) and not adapter.train_adapter
         if study.training_of(name).head_learning_rate is not None
     ]
     if problems:
@@ -129,12 +137,16 @@ def plan_runs(
         for name, variant in study.variants.items()
         for adapter in adapters.values()
         if _runs_in(adapter, variant)
-        for seed in (chosen if variant.seeds == "all" or adapter.id in variant.every_seed_of else (min(chosen),))
+        for seed in (chosen if _needs_every_seed(adapter, variant) else (min(chosen),))
     ]
 
 
 def _runs_in(adapter: AdapterConfig, variant: VariantConfig) -> bool:
     return variant.adapters is None or adapter.id in variant.adapters
+
+
+def _needs_every_seed(adapter: AdapterConfig, variant: VariantConfig) -> bool:
+    return adapter.id in variant.every_seed_of if isinstance(variant, RateVariant) else variant.seeds == "all"
 
 
 def _training_of(study: StudyConfig, variant: str, adapter: AdapterConfig) -> TrainingConfig:
@@ -186,11 +198,16 @@ def compute_stamps(run: Run, paths: Paths, data_identity: Mapping[str, Any]) -> 
 
 def today_stamps(paths: Paths, data_identity: Mapping[str, Any] | None) -> dict[str, str]:
     """Return today's stamps that all runs share; without the one of the data if their identity is None."""
+    shared = stamp_material(data_identity, package_versions())
+    return {"code": shared["code"], "notebook": hash_json(_code_cells(paths.notebook)), **shared}
+
+
+def stamp_material(data_identity: Mapping[str, Any] | None, packages: Mapping[str, str]) -> dict[str, str]:
+    """Return today's stamps of code, data and packages; without the one of the data if their identity is None."""
     return {
-        "code": hash_training_code(),
-        "notebook": hash_json(_code_cells(paths.notebook)),
+        "code": _hash_training_code(),
         **({} if data_identity is None else {"data": hash_json(dict(data_identity))}),
-        "packages": hash_json(package_versions()),
+        "packages": hash_json(dict(packages)),
     }
 
 
@@ -208,6 +225,19 @@ def hash_config(run: Run) -> str:
     )
 
 
+def find_record(kind: type[AnyRecord], folder: Path, paths: Paths) -> tuple[AnyRecord | None, str | None]:
+    """Return the record of a folder, or why it cannot be used; neither where there is no record."""
+    intruder = next(find_intruders(folder, paths.results), None)
+    if intruder is not None:
+        return None, f"{paths.shown(intruder)} {NOT_PLAIN}"
+    if not (folder / "record.json").exists():
+        return None, None
+    try:
+        return load_any_record(kind, folder), None
+    except RecordError as error:
+        return None, str(error)
+
+
 def status_of(run: Run, paths: Paths, stamps: Mapping[str, str]) -> RunStatus:
     """Return the status of a run; a record that cannot be read is a state, not an exception.
 
@@ -216,16 +246,9 @@ def status_of(run: Run, paths: Paths, stamps: Mapping[str, str]) -> RunStatus:
     stamps : mapping of stamp name to hash
         Today's stamps of the run; only these are compared.
     """
-    folder = run.folder(paths)
-    intruder = next(find_intruders(folder, paths.results), None)
-    if intruder is not None:
-        return RunStatus(run, "broken", problem=f"{paths.shown(intruder)} {NOT_PLAIN}")
-    if not (folder / "record.json").exists():
-        return RunStatus(run, "missing")
-    try:
-        record = load_record(folder)
-    except RecordError as error:
-        return RunStatus(run, "broken", problem=str(error))
+    record, problem = find_record(Record, run.folder(paths), paths)
+    if record is None:
+        return RunStatus(run, "missing" if problem is None else "broken", problem=problem)
     if record.run_id != run.id or record.source.name != run.source:
         problem = (
             f"the record is of {record.source.name}/{record.run_id}, but lies in the folder of {run.source}/{run.id}"
@@ -249,8 +272,7 @@ def _code_cells(notebook: Path) -> list[str]:
         raise ConfigError(f"experiments/{notebook.name} is not a readable notebook: {error!r}") from error
 
 
-def hash_training_code() -> str:
-    """Return the stamp of the code of training."""
+def _hash_training_code() -> str:
     digest = hashlib.sha256()
     for file in sorted(TRAINING_CODE.rglob("*.py")):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")

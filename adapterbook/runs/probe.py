@@ -13,11 +13,9 @@ from typing import Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from adapterbook.common.errors import RecordError
-from adapterbook.common.files import find_intruders
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import PROBE, DataConfig
-from adapterbook.runs.plan import NOT_PLAIN, hash_json, hash_training_code, package_versions
+from adapterbook.runs.plan import find_record, hash_json, package_versions, stamp_material
 from adapterbook.runs.record import (
     Environment,
     GitState,
@@ -28,7 +26,6 @@ from adapterbook.runs.record import (
     SourceInfo,
     Splits,
     TestResult,
-    load_any_record,
 )
 
 FEATURES = "features.safetensors"  # beside record.json and predictions.parquet
@@ -104,12 +101,7 @@ def probe_folder(paths: Paths, source: str) -> Path:
 
 def stamp_probe(data: DataConfig, data_identity: Mapping[str, Any] | None) -> dict[str, str]:
     """Return today's stamps of the probe; without the one of the data if their identity is None."""
-    return {
-        "config": hash_json(data.model_dump()),
-        "code": hash_training_code(),
-        **({} if data_identity is None else {"data": hash_json(dict(data_identity))}),
-        "packages": hash_json(probe_packages()),
-    }
+    return {"config": hash_json(data.model_dump()), **stamp_material(data_identity, probe_packages())}
 
 
 def probe_packages() -> dict[str, str]:
@@ -125,16 +117,9 @@ def probe_status(paths: Paths, source: str, stamps: Mapping[str, str]) -> ProbeS
     stamps : mapping of stamp name to hash
         Today's; only these are compared.
     """
-    folder = probe_folder(paths, source)
-    intruder = next(find_intruders(folder, paths.results), None)
-    if intruder is not None:
-        return ProbeStatus("broken", problem=f"{paths.shown(intruder)} {NOT_PLAIN}")
-    if not (folder / "record.json").exists():
-        return ProbeStatus("missing")
-    try:
-        record = load_any_record(ProbeRecord, folder)
-    except RecordError as error:
-        return ProbeStatus("broken", problem=str(error))
+    record, problem = find_record(ProbeRecord, probe_folder(paths, source), paths)
+    if record is None:
+        return ProbeStatus("missing" if problem is None else "broken", problem=problem)
     if record.source.name != source:
         problem = f"the record is of {record.source.name}, but lies in the folder of {source}"
         return ProbeStatus("broken", problem=problem)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from adapterbook.common.errors import ConfigError
-from adapterbook.config.study import AdapterConfig, SearchConfig, StudyConfig, VariantConfig, name_rate
+from adapterbook.config.study import AdapterConfig, RateVariant, SearchConfig, StudyConfig, name_rate
 from adapterbook.runs.plan import Run, plan_runs
 from adapterbook.runs.record import GridExtension, TestResult
 
@@ -35,13 +35,13 @@ class Grid:
     rates : mapping
         In rising order.
     added : mapping
-        By adapter and rate, why a rate was added.
+        By adapter and variant, why a rate was added.
     best : mapping
         The best rate; only of adapters all of whose rates have an outcome.
     """
 
     rates: Mapping[str, tuple[float, ...]]
-    added: Mapping[tuple[str, float], GridExtension] = field(default_factory=dict)
+    added: Mapping[tuple[str, str], GridExtension] = field(default_factory=dict)
     best: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -76,12 +76,9 @@ def plan_study(
     grid = Grid({name: rates_of(study.search, adapter) for name, adapter in adapters.items()})
     while True:
         expanded = expand_study(study, study.search, grid)
-        runs = plan_runs(expanded, adapters, source, seeds)
         runs = [
-            replace(run, extends_grid=grid.added.get((run.adapter.id, run.training.learning_rate)))
-            if run.variant == name_rate(run.training.learning_rate)
-            else run
-            for run in runs
+            replace(run, extends_grid=grid.added.get((run.adapter.id, run.variant)))
+            for run in plan_runs(expanded, adapters, source, seeds)
         ]
         grown = _grow(grid, study.search, {(run.adapter.id, run.variant): outcome_of(run) for run in runs
                                            if run.seed == min(seeds)})  # fmt: skip
@@ -123,6 +120,11 @@ def rates_of(search: SearchConfig, adapter: AdapterConfig) -> tuple[float, ...]:
     return tuple(sorted(next((given[name] for name in names if name in given), ())))
 
 
+def score(selection: TestResult) -> tuple[float, float]:
+    """Return how well a checkpoint did on the selection rows, higher is better: its accuracy, then its loss."""
+    return selection.accuracy, -selection.loss
+
+
 def next_rate(rate: float, side: Literal["up", "down"]) -> float:
     """Return the next rate outwards: 1 or 3 times a power of ten.
 
@@ -140,13 +142,11 @@ def expand_study(study: StudyConfig, search: SearchConfig, grid: Grid) -> StudyC
     """Return a study in which every rate of a grid is a variant, after the submitted one and in rising order."""
     rates = sorted({rate for rates in grid.rates.values() for rate in rates})
     found = {
-        name_rate(rate): VariantConfig(
+        name_rate(rate): RateVariant(
             title=search.title_of(rate),
             training=search.training | {"learning_rate": rate},
             adapters=tuple(name for name, own in grid.rates.items() if rate in own),
-            seeds="first",
             every_seed_of=tuple(name for name, best in grid.best.items() if best == rate),
-            searched=True,
         )
         for rate in rates
     }
@@ -164,14 +164,14 @@ def _grow(grid: Grid, search: SearchConfig, outcomes: Mapping[tuple[str, str], O
         scores = {rate: outcome.selection for rate, outcome in found.items() if outcome and outcome.selection}
         if not scores:
             continue
-        top = max(scores, key=lambda rate: (scores[rate].accuracy, -scores[rate].loss))
+        top = max(scores, key=lambda rate: score(scores[rate]))
         n_added = sum(adapter == name for adapter, _ in grid.added)
         outwards = [next_rate(top, "down")] if top == own[0] else []
         outwards += [next_rate(top, "up")] if top == own[-1] else []
         if outwards and n_added < search.max_added:
             why = GridExtension(edge_learning_rate=top, edge_selection_accuracy=scores[top].accuracy)
             rates[name] = tuple(sorted({*own, outwards[-1]}))
-            added[name, outwards[-1]] = why
+            added[name, name_rate(outwards[-1])] = why
         else:
             best[name] = top
     return Grid(rates, added, best)

@@ -32,7 +32,7 @@ from adapterbook.analysis.shapes.modules import (
     LearnedRatio,
     ParameterFormula,
 )
-from adapterbook.analysis.shapes.predicted import Example, Examples, PredictedRows, Sure
+from adapterbook.analysis.shapes.predicted import Example, Examples, PredictedRows
 from adapterbook.analysis.shapes.report import Report, SentenceRow, SentenceTable, SourceReport, VariantReport
 from adapterbook.analysis.shapes.runs import (
     AdapterReport,
@@ -119,7 +119,6 @@ __all__ = [
     "SourceReport",
     "Spread",
     "StrategyFinding",
-    "Sure",
     "Sureness",
     "TravelFinding",
     "TravelPoint",

@@ -49,11 +49,3 @@ class PredictedRows:
     n_positive: int
     identity: str
     correct: bytes = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Sure:
-    """Count the test rows of which a model is more than 90 % sure, and those of them that it predicts right."""
-
-    n: int
-    n_right: int

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from adapterbook.analysis.shapes.modules import Learned, ParameterFormula
-from adapterbook.analysis.shapes.predicted import Examples, PredictedRows, Sure
+from adapterbook.analysis.shapes.predicted import Examples, PredictedRows
 from adapterbook.common.stats import Confusion, Interval
 from adapterbook.config.study import AdapterConfig, TrainingConfig
 from adapterbook.runs.plan import Run
 from adapterbook.runs.record import Record
+from adapterbook.runs.search import score
 
 Basis = Literal["submitted", "best"]
 Factor = Literal["learning_rate", "batch_size", "eval_strategy", "epochs"]
@@ -157,8 +158,6 @@ class RunReport:
         Wilson, 95 %; of the test accuracy, and of the validation accuracy at the checkpoint that was kept.
     validation_accuracy : float or None
         At the checkpoint that was kept.
-    sure : Sure or None
-        From the predictions, like ``confusion`` and ``examples``.
     reason : str or None
         Why the run has no results, or no predictions.
     """
@@ -176,7 +175,6 @@ class RunReport:
     test_interval: Interval | None
     validation_accuracy: float | None
     validation_interval: Interval | None
-    sure: Sure | None
     reason: Reason | None
 
     @property
@@ -268,12 +266,12 @@ class Group:
     def score(self) -> tuple[float, float] | None:
         """Return how well it did on the rows that choices are made on, higher is better; None if it was not evaluated.
 
-        That is the accuracy on the selection rows with the lowest seed, as `runs.search` chooses, and of equals the
-        lower loss; without selection rows, the lowest validation loss, as a mean over seeds.
+        That is the score of `runs.search` with the lowest seed; without selection rows, the lowest validation loss, as
+        a mean over seeds.
         """
         record = self.searched.record
         if record is not None and record.selection is not None:
-            return record.selection.accuracy, -record.selection.loss
+            return score(record.selection)
         return None if self.best_validation_loss is None else (-self.best_validation_loss.mean, 0.0)
 
     @property

@@ -259,11 +259,6 @@ class Cells:
         """Return a number of the analysis with its interval."""
         return Markup(f"{self.tools.derived(thing, field, format)} ({self.interval(thing, interval, format)})")
 
-    def adapter_at_rate(self, group: Group) -> Markup:
-        """Return an adapter's short name and the learning rate of one of its groups."""
-        rate = self.tools.derived(group, "training.learning_rate", "rate")
-        return Markup(f"{as_markup(self.words.name(group.adapter))} · {rate}")
-
     def names_of(self, pair: Verdict) -> Markup:
         """Return the two adapters of a comparison, the second taken from the first."""
         return Markup(" − ").join(as_markup(self.words.name(str(id))) for id in (pair.a, pair.b))

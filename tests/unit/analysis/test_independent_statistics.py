@@ -28,7 +28,7 @@ LEVEL = 0.05 / 10  # ten pairs of five adapters
 # Predictions decide the numbers of these origins, so each of them must be computed here.
 DECIDED = re.compile(
     r"Verdict\.|Comparison\.|Baseline\.|Group\.test_(accuracy|interval|f1)|CostRow\.accuracy|"
-    r"RunReport\.(confusion|test_interval|n_predicted|sure|f1_always)|test\.(accuracy|f1|n)$"
+    r"RunReport\.(confusion|test_interval|n_predicted|f1_always)|test\.(accuracy|f1|n)$"
 )
 Truth = dict[tuple[str, str], float]
 
@@ -116,9 +116,6 @@ def of_runs(tables: dict[str, pd.DataFrame]) -> Iterator[tuple[tuple[str, str], 
         yield (run, "RunReport.n_predicted_positive"), int(predicted.sum())
         yield (run, "RunReport.n_predicted_negative"), int((~predicted).sum())
         yield (run, "RunReport.f1_always_positive"), 2 * positive.mean() / (1 + positive.mean())
-        sure = np.abs(np.asarray(table["probability"]) - 0.5) > 0.4
-        yield (run, "RunReport.sure.n"), int(sure.sum())
-        yield (run, "RunReport.sure.n_right"), int((sure & right).sum())
 
 
 def of_baselines(tables: dict[str, pd.DataFrame], head_only: str) -> Iterator[tuple[tuple[str, str], float]]:
