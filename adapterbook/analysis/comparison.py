@@ -33,6 +33,7 @@ from adapterbook.common.stats import Interval, estimate_difference, holm_correct
 from adapterbook.config.study import PROBE
 
 POWER = 0.8  # of the smallest difference that a test is said to find
+RightRows = tuple[list[bytes], list[bytes]]  # of either side, one entry a seed: 1 where a row was predicted right
 # With more adapters not every pair is tested: time, table and correction grow with the square of their number.
 MAX_ADAPTERS_IN_PAIRS = 24
 # These methods are named first; the others follow in the study's order.
@@ -60,18 +61,15 @@ def compare_adapters(
     with_results = {name: group for name, group in groups.items() if group is not None and group.n_completed}
     against = () if len(adapters) <= MAX_ADAPTERS_IN_PAIRS else _choose_opponents(adapters)
     names = _choose_pairs(adapters, against)
-    rows = [_common_rows(adapters[a], adapters[b], groups[a], groups[b]) for a, b in names]
-    n_tested = sum(not isinstance(found, str) for found in rows)
-    level = ALPHA / n_tested if n_tested else None
     variants = {name: None if group is None else group.variant for name, group in groups.items()}
-    pairs = []
-    for (a, b), found in zip(names, rows, strict=True):
-        pair = Verdict("not_comparable", a, b, variants[a], variants[b])
-        if isinstance(found, str):
-            pairs.append(replace(pair, reason=found))
-        else:
-            pairs.append(replace(pair, **_test_pair(*found, margin, level or ALPHA, cache)))
-    pairs = _decide(pairs)
+    rows = {
+        Verdict("not_comparable", a, b, variants[a], variants[b]): _common_rows(
+            adapters[a], adapters[b], groups[a], groups[b]
+        )
+        for a, b in names
+    }
+    pairs = _test_pairs(rows, margin, cache)
+    n_tested = sum(pair.p is not None for pair in pairs)
     return Comparison(
         basis=basis,
         variants={name: with_results[name].variant if name in with_results else None for name in groups},
@@ -80,7 +78,7 @@ def compare_adapters(
             sorted(with_results, key=lambda name: -_mean_accuracy(with_results[name]))  # sorted is stable
         ),
         n_tested=n_tested,
-        level=level,
+        level=ALPHA / n_tested if n_tested else None,
         power=POWER,
         smallest_detectable=_median_detectable(pairs),
         reason="no_counterpart" if len(with_results) < 2 else None,
@@ -101,21 +99,16 @@ def compare_with_probe(
         return ()
     groups = {name: adapter.submitted if basis == "submitted" else adapter.best for name, adapter in adapters.items()
               if adapter.baseline is None}  # fmt: skip
-    rows = {name: _rows_beside_probe(adapters[name], group, probe) for name, group in groups.items()}
-    n_tested = sum(not isinstance(found, str) for found in rows.values())
-    pairs = []
-    for name, group in groups.items():
-        pair, found = Verdict("not_comparable", name, PROBE, None if group is None else group.variant, None), rows[name]
-        if isinstance(found, str):
-            pairs.append(replace(pair, reason=found))
-        else:
-            pairs.append(replace(pair, **_test_pair(*found, margin, ALPHA / n_tested, cache)))
-    return tuple(_decide(pairs))
+    rows = {
+        Verdict("not_comparable", name, PROBE, None if group is None else group.variant, None): _rows_beside_probe(
+            adapters[name], group, probe
+        )
+        for name, group in groups.items()
+    }
+    return tuple(_test_pairs(rows, margin, cache))
 
 
-def _rows_beside_probe(
-    adapter: AdapterReport, group: Group | None, probe: ProbeReport
-) -> tuple[list[bytes], list[bytes]] | Reason:
+def _rows_beside_probe(adapter: AdapterReport, group: Group | None, probe: ProbeReport) -> RightRows | Reason:
     """Return what each seed of a group and what the probe predicted right, or why the two cannot be compared."""
     rows = _rows_of(group.runs) if group is not None else []
     if not rows or probe.rows is None:
@@ -172,7 +165,7 @@ def choose_headline(
 
 def _common_rows(
     adapter_a: AdapterReport, adapter_b: AdapterReport, a: Group | None, b: Group | None
-) -> tuple[list[bytes], list[bytes]] | Reason:
+) -> RightRows | Reason:
     """Return what each seed of two groups predicted right, one entry a seed, or why the two cannot be compared."""
     if a is None or b is None:
         lacking = adapter_a if a is None else adapter_b
@@ -189,6 +182,19 @@ def _common_rows(
     if rows_a[0].n_positive in (0, rows_a[0].n):
         return "one_class"
     return [one.correct for one in rows_a], [one.correct for one in rows_b]
+
+
+def _test_pairs(rows: Mapping[Verdict, RightRows | Reason], margin: float, cache: Cache) -> list[Verdict]:
+    """Return the verdicts on pairs, corrected together; a pair without rows keeps the reason."""
+    n_tested = sum(not isinstance(found, str) for found in rows.values())
+    return _decide(
+        [
+            replace(pair, reason=found)
+            if isinstance(found, str)
+            else replace(pair, **_test_pair(*found, margin, ALPHA / n_tested, cache))
+            for pair, found in rows.items()
+        ]
+    )
 
 
 def _test_pair(
