@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import DistilBertConfig, DistilBertForSequenceClassification, TrainingArguments
+from transformers import TrainingArguments
 
 from adapterbook.config.study import TrainingConfig
 from adapterbook.training.model import head_parameters
@@ -24,6 +23,7 @@ from adapterbook.training.strategies import (
     splits_to_evaluate,
 )
 from adapterbook.training.trainer import ClassifierTrainer, compute_metrics, training_kwargs
+from tests.support.tiny_classifier import make_tiny_classifier
 
 BASE = {"per_device_train_batch_size": 4, "per_device_eval_batch_size": 8, "num_train_epochs": 3, "learning_rate": 0.05}
 STEPS = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
@@ -52,16 +52,7 @@ def _rows(n: int, offset: int) -> Dataset:
 
 def _train(folder: Path, **changes: Any) -> Training:
     training = TrainingConfig.model_validate(BASE | changes)
-    torch.manual_seed(0)
-    sizes: dict[str, Any] = {
-        "num_labels": 2,
-        "dim": 16,
-        "hidden_dim": 16,
-        "n_heads": 2,
-        "n_layers": 1,
-        "vocab_size": 30,
-    }
-    base = DistilBertForSequenceClassification(DistilBertConfig(**sizes))
+    base = make_tiny_classifier()
     config = LoraConfig(task_type="SEQ_CLS", target_modules=["q_lin"], modules_to_save=["pre_classifier", "classifier"])
     evaluated = {"validation": _rows(8, 11), "selection": _rows(12, 17)}
     arguments = TrainingArguments(

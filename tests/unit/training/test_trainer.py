@@ -10,8 +10,6 @@ import pytest
 import torch
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftType, get_peft_model
 from transformers import (
-    DistilBertConfig,
-    DistilBertForSequenceClassification,
     Trainer,
     TrainerControl,
     TrainerState,
@@ -33,6 +31,7 @@ from adapterbook.training.trainer import (
     training_kwargs,
 )
 from tests.support.factory import PROJECT, make_record
+from tests.support.tiny_classifier import make_tiny_classifier
 
 LOGITS = np.array([[2.0, 1.0], [0.0, 1.0], [0.0, 3.0], [1.0, 0.0], [0.0, 0.1]])
 LABELS = np.array([0, 1, 0, 1, 1])
@@ -160,16 +159,7 @@ def test_a_run_that_the_study_has_not_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["LORA", "ADALORA"])
 def test_losses_of_evaluation_are_the_cross_entropy_alone(tmp_path: Path, method: str) -> None:
     """LoRA's loss equals the Trainer's bit for bit; AdaLoRA's lacks the term that training adds."""
-    torch.manual_seed(0)
-    sizes: dict[str, Any] = {
-        "num_labels": 2,
-        "dim": 16,
-        "hidden_dim": 16,
-        "n_heads": 2,
-        "n_layers": 1,
-        "vocab_size": 30,
-    }
-    base = DistilBertForSequenceClassification(DistilBertConfig(**sizes))
+    base = make_tiny_classifier()
     settings: dict[str, Any] = {"total_step": 4, "tinit": 1, "tfinal": 1} if method == "ADALORA" else {}
     kind: Any = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType[method]]
     model = get_peft_model(base, kind(task_type="SEQ_CLS", target_modules=["q_lin"], **settings))
