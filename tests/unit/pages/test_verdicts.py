@@ -110,7 +110,7 @@ def test_accuracies_over_seeds_have_their_spread_beside_them(tmp_path: Path) -> 
         tmp_path / "a", adapters=("lora_1", "ia3"), variants=VARIANT, accuracy=accuracy, seeds=(4, 5, 6)
     )
     one = make(tmp_path / "b", ("lora_1", "ia3"), {"lora_1": 0.625})
-    for language, spread in (("zh", "標準差 12.5、 各種子 50.0–75.0%"), ("en", "sd 12.5, seeds 50.0–75.0%")):
+    for language, spread in (("zh", "標準差 12.5、各種子 50.0–75.0%"), ("en", "sd 12.5, seeds 50.0–75.0%")):
         for page in ("index", "comparison"):
             assert spread in text_of(made.page(f"{language}/{page}"))
             assert spread.split(" ")[0] not in text_of(one.page(f"{language}/{page}")).replace("the", "")
