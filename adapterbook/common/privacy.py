@@ -35,8 +35,9 @@ def hide_folders(text: str, root: Path) -> str:
     >>> hide_folders("File /home/me/book/adapterbook/data.py, line 3", Path("/home/me/book"))
     'File adapterbook/data.py, line 3'
     """
-    named = {root: ".", Path(sys.prefix): "<python>", Path(sys.base_prefix): "<python>",
-             Path(tempfile.gettempdir()): "<tmp>", Path.home(): "~"}  # fmt: skip
+    # A system's own Python has the prefix /usr, which most other programs share.
+    pythons = [Path(prefix) for prefix in (sys.prefix, sys.base_prefix) if prefix != "/usr"]
+    named = {root: ".", **dict.fromkeys(pythons, "<python>"), Path(tempfile.gettempdir()): "<tmp>", Path.home(): "~"}
     return rename_folders(
         text, {str(path): name for folder, name in named.items() for path in (folder, folder.resolve())}
     )

@@ -31,6 +31,12 @@ def test_of_a_folder_elsewhere_the_last_part_is_left(tmp_path: Path) -> None:
         assert hide_machine(text, ROOT) == text
 
 
+def test_the_prefix_of_a_systems_own_python_is_not_taken_for_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other programs share ``/usr``, so a path below it is hidden as any path elsewhere is."""
+    monkeypatch.setattr(sys, "base_prefix", "/usr")
+    assert hide_machine("open('/usr/lib/secret/x.bin')", ROOT) == "open('…/x.bin')"
+
+
 def test_the_user_and_the_host_are_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """User and host are hidden as whole words; a name that every machine has is kept."""
     monkeypatch.setattr(socket, "gethostname", lambda: "quaggahost")
