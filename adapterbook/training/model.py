@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
@@ -32,26 +33,29 @@ from adapterbook.training.kernel_state import reuse
 from adapterbook.training.peft_settings import config_class_of, key_problems, module_problems
 
 
-class OneDnnLinear(nn.Linear):
-    """Compute a linear layer's product and gradients by oneDNN, on the CPU in float32."""
+def onednn_forward(layer: nn.Linear, input: torch.Tensor) -> torch.Tensor:
+    """Return ``input @ weight.T + bias``, with its gradients, by oneDNN where it can: on the CPU in float32.
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Return ``input @ weight.T + bias``; `input` is of shape (…, in_features)."""
-        if input.is_cpu and input.dtype == self.weight.dtype == torch.float32 and input.dim() > 1 and input.numel():
-            return functional.linear(input.to_mkldnn(), self.weight, self.bias).to_dense()
-        return super().forward(input)
+    Parameters
+    ----------
+    input : Tensor, shape (…, in_features)
+    """
+    if input.is_cpu and input.dtype == layer.weight.dtype == torch.float32 and input.dim() > 1 and input.numel():
+        return functional.linear(input.to_mkldnn(), layer.weight, layer.bias).to_dense()
+    return nn.Linear.forward(layer, input)
 
 
 def use_onednn(model: nn.Module) -> None:
     """Let oneDNN compute every plain linear layer of a model if the processor has AVX-512; the weights stay the same.
 
-    The rule depends only on the processor, so runs side by side do not differ.
+    The rule depends only on the processor, so runs side by side do not differ. The layers keep their class, because
+    some methods of PEFT take no other than ``torch.nn.Linear``.
     """
     available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if available and torch.backends.cpu.get_cpu_capability() == "AVX512":
         for module in model.modules():
             if type(module) is nn.Linear:
-                module.__class__ = OneDnnLinear
+                module.forward = MethodType(onednn_forward, module)  # type: ignore[method-assign]
 
 
 # PEFT's LayerNorm tuning warns of a LayerNorm.

@@ -43,6 +43,7 @@ from adapterbook.runs.record import (
     write_record,
 )
 from adapterbook.sources.resolve import FetchedSource, ResolvedSource, fetch_source, hash_folder
+from adapterbook.training.callbacks import peak_memory_bytes, resumed_after
 from adapterbook.training.data import hash_rows, load_splits
 from adapterbook.training.measurements import N_TIMED_ROWS, measure_latency, measure_updates
 from adapterbook.training.model import check_adapters, count_parameters, describe_config, make_peft_config
@@ -53,8 +54,6 @@ from adapterbook.training.trainer import (
     current_device,
     epoch_results,
     logits_of,
-    peak_memory_bytes,
-    resumed_after,
     step_results,
     training_kwargs,
 )

@@ -1,13 +1,10 @@
-"""Prepare a run for the notebook, and give the Trainer its metrics, losses and callbacks.
+"""Prepare a run for the notebook, and give the Trainer its metrics and losses.
 
 The notebook itself holds the calls of Transformers and PEFT that are worth showing.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,23 +20,21 @@ import numpy.typing as npt
 import torch
 from sklearn.metrics import accuracy_score, f1_score
 from torch.nn.functional import cross_entropy
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer
 from transformers.trainer_utils import EvalPrediction, TrainOutput
 
-from adapterbook.common.errors import ConfigError, RunError
+from adapterbook.common.errors import ConfigError
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import DataConfig, TrainingConfig, load_adapters, load_study
 from adapterbook.runs.plan import Run, compute_stamps, split_batch
 from adapterbook.runs.record import EpochResult, SmallerBatch, Stamps, StepResult
 from adapterbook.runs.search import find_run
 from adapterbook.sources.resolve import FetchedSource, ResolvedSource, fetch_source, resolve_source
-from adapterbook.training.checkpoints import Snapshot, last_checkpoint, restore_snapshot, save_snapshot
+from adapterbook.training.checkpoints import Snapshot, last_checkpoint, restore_snapshot
 from adapterbook.training.model import head_parameters
 from adapterbook.training.strategies import metric_name
 
-PROGRESS_FILE = "progress.jsonl"
 EVALUATED = ("validation_loss", "validation_accuracy", "selection_loss", "selection_accuracy")
-STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -189,6 +184,9 @@ def logits_of(predictions: Any) -> npt.NDArray[np.floating[Any]]:
 class ClassifierTrainer(Trainer):
     """Extend the Trainer: a learning rate for the head, evaluations that change nothing, and the CPU seconds.
 
+    The loss of a step is the mean over its rows, in however many batches they are accumulated. Transformers leaves
+    that mean to every model whose ``forward`` takes keyword arguments, and the losses of classifiers do not compute it.
+
     Its evaluation loss is the cross-entropy. Some methods add a term to their training loss, such as AdaLoRA for
     orthogonality. Losses with and without it cannot be compared.
 
@@ -198,8 +196,11 @@ class ClassifierTrainer(Trainer):
         Of the classification head; None: the same as ``args.learning_rate``.
     """
 
+    loss_is_scaled_for_ga = True  # by `compute_loss`
+
     def __init__(self, *, head_learning_rate: float | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._n_step_rows: int | None = None  # rows of the training step that is being computed
         self._head_learning_rate = head_learning_rate
         self.train_cpu_s = 0.0  # of all threads, evaluations included, in this process
 
@@ -214,6 +215,26 @@ class ClassifierTrainer(Trainer):
                 if head:
                     optimizer.add_param_group(group | {"params": head, "lr": self._head_learning_rate})
         return optimizer
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], None]:
+        """Return the batches of the next step, and count their rows."""
+        batches, _ = super().get_batch_samples(*args, **kwargs)
+        self._n_step_rows = sum(len(batch["labels"]) for batch in batches)
+        return batches, None
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor | Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
+        """Return a batch's share of its step's mean loss, in training; elsewhere the mean over the batch."""
+        n_rows = len(inputs["labels"])
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True)
+        if model.training and self._n_step_rows is not None and n_rows != self._n_step_rows:
+            loss = loss * (n_rows / self._n_step_rows)
+        return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate, and restore the random state, so that training goes on as if nobody had evaluated."""
@@ -242,107 +263,6 @@ class ClassifierTrainer(Trainer):
         if loss is not None and output is not None and labels is not None:
             loss = cross_entropy(output[0] if isinstance(output, tuple) else output, labels)
         return loss, output, labels
-
-
-class ProgressFile(TrainerCallback):
-    """Write one JSON line a step into ``progress.jsonl``, for the driver, and each step's time into the Trainer's log.
-
-    It stops the run at a loss that is not finite, because the Trainer would continue.
-    """
-
-    def __init__(self, prepared: PreparedRun) -> None:
-        self._path = prepared.output / PROGRESS_FILE
-        self._before_s = prepared.snapshot.train_time_s if prepared.snapshot else 0.0
-        self._last: dict[str, float] = {}
-        self._start = 0.0
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Start the clock."""
-        self._start = time.monotonic()
-
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Keep the last losses and the time; raise RunError for a loss that is not finite."""
-        entry = state.log_history[-1]
-        for key, name in (("loss", "loss"), ("eval_validation_loss", "validation loss")):
-            if key in entry:
-                if not math.isfinite(entry[key]):
-                    raise RunError(f"The {name} is {entry[key]} after step {state.global_step}: training diverged.")
-                self._last[key] = entry[key]
-        if "loss" in entry:
-            entry["seconds"] = self._before_s + time.monotonic() - self._start
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Append one line."""
-        line = {"step": state.global_step, "max_steps": state.max_steps, "epoch": state.epoch, **self._last}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-
-class SaveEpochSnapshots(TrainerCallback):
-    """Save a checkpoint at the end of each epoch, for any ``save_strategy``, and keep a snapshot of it.
-
-    Only these checkpoints hold the optimiser's state; the training arguments set ``save_only_model=True`` for all
-    others. This must be the last callback, so that the epoch's losses are saved. Prompt learning has no snapshots: PEFT
-    saves its prompts but not the network that some methods make them with, so training could not continue.
-    """
-
-    def __init__(self, prepared: PreparedRun) -> None:
-        self._run = prepared
-        self._start = self._cpu_start = 0.0
-        self._at_epoch_end = False
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Start the clocks."""
-        self._start, self._cpu_start = time.monotonic(), time.process_time()
-
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Ask for a checkpoint at the epoch's end, when its training loss is known."""
-        if not kwargs["model"].active_peft_config.is_prompt_learning:
-            control.should_save = self._at_epoch_end = True
-            args.save_only_model = state.global_step >= state.max_steps  # nothing continues after the last step
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Keep the checkpoints as they are now."""
-        if not self._at_epoch_end:
-            return
-        self._at_epoch_end, args.save_only_model = False, True
-        before = self._run.snapshot
-        save_snapshot(
-            self._run.output,
-            Snapshot(
-                stamps=self._run.stamps,
-                micro_batches=self._run.micro_batches,
-                epoch=round(state.epoch or 0),
-                train_time_s=time.monotonic() - self._start + (before.train_time_s if before else 0.0),
-                train_cpu_s=time.process_time() - self._cpu_start + (before.train_cpu_s if before else 0.0),
-                peak_memory_bytes=peak_memory_bytes(self._run),
-                resumed_after=resumed_after(self._run),
-                files={},
-            ),
-        )
-
-
-def resumed_after(prepared: PreparedRun) -> tuple[float, ...]:
-    """Return the epochs after which training was interrupted."""
-    before = prepared.snapshot
-    return (*before.resumed_after, before.epoch) if before else ()
-
-
-def peak_memory_bytes(prepared: PreparedRun) -> int:
-    """Return the peak memory of all parts of a run: allocated on the GPU, or else resident in the process."""
-    before = prepared.snapshot.peak_memory_bytes if prepared.snapshot else 0
-    if prepared.device == "cuda":
-        return max(before, int(torch.cuda.max_memory_allocated()))
-    if STATUS.exists():  # Linux: counted since the last `reset_kernel`
-        peak = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
-        return max(before, int(peak.split()[1]) * 1024)
-    return max(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # macOS counts in bytes
 
 
 def step_results(log_history: Sequence[dict[str, Any]]) -> tuple[StepResult, ...]:

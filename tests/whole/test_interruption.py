@@ -115,6 +115,7 @@ def test_half_the_batch_accumulated_is_the_same_batch(one_run: Paths, tmp_path: 
     assert whole.smaller_batch is None
     for expected, found in zip(whole.epochs, halved.epochs, strict=True):
         assert expected.learning_rate == found.learning_rate
+        assert expected.train_loss == pytest.approx(found.train_loss, abs=0.02)
         assert expected.validation_loss == pytest.approx(found.validation_loss, abs=0.02)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+from types import MethodType
 
 import pytest
 import torch
 from torch import nn
 
-from adapterbook.training.model import OneDnnLinear, use_onednn
+from adapterbook.training.model import onednn_forward, use_onednn
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def layers() -> tuple[nn.Linear, nn.Linear]:
     torch.manual_seed(0)
     plain = nn.Linear(384, 96)
     other = copy.deepcopy(plain)
-    other.__class__ = OneDnnLinear
+    other.forward = MethodType(onednn_forward, other)  # type: ignore[method-assign]
     return plain, other
 
 
@@ -47,18 +48,22 @@ def test_what_onednn_does_not_take_pytorch_does(layers: tuple[nn.Linear, nn.Line
 
 
 def test_every_plain_layer_is_given_over_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With AVX-512 every plain layer is replaced and derived layers stay; on another processor nothing is replaced."""
+    """With AVX-512 every plain layer, and its copies, and no derived one is computed so; no layer changes its class."""
 
     class Derived(nn.Linear):
         pass
+
+    def found(model: nn.Module) -> list[tuple[type, bool]]:
+        layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+        assert all(layer.forward.__self__ is layer for layer in layers)  # type: ignore[attr-defined]
+        return [(type(layer), layer.forward.__func__ is onednn_forward) for layer in layers]  # type: ignore[attr-defined]
 
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     model = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2), Derived(2, 2)))
     weights = [id(parameter) for parameter in model.parameters()]
     use_onednn(model)
-    assert [type(module) for module in model.modules() if isinstance(module, nn.Linear)] == [nn.Linear] * 2 + [Derived]
+    assert found(model) == [(nn.Linear, False), (nn.Linear, False), (Derived, False)]
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     use_onednn(model)
-    found = [type(module) for module in model.modules() if isinstance(module, nn.Linear)]
-    assert found == [OneDnnLinear] * 2 + [Derived]
+    assert found(model) == found(copy.deepcopy(model)) == [(nn.Linear, True), (nn.Linear, True), (Derived, False)]
     assert weights == [id(parameter) for parameter in model.parameters()]

@@ -19,12 +19,11 @@ from transformers.trainer_utils import EvalPrediction
 
 from adapterbook.common.errors import ConfigError, RunError
 from adapterbook.config.study import load_study
+from adapterbook.training.callbacks import ProgressFile, SaveEpochSnapshots
 from adapterbook.training.checkpoints import Snapshot, restore_snapshot
 from adapterbook.training.trainer import (
     ClassifierTrainer,
     PreparedRun,
-    ProgressFile,
-    SaveEpochSnapshots,
     compute_metrics,
     epoch_results,
     prepare_run,
@@ -123,7 +122,7 @@ def test_a_resumed_run_adds_up_its_cpu_seconds(tmp_path: Path, monkeypatch: pyte
     checkpoint.mkdir(parents=True)
     (checkpoint / "weights").write_text("x")
     clock = iter([100.0, 103.5])
-    monkeypatch.setattr("adapterbook.training.trainer.time.process_time", lambda: next(clock))
+    monkeypatch.setattr("adapterbook.training.callbacks.time.process_time", lambda: next(clock))
     state, arguments = TrainerState(global_step=16, max_steps=24, epoch=2.0), SimpleNamespace(save_only_model=True)
     model = SimpleNamespace(active_peft_config=SimpleNamespace(is_prompt_learning=False))
     callback.on_train_begin(arguments, state, TrainerControl())  # type: ignore[arg-type]

@@ -1,0 +1,121 @@
+"""Follow a run: write its progress, stop it at a loss that is not finite, keep a snapshot of each epoch."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from adapterbook.common.errors import RunError
+from adapterbook.training.checkpoints import Snapshot, save_snapshot
+from adapterbook.training.trainer import PreparedRun
+
+PROGRESS_FILE = "progress.jsonl"
+STATUS = Path("/proc/self/status")
+
+
+class ProgressFile(TrainerCallback):
+    """Write one JSON line a step into ``progress.jsonl``, for the driver, and each step's time into the Trainer's log.
+
+    It stops the run at a loss that is not finite, because the Trainer would continue.
+    """
+
+    def __init__(self, prepared: PreparedRun) -> None:
+        self._path = prepared.output / PROGRESS_FILE
+        self._before_s = prepared.snapshot.train_time_s if prepared.snapshot else 0.0
+        self._last: dict[str, float] = {}
+        self._start = 0.0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock."""
+        self._start = time.monotonic()
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Keep the last losses and the time; raise RunError for a loss that is not finite."""
+        entry = state.log_history[-1]
+        for key, name in (("loss", "loss"), ("eval_validation_loss", "validation loss")):
+            if key in entry:
+                if not math.isfinite(entry[key]):
+                    raise RunError(f"The {name} is {entry[key]} after step {state.global_step}: training diverged.")
+                self._last[key] = entry[key]
+        if "loss" in entry:
+            entry["seconds"] = self._before_s + time.monotonic() - self._start
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Append one line."""
+        line = {"step": state.global_step, "max_steps": state.max_steps, "epoch": state.epoch, **self._last}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+class SaveEpochSnapshots(TrainerCallback):
+    """Save a checkpoint at the end of each epoch, for any ``save_strategy``, and keep a snapshot of it.
+
+    Only these checkpoints hold the optimiser's state; the training arguments set ``save_only_model=True`` for all
+    others. This must be the last callback, so that the epoch's losses are saved. Prompt learning has no snapshots: PEFT
+    saves its prompts but not the network that some methods make them with, so training could not continue.
+    """
+
+    def __init__(self, prepared: PreparedRun) -> None:
+        self._run = prepared
+        self._start = self._cpu_start = 0.0
+        self._at_epoch_end = False
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clocks."""
+        self._start, self._cpu_start = time.monotonic(), time.process_time()
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Ask for a checkpoint at the epoch's end, when its training loss is known."""
+        if not kwargs["model"].active_peft_config.is_prompt_learning:
+            control.should_save = self._at_epoch_end = True
+            args.save_only_model = state.global_step >= state.max_steps  # nothing continues after the last step
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Keep the checkpoints as they are now."""
+        if not self._at_epoch_end:
+            return
+        self._at_epoch_end, args.save_only_model = False, True
+        before = self._run.snapshot
+        save_snapshot(
+            self._run.output,
+            Snapshot(
+                stamps=self._run.stamps,
+                micro_batches=self._run.micro_batches,
+                epoch=round(state.epoch or 0),
+                train_time_s=time.monotonic() - self._start + (before.train_time_s if before else 0.0),
+                train_cpu_s=time.process_time() - self._cpu_start + (before.train_cpu_s if before else 0.0),
+                peak_memory_bytes=peak_memory_bytes(self._run),
+                resumed_after=resumed_after(self._run),
+                files={},
+            ),
+        )
+
+
+def resumed_after(prepared: PreparedRun) -> tuple[float, ...]:
+    """Return the epochs after which training was interrupted."""
+    before = prepared.snapshot
+    return (*before.resumed_after, before.epoch) if before else ()
+
+
+def peak_memory_bytes(prepared: PreparedRun) -> int:
+    """Return the peak memory of all parts of a run: allocated on the GPU, or else resident in the process."""
+    before = prepared.snapshot.peak_memory_bytes if prepared.snapshot else 0
+    if prepared.device == "cuda":
+        return max(before, int(torch.cuda.max_memory_allocated()))
+    if STATUS.exists():  # Linux: counted since the last `reset_kernel`
+        peak = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+        return max(before, int(peak.split()[1]) * 1024)
+    return max(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # macOS counts in bytes
