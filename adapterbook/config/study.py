@@ -144,6 +144,7 @@ class VariantConfig(Settings):
     title: Title
     training: dict[str, Any] = Field(default_factory=dict)
     adapters: tuple[str, ...] | None = None  # None: all adapters
+    except_adapters: tuple[str, ...] = ()
     seeds: Literal["all", "first"] = "all"
 
 

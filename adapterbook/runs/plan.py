@@ -142,7 +142,8 @@ def plan_runs(
 
 
 def _runs_in(adapter: AdapterConfig, variant: VariantConfig) -> bool:
-    return variant.adapters is None or adapter.id in variant.adapters
+    named = variant.adapters is None or adapter.id in variant.adapters
+    return named and adapter.id not in variant.except_adapters
 
 
 def _needs_every_seed(adapter: AdapterConfig, variant: VariantConfig) -> bool:

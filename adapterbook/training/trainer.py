@@ -31,6 +31,7 @@ from adapterbook.runs.record import EpochResult, SmallerBatch, Stamps, StepResul
 from adapterbook.runs.search import find_run
 from adapterbook.sources.resolve import FetchedSource, ResolvedSource, fetch_source, resolve_source
 from adapterbook.training.checkpoints import Snapshot, last_checkpoint, restore_snapshot
+from adapterbook.training.data import halve_by_length
 from adapterbook.training.model import head_parameters
 from adapterbook.training.strategies import metric_name
 
@@ -104,6 +105,7 @@ def prepare_run(
     if device == "cpu":
         torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it only finds bugs
     datasets.disable_progress_bars()
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -235,6 +237,16 @@ class ClassifierTrainer(Trainer):
         if model.training and self._n_step_rows is not None and n_rows != self._n_step_rows:
             loss = loss * (n_rows / self._n_step_rows)
         return (loss, outputs) if return_outputs else loss
+
+    def training_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor | Any],
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Add the gradient of a batch, and return its loss; on a CPU in two halves, which need less padding."""
+        parts = halve_by_length(inputs) if self.args.device.type == "cpu" else [inputs]
+        return torch.stack([super(ClassifierTrainer, self).training_step(model, part) for part in parts]).sum()
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate, and restore the random state, so that training goes on as if nobody had evaluated."""

@@ -8,7 +8,7 @@ import torch
 from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 
-def make_tiny_classifier() -> DistilBertForSequenceClassification:
+def make_tiny_classifier(dropout: float = 0.1) -> DistilBertForSequenceClassification:
     """Return a classifier of two classes with one layer, 16 wide, whose weights are the same each time."""
     torch.manual_seed(0)
     sizes: dict[str, Any] = {
@@ -18,5 +18,8 @@ def make_tiny_classifier() -> DistilBertForSequenceClassification:
         "n_heads": 2,
         "n_layers": 1,
         "vocab_size": 30,
+        "dropout": dropout,
+        "attention_dropout": dropout,
+        "seq_classif_dropout": dropout,
     }
     return DistilBertForSequenceClassification(DistilBertConfig(**sizes))

@@ -52,7 +52,7 @@ def test_the_study_has_the_four_adapters_as_submitted_with_three_seeds() -> None
     planned = list(_plan(PROJECT))
     expected = {
         f"{adapter}/submitted/seed-{seed}"
-        for adapter in ("lora_1", "lora_2", "lora_3", "ia3", "head_only", "full")
+        for adapter in ("lora_1", "lora_2", "lora_3", "ia3", "head_only")
         for seed in (224, 225, 226)
     }
     assert set(planned[: len(expected)]) == expected
@@ -115,6 +115,13 @@ def test_a_notebook_that_cannot_be_read_is_named(paths: Paths) -> None:
     paths.notebook.write_text("{", "utf-8")
     with pytest.raises(ConfigError, match=r"experiment\.ipynb is not a readable notebook"):
         _stamps(paths)
+
+
+def test_a_variant_leaves_out_the_adapters_that_it_names(paths: Paths) -> None:
+    """Full fine-tuning is not run as submitted; a name without a file leaves nothing out."""
+    assert not any(name.startswith("full/submitted/") for name in _plan(paths))
+    _replace(paths.study, "except_adapters: [full]", "except_adapters: [gone]")
+    assert any(name.startswith("full/submitted/") for name in _plan(paths))
 
 
 def test_a_variant_of_an_adapter_that_is_not_there_is_named(paths: Paths) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftType, get_peft_model
+from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     Trainer,
     TrainerControl,
@@ -153,6 +154,49 @@ def test_a_run_that_the_study_has_not_is_named(tmp_path: Path) -> None:
         ConfigError, match="no run lora_9/submitted: its adapters are lora_1, lora_2, lora_3, ia3, full"
     ):
         prepare_run("embedded", "lora_9", "submitted", 1, str(tmp_path), root=PROJECT.root)
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+@pytest.mark.parametrize(("size", "accumulated"), [(4, 4), (8, 2), (16, 1)])
+def test_a_batch_computed_in_parts_has_the_gradient_of_the_whole(
+    tmp_path: Path, size: int, accumulated: int, accepts: bool
+) -> None:
+    """Halves by length and accumulated micro-batches give the loss and the step that PyTorch gives for the batch.
+
+    That holds whether or not the model says that it scales its loss by the number of rows.
+    """
+    lengths = [(i * 5) % 9 + 2 for i in range(24)]  # the second batch has 8 rows
+    rows: Any = [{"input_ids": list(range(1, n + 1)), "labels": n % 2} for n in lengths]
+    trained, model = (make_tiny_classifier(dropout=0.0) for _ in range(2))
+    trained.accepts_loss_kwargs = accepts  # type: ignore[assignment]
+    arguments = TrainingArguments(
+        str(tmp_path), per_device_train_batch_size=size, gradient_accumulation_steps=accumulated, num_train_epochs=1,
+        optim="sgd", learning_rate=0.5, lr_scheduler_type="constant", max_grad_norm=0, logging_steps=1, use_cpu=True,
+        report_to="none", disable_tqdm=True, save_strategy="no", train_sampling_strategy="sequential",
+    )  # fmt: skip
+    trainer = ClassifierTrainer(model=trained, args=arguments, train_dataset=rows, data_collator=_pad)
+    trainer.train()
+    losses = []
+    for batch in (rows[:16], rows[16:]):
+        loss = model(**_pad(batch)).loss
+        loss.backward()
+        losses.append(loss.item())
+        with torch.no_grad():
+            for weights in model.parameters():
+                weights.sub_(weights.grad, alpha=0.5)  # type: ignore[arg-type]
+                weights.grad = None
+    assert [entry["loss"] for entry in trainer.state.log_history if "loss" in entry] == pytest.approx(losses, rel=1e-5)
+    for found, expected in zip(trained.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def _pad(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    ids = [torch.tensor(row["input_ids"]) for row in rows]
+    return {
+        "input_ids": pad_sequence(ids, batch_first=True),
+        "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
+        "labels": torch.tensor([row["labels"] for row in rows]),
+    }
 
 
 @pytest.mark.parametrize("method", ["LORA", "ADALORA"])
