@@ -119,7 +119,7 @@ class Built:
         return sorted((self.paths.root / "_site").rglob("*.html"))
 
 
-@pytest.fixture(scope="module", params=[(400, 6), pytest.param((1000, 14), marks=pytest.mark.slow)], ids=str)
+@pytest.fixture(scope="module", params=[(400, 4), pytest.param((1000, 14), marks=pytest.mark.slow)], ids=str)
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Return one project that holds all texts: most in settings and records, all of them in notebooks."""
     root = tmp_path_factory.mktemp("texts")
@@ -367,7 +367,7 @@ def test_directions_stay_in_their_cell(built: Built) -> None:
 def test_a_browser_runs_nothing_of_it(built: Built) -> None:
     """In a real browser the pages raise no dialog, no error and no request of their own, and no text ran."""
     root = built.paths.root / "_site"
-    names = ("index.html", "report/en/index.html", "report/zh/adapters/odd_3.html", "report/en/method.html",
+    names = ("index.html", "report/en/index.html", "report/zh/adapters/odd_1.html", "report/en/method.html",
              "report/en/explorer.html")  # fmt: skip
     pages = [*(root / name for name in names), *sorted((root / "report/en/notebooks").glob("odd_*.html"))[:2]]
     with open_browser() as browser:

@@ -113,6 +113,7 @@ def _installed(python: Path) -> set[str]:
     return {folder.name.removesuffix(".dist-info").replace("-", "==") for folder in _distributions(python)}
 
 
+@pytest.mark.slow
 def test_what_is_locked_is_installed(python: Path, root: Path) -> None:
     """Packages and torch are installed, and those of the tests or a cluster on request."""
     done = _install(python, root)

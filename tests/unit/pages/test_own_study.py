@@ -62,7 +62,7 @@ def words_found(made: MadePages, pattern: str) -> dict[str, list[str]]:
     [
         (("lora_1", "mine", "head_only"), "mine", IA3),
         pytest.param(("lora_1", "mine"), "", rf"{IA3}|{BASELINE}", marks=pytest.mark.slow),
-        (("lora_1",), "", rf"{IA3}|{BASELINE}"),
+        pytest.param(("lora_1",), "", rf"{IA3}|{BASELINE}", marks=pytest.mark.slow),
         (("ia3",), "", rf"{LORA}|{BASELINE}"),
         pytest.param(("mine", "second"), "mine", IA3, marks=pytest.mark.slow),
     ],
@@ -93,7 +93,15 @@ def test_a_study_that_repeats_no_other_says_nothing_of_published_results(tmp_pat
     assert words_found(make(tmp_path, ("lora_1", "ia3"), published=False), PUBLISHED) == {}
 
 
-@pytest.mark.parametrize("adapters", [("lora_1",), ("lora_1", "mine"), ("lora_1", "ia3"), ("lora_1", "mine", "ia3")])
+@pytest.mark.parametrize(
+    "adapters",
+    [
+        ("lora_1",),
+        pytest.param(("lora_1", "mine"), marks=pytest.mark.slow),
+        pytest.param(("lora_1", "ia3"), marks=pytest.mark.slow),
+        ("lora_1", "mine", "ia3"),
+    ],
+)
 def test_the_question_is_about_the_adapters_that_there_are(tmp_path: Path, adapters: tuple[str, ...]) -> None:
     """One adapter is not asked which is best; two methods, which of them; more, which adapter."""
     made = make(tmp_path, adapters, loha="mine")

@@ -130,10 +130,10 @@ def remove_run(paths: Paths) -> None:
     shutil.rmtree(paths.results / "embedded" / RUN)
 
 
-CHANGES: list[Callable[[Paths], None]] = [change_word, change_loss]
+CHANGES: list[Callable[[Paths], None]] = [change_loss]
 MORE_CHANGES: list[Callable[[Paths], None]] = [
-    change_title, change_sentence, change_label, change_author, change_notebook, change_prose, remove_predictions,
-    remove_run,
+    change_word, change_title, change_sentence, change_label, change_author, change_notebook, change_prose,
+    remove_predictions, remove_run,
 ]  # fmt: skip
 
 

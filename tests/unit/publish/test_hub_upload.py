@@ -215,7 +215,12 @@ def test_a_namespace_that_the_hub_does_not_take_is_refused_here(project: Paths, 
     ("namespace", "token", "message"),
     [
         ("ming", "hf_wrong_secret", "the Hub refuses (401): is the token valid, and may it write to ming?"),
-        ("someone", TOKEN, "the Hub refuses (403): is the token valid, and may it write to someone?"),
+        pytest.param(
+            "someone",
+            TOKEN,
+            "the Hub refuses (403): is the token valid, and may it write to someone?",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_refusal_is_explained_and_no_token_is_said(

@@ -76,6 +76,7 @@ def test_one_word_is_made_again_and_nothing_else(project: Path) -> None:
     assert not {name for name in changed(before, after) if "/en/" in name or name.endswith(("-en.js", "-en.pdf"))}
 
 
+@pytest.mark.slow
 def test_many_changes_equal_a_build_from_nothing(project: Path, tmp_path: Path) -> None:
     """Each kind of input that changes shows at once; after all of them the site is what an empty cache gives."""
     (project / "report/head.html").write_text('<meta name="one">', "utf-8")

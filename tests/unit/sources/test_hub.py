@@ -117,6 +117,7 @@ def test_a_closed_port_is_an_error_at_once_and_auto_goes_on_without(tmp_path: Pa
     assert "took embedded, because the hub source is out of reach" in auto["reason"]
 
 
+@pytest.mark.slow
 def test_two_processes_that_fetch_at_once_do_not_hinder_each_other(hub: HubServer, tmp_path: Path) -> None:
     """Both end with the same files, and the cache holds each once."""
     with ThreadPoolExecutor() as pool:
