@@ -21,7 +21,7 @@ from adapterbook.analysis.comparison import choose_kind
 from adapterbook.analysis.shapes import VerdictKind
 from adapterbook.common.errors import AdapterBookError, RecordError
 from adapterbook.common.stats import estimate_difference
-from adapterbook.runs.record import load_predictions
+from adapterbook.runs.predictions import load_predictions
 
 Right = NDArray[np.bool_]
 Kinds = tuple[VerdictKind, VerdictKind]

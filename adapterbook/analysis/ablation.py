@@ -207,14 +207,12 @@ def _one_answers(groups: Sequence[Group]) -> tuple[OneAnswer, ...]:
     """Return the adapters whose first seed predicts one label for nearly every test row, label by label."""
     runs = {group.adapter: run for group in groups if (run := group.representative) is not None}
     found = []
-    for label in (1, 0):
+    for label in sorted({run.one_answer for run in runs.values() if run.one_answer is not None}, reverse=True):
         same = {name: run for name, run in runs.items() if run.one_answer == label}
-        rows = next((run.predictions for run in same.values()), None)
-        if rows is not None:
-            counts = [run.n_predicted_positive if label == 1 else run.n_predicted_negative for run in same.values()]
-            share = rows.n_positive / rows.n
-            accuracy, f1 = (share, 2 * share / (1 + share)) if label == 1 else (1 - share, 0.0)
-            found.append(OneAnswer(label, tuple(same), min(counts), max(counts), rows.n, accuracy, f1))
+        counts = [run.n_one_answer for run in same.values()]
+        always = next(iter(same.values())).always
+        assert always is not None
+        found.append(OneAnswer(label, tuple(same), min(counts), max(counts), always.n, always.accuracy, always.f1))
     return tuple(found)
 
 

@@ -37,10 +37,12 @@ from adapterbook.analysis.shapes import (
 from adapterbook.analysis.single_run import describe_run
 from adapterbook.analysis.travel import describe_travel
 from adapterbook.common.cache import NO_CACHE, Cache
+from adapterbook.common.errors import ConfigError
 from adapterbook.config.paths import Paths
-from adapterbook.config.source import PublishedResults
+from adapterbook.config.source import PublishedResults, Wording, load_source
 from adapterbook.config.study import AdapterConfig, RateVariant, StudyConfig
 from adapterbook.runs.plan import RunStatus
+from adapterbook.runs.record import Record
 
 LAST = (None, "full_fine_tuning", "head_only")  # the baselines follow the adapters, in this order
 STATES: tuple[Literal["completed", "failed", "missing", "broken"], ...] = ("completed", "failed", "missing", "broken")
@@ -83,10 +85,10 @@ def analyse(
         for basis in bases
     }
     headline, headline_submitted = choose_headline(reports, comparisons["best"], comparisons["submitted"])
-    source = describe_source(runs)
+    source = describe_source(runs, paths)
     states = Counter(run.state for run in runs)
     factors: tuple[Factor, ...] = get_args(Factor)
-    baselines = compute_baselines(runs, reports, probe)
+    baselines = compute_baselines(runs, reports, probe, source.n_labels)
     majority = next(baseline.accuracy for baseline in baselines if baseline.kind == "majority")
     reference = _reference(adapters)
     ablations = {factor: compute_ablation(factor, variants, groups, reports, majority, reference) for factor in factors}
@@ -120,7 +122,7 @@ def analyse(
     )
 
 
-def describe_source(runs: Sequence[RunReport]) -> SourceReport:
+def describe_source(runs: Sequence[RunReport], paths: Paths) -> SourceReport:
     """Return where the records come from, and whether all come from the same base model and data."""
     records = [run.record for run in runs if run.record is not None and run.completed]
     sources = [record.source for record in records]
@@ -133,7 +135,18 @@ def describe_source(runs: Sequence[RunReport]) -> SourceReport:
         reason_taken=sources[0].reason if sources else None,
         mixed=len({(source.base_model_sha256, source.dataset_sha256) for source in sources}) > 1,
         published=published.pop() if len(published) == 1 else None,
+        wording=_find_wording(records[0], paths) if records else None,
     )
+
+
+def _find_wording(record: Record, paths: Paths) -> Wording:
+    """Return what the source's file calls task and labels today, or what it did when the run was trained."""
+    try:
+        source = load_source(paths.experiments / "sources" / f"{record.source.name}.yaml")
+    except ConfigError:
+        return record.wording
+    same = source.name == record.source.name and list(source.labels or ()) in ([], list(record.source.labels))
+    return source.wording(record.source.labels) if same else record.wording
 
 
 def _above_majority(

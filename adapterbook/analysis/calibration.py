@@ -19,7 +19,7 @@ from adapterbook.analysis.shapes import (
 from adapterbook.common.cache import Cache
 from adapterbook.common.stats import Interval, wilson_interval
 from adapterbook.config.paths import Paths
-from adapterbook.runs.record import load_predictions
+from adapterbook.runs.predictions import class_probabilities, load_predictions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,8 +75,7 @@ def measure_sureness(adapter: str, variant: str, answers: pd.DataFrame) -> Suren
     import numpy as np
 
     confidence, right = _confidence_of(answers)
-    label_1 = answers["label"].to_numpy() == 1
-    probability = np.where(label_1, answers["probability"], 1 - answers["probability"])
+    probability = class_probabilities(answers)[np.arange(len(answers)), answers["label"]]
     losses = -np.log(np.maximum(probability, 2.0**-53))
     sure = confidence >= SURE_FROM
     return Sureness(
@@ -182,7 +181,7 @@ def _confidence_of(answers: pd.DataFrame) -> tuple[NDArray[Any], NDArray[Any]]:
     import numpy as np
 
     predicted = answers["prediction"].to_numpy()
-    confidence = np.where(predicted == 1, answers["probability"], 1 - answers["probability"])
+    confidence = class_probabilities(answers)[np.arange(len(answers)), predicted]
     return confidence, predicted == answers["label"].to_numpy()
 
 

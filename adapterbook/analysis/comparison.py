@@ -115,7 +115,7 @@ def _rows_beside_probe(adapter: AdapterReport, group: Group | None, probe: Probe
         return probe.reason or adapter.reason or "not_evaluated"
     if {one.identity for one in rows} != {probe.rows.identity}:
         return "different_rows"
-    if probe.rows.n_positive in (0, probe.rows.n):
+    if probe.rows.one_class:
         return "one_class"
     return [one.correct for one in rows], [probe.rows.correct]
 
@@ -179,7 +179,7 @@ def _common_rows(
     rows_a, rows_b = _rows_of(of_a), _rows_of(of_b)
     if len({one.identity for one in (*rows_a, *rows_b)}) > 1:
         return "different_rows"
-    if rows_a[0].n_positive in (0, rows_a[0].n):
+    if rows_a[0].one_class:
         return "one_class"
     return [one.correct for one in rows_a], [one.correct for one in rows_b]
 

@@ -56,10 +56,10 @@ def mark_front(rows: Sequence[CostRow], cost: Cost) -> tuple[bool, ...]:
 
 
 def compute_baselines(
-    runs: Sequence[RunReport], adapters: Mapping[str, AdapterReport], probe: ProbeReport
+    runs: Sequence[RunReport], adapters: Mapping[str, AdapterReport], probe: ProbeReport, n_labels: int
 ) -> tuple[Baseline, ...]:
     """Return chance, the majority class of the test rows, the linear probe, and the others, each once a variant."""
-    chance = Baseline("chance", 0.5, None, None)
+    chance = Baseline("chance", 1 / n_labels, None, None)
     trained = (*_trained(adapters, "head_only"), *_trained(adapters, "full_fine_tuning"))
     return chance, _majority(runs), _linear_probe(probe), *trained
 
@@ -68,10 +68,9 @@ def _majority(runs: Sequence[RunReport]) -> Baseline:
     rows = next((run.predictions for run in runs if run.predictions is not None), None)
     if rows is None:
         return Baseline("majority", None, None, None, reason="no_predictions")
-    n, n_positive = rows.n, rows.n_positive
-    n_majority = max(n_positive, n - n_positive)
-    reason: Literal["one_class"] | None = "one_class" if n_majority == n else None
-    label = 1 if n_positive > n - n_positive else 0
+    n, n_majority = rows.n, max(rows.n_by_label)
+    reason: Literal["one_class"] | None = "one_class" if rows.one_class else None
+    label = rows.n_by_label.index(n_majority)  # of several, the first
     return Baseline("majority", n_majority / n, wilson_interval(n_majority, n), n, label=label, reason=reason)
 
 

@@ -274,7 +274,6 @@ def _mean_deviation(modules: Sequence[LearnedModule]) -> float | None:
 OTHER_LORA = ("rank_pattern", "lora_bias", "use_qalora", "use_bdlora", "megatron_config", "layer_replication",
               "trainable_token_indices", "target_parameters", "arrow_config", "eva_config")  # fmt: skip
 HEAD = {"pre_classifier", "classifier"}
-N_CLASSES = 2  # a review is positive or negative
 
 
 def compute_formula(record: Record) -> ParameterFormula | None:
@@ -302,14 +301,15 @@ def compute_formula(record: Record) -> ParameterFormula | None:
     rows = tuple(_counted(row, n) for row, n in sizes.items())
     n_adapter = sum(row.n_params for row in rows)
     width = _head_width(updates, config)
-    n_head = None if width is None else width**2 + width + N_CLASSES * width + N_CLASSES
+    n_classes = len(record.source.labels)
+    n_head = None if width is None else width**2 + width + n_classes * width + n_classes
     return ParameterFormula(
         method=method,
         rows=rows,
         n_adapter_params=n_adapter,
         measured_adapter_params=measured,
         width=width,
-        n_classes=None if width is None else N_CLASSES,
+        n_classes=None if width is None else n_classes,
         n_head_params=n_head,
         measured_head_params=measured_head,
         n_trainable_params=None if n_head is None else n_adapter + n_head,

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from adapterbook.analysis.shapes import AdapterReport, Reason, RunReport, SentenceRow, SentenceTable
+from adapterbook.analysis.single_run import shown_answers
 from adapterbook.common.cache import Cache
 from adapterbook.config.paths import Paths
-from adapterbook.runs.record import load_predictions
+from adapterbook.runs.predictions import load_predictions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,11 +67,10 @@ def sample_sentences(predictions: pd.DataFrame) -> dict[str, Any]:
     n = len(table)
     texts = [table["row_id"].tolist(), table["label"].tolist(), table["text"].tolist()]
     chosen = [i * n // N_SENTENCES for i in range(N_SENTENCES)] if n > N_SENTENCES else list(range(n))
-    columns = ["row_id", "text", "label", "prediction", "probability"]
     return {
         "n": n,
         "identity": hashlib.sha256(json.dumps(texts).encode()).hexdigest(),
-        "rows": table.loc[chosen, columns].to_dict("records"),
+        "rows": shown_answers(table).loc[chosen].to_dict("records"),
     }
 
 
@@ -94,5 +94,6 @@ def _row(parts: tuple[dict[str, Any], ...]) -> SentenceRow:
         label=parts[0]["label"],
         predictions=tuple(part["prediction"] for part in parts),
         probabilities=probabilities,
+        confidences=tuple(part["confidence"] for part in parts),
         spread=max(probabilities) - min(probabilities),
     )

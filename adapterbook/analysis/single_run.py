@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 from adapterbook.analysis.shapes import Example, Examples, Overfitting, PredictedRows, Reason, RunReport
 from adapterbook.common.cache import NO_CACHE, Cache
+from adapterbook.common.confusion import Confusion, compute_confusion
 from adapterbook.common.errors import RecordError
-from adapterbook.common.stats import Confusion, Interval, compute_confusion, wilson_interval
+from adapterbook.common.stats import Interval, wilson_interval
 from adapterbook.runs.plan import RunStatus
-from adapterbook.runs.record import EpochResult, Record, TestResult, load_predictions
+from adapterbook.runs.predictions import class_probabilities, load_predictions
+from adapterbook.runs.record import EpochResult, Record, TestResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,9 +81,9 @@ def _loss_noise(record: Record, predicted: _Predicted | None) -> float:
     """Return two standard errors of the validation loss.
 
     The spread of the loss between rows is that of the test rows at the kept checkpoint, because a record holds no
-    losses of single validation rows. Without predictions it is taken to be ln 2, which is the loss of guessing.
+    losses of single validation rows. Without predictions it is taken to be the loss of guessing, ln 2 for two labels.
     """
-    spread = math.log(2) if predicted is None else predicted.loss_sd
+    spread = math.log(len(record.source.labels)) if predicted is None else predicted.loss_sd
     n = record.splits.validation.n if record.splits is not None else record.data.n_validation
     return 2 * spread / math.sqrt(n)
 
@@ -126,17 +128,26 @@ def compute_overfitting(epochs: Sequence[EpochResult], noise: float) -> Overfitt
 
 def select_examples(predictions: pd.DataFrame) -> Examples:
     """Return the rows that a page shows: three each, ties in order of ``row_id``."""
-    columns = (predictions[name].tolist() for name in ("row_id", "text", "label", "prediction", "probability"))
-    rows = [
-        Example(row_id, str(text), label, prediction, probability, probability if prediction == 1 else 1 - probability)
-        for row_id, text, label, prediction, probability in zip(*columns, strict=True)
-    ]
+    answers = shown_answers(predictions)
+    columns = (answers[name].tolist() for name in Example.__dataclass_fields__)
+    rows = [Example(*values) for values in zip(*columns, strict=True)]
     by_confidence = sorted(rows, key=lambda row: (-row.confidence, row.row_id))
-    by_doubt = sorted(rows, key=lambda row: (abs(row.probability - 0.5), row.row_id))
+    by_doubt = sorted(rows, key=lambda row: (row.confidence, row.row_id))
     return Examples(
         right=tuple([row for row in by_confidence if row.correct][:N_EXAMPLES]),
         wrong=tuple([row for row in by_confidence if not row.correct][:N_EXAMPLES]),
         uncertain=tuple(by_doubt[:N_EXAMPLES]),
+    )
+
+
+def shown_answers(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return predictions with the two probabilities that pages show; the columns are the fields of ``Example``."""
+    import numpy as np
+
+    every, rows = class_probabilities(predictions), np.arange(len(predictions))
+    of_label = every[rows, predictions["label"]]
+    return predictions[["row_id", "text", "label", "prediction"]].assign(
+        probability=every[:, 1] if every.shape[1] == 2 else of_label, confidence=every[rows, predictions["prediction"]]
     )
 
 
@@ -186,8 +197,8 @@ def _load_predicted(folder: Path, cache: Cache) -> _Predicted | None:
         return None
     rows, examples = content["rows"], content["examples"]
     return _Predicted(
-        PredictedRows(rows["n"], rows["n_positive"], rows["identity"], bytes.fromhex(rows["correct"])),
-        Confusion(**content["confusion"]),
+        PredictedRows(rows["n"], tuple(rows["n_by_label"]), rows["identity"], bytes.fromhex(rows["correct"])),
+        Confusion(tuple(map(tuple, content["confusion"]))),
         Examples(**{kind: tuple(Example(**row) for row in examples[kind]) for kind in ("right", "wrong", "uncertain")}),
         content["loss_sd"],
     )
@@ -199,17 +210,18 @@ def _summarise(predictions: pd.DataFrame) -> bytes:
         return b"null"
     table = predictions.sort_values("row_id", kind="stable")
     labels = table["label"].tolist()
-    right, positive = table["label"] == table["prediction"], table["probability"]
-    of_label = positive.where(table["label"] == 1, 1 - positive).clip(lower=SMALLEST_PROBABILITY)
+    right, probabilities = table["label"] == table["prediction"], class_probabilities(table)
+    of_label = probabilities[range(len(table)), labels].clip(min=SMALLEST_PROBABILITY)
+    confusion = compute_confusion(table["label"], table["prediction"], probabilities.shape[1])
     content = {
         "rows": {
             "n": len(table),
-            "n_positive": sum(labels),
+            "n_by_label": confusion.n_with,
             "identity": hashlib.sha256(json.dumps([table["row_id"].tolist(), labels]).encode()).hexdigest(),
             "correct": bytes(right.tolist()).hex(),
         },
         "loss_sd": pstdev(-math.log(probability) for probability in of_label),
-        "confusion": asdict(compute_confusion(predictions["label"], predictions["prediction"])),
+        "confusion": confusion.counts,
         "examples": asdict(select_examples(predictions)),
     }
     return json.dumps(content).encode()

@@ -19,6 +19,17 @@ NO_BREAK_SPACE: Final = "\u00a0"
 BYTE_UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
 
 
+def capitalised(text: str) -> str:
+    """Return a text of small letters with a capital, for a heading; a name such as iOS stays.
+
+    Examples
+    --------
+    >>> capitalised("positive"), capitalised("iOS"), capitalised("正面")
+    ('Positive', 'iOS', '正面')
+    """
+    return text[:1].upper() + text[1:] if text.islower() and text.isascii() else text
+
+
 def format_number(value: object, kind: str, language: Language) -> str:
     """Return a number as a page shows it.
 

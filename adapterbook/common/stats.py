@@ -29,37 +29,6 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Confusion:
-    """Count test rows by label and prediction; 1 is positive."""
-
-    tn: int
-    fp: int
-    fn: int
-    tp: int
-
-    @property
-    def n(self) -> int:
-        """Return the number of rows."""
-        return self.tn + self.fp + self.fn + self.tp
-
-    @property
-    def n_correct(self) -> int:
-        """Return the number of rows whose label was predicted."""
-        return self.tn + self.tp
-
-    @property
-    def accuracy(self) -> float:
-        """Return the share of rows predicted right."""
-        return self.n_correct / self.n
-
-    @property
-    def f1(self) -> float:
-        """Return F1 of the positive class; 0 where no row has or was predicted this class."""
-        denominator = 2 * self.tp + self.fp + self.fn
-        return 2 * self.tp / denominator if denominator else 0.0
-
-
-@dataclass(frozen=True)
 class Estimate:
     """Hold a difference of two accuracies with its standard error, as a t distribution around the estimate.
 
@@ -115,34 +84,6 @@ class Estimate:
 
             found = float(special.nctdtrinc(self.df, 1 - power, quantile)) * self.standard_error
         return found if found <= 1 else None
-
-
-def compute_confusion(labels: ArrayLike, predictions: ArrayLike) -> Confusion:
-    """Count rows by label and prediction.
-
-    Parameters
-    ----------
-    labels, predictions : array of 0 and 1, shape (n,), n >= 1
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, there is no row, or a value is not 0 or 1.
-
-    Examples
-    --------
-    >>> compute_confusion([0, 0, 1, 1], [0, 1, 1, 1])
-    Confusion(tn=1, fp=1, fn=0, tp=2)
-    """
-    import numpy as np
-
-    truth, guess = np.asarray(labels), np.asarray(predictions)
-    if truth.shape != guess.shape or truth.ndim != 1 or truth.size == 0:
-        raise ValueError(f"labels {truth.shape} and predictions {guess.shape}: expected the same shape (n,), n >= 1")
-    if not (np.isin(truth, (0, 1)).all() and np.isin(guess, (0, 1)).all()):
-        raise ValueError("labels and predictions: expected 0 and 1 only")
-    tn, fp, fn, tp = np.bincount(truth.astype(int) * 2 + guess.astype(int), minlength=4).tolist()
-    return Confusion(tn, fp, fn, tp)
 
 
 def wilson_interval(n_correct: int, n: int, *, confidence: float = 0.95) -> Interval:

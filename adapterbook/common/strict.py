@@ -84,8 +84,13 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def load_table(path: Path, columns: Mapping[str, ColumnType]) -> pd.DataFrame:
-    """Read a Parquet file that has these columns, in this order, each with a value in every row.
+def load_table(path: Path, columns_of: Callable[[int], Mapping[str, ColumnType]]) -> pd.DataFrame:
+    """Read a Parquet file with a value in every row of every column.
+
+    Parameters
+    ----------
+    columns_of : callable
+        Returns the columns that a file with so many columns must have, in order.
 
     Raises
     ------
@@ -101,7 +106,7 @@ def load_table(path: Path, columns: Mapping[str, ColumnType]) -> pd.DataFrame:
         raise ValueError("it is not a file")
     try:
         with pq.ParquetFile(path) as file:
-            _check_schema(file, columns)
+            _check_schema(file, columns_of(len(file.schema_arrow.names)))
             table: pd.DataFrame = file.read().replace_schema_metadata(None).to_pandas()
     except (LookupError, MemoryError, pa.ArrowException) as error:
         raise ValueError(f"it is truncated or not Parquet ({error})") from error

@@ -10,7 +10,7 @@ import difflib
 import functools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ MAX_VALUES = 20_000  # aliases counted as often as they are used
 MAX_DEPTH = 40
 MAX_DIGITS = 100
 NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+SAME_WORD = 0.8  # of difflib's ratio; save_steps and max_steps have 0.74
 MAX_PROBLEMS = 20
 INT64 = 2**63
 # PyYAML raises these if a value does not fit its tag, such as ``!!int x`` or 2026-99-99.
@@ -209,7 +210,7 @@ def describe_problems(model: type[BaseModel], error: ValidationError) -> list[st
         key = shown_key(item["loc"])
         came = item["input"]
         if item["type"] == "extra_forbidden":
-            lines.append(f"{key}: unknown key{_suggestion(str(item['loc'][-1]), _fields_at(model, item['loc'][:-1]))}")
+            lines.append(f"{key}: {_unknown(str(item['loc'][-1]), _model_at(model, item['loc'][:-1]))}")
         elif item["type"] == "missing":
             lines.append(f"{key}: missing")
         elif item["type"] == "value_error":
@@ -226,8 +227,8 @@ def _cut(problems: list[str]) -> list[str]:
     return [*problems[:MAX_PROBLEMS], f"and {n_more} more"] if n_more > 0 else problems
 
 
-def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Return the keys that are allowed at a place inside a model."""
+def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
+    """Return the model at a place inside a model."""
     for part in location:
         field = model.model_fields.get(str(part))
         if field is None:
@@ -237,12 +238,30 @@ def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[
         inner = [item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)]
         if inner:
             model = inner[0]
-    return list(model.model_fields)
+    return model
 
 
-def _suggestion(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1) if len(key) < 100 else []
-    return f" (did you mean {close[0]}?)" if close else f"; known keys are {', '.join(known)}"
+def _unknown(key: str, model: type[BaseModel]) -> str:
+    """Return what is wrong with an unknown key; a model may say of some keys why they are refused."""
+    refused: Mapping[str, str] = getattr(model, "refused", {})
+    close = closest(key, [*model.model_fields, *refused])
+    if close is None:
+        return f"unknown key; known keys are {', '.join(model.model_fields)}"
+    if close in refused:
+        return f"not taken: {refused[close]}" if close == key else f"unknown key, and {close} is not taken"
+    return f"unknown key (did you mean {close}?)"
+
+
+def closest(key: str, known: Iterable[str]) -> str | None:
+    """Return the known key that a key may be a typing error of; None where the nearest means something else.
+
+    Examples
+    --------
+    >>> closest("learning_rat", ["learning_rate"]), closest("max_steps", ["save_steps", "eval_steps"])
+    ('learning_rate', None)
+    """
+    close = difflib.get_close_matches(key, known, n=1, cutoff=SAME_WORD) if len(key) < 100 else []
+    return close[0] if close else None
 
 
 def _kind(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeFl
 
 from adapterbook.common.errors import ConfigError
 from adapterbook.common.yaml_files import load_yaml, shown, shown_text, validate
-from adapterbook.config.study import IDENTIFIER, NAMING_RULE, Settings
+from adapterbook.config.study import IDENTIFIER, NAMING_RULE, BilingualText, Settings, Title
 
 MAX_NAME, MAX_NAME_PART = 1000, 200  # characters of a Hub name or a folder; no file system takes a longer part
 
@@ -22,6 +23,17 @@ def _check_source_name(name: str) -> str:
 
 
 SourceName = Annotated[str, AfterValidator(_check_source_name)]
+MIN_LABELS, MAX_LABELS = 2, 100
+Labels = Annotated[dict[str, Title], Field(min_length=MIN_LABELS, max_length=MAX_LABELS)]
+
+
+class Wording(BaseModel):
+    """Hold what the pages call the task and the labels, by number, in both languages."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: BilingualText | None
+    labels: tuple[BilingualText, ...]
 
 
 class SourceConfig(Settings):
@@ -29,6 +41,9 @@ class SourceConfig(Settings):
 
     ``base_model`` and ``dataset`` are names on the Hub, local folders (relative ones are looked up beside the YAML
     file, then in the working folder), or names under ``embedded/`` that ``sources.packages`` provides.
+
+    ``labels`` gives each label as the data set writes it, in the order of the classes, its name on the pages. Without
+    it the classes are those of the data set in its own order, and keep the names that they have there.
     """
 
     name: str
@@ -36,11 +51,19 @@ class SourceConfig(Settings):
     dataset: SourceName
     base_model_revision: str | None = None
     dataset_revision: str | None = None
+    dataset_config: str | None = None  # a data set's configuration, such as sst2 of glue
     text_column: str = "text"
     label_column: str = "label"
     train_split: str = "train"
     test_split: str | None = None  # None: the test rows follow the validation rows of the train split
     published: str | None = None  # the file of published/ that this source may be compared with
+    task: Title | None = None  # what the classifier learns, after "learns to", such as "tell spam from other mail"
+    labels: Labels | None = None
+
+    def wording(self, names: Sequence[str]) -> Wording:
+        """Return what the pages call the task and the labels of these names."""
+        titles = self.labels or {name: BilingualText(zh=name, en=name) for name in names}
+        return Wording(task=self.task, labels=tuple(titles[name] for name in names))
 
 
 def load_source(path: Path) -> SourceConfig:

@@ -6,9 +6,11 @@ Unknown keys and wrong types are refused. Whether PEFT takes an adapter's settin
 from __future__ import annotations
 
 import copy
+import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -34,6 +36,7 @@ from adapterbook.common.yaml_files import (
     shown_text,
     validate,
 )
+from adapterbook.config.arguments import REFUSED
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAMING_RULE = "letters, digits, '.', '_' and '-', 64 at most"
@@ -99,17 +102,26 @@ class DataConfig(Settings):
 Metric = Literal["loss", "accuracy", "f1", "selection_loss", "selection_accuracy"]
 
 
+Epochs = Annotated[float, Field(gt=0), AfterValidator(lambda epochs: int(epochs) if epochs % 1 == 0 else epochs)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
 class TrainingConfig(Settings):
     """Hold arguments of ``transformers.TrainingArguments`` under their own names, and the learning rate of the head.
 
     ``metric_for_best_model`` is computed on the validation rows, or on the selection rows if its name says so.
+    ``warmup_ratio`` and ``group_by_length`` are names of Transformers 4, and the two of early stopping those of its
+    ``EarlyStoppingCallback``. An argument that is None keeps Transformers' default.
     """
+
+    refused: ClassVar[Mapping[str, str]] = REFUSED
 
     learning_rate: PositiveFloat
     head_learning_rate: PositiveFloat | None = None  # None: the same as learning_rate
     per_device_train_batch_size: PositiveInt
     per_device_eval_batch_size: PositiveInt
-    num_train_epochs: PositiveInt
+    num_train_epochs: Epochs
+    max_steps: PositiveInt | None = None  # in place of num_train_epochs
     gradient_accumulation_steps: PositiveInt = 1
     eval_strategy: Literal["no", "steps", "epoch"] = "epoch"
     eval_steps: PositiveInt | None = None
@@ -119,9 +131,26 @@ class TrainingConfig(Settings):
     metric_for_best_model: Metric = "loss"
     optim: str = "adamw_torch"
     lr_scheduler_type: str = "linear"
+    lr_scheduler_kwargs: dict[str, Any] | None = None
     warmup_steps: NonNegativeFloat = 0
+    warmup_ratio: Share | None = None
     weight_decay: NonNegativeFloat = 0.0
     max_grad_norm: NonNegativeFloat = 1.0
+    optim_args: str | None = None
+    optim_target_modules: str | tuple[str, ...] | None = None
+    adam_beta1: Share | None = None
+    adam_beta2: Share | None = None
+    adam_epsilon: PositiveFloat | None = None
+    label_smoothing_factor: Share | None = None
+    neftune_noise_alpha: PositiveFloat | None = None
+    bf16: bool | None = None
+    fp16: bool | None = None
+    group_by_length: bool | None = None
+    train_sampling_strategy: str | None = None
+    dataloader_drop_last: bool | None = None
+    eval_delay: NonNegativeFloat | None = None
+    early_stopping_patience: PositiveInt | None = None
+    early_stopping_threshold: NonNegativeFloat | None = None
 
     @model_validator(mode="after")
     def _strategies_agree(self) -> TrainingConfig:
@@ -135,7 +164,22 @@ class TrainingConfig(Settings):
         for strategy, steps in (("eval_strategy", "eval_steps"), ("save_strategy", "save_steps")):
             if getattr(self, strategy) == "steps" and getattr(self, steps) is None:
                 raise ValueError(f"{strategy} is steps, so {steps} must say how many")
+        if self.early_stopping_patience is not None and not self.load_best_model_at_end:
+            raise ValueError("early_stopping_patience waits for a better checkpoint: it needs load_best_model_at_end")
+        if self.early_stopping_threshold is not None and self.early_stopping_patience is None:
+            raise ValueError("early_stopping_threshold needs early_stopping_patience")
+        if self.warmup_ratio is not None and self.warmup_steps:
+            raise ValueError("warmup_ratio and warmup_steps say the same: keep one")
+        if self.group_by_length is not None and self.train_sampling_strategy is not None:
+            raise ValueError("group_by_length and train_sampling_strategy say the same: keep one")
         return self
+
+    def count_epochs(self, n_train: int) -> float:
+        """Return how many epochs of so many rows are trained, unless training stops early."""
+        batches, rest = divmod(n_train, self.per_device_train_batch_size)
+        batches += bool(rest) and not self.dataloader_drop_last
+        steps = max(math.ceil(batches / self.gradient_accumulation_steps), 1)
+        return (self.max_steps or math.ceil(self.num_train_epochs * steps)) / steps
 
 
 class VariantConfig(Settings):

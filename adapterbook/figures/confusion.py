@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from adapterbook.analysis.shapes import AdapterReport, Report, RunReport
-from adapterbook.common.stats import Confusion
+from adapterbook.common.formatting import capitalised
 from adapterbook.figures.figure import Drawing
 from adapterbook.figures.words import FigureWords, Labels, short_names
 
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-COLUMNS = 3
+MAX_CLASSES = 12  # beyond, the rarer ones are drawn as one
+MAX_NAME = 14  # characters of a label's name beside a matrix
 
 
 @dataclass(frozen=True)
 class _Matrix:
-    """Hold a matrix as it is drawn: rows the labels, columns the predictions, negative first."""
+    """Hold a matrix as it is drawn: rows the labels, columns the predictions."""
 
     title: str
     shares: Sequence[Sequence[float]]  # of the row's label
@@ -35,65 +36,87 @@ def plan_confusion(report: Report, adapter: AdapterReport, id: str, words: Figur
     names = report.ablations["learning_rate"].variants or (report.study.submitted,)
     groups = [adapter.groups[name] for name in names if name in adapter.groups]
     found = [(run, run.confusion) for group in groups if (run := group.representative) is not None and run.confusion]
-    if not found:
+    if not found or report.source.wording is None:
         reason = next((run.reason for group in groups for run in group.runs if run.reason), adapter.reason)
         return Drawing(id, title, title, None, adapter=adapter.id, reason=reason or "no_runs")
 
+    kept, _ = found[0][1].grouped(MAX_CLASSES)  # every run has the same test rows
+    titles = report.source.wording.labels
+    classes = [titles[label].in_language(words.language) for label in kept]
+    if len(kept) < len(titles):
+        classes.append(words.say("confusion.others", n=words.number(len(titles) - len(kept))))
+    counts = [(run, confusion.grouped(MAX_CLASSES)[1].counts) for run, confusion in found]
+    predicted = [words.say("confusion.predicted", label=name) for name in classes]
     rows = [
-        {"learning_rate": run.run.training.learning_rate, "seed": run.run.seed, "true_negative": confusion.tn,
-         "false_positive": confusion.fp, "false_negative": confusion.fn, "true_positive": confusion.tp}
-        for run, confusion in found
+        {"learning_rate": run.run.training.learning_rate, "seed": run.run.seed, "truth": name,
+         **dict(zip(predicted, row, strict=True))}
+        for run, matrix in counts for name, row in zip(classes, matrix, strict=True)
     ]  # fmt: skip
-    matrices = words.begin(words.joined(_describe(run, confusion, words) for run, confusion in found))
+    matrices = words.begin(words.joined(_describe(run, matrix, classes, words) for run, matrix in counts))
     alt = words.say("confusion.alt", title=title, matrices=matrices)
-    labels = words.labels("confusion.label", "confusion.prediction", "confusion.negative", "confusion.positive")
-    paint = partial(_paint, [_matrix_of(run, confusion, words) for run, confusion in found], labels)
-    height = 2.9 + 2.5 * (math.ceil(len(found) / COLUMNS) - 1)
+    labels = words.labels("confusion.label", "confusion.prediction")
+    paint = partial(_paint, [_matrix_of(run, matrix, words) for run, matrix in counts], classes, labels)
+    height = _height(len(classes), len(found))
     return Drawing(id, title, alt, paint, height=height, rows=rows, adapter=adapter.id)
 
 
-def _matrix_of(run: RunReport, confusion: Confusion, words: FigureWords) -> _Matrix:
-    counts = ((confusion.tn, confusion.fp), (confusion.fn, confusion.tp))
+def _n_columns(n_classes: int) -> int:
+    """Return how many matrices stand beside each other."""
+    return 3 if n_classes <= 3 else 2 if n_classes <= 5 else 1
+
+
+def _height(n_classes: int, n_matrices: int) -> float:
+    n_columns = _n_columns(n_classes)
+    each = {3: 2.5, 2: 3.6, 1: 1.8 + 0.4 * n_classes}[n_columns]
+    return each * math.ceil(n_matrices / n_columns) + 0.4
+
+
+def _matrix_of(run: RunReport, counts: Sequence[Sequence[int]], words: FigureWords) -> _Matrix:
     shares = [[n / max(sum(row), 1) for n in row] for row in counts]
     texts = [
-        [f"{n}\n{words.number(share, 'percent')}" for n, share in zip(*rows, strict=True)]
-        for rows in zip(counts, shares, strict=True)
+        [f"{n}\n{words.number(share, 'percent')}" if len(row) <= 3 else str(n) for n, share in zip(*row, strict=True)]
+        for row in (tuple(pair) for pair in zip(counts, shares, strict=True))
     ]
     return _Matrix(words.rate_label(run.run.training.learning_rate), shares, texts)
 
 
-def _paint(matrices: Sequence[_Matrix], labels: Labels, canvas: Canvas) -> None:
-    n_rows = math.ceil(len(matrices) / COLUMNS)
-    panels = list(canvas.subplots(n_rows, min(len(matrices), COLUMNS), sharey=True, squeeze=False).flat)
+def _paint(matrices: Sequence[_Matrix], classes: Sequence[str], labels: Labels, canvas: Canvas) -> None:
+    n_columns = _n_columns(len(classes))
+    n_rows = math.ceil(len(matrices) / n_columns)
+    grid = canvas.subplots(n_rows, min(len(matrices), n_columns), sharey=True, squeeze=False)
+    panels = list(grid.flat)
     for unused in panels[len(matrices) :]:
         unused.remove()
     for panel, matrix in zip(panels, matrices, strict=False):
-        _paint_matrix(panel, matrix, labels)
+        _paint_matrix(panel, matrix, [capitalised(_cut(name)) for name in classes])
     panels[0].set_ylabel(labels["label"])
     canvas.supxlabel(labels["prediction"], fontsize=11)
 
 
-def _paint_matrix(panel: Axes, matrix: _Matrix, labels: Labels) -> None:
+def _paint_matrix(panel: Axes, matrix: _Matrix, classes: Sequence[str]) -> None:
     panel.imshow(matrix.shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
-    for row in range(2):
-        for column in range(2):
+    for row, texts in enumerate(matrix.texts):
+        for column, text in enumerate(texts):
             color = "white" if matrix.shares[row][column] > 0.7 else "black"
-            panel.text(column, row, matrix.texts[row][column], ha="center", va="center", color=color, fontsize=10)
-    classes = [labels["negative"], labels["positive"]]
-    panel.set_xticks([0, 1], classes)
-    panel.set_yticks([0, 1], classes, rotation=90, va="center")
+            panel.text(column, row, text, ha="center", va="center", color=color, fontsize=10)
+    places, few = range(len(classes)), len(classes) == 2
+    panel.set_xticks(places, classes, rotation=0 if few else 45, ha="center" if few else "right",
+                     rotation_mode="anchor")  # fmt: skip
+    panel.set_yticks(places, classes, rotation=90 if few else 0, va="center")
     panel.tick_params(length=0)
     panel.grid(False)
     panel.spines[:].set_visible(False)
     panel.set_title(matrix.title)
 
 
-def _describe(run: RunReport, confusion: Confusion, words: FigureWords) -> str:
-    return words.say(
-        "confusion.matrix",
-        rate=words.number(run.run.training.learning_rate, "rate"),
-        n_negative=words.number(confusion.tn + confusion.fp),
-        negative=words.number(confusion.tn),
-        n_positive=words.number(confusion.fn + confusion.tp),
-        positive=words.number(confusion.tp),
-    )
+def _cut(name: str) -> str:
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
+
+
+def _describe(run: RunReport, counts: Sequence[Sequence[int]], classes: Sequence[str], words: FigureWords) -> str:
+    right = [
+        words.say("confusion.right", label=name, n=words.number(sum(row)), right=words.number(row[label]))
+        for label, (name, row) in enumerate(zip(classes, counts, strict=True))
+    ]
+    rate = words.number(run.run.training.learning_rate, "rate")
+    return words.say("confusion.matrix", rate=rate, right=words.joined(right, "comma"))

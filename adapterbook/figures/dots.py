@@ -66,7 +66,7 @@ def plan_test_accuracy(report: Report, words: FigureWords) -> Drawing:
     names = {adapter: names[adapter] for adapter in dict.fromkeys(dot.adapter for dot in dots)}
     labels = words.labels("chance", "test-accuracy.majority", "test-accuracy.linear_probe", "test_accuracy")
     lines = {"majority": report.baseline("majority").accuracy, "linear_probe": report.baseline("linear_probe").accuracy}
-    paint = partial(_paint_test_accuracy, dots, names, lines, labels)
+    paint = partial(_paint_test_accuracy, dots, names, lines, 1 / report.source.n_labels, labels)
     rows = [
         {"adapter": dot.adapter, "learning_rate": dot.learning_rate, "test_accuracy": dot.mean,
          "interval_low": dot.interval.low, "interval_high": dot.interval.high, "n_seeds": dot.n_seeds}
@@ -93,6 +93,7 @@ def _paint_test_accuracy(
     dots: Sequence[_Dot],
     names: Labels,
     lines: Mapping[str, float | None],
+    chance: float,
     labels: Labels,
     canvas: Canvas,
 ) -> None:
@@ -107,7 +108,7 @@ def _paint_test_accuracy(
         axes.plot(dot.mean, height, style.marker, color=style.color, markersize=7,
                   label=None if dot.label in shown else dot.label)  # fmt: skip
         shown.add(dot.label)
-    axes.axvline(0.5, color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=labels["chance"])
+    axes.axvline(chance, color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=labels["chance"])
     for (kind, accuracy), dashes in zip(lines.items(), ("--", "-."), strict=True):
         if accuracy is not None:
             axes.axvline(accuracy, color=GREY, linewidth=1, linestyle=dashes, label=labels[kind])

@@ -82,13 +82,13 @@ def adapter_style(adapter: str) -> LineStyle:
 def baselines_of(report: Report) -> dict[str, float]:
     """Return by quantity what a model gets that has learned nothing.
 
-    Its loss is that of finding both classes equally likely, its validation accuracy that of always predicting the more
+    Its loss is that of finding all labels equally likely, its validation accuracy that of always predicting the most
     frequent label of the validation rows.
     """
     majority = report.validation_majority
-    guess = math.log(2)
+    guess = math.log(report.source.n_labels)
     return {"train_loss": guess, "validation_loss": guess,
-            "validation_accuracy": 0.5 if majority is None else majority}  # fmt: skip
+            "validation_accuracy": 1 / report.source.n_labels if majority is None else majority}  # fmt: skip
 
 
 def style_of(report: Report, adapter: str) -> LineStyle:

@@ -44,6 +44,8 @@ class Words:
         """Return the names that every template gets from this object."""
         return {
             "label": self.label,
+            "two_labels": self.two_labels,
+            "class_name": self.class_name,
             "state": self.state,
             "stamp": lambda key: self.phrases.text("stamps", key, self.language),
             "reason": self.reason,
@@ -61,6 +63,17 @@ class Words:
     def label(self, key: str | Sequence[str]) -> str:
         """Return a label of ``phrases.yaml``; its key may come in parts."""
         return self.phrases.text("labels", key, self.language)
+
+    @property
+    def two_labels(self) -> bool:
+        """Tell whether the data set has two labels."""
+        return self.report.source.n_labels == 2
+
+    def class_name(self, label: int) -> str:
+        """Return the name of a label of the data set; in a Chinese sentence it may need spaces around it, or none."""
+        wording = self.report.source.wording
+        name = str(plain(label)) if wording is None else self.text(wording.labels[plain(label)])
+        return mark_edges(name) if self.language == "zh" else name
 
     def heading(self, key: str, table: str = "") -> str:
         """Return the heading of a column, or of a row that holds one fact."""

@@ -8,6 +8,7 @@ unfamiliar base model, the card calls unknown. The card's code needs only packag
 from __future__ import annotations
 
 import json
+import string
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from adapterbook.common.files import write_atomically
 from adapterbook.common.formatting import format_number
 from adapterbook.common.stats import wilson_interval
+from adapterbook.config.source import Wording
 from adapterbook.runs.record import Record, SourceInfo
 from adapterbook.sources.packages import BASE_MODEL, BERT_MODEL, DATASET, EMBEDDED, PRODUCT_DATASET
 
@@ -69,6 +71,8 @@ def render_model_card(record: Record) -> str:
     n_right = round(record.test.accuracy * record.test.n)
     return _template().render(
         record=record,
+        labels={lang: [getattr(label, lang) for label in record.wording.labels] for lang in ("zh", "en")},
+        task=_describe_task(record.wording),
         metadata=make_card_data(record).to_yaml(),
         full=record.n_trainable_params == record.n_total_params,
         method=METHODS.get(record.adapter.peft_type, record.adapter.peft_type),
@@ -79,6 +83,14 @@ def render_model_card(record: Record) -> str:
         converted=name == BASE_MODEL,
         packages=sorted(record.environment.packages.items()),
     )
+
+
+def _describe_task(wording: Wording) -> dict[str, str]:
+    """Return what the classifier was trained for, as the end of a sentence in each language; it may say nothing."""
+    if wording.task is None:
+        return {"zh": "", "en": ""}
+    zh, en = (_plain(text) for text in (wording.task.zh, wording.task.en))
+    return {"zh": f"，用來{zh}", "en": f", trained to {en}"}
 
 
 def make_card_data(record: Record) -> ModelCardData:
@@ -151,3 +163,9 @@ def _code(text: str) -> str:
     """Return any text as inline code in one line."""
     line = "".join(char if char.isprintable() else " " for char in text).replace("`", "'").replace("|", "¦").strip()
     return f"`{line}`"
+
+
+def _plain(text: str) -> str:
+    """Return any text in one line, without what Markdown or HTML acts on."""
+    line = "".join(char if char.isprintable() else " " for char in text).strip()
+    return "".join(f"&#{ord(char)};" if char in string.punctuation else char for char in line)

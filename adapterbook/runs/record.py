@@ -6,10 +6,9 @@ A record is refused if it is truncated, has an unknown or a missing field, or is
 from __future__ import annotations
 
 import hashlib
-import math
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -26,18 +25,13 @@ from pydantic import (
 
 from adapterbook.common.errors import RecordError
 from adapterbook.common.files import hash_file, write_atomically
-from adapterbook.common.strict import ColumnType, is_float, is_integer, is_text, load_json, load_table
+from adapterbook.common.strict import load_json
+from adapterbook.config.source import MAX_LABELS, MIN_LABELS, Wording
 from adapterbook.config.study import DataConfig, TrainingConfig
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 AnyRecord = TypeVar("AnyRecord", bound="SealedRecord")
 Proportion = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-PREDICTION_COLUMNS: dict[str, ColumnType] = {
-    "row_id": is_integer, "text": is_text, "label": is_integer, "prediction": is_integer, "probability": is_float,
-}  # fmt: skip
 
 
 def _check_century(moment: datetime) -> datetime:
@@ -85,13 +79,21 @@ class SourceInfo(RecordPart):
     dataset_sha256: Sha256 = Field(description="Hash over the texts and labels of the rows that the study uses")
     reason: str = Field(description="Why this source was taken, such as what `auto` found")
     published: str | None = Field(description="File of experiments/published/ that may be compared with; null: none")
+    labels: Annotated[tuple[str, ...], Field(min_length=MIN_LABELS, max_length=MAX_LABELS)] = Field(
+        description="The classes in order, as the data set names them, or the source's file if it lists them"
+    )
 
 
 class SplitInfo(RecordPart):
     """Count the rows of one split."""
 
     n: PositiveInt
-    n_positive: NonNegativeInt = Field(description="Rows with label 1")
+    n_by_label: tuple[NonNegativeInt, ...] = Field(description="Rows with each label, in the order of `labels`")
+
+    @property
+    def n_most_frequent(self) -> int:
+        """Return the number of rows with the most frequent label."""
+        return max(self.n_by_label)
 
 
 class Splits(RecordPart):
@@ -149,7 +151,10 @@ class TestResult(RecordPart):
 
     n: PositiveInt = Field(description="Rows")
     accuracy: Proportion
-    f1: Proportion = Field(description="F1 of the positive class; 0 if no row has or was predicted this class")
+    f1: Proportion = Field(
+        description="Of two labels, F1 of the second, 0 if no row has or was predicted it; of more, the mean over all "
+        "that a row has or was predicted"
+    )
     loss: NonNegativeFloat = Field(description="Cross-entropy, nat")
 
 
@@ -242,6 +247,7 @@ class Record(SealedRecord):
     variant: str = Field(description="Key under `variants` in study.yaml")
     seed: int
     source: SourceInfo
+    wording: Wording = Field(description="What the source's file calls the task and the labels")
     data: DataConfig
     training: TrainingConfig = Field(description="Arguments of transformers.TrainingArguments, under its own names")
     stamps: Stamps
@@ -295,6 +301,15 @@ class Record(SealedRecord):
         default=None, description="On a GPU the peak allocated there; on a CPU the peak resident size of the process"
     )
     adapter_file_bytes: NonNegativeInt | None = Field(default=None, description="Size of adapter_model.safetensors")
+
+    @model_validator(mode="after")
+    def _counts_every_label(self) -> Record:
+        for name, split in self.splits or ():
+            if split is not None and len(split.n_by_label) != len(self.source.labels):
+                raise ValueError(f"splits.{name} counts {len(split.n_by_label)} labels of {len(self.source.labels)}")
+        if len(self.wording.labels) != len(self.source.labels):
+            raise ValueError(f"wording names {len(self.wording.labels)} labels of {len(self.source.labels)}")
+        return self
 
     @model_validator(mode="after")
     def _status_is_true(self) -> Record:
@@ -352,34 +367,6 @@ def load_any_record(kind: type[AnyRecord], folder: Path) -> AnyRecord:
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, item['loc'])) or 'record'}: {item['msg']}" for item in error.errors()]
         raise RecordError(f"{name} is not a valid record: run `make train` to make it again.", problems) from error
-
-
-def load_predictions(folder: Path) -> pd.DataFrame:
-    """Read the test predictions of a run's folder.
-
-    Returns
-    -------
-    DataFrame, n_test rows
-        ``row_id`` (int, position in the data set's split), ``text`` (str, as the model read it), ``label`` and
-        ``prediction`` (0 negative, 1 positive), ``probability`` (float in [0, 1], of the positive class).
-
-    Raises
-    ------
-    RecordError
-        If the file is missing, truncated, or has other columns or values out of range.
-    """
-    path = folder / "predictions.parquet"
-    name = "/".join(path.parts[-5:])
-    try:
-        table = load_table(path, PREDICTION_COLUMNS)
-    except FileNotFoundError:
-        raise RecordError(f"{name} is missing: run `make train`.") from None
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{name} is not valid ({error}): run `make train`.") from error
-    binary = table[["label", "prediction"]].isin([0, 1]).to_numpy().all()
-    if not binary or not all(math.isfinite(p) and 0 <= p <= 1 for p in table["probability"]):
-        raise RecordError(f"{name}: a label is not 0 or 1, or a probability not in [0, 1]: run `make train`.")
-    return table
 
 
 def write_record(record: SealedRecord, folder: Path) -> None:

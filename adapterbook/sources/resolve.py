@@ -6,6 +6,7 @@ Only safetensors weights are accepted, and code that comes with a model or a dat
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class ResolvedSource:
     reason: str
 
     def data_identity(self) -> dict[str, str]:
-        """Return the input of a run's data stamp: the identities, columns and splits."""
+        """Return the input of a run's data stamp: the identities, columns, splits and the order of the labels."""
         return {
             "base_model": self.base_model.identity,
             "dataset": self.dataset.identity,
@@ -69,6 +70,8 @@ class ResolvedSource:
             "label_column": self.config.label_column,
             "train_split": self.config.train_split,
             "test_split": self.config.test_split or "",
+            "dataset_config": self.config.dataset_config or "",
+            "labels": json.dumps(list(self.config.labels or ())),
         }
 
 

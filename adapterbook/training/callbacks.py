@@ -13,7 +13,9 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from adapterbook.common.errors import RunError
+from adapterbook.config.study import TrainingConfig
 from adapterbook.training.checkpoints import Snapshot, save_snapshot
+from adapterbook.training.strategies import metric_name
 from adapterbook.training.trainer import PreparedRun
 
 PROGRESS_FILE = "progress.jsonl"
@@ -56,6 +58,30 @@ class ProgressFile(TrainerCallback):
             file.write(json.dumps(line) + "\n")
 
 
+class StopEarly(TrainerCallback):
+    """Stop where the last evaluations were not better than the best before, as Transformers' ``EarlyStoppingCallback``.
+
+    It counts them in the log and keeps no state, so that an interrupted run stops where another one does. It must come
+    before the callbacks that look whether training stops.
+    """
+
+    def __init__(self, training: TrainingConfig) -> None:
+        self._patience, self._threshold = training.early_stopping_patience, training.early_stopping_threshold or 0.0
+        self._key = f"eval_{metric_name(training)}"
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Stop after ``early_stopping_patience`` evaluations in a row without a gain above the threshold."""
+        if self._patience is None or self._key not in state.log_history[-1]:
+            return
+        sign = 1 if self._key.endswith("loss") else -1
+        best, waited = math.inf, 0
+        for value in (sign * entry[self._key] for entry in state.log_history if self._key in entry):
+            waited = 0 if best - value > self._threshold else waited + 1
+            best = min(best, value)
+        if waited >= self._patience:
+            control.should_training_stop = True
+
+
 class SaveEpochSnapshots(TrainerCallback):
     """Save a checkpoint at the end of each epoch, for any ``save_strategy``, and keep a snapshot of it.
 
@@ -79,7 +105,8 @@ class SaveEpochSnapshots(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Ask for a checkpoint at the epoch's end, when its training loss is known."""
-        if not kwargs["model"].active_peft_config.is_prompt_learning:
+        whole = float(state.epoch or 0).is_integer()
+        if whole and not kwargs["model"].active_peft_config.is_prompt_learning:
             control.should_save = self._at_epoch_end = True
             args.save_only_model = state.global_step >= state.max_steps  # nothing continues after the last step
 
@@ -88,6 +115,8 @@ class SaveEpochSnapshots(TrainerCallback):
         if not self._at_epoch_end:
             return
         self._at_epoch_end, args.save_only_model = False, True
+        if control.should_training_stop and state.global_step < state.max_steps:
+            return  # stopped early: a run that continued here would train on
         before = self._run.snapshot
         save_snapshot(
             self._run.output,

@@ -1,7 +1,7 @@
 """Load the train, validation, selection and test rows of a study from a data set's folder.
 
-Labels other than 0 and 1 and texts that are not text are refused. A row whose text was already taken is left out of the
-selection and the test rows. The notebook tokenises the rows.
+Texts that are not text, and labels that are no classes, are refused. A row whose text was already taken is left out of
+the selection and the test rows. The notebook tokenises the rows.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Literal
 
 import datasets
+import regex
 import torch
-from datasets import Dataset, DatasetDict, Features, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from adapterbook.common.errors import SourceError
 from adapterbook.config.source import SourceConfig
 from adapterbook.config.study import DataConfig
 from adapterbook.sources.packages import cache_folder
+from adapterbook.training.labels import find_classes
 
 # The library raises these for a folder that it cannot read; RuntimeError if the folder holds a loading script, which
 # is not run.
@@ -31,7 +33,9 @@ UNREADABLE = (
 )  # fmt: skip
 
 SPLITS = ("train", "validation", "selection", "test")
-COLUMNS = Features({"row_id": Value("int64"), "text": Value("string"), "label": Value("int64")})
+# Scripts that put no blanks between words, and the boundaries of words in them (Unicode Standard Annex 29).
+UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Line_Break=SA}]")
+BOUNDARY = regex.compile(r"(?w)\b")
 
 
 def load_splits(dataset: Path, source: SourceConfig, data: DataConfig) -> DatasetDict:
@@ -55,8 +59,8 @@ def load_splits(dataset: Path, source: SourceConfig, data: DataConfig) -> Datase
     -------
     DatasetDict
         ``train``, ``validation``, ``selection`` if there are such rows, and ``test``, each with the columns ``row_id``
-        (int, position in the data set's own split before shuffling), ``text`` (str, ``max_words`` words at most, single
-        spaces between) and ``label`` (0 negative, 1 positive).
+        (int, position in the data set's own split before shuffling), ``text`` (str, ``max_words`` words at most) and
+        ``label``, a ``ClassLabel``: ints from 0, with the names of the classes in the column's feature.
 
     Raises
     ------
@@ -72,6 +76,7 @@ def load_splits(dataset: Path, source: SourceConfig, data: DataConfig) -> Datase
             source, [f"expected a split {name!r}, got {there}: mend train_split or test_split" for name in missing]
         )
     shuffled = {name: _shuffle(splits[name], name, source, data) for name in dict.fromkeys(wanted)}
+    shorten = _Shortener(shuffled, source, data)
     rows = shuffled[source.train_split]
     n_seen = data.n_train + data.n_validation
     if len(rows) < n_seen:
@@ -82,14 +87,18 @@ def load_splits(dataset: Path, source: SourceConfig, data: DataConfig) -> Datase
                 f"got {len(rows)}: lower them in study.yaml, or take a larger data set"
             ],
         )
-    train = _truncate(rows.select(range(data.n_train)), data.max_words)
-    validation = _truncate(rows.select(range(data.n_train, n_seen)), data.max_words)
+    train, validation = shorten(rows.select(range(data.n_train))), shorten(rows.select(range(data.n_train, n_seen)))
     # If one split serves for all, the rows that were taken before are skipped by their texts.
     seen = {*train["text"], *validation["text"]}
-    test = _select_new(shuffled, source.test_split or source.train_split, "n_test", seen, source, data)
-    selection = _select_new(shuffled, source.train_split, "n_selection", {*seen, *test["text"]}, source, data)
+    test = _select_new(shuffled, source.test_split or source.train_split, "n_test", seen, source, shorten)
+    selection = _select_new(shuffled, source.train_split, "n_selection", {*seen, *test["text"]}, source, shorten)
     selected = {"selection": selection} if data.n_selection else {}
     return DatasetDict({"train": train, "validation": validation, **selected, "test": test})
+
+
+def label_names(splits: DatasetDict) -> tuple[str, ...]:
+    """Return the names of the classes, by number."""
+    return tuple(splits["train"].features["label"].names)
 
 
 def hash_rows(splits: DatasetDict) -> str:
@@ -152,12 +161,45 @@ def halve_by_length(inputs: dict[str, torch.Tensor]) -> list[dict[str, torch.Ten
 def truncate_words(text: str, max_words: int) -> str:
     """Return the first words of a text, joined by single spaces, as in the homework.
 
+    Words are what stands between blanks, as ``text.split()`` finds them. A piece with characters of a script that puts
+    no blanks between words, such as Chinese, is cut further at Unicode's boundaries; punctuation counts with the word
+    before it.
+
+    Notes
+    -----
+    Source: Unicode Standard Annex 29, section 4, without a dictionary: each Han character is a word.
+
     Examples
     --------
     >>> truncate_words("A  wonderful\\nmovie, in   every way", 4)
     'A wonderful movie, in'
+    >>> truncate_words("這部電影，很好看。 A must-see!", 5)
+    '這部電影，很'
+    >>> truncate_words("我看了 Star Wars 三次", 5)
+    '我看了 Star Wars'
     """
-    return " ".join(text.split()[:max_words])
+    kept: list[str] = []
+    for piece in text.split():
+        if max_words == 0:
+            break
+        words = _split_piece(piece)[:max_words]
+        max_words -= len(words)
+        kept.append("".join(words))
+    return " ".join(kept)
+
+
+def _split_piece(piece: str) -> list[str]:
+    """Return the words of a text without blanks, each with the punctuation that follows it."""
+    if not UNSPACED.search(piece):
+        return [piece]
+    words: list[str] = []
+    for segment in filter(None, BOUNDARY.split(piece)):
+        open_word = words and not any(map(str.isalnum, words[-1]))  # only punctuation so far
+        if words and (open_word or not any(map(str.isalnum, segment))):
+            words[-1] += segment
+        else:
+            words.append(segment)
+    return words
 
 
 def _load(folder: Path, source: SourceConfig) -> DatasetDict:
@@ -167,13 +209,29 @@ def _load(folder: Path, source: SourceConfig) -> DatasetDict:
             if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
                 loaded = datasets.load_from_disk(str(folder))
             else:
-                loaded = datasets.load_dataset(str(folder), cache_dir=str(cache_folder() / "datasets"))
+                config = source.dataset_config
+                loaded = datasets.load_dataset(str(folder), config, cache_dir=str(cache_folder() / "datasets"))
     except UNREADABLE as error:
+        configs = _configs_of(folder)
+        if configs and source.dataset_config not in configs:
+            some = ", ".join(configs[:10]) + (", …" if len(configs) > 10 else "")
+            raise _error(source, [f"expected one of its configurations, {some}: write it as dataset_config in the "
+                                  "source's file"]) from None  # fmt: skip
         problem = f"expected parquet, csv or json files, or a folder of save_to_disk, got: {_explain(error, folder)}"
         # With `from None`, because the error's text holds paths of this machine, which would stay in the notebook.
         raise _error(source, [problem]) from None
     # save_to_disk of one split writes no reliable name: it is the train split.
     return loaded if isinstance(loaded, DatasetDict) else DatasetDict({source.train_split: loaded})
+
+
+def _configs_of(folder: Path) -> list[str]:
+    """Return the names of a folder's configurations, none if it has only one or cannot be read."""
+    try:
+        with _quiet():
+            names: list[str] = datasets.get_dataset_config_names(str(folder))
+    except UNREADABLE:
+        return []
+    return names if len(names) > 1 else []
 
 
 def _shuffle(rows: Dataset, split: str, source: SourceConfig, data: DataConfig) -> Dataset:
@@ -189,7 +247,7 @@ def _shuffle(rows: Dataset, split: str, source: SourceConfig, data: DataConfig) 
     rows = rows.select_columns(list(columns))
     if source.text_column != "text" or source.label_column != "label":
         rows = rows.rename_columns({old: new for old, new in columns.items() if old != new})
-    problems = [*_text_problems(rows, split), *_label_problems(rows, split)]
+    problems = _text_problems(rows, split)
     if problems:
         raise _error(source, problems)
     with _quiet():
@@ -206,27 +264,24 @@ def _text_problems(rows: Dataset, split: str) -> list[str]:
     return [f"split {split!r}: expected a text in every row, got {n_missing} rows without one"] if n_missing else []
 
 
-def _label_problems(rows: Dataset, split: str) -> list[str]:
-    found = rows.unique("label") if len(rows) else []
-    if all(type(label) is int and label in (0, 1) for label in found):
-        return []
-    some = ", ".join(repr(label) for label in found[:5]) + (", …" if len(found) > 5 else "")
-    return [
-        f"split {split!r}: expected the labels 0 (negative) and 1 (positive), got {some}: "
-        "mend label_column, or write the labels as 0 and 1"
-    ]
+class _Shortener:
+    """Give selected rows truncated texts and numbered labels, in memory, so that no old cache file is read."""
 
+    def __init__(self, splits: Mapping[str, Dataset], source: SourceConfig, data: DataConfig) -> None:
+        try:
+            self._numbers, names = find_classes(splits, None if source.labels is None else list(source.labels))
+        except ValueError as error:
+            raise _error(source, [str(error)]) from None
+        self._columns = Features({"row_id": Value("int64"), "text": Value("string"), "label": ClassLabel(names=names)})
+        self.data = data
 
-def _truncate(rows: Dataset, max_words: int) -> Dataset:
-    """Return rows with truncated texts, in memory, so that no old cache file is read."""
-    return Dataset.from_dict(
-        {
+    def __call__(self, rows: Dataset) -> Dataset:
+        columns = {
             "row_id": list(rows["row_id"]),
-            "text": [truncate_words(text, max_words) for text in rows["text"]],
-            "label": list(rows["label"]),
-        },
-        features=COLUMNS,
-    )
+            "text": [truncate_words(text, self.data.max_words) for text in rows["text"]],
+            "label": [self._numbers[label] for label in rows["label"]],
+        }
+        return Dataset.from_dict(columns, features=self._columns)
 
 
 def _select_new(
@@ -235,19 +290,19 @@ def _select_new(
     count: Literal["n_test", "n_selection"],
     seen: set[str],
     source: SourceConfig,
-    data: DataConfig,
+    shorten: _Shortener,
 ) -> Dataset:
     """Return the first rows of a split, as many as a key of the study says, whose truncated text is new."""
-    n, candidates = getattr(data, count), shuffled[split]
+    n, candidates = getattr(shorten.data, count), shuffled[split]
     taken: dict[str, int] = {}  # text → position among the candidates
     for i, text in enumerate(candidates["text"] if n else ()):
-        truncated = truncate_words(text, data.max_words)
+        truncated = truncate_words(text, shorten.data.max_words)
         if truncated not in seen:
             taken.setdefault(truncated, i)
         if len(taken) == n:
             break
     if len(taken) == n:
-        return _truncate(candidates.select(list(taken.values())), data.max_words)
+        return shorten(candidates.select(list(taken.values())))
     others = "neither training nor validation" if count == "n_test" else "no training, validation or test row"
     raise _error(
         source,

@@ -12,7 +12,7 @@ import enum
 import re
 import typing
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +61,7 @@ def use_onednn(model: nn.Module) -> None:
 # PEFT's LayerNorm tuning warns of a LayerNorm.
 warnings.filterwarnings("ignore", "Unsupported layer type '<class 'torch.nn.modules.normalization.LayerNorm'>'")
 
-ID2LABEL = {0: "negative", 1: "positive"}
+TWO_LABELS = ("0", "1")
 
 ALWAYS_FITS = 50_000_000  # numbers, of four bytes each
 # PEFT and torch raise these if settings and model do not fit.
@@ -106,7 +106,7 @@ def make_peft_config(adapter: AdapterConfig) -> PeftConfig:
         raise ConfigError(f"{_file(adapter)} is not a valid adapter:", [first_line(error)]) from error
 
 
-def check_adapters(adapters: Iterable[AdapterConfig], base_model: Path) -> None:
+def check_adapters(adapters: Iterable[AdapterConfig], base_model: Path, n_labels: int = len(TWO_LABELS)) -> None:
     """Check that PEFT accepts every adapter, and that each can be trained on the base model's architecture.
 
     Parameters
@@ -121,7 +121,7 @@ def check_adapters(adapters: Iterable[AdapterConfig], base_model: Path) -> None:
     SourceError
         If the base model cannot be built as a classifier.
     """
-    model = _build_untrained(base_model)
+    model = _build_untrained(base_model, n_labels)
     errors = []
     for adapter in adapters:
         problems = _problems(adapter, model)
@@ -133,8 +133,8 @@ def check_adapters(adapters: Iterable[AdapterConfig], base_model: Path) -> None:
         raise ConfigError(f"{len(errors)} adapters are not valid:", [str(error) for error in errors])
 
 
-def load_base_model(folder: Path, seed: int) -> PreTrainedModel:
-    """Load a base model as a two-class classifier; the same seed gives the same new head.
+def load_base_model(folder: Path, seed: int, labels: Sequence[str] = TWO_LABELS) -> PreTrainedModel:
+    """Load a base model as a classifier; the same seed gives the same new head.
 
     Parameters
     ----------
@@ -142,11 +142,13 @@ def load_base_model(folder: Path, seed: int) -> PreTrainedModel:
         Folder in Transformers' format, with safetensors weights.
     seed : int
         Of Python, NumPy and torch; set before the head is made.
+    labels : sequence of str
+        The names of the classes, by number.
 
     Returns
     -------
     PreTrainedModel
-        In float32, on the CPU; its labels are ``negative`` (0) and ``positive`` (1).
+        In float32, on the CPU.
 
     Raises
     ------
@@ -155,18 +157,19 @@ def load_base_model(folder: Path, seed: int) -> PreTrainedModel:
     """
     set_seed(seed)
     files = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(folder.glob("*")))
-    model, random_state = reuse("base model", (str(folder), files, seed), lambda: _load(folder))
+    model, random_state = reuse("base model", (str(folder), files, seed, *labels), lambda: _load(folder, labels))
     torch.set_rng_state(random_state)  # the same state whether this run or an earlier one made the head
     return copy.deepcopy(model)
 
 
-def _load(folder: Path) -> tuple[PreTrainedModel, torch.Tensor]:
+def _load(folder: Path, labels: Sequence[str]) -> tuple[PreTrainedModel, torch.Tensor]:
     try:
         model, found = AutoModelForSequenceClassification.from_pretrained(
             folder,
-            num_labels=len(ID2LABEL),
-            id2label=ID2LABEL,
-            label2id={label: i for i, label in ID2LABEL.items()},
+            num_labels=len(labels),
+            id2label=dict(enumerate(labels)),
+            label2id={label: i for i, label in enumerate(labels)},
+            problem_type="single_label_classification",
             dtype=torch.float32,
             use_safetensors=True,
             local_files_only=True,
@@ -311,11 +314,15 @@ def _frozen_problems(model: PeftModel) -> list[str]:
     return [f"full_fine_tuning: expected all weights to train, but {names} stay frozen: {remedy}"] if frozen else []
 
 
-def _build_untrained(folder: Path) -> PreTrainedModel:
+def _build_untrained(folder: Path, n_labels: int) -> PreTrainedModel:
     """Return the base model's architecture with small random weights, without reading the real ones."""
     try:
         config = AutoConfig.from_pretrained(
-            folder, num_labels=len(ID2LABEL), local_files_only=True, trust_remote_code=False
+            folder,
+            num_labels=n_labels,
+            problem_type="single_label_classification",
+            local_files_only=True,
+            trust_remote_code=False,
         )
         with torch.device("meta"):
             shapes = AutoModelForSequenceClassification.from_config(  # type: ignore[no-untyped-call]

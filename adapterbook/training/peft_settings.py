@@ -7,7 +7,6 @@ builds no model.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import re
 import subprocess
@@ -24,7 +23,7 @@ from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapt
 from torch import nn
 from transformers import PreTrainedModel
 
-from adapterbook.common.yaml_files import shown_key, shown_text
+from adapterbook.common.yaml_files import closest, shown_key, shown_text
 from adapterbook.config.study import AdapterConfig
 
 # Keys of every PEFT config that PEFT fills in itself, or that would keep the adapter from training.
@@ -66,8 +65,8 @@ def config_class_of(peft_type: str) -> type[PeftConfig]:
     """
     known = {kind.value: config_class for kind, config_class in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
     if peft_type not in known:
-        close = difflib.get_close_matches(peft_type, known, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        close = closest(peft_type, known)
+        hint = f" (did you mean {close}?)" if close else ""
         names = ", ".join(sorted(known))
         raise ValueError(f"peft_type: {shown_text(peft_type)} is not a method of PEFT{hint}; PEFT knows {names}")
     return known[peft_type]
@@ -84,8 +83,8 @@ def key_problems(adapter: AdapterConfig, config_class: type[PeftConfig]) -> list
         elif key in OUTSIDE:
             problems.append(f"{key}: PEFT would read files or modules from elsewhere, which no adapter of ours may")
         elif key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            takes = f"{close[0]} (did you mean that?)" if close else ", ".join(known)
+            close = closest(key, known)
+            takes = f"{close} (did you mean that?)" if close else ", ".join(known)
             problems.append(f"{shown_key((key,))}: unknown key; {config_class.__name__} takes {takes}")
         elif not _fits(value, hints.get(key, Any)):
             problems.append(

@@ -21,13 +21,14 @@ import torch
 from datasets import Dataset, DatasetDict
 from safetensors.numpy import save
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score, log_loss
+from sklearn.metrics import log_loss
 from transformers import AutoTokenizer
 
 from adapterbook.common.errors import RunError
 from adapterbook.common.files import replace_folder, write_atomically
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import PROBE, DataConfig
+from adapterbook.runs.predictions import class_probabilities
 from adapterbook.runs.probe import (
     FEATURES,
     ProbeChoice,
@@ -39,7 +40,7 @@ from adapterbook.runs.probe import (
 )
 from adapterbook.runs.record import TestResult, seal_record, write_record
 from adapterbook.sources.resolve import ResolvedSource, fetch_source
-from adapterbook.training.data import load_splits
+from adapterbook.training.data import label_names, load_splits
 from adapterbook.training.kernel_state import one_thread, silence_transformers
 from adapterbook.training.model import load_base_model
 from adapterbook.training.recording import (
@@ -49,6 +50,7 @@ from adapterbook.training.recording import (
     git_state,
     make_predictions,
 )
+from adapterbook.training.trainer import compute_f1
 
 GRID = (0.001, 0.01, 0.1, 1.0, 10.0)  # C of sklearn's LogisticRegression, from the strongest penalty to the weakest
 BATCH_SIZE = 16
@@ -85,7 +87,7 @@ def compute_probe(base_model: Path, splits: DatasetDict) -> Probe:
     """
     if len(set(splits["train"]["label"])) == 1:
         label = splits["train"]["label"][0]
-        raise RunError(f"The linear probe needs both labels, but all {len(splits['train'])} train rows have label "
+        raise RunError(f"The linear probe needs two labels, but all {len(splits['train'])} train rows have label "
                        f"{label}: change n_train or shuffle_seed in study.yaml.")  # fmt: skip
     with one_thread():
         features = compute_features(base_model, splits)
@@ -95,7 +97,7 @@ def compute_probe(base_model: Path, splits: DatasetDict) -> Probe:
 def compute_features(base_model: Path, splits: DatasetDict) -> dict[str, npt.NDArray[np.generic]]:
     """Return two vectors of each row: the mean of its tokens' last hidden states, and the first token's."""
     with silence_transformers():
-        encoder = load_base_model(base_model, seed=0).base_model.eval()
+        encoder = load_base_model(base_model, seed=0, labels=label_names(splits)).base_model.eval()
         tokenizer = AutoTokenizer.from_pretrained(base_model, local_files_only=True, trust_remote_code=False)
     found: dict[str, npt.NDArray[np.generic]] = {}
     for name, rows in splits.items():
@@ -123,9 +125,17 @@ def fit_probe(features: dict[str, npt.NDArray[np.generic]], test: Dataset) -> Pr
         right = model.predict(features[f"{chosen_on}.mean"]) == features[f"{chosen_on}.label"]
         grid.append(ProbeChoice(C=model.C, n_right=int(right.sum())))
     best = max(range(len(GRID)), key=lambda i: grid[i].n_right)  # of several, the first
-    scores = models[best].decision_function(features["test.mean"])
-    table = make_predictions(test, np.stack([np.zeros_like(scores), scores], axis=-1))
-    return Probe(features, chosen_on, tuple(grid), GRID[best], table, _test_result(table))
+    names = test.features["label"].names
+    scores = np.full((len(test), len(names)), -np.inf)  # a label without a train row is never predicted
+    scores[:, models[best].classes_] = _log_odds(models[best], features["test.mean"])
+    table = make_predictions(test, scores)
+    return Probe(features, chosen_on, tuple(grid), GRID[best], table, _test_result(table, len(names)))
+
+
+def _log_odds(model: LogisticRegression, rows: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+    """Return a regression's scores of shape (n, classes that it knows), whose softmax are its probabilities."""
+    scores: npt.NDArray[np.float64] = model.decision_function(rows)  # of shape (n,) if it knows two classes
+    return scores if scores.ndim == 2 else np.stack([np.zeros_like(scores), scores], axis=-1)
 
 
 def make_probe(data: DataConfig, paths: Paths, source: ResolvedSource) -> ProbeRecord:
@@ -172,11 +182,11 @@ def make_probe(data: DataConfig, paths: Paths, source: ResolvedSource) -> ProbeR
     return record
 
 
-def _test_result(table: pd.DataFrame) -> TestResult:
+def _test_result(table: pd.DataFrame, n_labels: int) -> TestResult:
     label, prediction = table["label"], table["prediction"]
     return TestResult(
         n=len(table),
         accuracy=float((label == prediction).mean()),
-        f1=float(f1_score(label, prediction, zero_division=0.0)),
-        loss=float(log_loss(label, table["probability"], labels=[0, 1])),
+        f1=compute_f1(label, prediction, n_labels),
+        loss=float(log_loss(label, class_probabilities(table), labels=range(n_labels))),
     )

@@ -27,6 +27,7 @@ from adapterbook.common.errors import ConfigError
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import TrainingConfig
 from adapterbook.runs.plan import Run, compute_stamps, package_versions
+from adapterbook.runs.predictions import prediction_columns
 from adapterbook.runs.record import (
     AdapterInfo,
     BestCheckpoint,
@@ -44,7 +45,7 @@ from adapterbook.runs.record import (
 )
 from adapterbook.sources.resolve import FetchedSource, ResolvedSource, fetch_source, hash_folder
 from adapterbook.training.callbacks import peak_memory_bytes, resumed_after
-from adapterbook.training.data import hash_rows, load_splits
+from adapterbook.training.data import hash_rows, label_names, load_splits
 from adapterbook.training.measurements import N_TIMED_ROWS, measure_latency, measure_updates
 from adapterbook.training.model import check_adapters, count_parameters, describe_config, make_peft_config
 from adapterbook.training.strategies import Kept, metric_name
@@ -80,8 +81,9 @@ def preflight(runs: Sequence[Run], paths: Paths, source: ResolvedSource) -> dict
     """
     check_arguments(runs)
     fetched = fetch_source(source)
-    check_adapters({run.adapter.id: run.adapter for run in runs}.values(), fetched.base_model)
     splits = load_splits(fetched.dataset, source.config, runs[0].data)
+    n_labels = len(label_names(splits))
+    check_adapters({run.adapter.id: run.adapter for run in runs}.values(), fetched.base_model, n_labels)
     info = describe_source(source, fetched, splits)
     environment, commit = describe_environment(current_device(), n_threads=1), git_state(paths.root)
     now = datetime.now(UTC)
@@ -92,6 +94,7 @@ def preflight(runs: Sequence[Run], paths: Paths, source: ResolvedSource) -> dict
             variant=run.variant,
             seed=run.seed,
             source=info,
+            wording=source.config.wording(info.labels),
             data=run.data,
             training=run.training,
             stamps=compute_stamps(run, paths, source.data_identity()),
@@ -116,6 +119,9 @@ def check_arguments(runs: Sequence[Run]) -> None:
     """
     problems = []
     for variant, training in {run.variant: run.training for run in runs}.items():
+        if (training.bf16 or training.fp16) and current_device() == "cpu":
+            problems.append(f"variants.{variant}: bf16 and fp16 need a GPU: leave them out on this machine")
+            continue
         try:
             TrainingArguments(output_dir=tempfile.gettempdir(), **training_kwargs(training))
         except (ValueError, TypeError) as error:
@@ -162,17 +168,19 @@ def save_run(
     merged_median_s = None if learned is None else measure_latency(model, tokenizer, texts)
     summary = next(entry for entry in reversed(state.log_history) if "train_runtime" in entry)
     run, curve = prepared.run, epoch_results(state.log_history)
+    info = describe_source(prepared.source, prepared.fetched, splits)
     # The Trainer counts only the time since an interruption.
     before = prepared.snapshot
     train_time_s = summary["train_runtime"] + (before.train_time_s if before else 0.0)
     train_cpu_s = trainer.train_cpu_s + (before.train_cpu_s if before else 0.0)
-    epochs = tuple(row for row in curve if row.epoch.is_integer())
+    epochs = tuple(row for row in curve if row.epoch.is_integer() or row is curve[-1])
     record = Record(
         status="completed",
         adapter=describe_adapter(run, make_peft_config(run.adapter)),
         variant=run.variant,
         seed=run.seed,
-        source=describe_source(prepared.source, prepared.fetched, splits),
+        source=info,
+        wording=prepared.source.config.wording(info.labels),
         data=run.data,
         training=run.training,
         stamps=prepared.stamps,
@@ -196,7 +204,7 @@ def save_run(
         n_total_params=counts.n_total,
         train_time_s=train_time_s,
         train_cpu_s=train_cpu_s if prepared.device == "cpu" else None,
-        train_samples_per_s=len(splits["train"]) * run.training.num_train_epochs / train_time_s,
+        train_samples_per_s=len(splits["train"]) * curve[-1].epoch / train_time_s,
         test_time_s=metrics["test_runtime"],
         evaluation_time_s=sum(
             entry.get(f"eval_{name}_runtime", 0.0) for entry in state.log_history for name in EVALUATED_SPLITS
@@ -211,21 +219,21 @@ def save_run(
 
 
 def make_predictions(test: datasets.Dataset, logits: npt.NDArray[np.floating[Any]]) -> pd.DataFrame:
-    """Return one row per test row: row_id, text, label, prediction, probability of the positive class.
+    """Return one row per test row, with the columns of ``record.prediction_columns``.
 
     Parameters
     ----------
-    logits : array, shape (n_test, 2)
+    logits : array, shape (n_test, n_labels)
     """
-    return pd.DataFrame(
-        {
-            "row_id": np.asarray(test["row_id"], dtype=np.int64),
-            "text": list(test["text"]),
-            "label": np.asarray(test["label"], dtype=np.int64),
-            "prediction": np.argmax(logits, axis=-1).astype(np.int64),
-            "probability": softmax(logits.astype(np.float64), axis=-1)[:, 1],
-        }
-    )
+    probabilities = softmax(logits.astype(np.float64), axis=-1)
+    columns = {
+        "row_id": np.asarray(test["row_id"], dtype=np.int64),
+        "text": list(test["text"]),
+        "label": np.asarray(test["label"], dtype=np.int64),
+        "prediction": np.argmax(logits, axis=-1).astype(np.int64),
+    }
+    names = [*prediction_columns(logits.shape[-1])][len(columns) :]
+    return pd.DataFrame(columns | dict(zip(names, probabilities[:, -len(names) :].T, strict=True)))
 
 
 def describe_adapter(run: Run, peft_config: PeftConfig) -> AdapterInfo:
@@ -251,6 +259,7 @@ def describe_source(source: ResolvedSource, fetched: FetchedSource, splits: data
         dataset_sha256=hash_rows(splits),
         reason=source.reason,
         published=source.config.published,
+        labels=label_names(splits),
     )
 
 
@@ -287,7 +296,9 @@ def git_state(root: Path) -> GitState | None:
 
 def describe_splits(splits: datasets.DatasetDict) -> Splits:
     """Return the splits' part of the record."""
-    return Splits(**{name: SplitInfo(n=len(rows), n_positive=sum(rows["label"])) for name, rows in splits.items()})
+    n_labels = len(label_names(splits))
+    counts = {name: np.bincount(rows["label"], minlength=n_labels).tolist() for name, rows in splits.items()}
+    return Splits(**{name: SplitInfo(n=sum(count), n_by_label=tuple(count)) for name, count in counts.items()})
 
 
 def _best_checkpoint(own: Kept, log_history: Sequence[dict[str, Any]], training: TrainingConfig) -> BestCheckpoint:

@@ -37,8 +37,10 @@ class Strategy:
     eval_strategy: Literal["no", "epoch", "steps"]
     metric: str | None
 
-    def choose(self, log_history: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    def choose(self, log_history: Sequence[dict[str, Any]], max_steps: int | None = None) -> dict[str, Any] | None:
         """Return the log entry of the best evaluation so far, the first among equals; None if there is none.
+
+        An evaluation after the last of ``max_steps`` is one at the end of an epoch, even if the epoch is not whole.
 
         Examples
         --------
@@ -53,7 +55,7 @@ class Strategy:
         key = f"eval_{self.metric}"
         seen = [entry for entry in log_history if key in entry]
         if self.eval_strategy == "epoch":
-            seen = [entry for entry in seen if float(entry["epoch"]).is_integer()]
+            seen = [entry for entry in seen if float(entry["epoch"]).is_integer() or entry.get("step") == max_steps]
         sign = 1 if key.endswith("loss") else -1  # as in Transformers: a loss is minimised, all else maximised
         return min(seen, key=lambda entry: sign * entry[key], default=None)
 
@@ -67,7 +69,7 @@ class Kept:
     entry : dict
         The log entry of its evaluation; for ``no`` only its ``step`` and ``epoch``.
     test : PredictionOutput
-        ``predictions``: logits of the test rows, shape (n, 2).
+        ``predictions``: logits of the test rows, shape (n, n_labels).
     """
 
     strategy: Strategy
@@ -116,8 +118,10 @@ class KeepCheckpoints(TrainerCallback):
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Keep the weights for each strategy whose best evaluation is this one."""
         for strategy in self._strategies:
-            if strategy.choose(state.log_history) is state.log_history[-1]:
+            if strategy.choose(state.log_history, state.max_steps) is state.log_history[-1]:
                 self._keep(strategy, kwargs["model"])
+        if control.should_training_stop:  # early
+            self._keep(Strategy("no", None), kwargs["model"])
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Keep the weights after the last step."""
@@ -141,7 +145,7 @@ def compare_strategies(trainer: Trainer, training: TrainingConfig, test: dataset
     last = {"step": trainer.state.global_step, "epoch": trainer.state.epoch}
     found: list[Kept] = []
     for strategy in list_strategies(training):
-        entry = last if strategy.metric is None else strategy.choose(trainer.state.log_history)
+        entry = last if strategy.metric is None else strategy.choose(trainer.state.log_history, trainer.state.max_steps)
         if entry is None:  # no evaluation at the end of an epoch
             continue
         same = next((kept.test for kept in found if kept.entry["step"] == entry["step"]), None)

@@ -6,7 +6,8 @@ The notebook itself holds the calls of Transformers and PEFT that are worth show
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,7 @@ from adapterbook.training.data import halve_by_length
 from adapterbook.training.model import head_parameters
 from adapterbook.training.strategies import metric_name
 
+EARLY_STOPPING = ("early_stopping_patience", "early_stopping_threshold")
 EVALUATED = ("validation_loss", "validation_accuracy", "selection_loss", "selection_accuracy")
 
 
@@ -117,10 +119,15 @@ def prepare_run(
 def training_kwargs(training: TrainingConfig, micro_batches: int = 1) -> dict[str, Any]:
     """Return the study's training arguments as keyword arguments of ``transformers.TrainingArguments``.
 
-    The learning rate of the head is not among them: `ClassifierTrainer` takes it.
+    The learning rate of the head, which `ClassifierTrainer` takes, and early stopping are not among them. Arguments of
+    Transformers 4 get the names that they have today.
     """
-    kwargs = training.model_dump(exclude_none=True, exclude={"head_learning_rate"})
+    kwargs = training.model_dump(exclude_none=True, exclude={"head_learning_rate", *EARLY_STOPPING})
     kwargs["metric_for_best_model"] = metric_name(training)
+    if "warmup_ratio" in kwargs:
+        kwargs["warmup_steps"] = kwargs.pop("warmup_ratio")  # below 1 it is a share of all steps
+    if kwargs.pop("group_by_length", False):
+        kwargs["train_sampling_strategy"] = "group_by_length"
     if micro_batches > 1:
         kwargs |= split_batch(training, micro_batches, "").model_dump(exclude={"message"})
     return kwargs
@@ -144,20 +151,29 @@ class Accuracy(evaluate.Metric):  # type: ignore[misc]  # evaluate is untyped
 
 
 class F1(evaluate.Metric):  # type: ignore[misc]
-    """Compute F1 of the positive class; 0 if it is neither predicted nor present."""
+    """Compute F1: of label 1 if there are two labels, else the mean over all labels that a row has or was predicted.
+
+    F1 is 0 where it has no value.
+    """
 
     def _info(self) -> evaluate.MetricInfo:
-        return _metric_info("f1", "Harmonic mean of precision and recall of the positive class.")
+        return _metric_info("f1", "Harmonic mean of precision and recall.")
 
-    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
-        return {"f1": float(f1_score(references, predictions, zero_division=0.0))}
+    def _compute(self, predictions: Sequence[int], references: Sequence[int], n_labels: int) -> dict[str, float]:
+        return {"f1": compute_f1(references, predictions, n_labels)}
+
+
+def compute_f1(labels: npt.ArrayLike, predictions: npt.ArrayLike, n_labels: int) -> float:
+    """Return F1 of label 1 if there are two labels, else the mean over all labels that a row has or was predicted."""
+    average = "binary" if n_labels == 2 else "macro"
+    return float(f1_score(labels, predictions, average=average, zero_division=0.0))
 
 
 def _metric_info(name: str, description: str) -> evaluate.MetricInfo:
     return evaluate.MetricInfo(
         description=description,
         citation="",
-        inputs_description="predictions, references: one int per row, 0 negative or 1 positive",
+        inputs_description="predictions, references: one int per row, the label",
         features=datasets.Features({"predictions": datasets.Value("int32"), "references": datasets.Value("int32")}),
         module_name=name,
     )
@@ -169,12 +185,12 @@ def compute_metrics(evaluation: EvalPrediction) -> dict[str, float]:
     Parameters
     ----------
     evaluation : EvalPrediction
-        ``predictions``: logits, shape (n, 2), ``label_ids``: shape (n,).
+        ``predictions``: logits, shape (n, n_labels), ``label_ids``: shape (n,).
     """
-    predictions = np.argmax(logits_of(evaluation.predictions), axis=-1)
-    scores: dict[str, float] = {}
-    for metric in (Accuracy(keep_in_memory=True), F1(keep_in_memory=True)):
-        scores |= metric.compute(predictions=predictions, references=evaluation.label_ids)
+    logits = logits_of(evaluation.predictions)
+    found = {"predictions": np.argmax(logits, axis=-1), "references": evaluation.label_ids}
+    scores: dict[str, float] = Accuracy(keep_in_memory=True).compute(**found)
+    scores |= F1(keep_in_memory=True).compute(**found, n_labels=logits.shape[-1])
     return scores
 
 
@@ -270,11 +286,25 @@ class ClassifierTrainer(Trainer):
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
-        """Evaluate one batch: loss, logits of shape (batch, 2), labels."""
-        loss, output, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        """Evaluate one batch in float32: loss, logits of shape (batch, n_labels), labels."""
+        with _in_float32(model):
+            loss, output, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
         if loss is not None and output is not None and labels is not None:
             loss = cross_entropy(output[0] if isinstance(output, tuple) else output, labels)
         return loss, output, labels
+
+
+@contextmanager
+def _in_float32(model: torch.nn.Module) -> Iterator[None]:
+    """Undo Accelerate's mixed precision for a while: it replaces the forward method of the model."""
+    mixed, original = model.forward, getattr(model, "_original_forward", None)
+    if original is not None:
+        model.forward = original
+    try:
+        yield
+    finally:
+        if original is not None:
+            model.forward = mixed
 
 
 def step_results(log_history: Sequence[dict[str, Any]]) -> tuple[StepResult, ...]:
@@ -288,7 +318,7 @@ def step_results(log_history: Sequence[dict[str, Any]]) -> tuple[StepResult, ...
 def epoch_results(log_history: Sequence[dict[str, Any]]) -> tuple[EpochResult, ...]:
     """Return the Trainer's log as one row per epoch, or per evaluation if those are more frequent.
 
-    An epoch's training loss is the mean over its steps.
+    An epoch's training loss is the mean over its steps. Where training ends within an epoch, its part has a row, too.
 
     Examples
     --------
@@ -305,10 +335,11 @@ def epoch_results(log_history: Sequence[dict[str, Any]]) -> tuple[EpochResult, .
     def row(epoch: float) -> dict[str, float | None]:
         return rows.setdefault(epoch, {"train_loss": None, "learning_rate": None, **dict.fromkeys(EVALUATED)})
 
+    last = max((entry["epoch"] for entry in log_history if "loss" in entry), default=None)
     for entry in log_history:
         if "loss" in entry:
             losses.append(entry["loss"])
-            if float(entry["epoch"]).is_integer():
+            if float(entry["epoch"]).is_integer() or entry["epoch"] == last:
                 row(entry["epoch"]).update(train_loss=fmean(losses), learning_rate=entry["learning_rate"])
                 losses.clear()
         found = {name: entry[f"eval_{name}"] for name in EVALUATED if f"eval_{name}" in entry}

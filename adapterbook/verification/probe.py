@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from adapterbook.common.errors import AdapterBookError
 from adapterbook.config.paths import Paths
+from adapterbook.runs.predictions import class_probabilities
 from adapterbook.runs.probe import FEATURES, ProbeRecord, probe_folder, probe_status
 from adapterbook.training.probe import Probe, compute_probe
 from adapterbook.verification.findings import Finding, find_state_problems, find_wrong_files
@@ -87,9 +88,12 @@ def _find_other_fit(record: ProbeRecord, table: pd.DataFrame | None, today: Prob
             yield Finding(record.run_id, name, f"is {stated} in the record, {fitted} when fitted again")
     if table is None or len(table) != len(today.predictions):
         return
-    stored, computed = (found["probability"].to_numpy(float) for found in (table, today.predictions))
-    distance = np.abs(stored - computed)
+    stored, computed = class_probabilities(table), class_probabilities(today.predictions)
+    if stored.shape != computed.shape:
+        yield Finding(record.run_id, "predictions.parquet", f"holds {stored.shape[1]} labels")
+        return
+    distance = np.abs(stored - computed).max(axis=1)
     if not (distance <= PROBABILITY_TOLERANCE).all():
         i = int(distance.argmax())
-        message = f"has the probability {short(stored[i])} in row {i}, {short(computed[i])} when fitted again"
+        message = f"has the probability {short(stored[i, -1])} in row {i}, {short(computed[i, -1])} when fitted again"
         yield Finding(record.run_id, "predictions.parquet", message)

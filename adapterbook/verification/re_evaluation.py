@@ -28,7 +28,7 @@ from adapterbook.config.study import DataConfig
 from adapterbook.runs.plan import Run
 from adapterbook.runs.record import Record, SourceInfo
 from adapterbook.sources.resolve import ResolvedSource, fetch_source
-from adapterbook.training.data import load_splits
+from adapterbook.training.data import label_names, load_splits
 from adapterbook.training.kernel_state import one_thread, silence_transformers
 from adapterbook.training.model import (
     MISFITS,
@@ -66,7 +66,7 @@ class Material:
     def base_model(self, seed: int) -> PreTrainedModel:
         """Return the base model; some adapters leave a part of the new head as the seed made it."""
         with silence_transformers():
-            return load_base_model(self.folder, seed)
+            return load_base_model(self.folder, seed, label_names(self.splits))
 
 
 def load_material(resolved: ResolvedSource, data: DataConfig) -> Material:
@@ -174,7 +174,7 @@ def _in_order(value: Any) -> Any:
 
 
 class _Predictor:
-    """Compute the probability of the positive class, batch by batch, in the order of the rows."""
+    """Compute the probability of each label, batch by batch, in the order of the rows."""
 
     def __init__(self, model: PeftModel, tokenizer: PreTrainedTokenizerBase, batch_size: int) -> None:
         self._device = torch.device(current_device())
@@ -188,6 +188,6 @@ class _Predictor:
             tokens = self._tokenizer(texts[start : start + self._batch_size], truncation=True, padding=True,
                                      return_tensors="pt")  # fmt: skip
             inputs = {name: tensor.to(self._device) for name, tensor in tokens.items() if name in self._accepted}
-            logits = cast(torch.Tensor, self._model(**inputs).logits)  # (batch, 2)
-            parts.append(torch.softmax(logits.double().cpu(), dim=-1)[:, 1].numpy())
+            logits = cast(torch.Tensor, self._model(**inputs).logits)  # (batch, n_labels)
+            parts.append(torch.softmax(logits.double().cpu(), dim=-1).numpy())
         return np.concatenate(parts)

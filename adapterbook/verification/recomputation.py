@@ -16,12 +16,14 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow
 from datasets import Dataset
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score
 
 from adapterbook.common.errors import RecordError
+from adapterbook.runs.predictions import class_probabilities, load_predictions
 from adapterbook.runs.probe import ProbeRecord
-from adapterbook.runs.record import EpochResult, Record, SourceInfo, load_predictions
+from adapterbook.runs.record import EpochResult, Record, SourceInfo
 from adapterbook.training.measurements import N_SINGULAR_VALUES
+from adapterbook.training.trainer import compute_f1
 from adapterbook.verification.findings import Finding
 
 LOSS_TOLERANCE = 1e-5  # the Trainer's loss is a mean in float32
@@ -33,6 +35,9 @@ def find_inconsistencies(record: Record, folder: Path) -> list[Finding]:
     test, splits, training = record.test, record.splits, record.training
     assert test is not None and splits is not None  # as in every completed record
     n_train = record.data.n_train
+    n_epochs = training.count_epochs(n_train)
+    if training.early_stopping_patience is not None:
+        n_epochs = min(n_epochs, record.epochs[-1].epoch)
     sums: dict[str, tuple[object, object, str]] = {
         "n_trainable_params": (
             record.n_trainable_params,
@@ -47,15 +52,21 @@ def find_inconsistencies(record: Record, folder: Path) -> list[Finding]:
             "data.n_selection",
         ),
         "splits.test.n": (splits.test.n, test.n, "test.n"),
+        **{
+            f"splits.{name}.n": (split.n, sum(split.n_by_label), f"splits.{name}.n_by_label")
+            for name, split in splits
+            if split is not None and split.n != sum(split.n_by_label)
+        },
         "test.n": (test.n, record.data.n_test, "data.n_test"),
         "epochs": (
-            [row.epoch for row in record.epochs],
-            [float(i + 1) for i in range(training.num_train_epochs)],
-            "training.num_train_epochs",
+            [round(row.epoch, 6) for row in record.epochs],
+            [round(min(i + 1, n_epochs), 6) for i in range(math.ceil(n_epochs))],
+            "training.max_steps" if training.max_steps else "training.num_train_epochs",
         ),
     }
     if record.evaluations:
-        whole = [row for row in record.evaluations if row.epoch.is_integer()]
+        last = record.evaluations[-1]
+        whole = [row for row in record.evaluations if row.epoch.is_integer() or row is last]
         sums["evaluations"] = (whole == list(record.epochs), True, "comparing their whole epochs with epochs")
     weights = folder / "adapter" / "adapter_model.safetensors"
     if weights.is_file():
@@ -90,13 +101,17 @@ def find_wrong_metrics(record: Record | ProbeRecord, table: pd.DataFrame) -> lis
     if len(table) == 0:
         return [Finding(record.run_id, "predictions.parquet", "holds no rows")]
     labels, predictions = table["label"].to_numpy(int), table["prediction"].to_numpy(int)
-    probabilities = table["probability"].to_numpy(float)
+    probabilities = class_probabilities(table)
+    n_labels = probabilities.shape[1]
+    if n_labels != len(record.source.labels):
+        message = f"holds {n_labels} labels, the record {len(record.source.labels)}"
+        return [Finding(record.run_id, "predictions.parquet", message)]
+    counts = np.bincount(labels, minlength=n_labels).tolist()
     metrics = {
         "test.n": (test.n, len(table)),
         "test.accuracy": (test.accuracy, float(accuracy_score(labels, predictions))),
-        "test.f1": (test.f1, float(f1_score(labels, predictions, zero_division=0.0))),
-        "splits.test.n_positive": (splits.test.n_positive, int(labels.sum())),
-    }
+        "test.f1": (test.f1, compute_f1(labels, predictions, n_labels)),
+    } | {f"splits.test.n_by_label.{i}": pair for i, pair in enumerate(zip(splits.test.n_by_label, counts, strict=True))}
     found = [
         Finding(record.run_id, name, f"is {short(stated)} in the record, {short(computed)} from predictions.parquet")
         for name, (stated, computed) in metrics.items()
@@ -107,13 +122,13 @@ def find_wrong_metrics(record: Record | ProbeRecord, table: pd.DataFrame) -> lis
     if not low - tolerance <= test.loss <= high + tolerance:
         message = f"is {short(test.loss)} in the record, {short(low)} from predictions.parquet"
         found.append(Finding(record.run_id, "test.loss", message))
-    # At exactly one half the logits are equal, and argmax takes either.
-    wrong = ((probabilities > 0.5) != (predictions == 1)) & (probabilities != 0.5)
+    chosen = probabilities[np.arange(len(table)), predictions]
+    wrong = chosen < probabilities.max(axis=1)  # of equal ones argmax takes any
     if wrong.any():
-        row = table[wrong].iloc[0]
+        row, i = table[wrong].iloc[0], int(wrong.argmax())
         message = (
             f"contradicts its own probabilities in {int(wrong.sum())} rows, such as row_id {row['row_id']}: "
-            f"prediction {row['prediction']}, probability {short(row['probability'])}"
+            f"prediction {row['prediction']}, whose probability is {short(chosen[i])}"
         )
         found.append(Finding(record.run_id, "predictions.parquet", message))
     return found
@@ -122,24 +137,24 @@ def find_wrong_metrics(record: Record | ProbeRecord, table: pd.DataFrame) -> lis
 def compute_loss_bounds(labels: npt.NDArray[np.int_], probabilities: npt.NDArray[np.float64]) -> tuple[float, float]:
     """Return the lowest and the highest mean cross-entropy, in nat, that rounded probabilities allow.
 
-    A probability next to 1 is rounded to 2**-53, so the other class's probability is known to that precision. If it
-    rounds to 0, its loss has no upper bound.
+    Of two labels, the probability of label 0 is what is missing from that of label 1, which is rounded to 2**-53 next
+    to 1. If it rounds to 0, its loss has no upper bound.
 
     Parameters
     ----------
-    labels, probabilities : array, shape (n,)
-        0 or 1, and the probability of 1.
+    labels : array of int, shape (n,)
+    probabilities : array, shape (n, n_labels)
 
     Examples
     --------
-    >>> compute_loss_bounds(np.array([1, 1]), np.array([0.5, 0.25]))[0] == 1.5 * math.log(2)
+    >>> compute_loss_bounds(np.array([1, 1]), np.array([[0.5, 0.5], [0.75, 0.25]]))[0] == 1.5 * math.log(2)
     True
-    >>> low, high = compute_loss_bounds(np.array([0]), np.array([1.0]))
+    >>> low, high = compute_loss_bounds(np.array([0]), np.array([[0.0, 1.0]]))
     >>> round(low, 2), high
     (36.74, inf)
     """
-    rounding = np.where(labels == 1, 0.0, 2.0**-53)
-    right = np.where(labels == 1, probabilities, 1.0 - probabilities)
+    rounding = np.where((labels == 0) & (probabilities.shape[1] == 2), 2.0**-53, 0.0)
+    right = probabilities[np.arange(len(labels)), labels]
     tiny = np.nextafter(0.0, 1.0)
     low = -np.log(np.clip(right + rounding, tiny, 1.0))
     with np.errstate(divide="ignore"):
@@ -151,10 +166,10 @@ def _find_wrong_times(record: Record) -> Iterator[Finding]:
     if record.finished_at < record.started_at:
         yield Finding(record.run_id, "finished_at", f"is {record.finished_at}, before started_at {record.started_at}")
     time_s, stated = record.train_time_s or 0.0, record.train_samples_per_s or 0.0
-    n_samples = record.data.n_train * record.training.num_train_epochs
+    n_samples = record.data.n_train * record.epochs[-1].epoch
     if not math.isclose(stated * time_s, n_samples, rel_tol=2e-3, abs_tol=2e-3 * time_s):
         message = (
-            f"is {short(stated)} in the record; {n_samples} samples in train_time_s {short(time_s)} give another rate"
+            f"is {short(stated)} in the record; {n_samples:g} samples in train_time_s {short(time_s)} give another rate"
         )
         yield Finding(record.run_id, "train_samples_per_s", message)
 
@@ -224,7 +239,7 @@ SAME_DEVICE_TOLERANCE, OTHER_DEVICE_TOLERANCE = 1e-4, 1e-2
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Hold the probabilities of the positive class, shape (n,), that a saved adapter gives today."""
+    """Hold the probabilities, shape (n, n_labels), that a saved adapter gives today."""
 
     validation: npt.NDArray[np.float64]
     test: npt.NDArray[np.float64]
@@ -240,7 +255,10 @@ def find_other_source(record: Record | ProbeRecord, today: SourceInfo, splits: M
         if split is not None:
             pairs |= {
                 f"splits.{name}.n": (split.n, len(rows)),
-                f"splits.{name}.n_positive": (split.n_positive, sum(rows["label"])),
+                f"splits.{name}.n_by_label": (
+                    list(split.n_by_label),
+                    np.bincount(rows["label"], minlength=len(actual["labels"])).tolist(),
+                ),
             }
     return [
         Finding(record.run_id, name, f"is {json.dumps(theirs)} in the record, {json.dumps(ours)} from the source")
@@ -287,12 +305,14 @@ def find_other_results(
     tolerance = SAME_DEVICE_TOLERANCE if same_device else OTHER_DEVICE_TOLERANCE
     found = []
     if table is not None and len(table) == len(evaluation.test):
-        distance = np.abs(table["probability"].to_numpy(float) - evaluation.test)
+        stored = class_probabilities(table)
+        same_shape = stored.shape == evaluation.test.shape
+        distance = np.abs(stored - evaluation.test).max(axis=1) if same_shape else np.full(len(table), np.inf)
         if not (distance <= tolerance).all():
             i = int(distance.argmax())
             message = (
                 f"differs from the adapter's probabilities in {int((distance > tolerance).sum())} rows: "
-                f"{short(table['probability'].iloc[i])} in row {i}, {short(evaluation.test[i])} from the adapter"
+                f"{short(stored[i, -1])} in row {i}, {short(evaluation.test[i, -1])} from the adapter"
             )
             found.append(Finding(record.run_id, "predictions.parquet", message))
     test, best = record.test, record.best
@@ -322,14 +342,15 @@ def _compare(
     """Compare a recorded accuracy and loss with those computed from probabilities, which have a tolerance."""
     labels = np.asarray(rows["label"])
     joint = "_" if prefix.endswith(".validation") else "."
-    right = (probabilities > 0.5) == (labels == 1)
-    undecided = int((np.abs(probabilities - 0.5) <= tolerance).sum())
+    right = probabilities.argmax(axis=1) == labels
+    highest = np.sort(probabilities, axis=1)
+    undecided = int((highest[:, -1] - highest[:, -2] <= 2 * tolerance).sum())
     if accuracy is not None and abs(accuracy * len(labels) - right.sum()) > undecided + 1e-6 * len(labels):
         message = f"is {short(accuracy)} in the record, {short(right.mean())} from the adapter, evaluated again"
         yield Finding(run_id, f"{prefix}{joint}accuracy", message)
     # An error e of the right class's probability p changes its loss by e / p.
     low, _ = compute_loss_bounds(labels, probabilities)
-    chosen = np.where(labels == 1, probabilities, 1 - probabilities)
+    chosen = probabilities[np.arange(len(labels)), labels]
     slack = float((tolerance / np.maximum(chosen, tolerance)).mean())
     if loss is not None and abs(loss - low) > slack + LOSS_TOLERANCE * max(1.0, loss):
         message = f"is {short(loss)} in the record, {short(low)} from the adapter, evaluated again"

@@ -22,7 +22,8 @@ from adapterbook.execution.kernels import KernelPool
 from adapterbook.execution.papermill_runs import LocalExecutor, train_runs
 from adapterbook.execution.progress import TrainingDisplay
 from adapterbook.runs.plan import Run
-from adapterbook.runs.record import Record, load_predictions
+from adapterbook.runs.predictions import class_probabilities, load_predictions
+from adapterbook.runs.record import Record
 from adapterbook.sources.resolve import ResolvedSource
 from adapterbook.training.recording import preflight
 from adapterbook.verification.findings import Finding
@@ -166,11 +167,15 @@ def _compare_numbers(
 
 
 def _compare_predictions(run_id: str, stored: pd.DataFrame, repeated: pd.DataFrame, exact: bool) -> Iterator[Finding]:
-    distance = (stored["probability"] - repeated["probability"]).abs()  # NaN where one has more rows
+    first, second = class_probabilities(stored), class_probabilities(repeated)
+    if first.shape != second.shape:
+        yield Finding(run_id, "predictions.parquet", "holds other rows or labels than the run trained again")
+        return
+    distance = np.abs(first - second).max(axis=1)
     if exact and not stored.equals(repeated):
         message = f"differs from the run trained again, a probability by up to {short(distance.max())}"
         yield Finding(run_id, "predictions.parquet", message)
-    if not exact and not (len(stored) == len(repeated) and distance.mean() <= PROBABILITY_TOLERANCE):
+    if not exact and not distance.mean() <= PROBABILITY_TOLERANCE:
         message = f"differs too much from the run trained again, a probability by {short(distance.mean())} on average"
         yield Finding(run_id, "predictions.parquet", message)
 

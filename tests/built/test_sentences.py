@@ -14,7 +14,7 @@ from adapterbook.analysis.shapes import Report
 from adapterbook.common.formatting import Language, format_number
 from adapterbook.config.paths import Paths
 from adapterbook.pages.writing.escape import isolate_text
-from adapterbook.runs.record import load_predictions
+from adapterbook.runs.predictions import load_predictions
 from tests.support.browser import open_browser, visit
 from tests.support.factory import make_predictions, read_report, write_results
 from tests.support.interactive_site import HOSTILE_NAME, make_interactive_site

@@ -23,7 +23,8 @@ from adapterbook.config.study import load_adapters, load_study
 from adapterbook.figures import draw_figures
 from adapterbook.pages import write_pages
 from adapterbook.runs.plan import plan_runs, status_of
-from adapterbook.runs.record import Record, load_predictions, load_record, write_record
+from adapterbook.runs.predictions import load_predictions
+from adapterbook.runs.record import Record, load_record, write_record
 from adapterbook.runs.select import recorded_seeds
 from adapterbook.site import build_site
 from adapterbook.site.quarto import QuartoRenderer

@@ -27,7 +27,8 @@ from adapterbook.config.study import load_adapters, load_study
 from adapterbook.pages import write_pages
 from adapterbook.pages.writing.escape import python_literal
 from adapterbook.runs.plan import plan_runs
-from adapterbook.runs.record import Failure, load_predictions, load_record, write_record
+from adapterbook.runs.predictions import load_predictions
+from adapterbook.runs.record import Failure, load_record, write_record
 from adapterbook.site import build_site
 from tests.support.browser import open_browser, visit
 from tests.support.factory import HOSTILE_TEXTS, PHRASES, write_results

@@ -32,7 +32,8 @@ from adapterbook.config.source import load_published
 from adapterbook.config.study import AdapterConfig, StudyConfig, TrainingConfig, load_adapters, load_study
 from adapterbook.figures.words import FigureWords
 from adapterbook.runs.plan import Run, RunStatus, plan_runs, status_of
-from adapterbook.runs.record import Record, load_predictions, write_record
+from adapterbook.runs.predictions import load_predictions
+from adapterbook.runs.record import Record, write_record
 
 PROJECT = Paths(Path(__file__).resolve().parents[2])
 PHRASES = load_phrases(PROJECT.templates)
@@ -91,6 +92,11 @@ EVAL_STRATEGY_VARIANTS: dict[str, Any] = {
         "adapters": ["lora_1"],
     },
 }  # fmt: skip
+
+WORDING: dict[str, Any] = {
+    "task": {"zh": "分辨評論是褒是貶", "en": "tell good reviews from bad ones"},
+    "labels": [{"zh": "負面", "en": "negative"}, {"zh": "正面", "en": "positive"}],
+}
 
 # Files written for a run, by everything that they depend on: most made-up studies share most of their runs.
 _files_of_runs: dict[str, dict[str, bytes]] = {}
@@ -171,7 +177,9 @@ def make_record(
             "dataset_sha256": _sha256(f"{source} rows"),
             "reason": "both names were found on the Hub" if on_hub else "the Hub cannot be reached",
             "published": "homework" if on_hub else None,
+            "labels": ["0", "1"],
         },
+        "wording": WORDING,
         "data": study.data.model_dump(),
         "training": training.model_dump(),
         "stamps": {name: _sha256(f"{name} {run_id}") for name in ("config", "code", "notebook", "data", "packages")},
@@ -187,12 +195,11 @@ def make_record(
         "started_at": started.isoformat(),
         "finished_at": (started + timedelta(seconds=math.ceil(time_s) + 7)).isoformat(),
         "splits": {
-            "train": {"n": study.data.n_train, "n_positive": study.data.n_train // 2 - 3},
-            "validation": {"n": study.data.n_validation, "n_positive": study.data.n_validation // 2 + 2},
-            "test": {"n": len(predictions), "n_positive": int(predictions["label"].sum())},
+            "train": _split(study.data.n_train, -3),
+            "validation": _split(study.data.n_validation, 2),
+            "test": {"n": len(predictions), "n_by_label": np.bincount(predictions["label"], minlength=2).tolist()},
         }
-        | ({"selection": {"n": study.data.n_selection, "n_positive": study.data.n_selection // 2 - 4}}
-           if study.data.n_selection else {}),
+        | ({"selection": _split(study.data.n_selection, -4)} if study.data.n_selection else {}),
         "epochs": [epoch for epoch in epochs if epoch["epoch"].is_integer()],
         "evaluations": [] if all(epoch["epoch"].is_integer() for epoch in epochs) else epochs,
         "best": {
@@ -228,6 +235,11 @@ def make_record(
     for path, value in changes.items():
         _set(content, path.split("__"), value)
     return Record.model_validate(content)
+
+
+def _split(n: int, more: int) -> dict[str, Any]:
+    """Return a split of two labels, with half the rows and some more of label 1."""
+    return {"n": n, "n_by_label": [n - (n // 2 + more), n // 2 + more]}
 
 
 def make_failed_record(
@@ -479,9 +491,9 @@ def _make_epochs(
     overfits = speed > 0.8 and peft_type != "IA3"
     start = 0.695 + 0.01 * rng.random()
     steps = math.ceil(n_train / training.per_device_train_batch_size)
-    moments: set[float] = {float(epoch) for epoch in range(1, training.num_train_epochs + 1)}
+    moments: set[float] = {float(epoch) for epoch in range(1, round(training.num_train_epochs) + 1)}
     if training.eval_strategy == "steps" and training.eval_steps:
-        moments |= {step / steps for step in range(training.eval_steps, steps * training.num_train_epochs + 1,
+        moments |= {step / steps for step in range(training.eval_steps, steps * round(training.num_train_epochs) + 1,
                                                    training.eval_steps)}  # fmt: skip
     epochs = []
     for epoch in sorted(moments):
@@ -524,7 +536,7 @@ def _make_steps(
     training: TrainingConfig, n_train: int, epochs: Sequence[dict[str, Any]], time_s: float
 ) -> list[dict[str, Any]]:
     """Return every step of the optimiser, with the linear schedule of the Trainer."""
-    n_steps = math.ceil(n_train / training.per_device_train_batch_size) * training.num_train_epochs
+    n_steps = math.ceil(n_train / training.per_device_train_batch_size) * round(training.num_train_epochs)
     losses = [epoch["train_loss"] for epoch in epochs if epoch["train_loss"] is not None]
     return [
         {"step": step, "loss": losses[(step - 1) * len(losses) // n_steps],

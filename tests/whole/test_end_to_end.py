@@ -18,7 +18,8 @@ from transformers import AutoTokenizer, Trainer, TrainingArguments
 
 from adapterbook.config.paths import Paths
 from adapterbook.config.source import load_source
-from adapterbook.runs.record import load_predictions, load_record
+from adapterbook.runs.predictions import load_predictions
+from adapterbook.runs.record import load_record
 from adapterbook.site.links import find_site_problems
 from adapterbook.training.data import load_splits
 from adapterbook.training.model import load_base_model

@@ -18,7 +18,8 @@ from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
 from adapterbook.config.source import load_source
 from adapterbook.config.study import load_adapters, load_study
-from adapterbook.runs.record import Record, load_predictions, load_record
+from adapterbook.runs.predictions import load_predictions
+from adapterbook.runs.record import Record, load_record
 from adapterbook.sources.packages import EMBEDDED
 from tests.support.factory import PROJECT
 from tests.support.small_project import run_adapterbook

@@ -203,7 +203,7 @@ class Baseline:
     Attributes
     ----------
     kind : str
-        ``chance`` (0.5, no interval), ``majority`` (always the more frequent label of the test rows),
+        ``chance`` (one of the labels, no interval), ``majority`` (always the most frequent label of the test rows),
         ``linear_probe`` (logistic regression on the frozen base model), or one that ``adapter`` names: ``head_only``
         (the frozen base model with only its head trained) or ``full_fine_tuning`` (all weights trained).
     label : int or None

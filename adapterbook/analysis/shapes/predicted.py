@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Example:
-    """Hold one test row; ``confidence`` in [0.5, 1] is the probability of the class that was predicted."""
+    """Hold one test row.
+
+    Attributes
+    ----------
+    probability : float
+        In [0, 1]: of two labels, that of label 1; of more, that of the row's label.
+    confidence : float
+        The probability of the label that was predicted.
+    """
 
     row_id: int
     text: str
@@ -24,7 +32,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """Hold a few test rows of a run: the most confident right, the most confident wrong, those closest to 0.5."""
+    """Hold a few test rows of a run: the most confident right, the most confident wrong, the least confident."""
 
     right: tuple[Example, ...]
     wrong: tuple[Example, ...]
@@ -37,8 +45,10 @@ class PredictedRows:
 
     Attributes
     ----------
-    n, n_positive : int
-        Rows, and those whose label is 1.
+    n : int
+        Rows.
+    n_by_label : tuple of int
+        Rows with each label.
     identity : str
         SHA-256 of ids and labels: two runs with the same one were tested on the same rows.
     correct : bytes
@@ -46,6 +56,11 @@ class PredictedRows:
     """
 
     n: int
-    n_positive: int
+    n_by_label: tuple[int, ...]
     identity: str
     correct: bytes = field(repr=False)
+
+    @property
+    def one_class(self) -> bool:
+        """Tell whether all rows have the same label."""
+        return max(self.n_by_label) == self.n

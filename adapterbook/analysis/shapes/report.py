@@ -25,6 +25,7 @@ from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comp
 from adapterbook.analysis.shapes.findings import Ablation, AboveMajority, BestRates, CostTable, PublishedReport
 from adapterbook.analysis.shapes.runs import AdapterReport, Basis, Factor, Group, Reason, RunReport
 from adapterbook.analysis.shapes.travel import TravelReport
+from adapterbook.config.source import Wording
 from adapterbook.config.study import BilingualText, StudyConfig, TrainingConfig
 
 
@@ -35,9 +36,11 @@ class SentenceRow:
     Attributes
     ----------
     predictions : tuple of int
-        0 or 1, in the order of the table's runs.
+        In the order of the table's runs.
     probabilities : tuple of float
-        Of the positive class, in [0, 1], in the same order.
+        As ``Example.probability``, in the same order.
+    confidences : tuple of float
+        As ``Example.confidence``, in the same order.
     spread : float
         The highest probability minus the lowest.
     """
@@ -47,16 +50,17 @@ class SentenceRow:
     label: int
     predictions: tuple[int, ...]
     probabilities: tuple[float, ...]
+    confidences: tuple[float, ...]
     spread: float
 
     @property
     def n_wrong(self) -> int:
-        """Return how many runs predicted the other label."""
+        """Return how many runs predicted another label."""
         return sum(prediction != self.label for prediction in self.predictions)
 
     @property
     def divided(self) -> bool:
-        """Tell whether some runs predicted one label and some the other."""
+        """Tell whether some runs predicted one label and some another."""
         return len(set(self.predictions)) > 1
 
 
@@ -117,6 +121,8 @@ class SourceReport:
         Whether records of different base models or data are among the results.
     published : str or None
         The file of ``published/`` that every record may be compared with.
+    wording : Wording or None
+        What the task and the labels are called, from the source's file today, or else from a record; None without one.
     """
 
     names: tuple[str, ...]
@@ -126,6 +132,12 @@ class SourceReport:
     reason_taken: str | None
     mixed: bool
     published: str | None
+    wording: Wording | None
+
+    @property
+    def n_labels(self) -> int:
+        """Return the number of labels; two where no record says it."""
+        return 2 if self.wording is None else len(self.wording.labels)
 
 
 @dataclass(frozen=True)
@@ -191,7 +203,7 @@ class Report:
         """Return the share of the more frequent label among the validation rows, from the first completed run."""
         splits = (run.record.splits for run in self.runs if run.completed and run.record is not None)
         rows = next((split.validation for split in splits if split is not None), None)
-        return None if rows is None else max(rows.n_positive, rows.n - rows.n_positive) / rows.n
+        return None if rows is None else rows.n_most_frequent / rows.n
 
     def run(self, run_id: str) -> RunReport:
         """Return a run by its id; KeyError if the study plans none."""

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from adapterbook.analysis.shapes.modules import Learned, ParameterFormula
 from adapterbook.analysis.shapes.predicted import Examples, PredictedRows
-from adapterbook.common.stats import Confusion, Interval
+from adapterbook.common.confusion import Confusion
+from adapterbook.common.stats import Interval
 from adapterbook.config.study import AdapterConfig, TrainingConfig
 from adapterbook.runs.plan import Run
 from adapterbook.runs.record import Record
@@ -178,30 +179,24 @@ class RunReport:
     reason: Reason | None
 
     @property
-    def one_answer(self) -> Literal[0, 1] | None:
-        """Return the label that was predicted for nearly every test row, None if both were predicted."""
+    def one_answer(self) -> int | None:
+        """Return the label that was predicted for nearly every test row, None if there is none."""
         if self.confusion is None:
             return None
-        share = self.n_predicted_positive / self.confusion.n
-        return 1 if share >= ONE_ANSWER else 0 if share <= 1 - ONE_ANSWER else None
+        predicted, n = self.confusion.n_predicted, self.confusion.n
+        return next((label for label, count in enumerate(predicted) if count >= ONE_ANSWER * n), None)
 
     @property
-    def n_predicted_positive(self) -> int:
-        """Return the number of test rows predicted to be positive."""
-        return 0 if self.confusion is None else self.confusion.tp + self.confusion.fp
+    def n_one_answer(self) -> int:
+        """Return the number of test rows for which `one_answer` was predicted."""
+        return max(self.confusion.n_predicted) if self.confusion is not None and self.one_answer is not None else 0
 
     @property
-    def n_predicted_negative(self) -> int:
-        """Return the number of test rows predicted to be negative."""
-        return 0 if self.confusion is None else self.confusion.tn + self.confusion.fn
-
-    @property
-    def f1_always_positive(self) -> float | None:
-        """Return the F1 of predicting every test row to be positive."""
-        if self.confusion is None:
+    def always(self) -> Confusion | None:
+        """Return the counts of a model that gives `one_answer` for every test row."""
+        if self.confusion is None or self.one_answer is None:
             return None
-        n_positive = self.confusion.tp + self.confusion.fn
-        return 2 * n_positive / (n_positive + self.confusion.n)
+        return self.confusion.always(self.one_answer)
 
     @property
     def completed(self) -> bool:

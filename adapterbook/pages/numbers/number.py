@@ -168,8 +168,8 @@ KINDS: Final[Mapping[str, str]] = {
                      "n_params", "n_answers", "n_sure", "n_sure_right", "n_sure_wrong",
                      "n_layers", "n_classes", "measured_adapter_params", "width", "d_in", "d_out",
                      "num_train_epochs", "max_words", "tokenise_batch_size", "gradient_accumulation_steps", "n_steps",
-                     "n", "n_right", "n_correct", "n_positive", "n_runs", "n_predicted_positive",
-                     "n_predicted_negative", "n_printed_params", "n_redundant", "fewest", "most", "forwards"), "count"),
+                     "n", "n_right", "n_correct", "n_by_label", "counts", "n_runs", "n_one_answer",
+                     "n_printed_params", "n_redundant", "fewest", "most", "forwards"), "count"),
     **dict.fromkeys(("per_device_train_batch_size", "batch_size", "best_epoch", "onset_epoch", "epoch", "every", "cell",
                      "resumed_after", "layer", "r", "lora_alpha", "lora_dropout", "shuffle_seed", "seed",
                      "row_id", "reach", "reference_epoch"), "plain"),
@@ -179,7 +179,7 @@ KINDS: Final[Mapping[str, str]] = {
     "margin": "points_short",
     **dict.fromkeys(("travel", "kept_travel", "stops"), "travel"),
     **dict.fromkeys(("correlation", "same_head_correlation"), "correlation"),
-    **dict.fromkeys(("f1", "f1_always_positive"), "proportion"),
+    **dict.fromkeys(("f1",), "proportion"),
     **dict.fromkeys(("learning_rate", "head_learning_rate", "same_head_rate"), "rate"),
 }  # fmt: skip
 

@@ -287,7 +287,7 @@ class Cells:
 
     def truth(self, label: int) -> str:
         """Return the name of a label."""
-        return self.words.label("positive" if label == 1 else "negative")
+        return self.words.class_name(label)
 
     def state(self, run: RunReport) -> Markup:
         """Return the state of a run, in bold if the run has a fault."""

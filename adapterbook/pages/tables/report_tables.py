@@ -17,6 +17,7 @@ from adapterbook.analysis.shapes import (
     PublishedRun,
     RunReport,
 )
+from adapterbook.common.formatting import capitalised
 from adapterbook.pages.tables import columns as of
 from adapterbook.pages.tables.baseline_tables import BaselineTables
 from adapterbook.pages.tables.cells import METHOD_NAMES, NBSP, NONE, Cells, Column, Row
@@ -62,14 +63,13 @@ class ReportTables(BaselineTables):
         return self._plain(columns, [Row(run, (part, i), True) for i in range(len(run.record.curve))])
 
     def confusion(self, run: RunReport) -> Markup:
-        """Return the confusion matrix of a run."""
-        columns = (
-            Column("truth_prediction", align="l"),
-            Column("predicted_negative", "count"),
-            Column("predicted_positive", "count"),
-        )
-        cells = [[self.words.label(label), *(self.tools.derived(run, ["confusion", cell], "count") for cell in counts)]
-                 for label, counts in (("truth_negative", ("tn", "fp")), ("truth_positive", ("fn", "tp")))]  # fmt: skip
+        """Return the confusion matrix of a run; of many labels, one row for each with what it was taken for."""
+        labels = range(self.report.source.n_labels)
+        columns = [Column("truth_prediction", align="l")]
+        columns += [Column("predicted", heading=self._named("predicted", label)) for label in labels]
+        of = self.tools.derived
+        cells = [[self._named("truth", i), *(of(run, ["confusion", "counts", i, j], "count") for j in labels)]
+                 for i in labels]  # fmt: skip
         return self._plain(columns, (), extra=cells)
 
     def examples(self, run: RunReport, kind: str) -> Markup:
@@ -199,13 +199,17 @@ class ReportTables(BaselineTables):
         """Return the three splits, from the first completed run: every run of a study has the same."""
         run = next((run for run in self.report.runs if run.completed), None)
         cells: list[list[str | None]] = []
+        labels = (1,) if self.words.two_labels else range(self.report.source.n_labels)
         for split in ("train", "validation", "test"):
             if run is None:
-                counts = [self.tools.derived(self.report, ["study", "data", f"n_{split}"], "count"), None]
+                counts: list[str] = [self.tools.derived(self.report, ["study", "data", f"n_{split}"], "count")]
+                counts += [NONE] * len(labels)
             else:
-                counts = [self.tools.number(run, ["splits", split, name], "count") for name in ("n", "n_positive")]
+                counts = [self.tools.number(run, ["splits", split, "n"], "count")]
+                counts += [self.tools.number(run, ["splits", split, "n_by_label", i], "count") for i in labels]
             cells.append([self.words.label(["split", split]), *counts])
-        columns = (Column("split", align="l"), Column("n"), Column("n_positive"))
+        columns = [Column("split", align="l"), Column("n")]
+        columns += [Column("n_by_label", heading=capitalised(self.words.class_name(i))) for i in labels]
         return self._numbered("splits", columns, (), extra=cells)
 
     def parameters(self, adapters: Sequence[AdapterReport]) -> Markup:
@@ -316,6 +320,10 @@ class ReportTables(BaselineTables):
     def _recorded(self) -> RunReport | None:
         """Return the first run that has a record."""
         return next((run for run in self.report.runs if run.record is not None), None)
+
+    def _named(self, key: str, label: int) -> str:
+        """Return a word that names a label, such as "Predicted negative"."""
+        return self.words.label(key).replace("{label}", self.words.class_name(label))
 
     def _guess(self, index: int, column: int, prediction: int, label: int) -> Markup:
         """Return an adapter's probability of one test sentence; the classes say what it predicted, and if wrongly."""

@@ -15,7 +15,8 @@ from adapterbook.analysis.single_run import compute_overfitting, describe_run, s
 from adapterbook.common.stats import accuracy_interval, wilson_interval
 from adapterbook.config.study import AdapterConfig, BilingualText, load_adapters, load_study
 from adapterbook.runs.plan import RunStatus, plan_runs
-from adapterbook.runs.record import EpochResult, load_predictions, write_record
+from adapterbook.runs.predictions import load_predictions
+from adapterbook.runs.record import EpochResult, write_record
 from tests.support.factory import (
     BATCH_SIZE_VARIANTS,
     EVAL_STRATEGY_VARIANTS,
@@ -90,9 +91,9 @@ def test_a_model_with_one_answer_is_found(tmp_path: Path) -> None:
     record = make_record("lora_1", predictions=table)
     write_record(record, file.parent)
     run = read_report(paths).run(SUBMITTED)
-    assert (run.one_answer, run.n_predicted_positive, run.n_predicted_negative) == (1, 492, 20)
+    assert (run.one_answer, run.n_one_answer) == (1, 492)
     n_positive = int(table["label"].sum())
-    assert run.f1_always_positive == pytest.approx(2 * n_positive / (512 + n_positive))
+    assert run.always is not None and run.always.f1 == pytest.approx(2 * n_positive / (512 + n_positive))
     assert read_report(paths).run("ia3/lr-1e-3/seed-224").one_answer is None
 
 

@@ -10,7 +10,8 @@ from scipy.stats import norm
 from adapterbook.analysis.shapes import Report, Verdict
 from adapterbook.common.stats import estimate_difference, holm_correction, wilson_interval
 from adapterbook.config.paths import Paths
-from adapterbook.runs.record import load_predictions, load_record, write_record
+from adapterbook.runs.predictions import load_predictions
+from adapterbook.runs.record import load_record, write_record
 from tests.support.factory import make_predictions, read_report, write_results
 
 LEVEL = {f"{adapter}/{variant}": 0.6 for adapter in ("lora_1", "lora_2", "lora_3", "ia3")

@@ -28,7 +28,7 @@ LEVEL = 0.05 / 10  # ten pairs of five adapters
 # Predictions decide the numbers of these origins, so each of them must be computed here.
 DECIDED = re.compile(
     r"Verdict\.|Comparison\.|Baseline\.|Group\.test_(accuracy|interval|f1)|CostRow\.accuracy|"
-    r"RunReport\.(confusion|test_interval|n_predicted|f1_always)|test\.(accuracy|f1|n)$"
+    r"RunReport\.(confusion|test_interval|n_one_answer|always)|test\.(accuracy|f1|n)$"
 )
 Truth = dict[tuple[str, str], float]
 
@@ -95,12 +95,12 @@ def of_runs(tables: dict[str, pd.DataFrame]) -> Iterator[tuple[tuple[str, str], 
         low, high = wilson(int(right.sum()), len(right))
         positive, predicted = np.asarray(table["label"]) == 1, np.asarray(table["prediction"]) == 1
         n = {
-            "tn": int((~positive & ~predicted).sum()),
-            "fp": int((~positive & predicted).sum()),
-            "fn": int((positive & ~predicted).sum()),
-            "tp": int((positive & predicted).sum()),
+            "counts.0.0": int((~positive & ~predicted).sum()),
+            "counts.0.1": int((~positive & predicted).sum()),
+            "counts.1.0": int((positive & ~predicted).sum()),
+            "counts.1.1": int((positive & predicted).sum()),
         }
-        f1 = 2 * n["tp"] / (2 * n["tp"] + n["fp"] + n["fn"])
+        f1 = 2 * n["counts.1.1"] / (2 * n["counts.1.1"] + n["counts.0.1"] + n["counts.1.0"])
         yield (run, "test.accuracy"), right.mean()
         yield (run, "test.f1"), f1
         yield (run, "test.n"), len(right)
@@ -113,9 +113,8 @@ def of_runs(tables: dict[str, pd.DataFrame]) -> Iterator[tuple[tuple[str, str], 
             yield (run, f"RunReport.confusion.{name}"), count
         yield (run, "RunReport.confusion.n"), len(right)
         yield (run, "RunReport.confusion.n_correct"), int(right.sum())
-        yield (run, "RunReport.n_predicted_positive"), int(predicted.sum())
-        yield (run, "RunReport.n_predicted_negative"), int((~predicted).sum())
-        yield (run, "RunReport.f1_always_positive"), 2 * positive.mean() / (1 + positive.mean())
+        yield (run, "RunReport.n_one_answer"), max(int(predicted.sum()), int((~predicted).sum()))
+        yield (run, "RunReport.always.f1"), 2 * positive.mean() / (1 + positive.mean())
 
 
 def of_baselines(tables: dict[str, pd.DataFrame], head_only: str) -> Iterator[tuple[tuple[str, str], float]]:

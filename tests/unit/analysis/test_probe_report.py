@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adapterbook.runs.predictions import load_predictions
 from adapterbook.runs.probe import probe_folder
-from adapterbook.runs.record import load_predictions
 from tests.support.factory import read_report, write_results
 from tests.support.probe import write_probe
 

@@ -16,7 +16,8 @@ from adapterbook.common.cache import open_cache
 from adapterbook.common.stats import Estimate, estimate_difference
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import load_adapters, load_study
-from adapterbook.runs.record import load_predictions, load_record, write_record
+from adapterbook.runs.predictions import load_predictions
+from adapterbook.runs.record import load_record, write_record
 from tests.support.factory import PROJECT, make_predictions, make_record, read_statuses, write_results
 
 VARIANTS = {

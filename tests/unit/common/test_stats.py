@@ -12,7 +12,8 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from adapterbook.common import stats as statistics
-from adapterbook.common.stats import Confusion, Estimate, Interval
+from adapterbook.common.confusion import Confusion, compute_confusion
+from adapterbook.common.stats import Estimate, Interval
 
 
 @pytest.mark.parametrize(("n_correct", "n"), [(0, 1), (1, 1), (24, 32), (0, 512), (512, 512), (291, 512)])
@@ -229,17 +230,17 @@ def test_two_seeds_may_be_too_few_for_any_difference() -> None:
 
 def test_confusion_and_its_scores() -> None:
     """Counts, accuracy and F1 are those worked out by hand; F1 without any positive is 0."""
-    confusion = statistics.compute_confusion([0, 0, 1, 1, 1, 0], [0, 1, 1, 0, 1, 0])
-    assert confusion == Confusion(tn=2, fp=1, fn=1, tp=2)
+    confusion = compute_confusion([0, 0, 1, 1, 1, 0], [0, 1, 1, 0, 1, 0])
+    assert confusion == Confusion(((2, 1), (1, 2)))
     assert (confusion.n, confusion.n_correct, confusion.accuracy, confusion.f1) == (6, 4, 4 / 6, 4 / 6)
-    assert statistics.compute_confusion([0, 0], [0, 0]).f1 == 0.0
+    assert compute_confusion([0, 0], [0, 0]).f1 == 0.0
 
 
 @pytest.mark.parametrize(("labels", "predictions"), [([], []), ([0], [0, 1]), ([2], [0]), ([[0]], [[0]])])
 def test_confusion_refuses_what_it_cannot_count(labels: list[int], predictions: list[int]) -> None:
     """No row, two shapes, other labels than 0 and 1, more than one dimension: each raises."""
     with pytest.raises(ValueError, match="expected"):
-        statistics.compute_confusion(labels, predictions)
+        compute_confusion(labels, predictions)
 
 
 def test_interval_contains_its_ends() -> None:

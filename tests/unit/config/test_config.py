@@ -72,7 +72,7 @@ def test_variants_lie_over_the_protocol() -> None:
     [
         ("learning_rate: 2.0e-5", "learning_rate: 2e-5", "training.learning_rate: '2e-5' is text to YAML"),
         ("learning_rate: 2.0e-5", "learning_rat: 2.0e-5", "unknown key (did you mean learning_rate?)"),
-        ("num_train_epochs: 10", "num_train_epochs: ten", "training.num_train_epochs: input should be a valid integer"),
+        ("num_train_epochs: 10", "num_train_epochs: ten", "training.num_train_epochs: input should be a valid number"),
         ("num_train_epochs: 10", "num_train_epochs: 0", "training.num_train_epochs: input should be greater than 0"),
         ("n_train: 128 ", "n_train: 1.5 ", "data.n_train: input should be a valid integer"),
         ("eval_strategy: epoch ", "eval_strategy: daily ", "training.eval_strategy: input should be 'no', 'steps' or"),

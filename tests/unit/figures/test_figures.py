@@ -253,7 +253,7 @@ def test_alternative_texts_say_the_numbers(report: Report, figures: dict[str, Fi
     assert headline.alt.en.endswith("Not shown (no results yet): LoRA 2.")
     assert "圖中沒有 LoRA 2" in headline.alt.zh
     confusion = report.run("ia3/lr-1e-3/seed-224").confusion
-    assert confusion is not None and f"{confusion.tp} of" in figures["confusion-ia3"].alt.en
+    assert confusion is not None and f"{confusion.counts[1][1]} of" in figures["confusion-ia3"].alt.en
     for figure in figures.values():
         assert figure.alt.zh.startswith(figure.title.zh) and figure.alt.en.startswith(figure.title.en)
         assert "None" not in figure.alt.zh + figure.alt.en and "nan" not in figure.alt.zh + figure.alt.en

@@ -147,7 +147,7 @@ def test_a_derived_number_leads_to_what_it_was_computed_from(study: MadePages, s
     assert place(one, group, "train_time_s.mean") == (run, "r-train_time_s")
     assert place(many, groups, "test_accuracy.mean") == ("lora_1", "runs")
     assert place(one, group, "training.learning_rate") is None
-    assert place(one, one.run(run), "confusion.tn") == (run, "r")
+    assert place(one, one.run(run), "confusion.counts.0.0") == (run, "r")
     adapter = one.adapters["lora_1"]
     assert place(one, adapter, "n_adapter_params") == (run, "r-n_adapter_params")
     assert place(one, adapter, "config.settings.r") is None

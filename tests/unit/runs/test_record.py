@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from adapterbook.common.errors import RecordError
-from adapterbook.runs.record import load_predictions, load_record, record_schema, write_record
+from adapterbook.runs.predictions import load_predictions
+from adapterbook.runs.record import load_record, record_schema, write_record
 from tests.support.factory import PROJECT, make_failed_record, make_predictions, make_record
 
 

@@ -16,8 +16,9 @@ from transformers import AutoModel, AutoTokenizer
 from adapterbook.common.errors import RunError
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import DataConfig
+from adapterbook.runs.predictions import load_predictions
 from adapterbook.runs.probe import FEATURES, probe_folder, probe_status, stamp_probe
-from adapterbook.runs.record import hash_files, load_predictions
+from adapterbook.runs.record import hash_files
 from adapterbook.sources.packages import BASE_MODEL, BERT_MODEL, materialise
 from adapterbook.sources.resolve import resolve_source
 from adapterbook.training.probe import compute_features, compute_probe, fit_probe, make_probe

@@ -20,7 +20,8 @@ from adapterbook.common.errors import SourceError
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import load_adapters, load_study
 from adapterbook.runs.plan import Run, compute_stamps, package_versions, plan_runs
-from adapterbook.runs.record import Record, load_predictions, load_record, seal_record, write_record
+from adapterbook.runs.predictions import class_probabilities, load_predictions
+from adapterbook.runs.record import Record, load_record, seal_record, write_record
 from adapterbook.sources.resolve import resolve_source
 from adapterbook.verification.audit import audit_run, audit_runs, repeat_run
 from adapterbook.verification.findings import Finding
@@ -53,7 +54,7 @@ def make_whole(run: Run, paths: Paths) -> None:
     folder = run.folder(paths)
     save_file({"a": np.arange(6, dtype=np.float32)}, folder / WEIGHTS)
     table = load_predictions(folder)
-    loss, _ = compute_loss_bounds(table["label"].to_numpy(), table["probability"].to_numpy())
+    loss, _ = compute_loss_bounds(table["label"].to_numpy(), class_probabilities(table))
 
     def complete(content: dict[str, Any]) -> None:
         content["test"]["loss"] = loss
@@ -118,7 +119,7 @@ def test_nothing_is_found_about_a_sound_run(book: Book) -> None:
         (with_value("test.f1", 0.9), {"strategies.0", "test.f1"}),
         (with_value("test.loss", 0.1), {"strategies.0", "test.loss"}),
         (with_value("test.n", 65), {"strategies.0", "test.n", "splits.test.n"}),
-        (with_value("splits.test.n_positive", 1), {"splits.test.n_positive"}),
+        (with_value("splits.test.n_by_label", [30, 34]), {"splits.test.n_by_label.0", "splits.test.n_by_label.1"}),
         (with_value("splits.validation.n", 31), {"splits.validation.n"}),
         (with_value("epochs.2.validation_accuracy", 0.987), {"epochs.2.validation_accuracy"}),
         (with_value("epochs.2.validation_loss", 0.001), {"best.epoch", "best.value"}),
@@ -302,11 +303,11 @@ def test_a_changed_setting_makes_a_stale_stamp_and_no_more(book: Book) -> None:
 
 def test_certain_predictions_bound_their_loss() -> None:
     """A probability near 0 or 1 only bounds its loss, and only a loss outside these bounds is a finding."""
-    labels, probabilities = np.array([0, 1]), np.array([1.0, 1e-300])
+    labels, probabilities = np.array([0, 1]), np.array([[0.0, 1.0], [1.0, 1e-300]])
     low, high = compute_loss_bounds(labels, probabilities)
     assert low == pytest.approx((36.74 + 690.78) / 2, abs=0.01)
     assert high == np.inf
-    low, high = compute_loss_bounds(np.array([0, 1]), np.array([0.3, 0.6]))
+    low, high = compute_loss_bounds(np.array([0, 1]), np.array([[0.7, 0.3], [0.4, 0.6]]))
     assert low == pytest.approx(high, abs=1e-12)
     assert low == pytest.approx(-(np.log(0.7) + np.log(0.6)) / 2)
 
@@ -350,8 +351,8 @@ def test_a_source_that_is_not_today_s_is_named() -> None:
 def test_an_adapter_that_gives_other_results_is_found() -> None:
     """Other test probabilities, another test accuracy or loss, or another validation result is found."""
     table, validation = make_predictions(n=64), make_predictions("x", n=32)
-    loss, _ = compute_loss_bounds(table["label"].to_numpy(), table["probability"].to_numpy())
-    validation_loss, _ = compute_loss_bounds(validation["label"].to_numpy(), validation["probability"].to_numpy())
+    loss, _ = compute_loss_bounds(table["label"].to_numpy(), class_probabilities(table))
+    validation_loss, _ = compute_loss_bounds(validation["label"].to_numpy(), class_probabilities(validation))
     best = make_record(predictions=table).best
     assert best is not None
     kept = int(best.epoch) - 1
@@ -362,7 +363,7 @@ def test_an_adapter_that_gives_other_results_is_found() -> None:
     }
     record = make_record(predictions=table, **changes)
     splits = {"test": _rows(table), "validation": _rows(validation)}
-    same = Evaluation(validation["probability"].to_numpy(), table["probability"].to_numpy())
+    same = Evaluation(class_probabilities(validation), class_probabilities(table))
     assert find_other_results(record, table, same, splits, same_device=True) == []
     shifted = Evaluation(same.validation + 1e-3, same.test - 1e-3)
     assert find_other_results(record, table, shifted, splits, same_device=False) == []
