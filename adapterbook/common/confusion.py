@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+MAX_CLASSES = 12  # that a matrix shows; beyond, the rarer ones are drawn as one
+
+
 @dataclass(frozen=True)
 class Confusion:
     """Count test rows: ``counts[label][prediction]``."""
@@ -52,6 +55,12 @@ class Confusion:
         if len(sums) > 2:
             return math.fsum(found) / len(found)
         return found[-1] if sum(sums[1]) else 0.0
+
+    @property
+    def mistakes(self) -> tuple[int | None, ...]:
+        """Return for each label the other one that was most often predicted in its place, None if it never was."""
+        wrong = [[n * (i != label) for i, n in enumerate(row)] for label, row in enumerate(self.counts)]
+        return tuple(row.index(max(row)) if any(row) else None for row in wrong)
 
     def grouped(self, n: int) -> tuple[tuple[int, ...], Confusion]:
         """Return the most frequent labels, in their order, and the counts of these with all others as one last label.

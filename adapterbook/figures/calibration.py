@@ -46,23 +46,25 @@ def plan_calibration(report: Report, words: FigureWords) -> Drawing:
     ]  # fmt: skip
     height = 1.2 + 2.1 * math.ceil(len(panels) / COLUMNS)
     alt = words.say("calibration.alt", title=title, adapters=adapters)
-    return Drawing(id, title, alt, partial(_paint, panels, labels), height=height, rows=rows)
+    return Drawing(
+        id, title, alt, partial(_paint, panels, 1 / report.source.n_labels, labels), height=height, rows=rows
+    )
 
 
-def _paint(panels: Sequence[_Panel], labels: Labels, canvas: Canvas) -> None:
+def _paint(panels: Sequence[_Panel], lowest: float, labels: Labels, canvas: Canvas) -> None:
     n_rows, n_columns = math.ceil(len(panels) / COLUMNS), min(len(panels), COLUMNS)
     all_axes = list(canvas.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False).flat)
     for unused in all_axes[len(panels) :]:
         unused.remove()
     for axes, panel in zip(all_axes, panels, strict=False):
-        axes.plot([0.5, 1.0], [0.5, 1.0], color=GREY, linewidth=1, linestyle="--", label=labels["calibrated"])
+        axes.plot([lowest, 1.0], [lowest, 1.0], color=GREY, linewidth=1, linestyle="--", label=labels["calibrated"])
         for part in panel.bins:
             ends = [part.interval.low, part.interval.high]
             axes.plot([part.confidence] * 2, ends, color=panel.style.color, linewidth=1.2, alpha=0.7)
         points = [(part.confidence, part.accuracy) for part in panel.bins]
         axes.plot(*zip(*points, strict=True), panel.style.marker, color=panel.style.color)
         axes.set_title(panel.name, loc="left")
-        axes.set_ylim(0.2, 1.02)
+        axes.set_ylim(0.2 if lowest == 0.5 else 0, 1.02)
         format_percent_axis(axes.xaxis)
         format_percent_axis(axes.yaxis)
     for axes in all_axes[max(0, len(panels) - COLUMNS) : len(panels)]:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from adapterbook.analysis.shapes import AdapterReport, Report, RunReport
+from adapterbook.common.confusion import MAX_CLASSES
 from adapterbook.common.formatting import capitalised
 from adapterbook.figures.figure import Drawing
 from adapterbook.figures.words import FigureWords, Labels, short_names
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-MAX_CLASSES = 12  # beyond, the rarer ones are drawn as one
 MAX_NAME = 14  # characters of a label's name beside a matrix
 
 
@@ -74,7 +74,10 @@ def _height(n_classes: int, n_matrices: int) -> float:
 def _matrix_of(run: RunReport, counts: Sequence[Sequence[int]], words: FigureWords) -> _Matrix:
     shares = [[n / max(sum(row), 1) for n in row] for row in counts]
     texts = [
-        [f"{n}\n{words.number(share, 'percent')}" if len(row) <= 3 else str(n) for n, share in zip(*row, strict=True)]
+        [
+            f"{n}\n{words.number(share, 'percent')}" if len(counts) <= 5 else str(n)
+            for n, share in zip(*row, strict=True)
+        ]
         for row in (tuple(pair) for pair in zip(counts, shares, strict=True))
     ]
     return _Matrix(words.rate_label(run.run.training.learning_rate), shares, texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ from adapterbook.analysis.shapes import AdapterReport, Report
 from adapterbook.common.formatting import Language
 from adapterbook.common.privacy import rename_folders
 from adapterbook.config.phrases import Phrases
-from adapterbook.config.study import BilingualText
+from adapterbook.config.study import BilingualText, StudyConfig
 from adapterbook.pages.numbers.number import plain
 from adapterbook.pages.numbers.provenance import format_moment
 from adapterbook.pages.writing.escape import escape_text, inline_code, python_literal
@@ -45,6 +46,8 @@ class Words:
         return {
             "label": self.label,
             "two_labels": self.two_labels,
+            "task": self.task,
+            "warms_up": _warms_up(self.report.study),
             "class_name": self.class_name,
             "state": self.state,
             "stamp": lambda key: self.phrases.text("stamps", key, self.language),
@@ -63,6 +66,12 @@ class Words:
     def label(self, key: str | Sequence[str]) -> str:
         """Return a label of ``phrases.yaml``; its key may come in parts."""
         return self.phrases.text("labels", key, self.language)
+
+    @property
+    def task(self) -> str | None:
+        """Return what the classifier learns, as part of a sentence; None where the source's file does not say it."""
+        wording = self.report.source.wording
+        return None if wording is None or wording.task is None else self.text(wording.task)
 
     @property
     def two_labels(self) -> bool:
@@ -112,4 +121,20 @@ class Words:
         """Return a sentence of the data set; a very long one is cut, because it would burst a table cell."""
         whole = rename_folders(text, self.hidden)
         shown = whole if len(whole) <= MAX_QUOTED else f"{whole[:MAX_QUOTED]} …"
-        return Markup('[{}]{{.sentence lang="en"}}').format(escape_text(shown))
+        return Markup('[{}]{{.sentence lang="{}"}}').format(escape_text(shown), _language_of(shown))
+
+
+def _language_of(text: str) -> str:
+    """Return the language of a text by its script, for screen readers: English unless it is East Asian."""
+    names = [unicodedata.name(char, "") for char in text if not char.isascii()]
+    if any(name.startswith(("HIRAGANA", "KATAKANA")) for name in names):
+        return "ja"
+    if any(name.startswith("HANGUL") for name in names):
+        return "ko"
+    return "zh" if sum(name.startswith("CJK UNIFIED") for name in names) * 2 > len(text.replace(" ", "")) else "en"
+
+
+def _warms_up(study: StudyConfig) -> bool:
+    """Tell whether a variant of a study begins with a warm-up."""
+    each = [study.training_of(name) for name in study.variants]
+    return any(training.warmup_steps or training.warmup_ratio for training in each)

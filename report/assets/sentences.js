@@ -24,24 +24,26 @@
     // A sentence stands by its number in the test set, its label by name, all else by the number shown.
     const keys = cells.map((cell, i) => {
       if (i === 1) return cell.textContent;
-      return Number.parseFloat((i === 0 ? one(".test-row .n", cell) : cell).textContent.replaceAll(",", ""));
+      const shown = i === 0 ? one(".test-row .n", cell) : (one(".guess .n", cell) ?? cell);
+      return Number.parseFloat(shown.textContent.replaceAll(",", ""));
     });
     const made = guesses.filter(Boolean);
     const wrong = guesses.map((guess) => Boolean(guess?.classList.contains("wrong")));
-    const kinds = new Set(made.map((guess) => guess.classList.contains("positive")));
+    const kinds = new Set(made.map((guess) => guess.getAttribute("label") ?? guess.dataset.label ?? guess.classList.contains("positive")));
     return { element, guesses, keys, wrong, divided: kinds.size > 1, nWrong: wrong.filter(Boolean).length, n: made.length };
   });
 
-  // From one half to the right for the positive class, to the left for the negative one: read without its colour.
+  // Of two labels from one half to the right for the second, to the left for the first; of more, from the left.
   function addBar(guess, percent) {
+    const middle = guess.classList.contains("one-of-many") ? 0 : 50;
     const svg = document.createElementNS(SVG, "svg");
     for (const [name, value] of Object.entries({ viewBox: "0 0 100 10", class: "sentence-bar", preserveAspectRatio: "none", "aria-hidden": "true" })) {
       svg.setAttribute(name, value);
     }
     const parts = [
       [0, 4, 100, 2, "sentence-bar-scale"],
-      [Math.min(50, percent), 0, Math.abs(percent - 50), 10, "sentence-bar-value"],
-      [49, 0, 2, 10, "sentence-bar-middle"],
+      [Math.min(middle, percent), 0, Math.abs(percent - middle), 10, "sentence-bar-value"],
+      [Math.max(0, middle - 1), 0, 2, 10, "sentence-bar-middle"],
     ];
     for (const [x, y, width, height, name] of parts) {
       const rect = document.createElementNS(SVG, "rect");
@@ -63,7 +65,9 @@
 
   const collator = new Intl.Collator(document.documentElement.lang);
   const compare = (a, b) => (typeof a === "string" ? collator.compare(a, b) : a - b);
-  let sorted = { column: heads.length - 1, down: true };
+  // Sentences of many labels stand label by label.
+  const many = rows.some((row) => row.guesses.some((guess) => guess?.classList.contains("one-of-many")));
+  let sorted = many ? { column: 1, down: false } : { column: heads.length - 1, down: true };
   let chosen = filters[0];
 
   function show() {

@@ -61,11 +61,10 @@ ADAPTERS: Final = (
     Column("train_time_s", cell=lambda cells, adapter: (
         cells.time(adapter.submitted) if adapter.submitted is not None and adapter.submitted.n_completed else None)),
 )  # fmt: skip
-EXAMPLES: Final = (
+EXAMPLE: Final = (
     Column("text", cell=lambda cells, example: cells.words.quoted(example.text), align="l"),
     Column("truth", cell=lambda cells, example: cells.truth(example.label), align="l"),
     Column("prediction", cell=lambda cells, example: cells.truth(example.prediction), align="l"),
-    Column("probability", "percent"),
 )
 VARIANTS: Final = (
     Column("variant", cell=lambda cells, group: cells.words.variant_title(group.variant), align="l"),

@@ -17,6 +17,7 @@ from adapterbook.analysis.shapes import (
     PublishedRun,
     RunReport,
 )
+from adapterbook.common.confusion import MAX_CLASSES
 from adapterbook.common.formatting import capitalised
 from adapterbook.pages.tables import columns as of
 from adapterbook.pages.tables.baseline_tables import BaselineTables
@@ -65,6 +66,8 @@ class ReportTables(BaselineTables):
     def confusion(self, run: RunReport) -> Markup:
         """Return the confusion matrix of a run; of many labels, one row for each with what it was taken for."""
         labels = range(self.report.source.n_labels)
+        if len(labels) > MAX_CLASSES:
+            return self._by_label(run)
         columns = [Column("truth_prediction", align="l")]
         columns += [Column("predicted", heading=self._named("predicted", label)) for label in labels]
         of = self.tools.derived
@@ -75,7 +78,10 @@ class ReportTables(BaselineTables):
     def examples(self, run: RunReport, kind: str) -> Markup:
         """Return a few test rows of a run: those of ``run.examples`` that are of one kind."""
         rows = [Row(run, ("examples", kind, i)) for i in range(len(getattr(run.examples, kind)))]
-        return self._plain(of.EXAMPLES, rows)
+        if self.words.two_labels:
+            heading = self._named("probability_of", 1)
+            return self._plain((*of.EXAMPLE, Column("probability", "percent", heading=heading)), rows)
+        return self._plain((*of.EXAMPLE, Column("confidence", "percent")), rows)
 
     def sentences(self) -> Markup:
         """Return the same test sentences for every adapter; classes tell script and style sheet what a cell says."""
@@ -89,7 +95,9 @@ class ReportTables(BaselineTables):
             guesses = [self._guess(i, j, prediction, row.label) for j, prediction in enumerate(row.predictions)]
             spread = self.tools.derived(table, ["rows", i, "spread"], "points_unsigned")
             cells.append([Markup(text), self.truth(row.label), *guesses, spread])
-        return self._numbered("sentences", [*columns, Column("disagreement")], (), extra=cells, id="rows")
+        shown = self._named("sentences_of_two", 1) if self.words.two_labels else self.words.label("sentences_of_many")
+        columns.append(Column("disagreement"))
+        return self._numbered("sentences", columns, (), extra=cells, id="rows", shown=shown)
 
     def variants(self, adapter: AdapterReport) -> Markup:
         """Return results and costs of one adapter, one row a variant."""
@@ -321,15 +329,39 @@ class ReportTables(BaselineTables):
         """Return the first run that has a record."""
         return next((run for run in self.report.runs if run.record is not None), None)
 
+    def _by_label(self, run: RunReport) -> Markup:
+        """Return for each label its rows, those predicted right, and the label that it was most often taken for."""
+        assert run.confusion is not None
+        columns = (Column("truth", align="l"), Column("n"), Column("n_correct"), Column("mistaken_for", align="l"))
+        cells: list[list[str]] = []
+        for label, other in enumerate(run.confusion.mistakes):
+            found = [self.tools.derived(run, ["confusion", "n_with", label], "count"),
+                     self.tools.derived(run, ["confusion", "counts", label, label], "count")]  # fmt: skip
+            mistake: str = NONE
+            if other is not None:
+                n = self.tools.derived(run, ["confusion", "counts", label, other], "count")
+                mistake = as_markup(self.words.class_name(other)) + Markup(f" {n}")
+            cells.append([self.words.class_name(label), *found, mistake])
+        return self._plain(columns, (), extra=cells)
+
     def _named(self, key: str, label: int) -> str:
         """Return a word that names a label, such as "Predicted negative"."""
         return self.words.label(key).replace("{label}", self.words.class_name(label))
 
     def _guess(self, index: int, column: int, prediction: int, label: int) -> Markup:
-        """Return an adapter's probability of one test sentence; the classes say what it predicted, and if wrongly."""
-        probability = self.tools.derived(self.report.sentences, ["rows", index, "probabilities", column], "percent")
+        """Return an adapter's probability of one test sentence; the classes say what it predicted, and if wrongly.
+
+        Of more than two labels it is the one that was predicted, with its name.
+        """
+        two = self.words.two_labels
+        field: list[str | int] = ["rows", index, "probabilities" if two else "confidences", column]
+        probability = self.tools.derived(self.report.sentences, field, "percent")
         cross, wrong = (" ✗", " .wrong") if prediction != label else ("", "")
-        return Markup(f"[{probability}{cross}]{{.guess {'.positive' if prediction == 1 else '.negative'}{wrong}}}")
+        if two:
+            kind = ".positive" if prediction == 1 else ".negative"
+            return Markup(f"[{probability}{cross}]{{.guess {kind}{wrong}}}")
+        name = as_markup(self.words.class_name(prediction))
+        return Markup(f'[[{name}]{{.guessed}} {probability}{cross}]{{.guess .one-of-many{wrong} label="{prediction}"}}')
 
 
 def _method(adapters: Sequence[AdapterReport]) -> str:

@@ -140,8 +140,12 @@ def training_code(arguments: Mapping[str, Any]) -> str:
     """
     given = {name: value for name, value in arguments.items() if value is not None}
     head = given.pop("head_learning_rate", None)
+    early = {name: given.pop(name) for name in list(given) if name.startswith("early_stopping_")}
+    more = "" if head is None else f", head_learning_rate={head!r}"
+    if early:
+        more += f", callbacks=[EarlyStoppingCallback({', '.join(f'{key}={value!r}' for key, value in early.items())})]"
     code = f"from transformers import TrainingArguments\n\narguments = {call_code('TrainingArguments', given)}"
-    return code if head is None else f"{code}\ntrainer = ClassifierTrainer(args=arguments, head_learning_rate={head!r})"
+    return f"{code}\ntrainer = ClassifierTrainer(args=arguments{more})" if more else code
 
 
 def call_code(name: str, arguments: Mapping[str, Any]) -> str:

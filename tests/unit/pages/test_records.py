@@ -102,8 +102,10 @@ def test_each_number_of_a_run_leads_to_its_line_in_the_record(name: str, request
             run, field = number.attributes["data-run"], number.attributes["data-field"]
             file, anchor = follow(page, number.target)
             assert file == (made.paths.report / language / "notebooks" / f"{run.replace('/', '-')}.qmd").resolve()
-            key, _, value = line_of(file, anchor).partition(": ")
-            assert json.loads(key) == field.rpartition(".")[2]
+            line, last = line_of(file, anchor), field.rpartition(".")[2]
+            item_of_a_list = last.isdecimal()
+            key, _, value = (f'"{last}"', "", line) if item_of_a_list else line.partition(": ")
+            assert json.loads(key) == last
             assert format_number(json.loads(value), number.attributes["data-format"], language) == number.text
             seen[language] += 1
     assert seen["zh"] == seen["en"] > 50
