@@ -7,7 +7,8 @@ functions: a preview shows nothing that the pages do not.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -69,7 +70,7 @@ def draw_cards(
             return {}
         labels = words.labels("validation_loss", "validation_accuracy", "epoch")
         paint = partial(_paint, title.in_language(language), subtitle.in_language(language), lines, labels,
-                        baselines_of(report))  # fmt: skip
+                        baselines_of(report)["validation_accuracy"])  # fmt: skip
         picture = Picture(NAME, HEIGHT, paint)
         png = cache.get("png", [picture.identity()], partial(_draw, picture))
         cards[language] = folder / language / f"{NAME}.png"
@@ -103,9 +104,7 @@ def _draw(picture: Picture) -> bytes:
     return buffer.getvalue()
 
 
-def _paint(
-    title: str, subtitle: str, lines: Sequence[Line], labels: Labels, levels: Mapping[str, float], canvas: Canvas
-) -> None:
+def _paint(title: str, subtitle: str, lines: Sequence[Line], labels: Labels, level: float, canvas: Canvas) -> None:
     from matplotlib.patches import Rectangle
 
     canvas.add_artist(Rectangle((0, 0.975), 1, 0.025, color=ACCENT, transform=canvas.transFigure))
@@ -116,8 +115,8 @@ def _paint(
     for line in lines:
         draw_band(loss, line.curve, "validation_loss", line.style, line.label)
         draw_band(accuracy, line.curve, "validation_accuracy", line.style, line.label)
-    loss.axhline(levels["validation_loss"], color=GREY, linewidth=1.5, linestyle=(0, (1, 3)))
-    accuracy.axhline(levels["validation_accuracy"], color=GREY, linewidth=1.5, linestyle=(0, (1, 3)))
+    loss.axhline(math.log(2), color=GREY, linewidth=1.5, linestyle=(0, (1, 3)))
+    accuracy.axhline(level, color=GREY, linewidth=1.5, linestyle=(0, (1, 3)))
     for axes, name in ((loss, "validation_loss"), (accuracy, "validation_accuracy")):
         axes.set_title(labels[name], loc="left")
         mark_epochs(axes, labels["epoch"])

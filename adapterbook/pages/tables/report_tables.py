@@ -24,6 +24,8 @@ from adapterbook.pages.tables.baseline_tables import BaselineTables
 from adapterbook.pages.tables.cells import METHOD_NAMES, NBSP, NONE, Cells, Column, Row
 from adapterbook.pages.writing.escape import as_markup, inline_code
 
+MAX_COLUMNS = 5  # of labels
+
 
 class ReportTables(BaselineTables):
     """Provide ``tables`` to the templates: one method for each table."""
@@ -206,8 +208,8 @@ class ReportTables(BaselineTables):
     def splits(self) -> Markup:
         """Return the three splits, from the first completed run: every run of a study has the same."""
         run = next((run for run in self.report.runs if run.completed), None)
-        cells: list[list[str | None]] = []
         labels = (1,) if self.words.two_labels else range(self.report.source.n_labels)
+        of_split: list[list[str]] = []
         for split in ("train", "validation", "test"):
             if run is None:
                 counts: list[str] = [self.tools.derived(self.report, ["study", "data", f"n_{split}"], "count")]
@@ -215,9 +217,15 @@ class ReportTables(BaselineTables):
             else:
                 counts = [self.tools.number(run, ["splits", split, "n"], "count")]
                 counts += [self.tools.number(run, ["splits", split, "n_by_label", i], "count") for i in labels]
-            cells.append([self.words.label(["split", split]), *counts])
+            of_split.append([self.words.label(["split", split]), *counts])
         columns = [Column("split", align="l"), Column("n")]
         columns += [Column("n_by_label", heading=capitalised(self.words.class_name(i))) for i in labels]
+        cells: Sequence[Sequence[str]] = of_split
+        if len(labels) > MAX_COLUMNS:  # a row a label
+            first, *others = zip(*of_split, strict=True)
+            names = [self.words.heading("n"), *(self.words.class_name(i) for i in labels)]
+            columns = [Column("truth", align="l"), *(Column("split", heading=split) for split in first)]
+            cells = [[name, *counts] for name, counts in zip(names, others, strict=True)]
         return self._numbered("splits", columns, (), extra=cells)
 
     def parameters(self, adapters: Sequence[AdapterReport]) -> Markup:
@@ -340,7 +348,7 @@ class ReportTables(BaselineTables):
             mistake: str = NONE
             if other is not None:
                 n = self.tools.derived(run, ["confusion", "counts", label, other], "count")
-                mistake = as_markup(self.words.class_name(other)) + Markup(f" {n}")
+                mistake = as_markup(self.words.class_name(other)) + Markup(f" ({n})")
             cells.append([self.words.class_name(label), *found, mistake])
         return self._plain(columns, (), extra=cells)
 

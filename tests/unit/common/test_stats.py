@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from sklearn.metrics import f1_score
 from statsmodels.stats.proportion import proportion_confint
 
 from adapterbook.common import stats as statistics
@@ -234,6 +235,25 @@ def test_confusion_and_its_scores() -> None:
     assert confusion == Confusion(((2, 1), (1, 2)))
     assert (confusion.n, confusion.n_correct, confusion.accuracy, confusion.f1) == (6, 4, 4 / 6, 4 / 6)
     assert compute_confusion([0, 0], [0, 0]).f1 == 0.0
+
+
+def test_confusion_of_many_labels() -> None:
+    """F1 of three labels is the mean over those that occur, as scikit-learn computes it."""
+    labels, predictions = [0, 1, 2, 2, 1, 0, 2], [0, 2, 2, 1, 1, 0, 2]
+    confusion = compute_confusion(labels, predictions, 5)
+    assert confusion.f1 == pytest.approx(f1_score(labels, predictions, average="macro"))
+    assert (confusion.n_with, confusion.n_predicted) == ((2, 2, 3, 0, 0), (2, 2, 3, 0, 0))
+    assert confusion.mistakes == (None, 2, 1, None, None)
+    assert confusion.always(2).accuracy == 3 / 7
+
+
+def test_rare_labels_are_grouped() -> None:
+    """The most frequent labels keep their rows, all others are one, and no row is lost."""
+    counts = ((5, 0, 1, 0), (0, 1, 0, 1), (2, 0, 9, 0), (0, 1, 1, 1))
+    kept, grouped = Confusion(counts).grouped(3)
+    assert kept == (0, 2)
+    assert grouped.counts == ((5, 1, 0), (2, 9, 0), (0, 1, 4))
+    assert Confusion(counts).grouped(4) == ((0, 1, 2, 3), Confusion(counts))
 
 
 @pytest.mark.parametrize(("labels", "predictions"), [([], []), ([0], [0, 1]), ([2], [0]), ([[0]], [[0]])])

@@ -15,7 +15,7 @@ from adapterbook.common.errors import SourceError
 from adapterbook.config.paths import Paths
 from adapterbook.config.source import SourceConfig, load_published, load_source
 from adapterbook.config.study import DataConfig, load_study
-from adapterbook.training.data import hash_rows, load_splits, truncate_words
+from adapterbook.training.data import hash_rows, label_names, load_splits, truncate_words
 
 SOURCE = SourceConfig(name="mine", base_model="m", dataset="d")
 TWO_SPLITS = SOURCE.model_copy(update={"test_split": "test"})
@@ -307,3 +307,51 @@ def _write(folder: Path, train: pd.DataFrame, test: pd.DataFrame | None = None) 
 
 def _listing(folder: Path) -> list[str]:
     return sorted(str(file.relative_to(folder)) for file in folder.rglob("*"))
+
+
+def test_words_are_counted_in_every_script() -> None:
+    """50 words of Chinese or Thai are 50 words; what has blanks between its words is cut as in the homework."""
+    chinese = "這部電影很好看，演員也好。" * 20
+    kept = truncate_words(chinese, 50)
+    assert sum(char not in "，。" for char in kept) == 50 and chinese.startswith(kept)
+    assert truncate_words("日本語のテスト", 4) == "日本語の"
+    assert truncate_words("ภาษาไทย", 2) != "ภาษาไทย"
+    english = "Don't  miss this well-made movie -- e.g. its 3.5-star cast … “naïve” 10/10 :-) 😀😀 안녕 세상"
+    for n in range(20):
+        assert truncate_words(english, n) == " ".join(english.split()[:n])
+
+
+CONFIGS = """---
+configs:
+- {config_name: long, data_files: [{split: train, path: long.csv}]}
+- {config_name: short, data_files: [{split: train, path: short.csv}]}
+---
+"""
+
+
+def test_a_configuration_is_chosen_by_its_key(tmp_path: Path) -> None:
+    """Of several configurations the source names one; without it, or with an unknown one, the message lists them."""
+    folder = tmp_path / "d"
+    folder.mkdir()
+    _rows(60).to_csv(folder / "long.csv", index=False)
+    _rows(40).to_csv(folder / "short.csv", index=False)
+    (folder / "README.md").write_text(CONFIGS, "utf-8")
+    short = load_splits(folder, SOURCE.model_copy(update={"dataset_config": "short"}), _data())
+    assert max(short["test"]["row_id"]) < 40
+    for config in (None, "medium"):
+        with pytest.raises(SourceError, match="one of its configurations, long, short: write it as dataset_config"):
+            load_splits(folder, SOURCE.model_copy(update={"dataset_config": config}), _data())
+
+
+def test_labels_of_text_become_classes_with_their_names(tmp_path: Path) -> None:
+    """Rows carry numbers, and the column the names of the classes, in the order of the source's file if it has one."""
+    rows = _rows(40).assign(label=["體育", "財經", "科技", "旅遊"] * 10)
+    splits = load_splits(_write(tmp_path, rows), SOURCE, _data())
+    names = label_names(splits)
+    assert sorted(names) == sorted({"體育", "財經", "科技", "旅遊"})
+    for row in splits["train"]:
+        assert names[row["label"]] == rows["label"][row["row_id"]]
+    titles = {name: {"zh": name, "en": f"topic {i}"} for i, name in enumerate(("科技", "體育", "旅遊", "財經"))}
+    ordered = SOURCE.model_validate(SOURCE.model_dump() | {"labels": titles})
+    assert label_names(load_splits(_write(tmp_path / "b", rows), ordered, _data())) == ("科技", "體育", "旅遊", "財經")
+    assert [text.en for text in ordered.wording(["旅遊", "科技"]).labels] == ["topic 2", "topic 0"]
