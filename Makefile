@@ -4,7 +4,8 @@
 #   SOURCE=auto|hub|embedded|<a YAML file>   base model and data set
 #   SEEDS="1 2 3"   JOBS=2   CELL_TIMEOUT_S=600   RENDERER=auto|quarto|embedded
 #   EXECUTOR=dask SCHEDULER=tcp://host:8786   train on a Dask cluster; default: EXECUTOR=local, on this machine
-#   RETRAIN=none|<adapter>/<variant>/seed-<seed>   the run that `make verify` trains again; default: the shortest
+#   BUDGET=10min   how long `make verify` trains runs again: first those out of line, then by a hash of all records
+#   RETRAIN=none|all|random|<adapter>/<variant>/seed-<seed>   which runs it trains again instead
 #   ALLOW=stale,failed,unverified   what `make publish` publishes all the same
 #   PORT=8000   where `make preview` serves the site
 #   PYTHON=python3.11   the Python that .venv is made with
@@ -24,7 +25,7 @@ BIN := $(VENV)/bin
 BOOK := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m adapterbook
 INSTALL := $(BIN)/python -m adapterbook.commands.install
 TESTS := $(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
-export SOURCE SEEDS JOBS CELL_TIMEOUT_S EXECUTOR SCHEDULER RENDERER RETRAIN HASHES ALLOW PORT
+export SOURCE SEEDS JOBS CELL_TIMEOUT_S EXECUTOR SCHEDULER RENDERER RETRAIN BUDGET HASHES ALLOW PORT
 export NAME FROM NAMESPACE REPO_PREFIX PRIVATE DRY_RUN
 
 help: ## Print this list

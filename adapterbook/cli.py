@@ -75,7 +75,17 @@ ExecutorOption = Annotated[
 ]
 SchedulerOption = Annotated[str, _option("SCHEDULER", "ADDRESS", "Where a Dask scheduler listens: tcp://host:8786.")]
 RendererOption = Annotated[str, _option("RENDERER", "RENDERER", "auto, quarto or embedded.", show_default=True)]
-RetrainOption = Annotated[str, _option("RETRAIN", "RUN", "The run to train again, or none; default: the shortest.")]
+RetrainOption = Annotated[
+    str,
+    _option(
+        "RETRAIN",
+        "RUN",
+        "all, none, random or a run's id; default: what stands out, then by a hash.",
+    ),
+]
+BudgetOption = Annotated[
+    str, _option("BUDGET", "TIME", "How long training again may take: 90s, 10min, 2h.", show_default=True)
+]
 NameArgument = Annotated[
     str,
     typer.Argument(envvar="NAME", metavar="NAME", help="Name of the new adapter and of its file.", show_default=False),
@@ -167,17 +177,19 @@ def status(source: SourceOption = "auto", seeds: SeedsOption = "") -> None:
     raise typer.Exit(0 if all(item.up_to_date for item in statuses) else 1)
 
 
-@app.command(short_help="Check every number, and train one run again.")
+@app.command(short_help="Check every number, and train some runs again.")
 def verify(
     source: SourceOption = "auto",
     seeds: SeedsOption = "",
     retrain: RetrainOption = "",
+    budget: BudgetOption = "10min",
     cell_timeout_s: TimeoutOption = 6 * HOUR_S,
 ) -> None:
-    """Check every number against record, predictions and weights; train one run again; exit 1 if a check fails."""
-    from adapterbook.commands.verify import verify
+    """Check every number against record, predictions and weights; train runs again; exit 1 if a check fails."""
+    from adapterbook.commands.verify import DEFAULT_BUDGET, verify
 
-    raise typer.Exit(verify(_root(), source, _seeds(seeds), retrain.strip(), cell_timeout_s, console))
+    budget = budget.strip() or DEFAULT_BUDGET
+    raise typer.Exit(verify(_root(), source, _seeds(seeds), retrain.strip(), cell_timeout_s, console, budget))
 
 
 @app.command(name="new-adapter", short_help="Write a commented file for your own adapter.")
@@ -284,13 +296,28 @@ def main() -> None:
         print(error, file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        message = describe_os_error(error)
+        if message is None:
             raise
-        print(f"The disk is full ({error.strerror}): make room, and run the same command again.", file=sys.stderr)
+        print(message, file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("Stopped. Finished runs are kept; `make all` continues from there.", file=sys.stderr)
         sys.exit(130)
+
+
+def describe_os_error(error: OSError) -> str | None:
+    """Return what is wrong with a disk or a folder, and what helps; None: the error is something else."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk is full ({error.strerror}): make room, and run the same command again."
+    if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM) or not isinstance(error.filename, str):
+        return None
+    path, here = Path(error.filename), Path.cwd()
+    if path.is_relative_to(here):
+        remedy = "give yourself the right to write there, or copy the project into a folder of your own"
+        return f"{path.relative_to(here).as_posix()} cannot be written or read ({error.strerror}): {remedy}."
+    settings = "TMPDIR= names another folder for temporary files, ADAPTERBOOK_CACHE= and HF_HOME= for caches"
+    return f"{path.name} outside the project cannot be written or read ({error.strerror}): {settings}."
 
 
 def _interrupt(number: int, frame: Any) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Measured values lie between these; beyond them sums and quotients overflow.
 SMALLEST, LARGEST = 1e-100, 1e18
 MAX_DEPTH = 50  # later code may be recursive
+MAX_BYTES = 64 * 1024**2  # of a file that is read whole: a million steps of training take about as much
 
 
 def load_json(path: Path) -> Any:
@@ -28,21 +29,44 @@ def load_json(path: Path) -> Any:
     ValueError
         If it is not UTF-8 or not JSON, or holds a value that no record can hold.
     """
+    text = read_limited(path)
     try:
-        content = json.loads(
-            path.read_text("utf-8"), parse_constant=_refuse_number, parse_float=_to_float, parse_int=_to_int
-        )
+        content = json.loads(text, parse_constant=_refuse_number, parse_float=_to_float, parse_int=_to_int)
     except RecursionError:
         raise ValueError(f"more than {MAX_DEPTH} levels") from None
-    if _depth(content) > MAX_DEPTH:
-        raise ValueError(f"more than {MAX_DEPTH} levels")
+    _check_depth(content)
     json.dumps(content, ensure_ascii=False).encode()  # raises for half of a surrogate pair, which no page can hold
     return content
 
 
-def _depth(content: object) -> int:
-    inner = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
-    return 1 + max(map(_depth, inner), default=0)
+def read_limited(path: Path) -> str:
+    """Return a file's text, if it has a size that a run can make.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        If it is too large, or not UTF-8.
+    """
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ValueError(f"it has {size / 1024**2:,.0f} MiB; no run writes more than {MAX_BYTES // 1024**2}")
+    return path.read_text("utf-8")
+
+
+def _check_depth(content: object) -> None:
+    """Refuse what is nested more than `MAX_DEPTH` levels deep, level by level: a function that calls itself may not."""
+    level = [content]
+    for _ in range(MAX_DEPTH):
+        level = [
+            item
+            for value in level
+            for item in (value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())
+        ]
+        if not level:
+            return
+    raise ValueError(f"more than {MAX_DEPTH} levels")
 
 
 def _to_float(text: str) -> float:
@@ -61,6 +85,7 @@ def _refuse_number(text: str) -> float:
 
 ColumnType = Callable[["pa.DataType"], bool]
 MAX_ROWS = 1_000_000  # a small file can claim billions
+MAX_TABLE_BYTES = 1024**3
 
 
 def is_integer(kind: pa.DataType) -> bool:
@@ -124,3 +149,6 @@ def _check_schema(file: pq.ParquetFile, columns: Mapping[str, ColumnType]) -> No
             raise ValueError(f"the column {field.name} has the type {field.type}")
     if file.metadata.num_rows > MAX_ROWS:
         raise ValueError(f"more than {MAX_ROWS:,} rows")
+    unpacked = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
+    if unpacked > MAX_TABLE_BYTES:
+        raise ValueError(f"more than {MAX_TABLE_BYTES // 1024**2} MiB when unpacked")

@@ -17,6 +17,7 @@ from typing import Any, Final
 from adapterbook.common.errors import RenderError
 from adapterbook.common.formatting import Language
 from adapterbook.common.privacy import rename_folders
+from adapterbook.common.strict import read_limited
 from adapterbook.pages.writing.escape import python_block, raw_html_code
 
 ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]")
@@ -86,8 +87,8 @@ def _anchor() -> str:
 
 def _cells(notebook: Path) -> list[dict[str, Any]]:
     try:
-        cells = json.loads(notebook.read_text("utf-8"))["cells"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        cells = json.loads(read_limited(notebook))["cells"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RenderError(f"{notebook.name} is not a readable notebook: {error!r}; run `make train`") from error
     return [cell for cell in cells if isinstance(cell, dict)] if isinstance(cells, list) else []
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from adapterbook.common.errors import ConfigError, RecordError, RunError
 from adapterbook.common.files import find_intruders
+from adapterbook.common.strict import read_limited
 from adapterbook.common.yaml_files import shown_key, shown_text
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import (
@@ -200,7 +201,7 @@ def compute_stamps(run: Run, paths: Paths, data_identity: Mapping[str, Any]) -> 
 def today_stamps(paths: Paths, data_identity: Mapping[str, Any] | None) -> dict[str, str]:
     """Return today's stamps that all runs share; without the one of the data if their identity is None."""
     shared = stamp_material(data_identity, package_versions())
-    return {"code": shared["code"], "notebook": hash_json(_code_cells(paths.notebook)), **shared}
+    return {"code": shared["code"], "notebook": hash_json(read_code_cells(paths.notebook)), **shared}
 
 
 def stamp_material(data_identity: Mapping[str, Any] | None, packages: Mapping[str, str]) -> dict[str, str]:
@@ -264,11 +265,14 @@ def package_versions() -> dict[str, str]:
     return {name: metadata.version(name).partition("+")[0] for name in TRAINING_PACKAGES}
 
 
-def _code_cells(notebook: Path) -> list[str]:
-    """Return the sources of a notebook's code cells: changed prose needs no retraining."""
+def read_code_cells(notebook: Path, *, without_tag: str = "") -> list[str]:
+    """Return the sources of a notebook's code cells, but for those with a tag: changed prose needs no retraining."""
     try:
-        cells = json.loads(notebook.read_text("utf-8"))["cells"]
-        return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        cells = json.loads(read_limited(notebook))["cells"]
+        code = [cell for cell in cells if cell["cell_type"] == "code"]
+        if without_tag:
+            code = [cell for cell in code if without_tag not in cell["metadata"].get("tags", ())]
+        return ["".join(cell["source"]) for cell in code]
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise ConfigError(f"experiments/{notebook.name} is not a readable notebook: {error!r}") from error
 

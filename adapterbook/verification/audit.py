@@ -5,6 +5,9 @@ A check whose input an earlier check found wrong is left out. Nothing under ``re
 
 from __future__ import annotations
 
+import os
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,18 +20,20 @@ from adapterbook.config.paths import Paths
 from adapterbook.config.study import PROBE
 from adapterbook.runs.plan import Run, compute_stamps, status_of
 from adapterbook.runs.probe import stamp_probe
-from adapterbook.runs.record import Record, load_record
+from adapterbook.runs.record import load_record
 from adapterbook.sources.resolve import ResolvedSource
 from adapterbook.training.trainer import current_device
+from adapterbook.verification.choice import Choice, SoundRun, order_runs
 from adapterbook.verification.findings import (
     Finding,
     find_links,
+    find_other_code,
     find_setting_differences,
     find_state_problems,
     find_wrong_files,
 )
 from adapterbook.verification.probe import audit_probe
-from adapterbook.verification.re_evaluation import Material, evaluate_adapter, load_material
+from adapterbook.verification.re_evaluation import Material, evaluate_adapter, load_material, measure_fit
 from adapterbook.verification.recomputation import (
     find_inconsistencies,
     find_other_results,
@@ -37,7 +42,7 @@ from adapterbook.verification.recomputation import (
     find_wrong_metrics,
     read_predictions,
 )
-from adapterbook.verification.retraining import choose_run, train_again
+from adapterbook.verification.retraining import Repetition, count_side_by_side, train_again
 
 CHECKED = "stamps, seals, files, metrics"
 
@@ -58,37 +63,51 @@ class Audit:
     summary: str
 
 
+@dataclass(frozen=True)
+class Retraining:
+    """Say which runs are trained again.
+
+    Attributes
+    ----------
+    runs : str
+        Id of a run, ``all``, ``none``, ``random``, or empty: in the order of `choice.order_runs`.
+    budget_s : float
+        How long training again may take; the first runs are trained whatever it says. Not for ``all`` and an id.
+    """
+
+    runs: str
+    budget_s: float
+
+
 def audit_runs(
     runs: Sequence[Run],
     paths: Paths,
     resolved: ResolvedSource | AdapterBookError,
-    retrain: str,
+    retraining: Retraining,
     source: str,
     cell_timeout_s: float | None,
     console: Console,
 ) -> Audit:
-    """Check every run, and train one of them again; the caller holds the lock of the results.
+    """Check every run, and train some of them again; the caller holds the lock of the results.
 
     Parameters
     ----------
     resolved : ResolvedSource or AdapterBookError
         The source of the runs, or why it is not available today.
-    retrain : str
-        Id of the run to train again, ``none``, or empty: the shortest of those without findings.
     source : str
         The source as the notebook gets it.
     """
     material, findings = _load(resolved, runs, console)
     identity = None if isinstance(resolved, AdapterBookError) else resolved.data_identity()
-    sound: list[Record] = []
+    sound: list[SoundRun] = []
     for i, run in enumerate(track(runs, "verifying", console=console, disable=not console.is_terminal), start=1):
         stamps = compute_stamps(run, paths, identity or {}).model_dump(exclude=set() if identity else {"data"})
-        found = audit_run(run, paths, stamps, material)
-        if not found:
-            sound.append(load_record(run.folder(paths)))
-        findings += found
+        audited = audit_run(run, paths, stamps, material)
+        if audited.sound is not None:
+            sound.append(audited.sound)
+        findings += audited.findings
         if not console.is_terminal:
-            outcome = f"findings: {len(found)}" if found else "matches its record"
+            outcome = f"findings: {len(audited.findings)}" if audited.findings else "matches its record"
             say(console, f"[{i:{len(str(len(runs)))}}/{len(runs)}] {run.id}  {outcome}")
     of_probe = audit_probe(paths, runs[0].source, stamp_probe(runs[0].data, identity), material)
     findings += of_probe
@@ -96,16 +115,21 @@ def audit_runs(
         say(console, f"{PROBE}  {f'findings: {len(of_probe)}' if of_probe else 'matches its record'}")
     verified = f"{len(runs)} runs" if len(sound) == len(runs) else f"{len(sound)} of {len(runs)} runs"
     summary = f"{verified} verified: {CHECKED}{', data, adapters' if material else ''}"
-    if material is None or isinstance(resolved, AdapterBookError) or retrain == "none":
+    if material is None or isinstance(resolved, AdapterBookError) or retraining.runs == "none":
         return Audit(tuple(findings), f"{summary}; none trained again.")
-    shortest = choose_run(sound)
-    wanted = retrain or (shortest.run_id if shortest else "")
-    chosen = next((run for run in runs if run.id == wanted), None)
-    if chosen is None:
+    queue = _choose(runs, sound, retraining)
+    if not queue:
         return Audit(tuple(findings), f"{summary}; none without findings could be trained again.")
-    say(console, f"Training {chosen.id} again, beside the results.")
-    problems, outcome = repeat_run(chosen, paths, resolved, source, cell_timeout_s, console)
-    return Audit((*findings, *problems), f"{summary}; {chosen.id} trained again: {outcome}.")
+    budget_s = retraining.budget_s if retraining.runs in ("", "random") else None
+    problems, outcome = repeat_runs(queue, budget_s, runs, paths, resolved, source, cell_timeout_s, console)
+    return Audit((*findings, *problems), f"{summary}; {outcome}.")
+
+
+def _choose(runs: Sequence[Run], sound: Sequence[SoundRun], retraining: Retraining) -> list[Choice]:
+    """Return the runs to train again, in order."""
+    if retraining.runs in ("", "random", "all"):
+        return order_runs(sound, os.urandom(16) if retraining.runs == "random" else b"")
+    return [Choice(run.id) for run in runs if run.id == retraining.runs]
 
 
 def _load(
@@ -122,8 +146,16 @@ def _load(
         return None, [Finding("", "the source", " ".join(message.split()))]
 
 
-def audit_run(run: Run, paths: Paths, stamps: Mapping[str, str], material: Material | None) -> list[Finding]:
-    """Return every finding about a run.
+@dataclass(frozen=True)
+class RunAudit:
+    """Hold the findings about a run, or the run itself if there are none."""
+
+    findings: list[Finding]
+    sound: SoundRun | None = None
+
+
+def audit_run(run: Run, paths: Paths, stamps: Mapping[str, str], material: Material | None) -> RunAudit:
+    """Check a run.
 
     Parameters
     ----------
@@ -135,55 +167,145 @@ def audit_run(run: Run, paths: Paths, stamps: Mapping[str, str], material: Mater
     folder = run.folder(paths)
     links = find_links(run, paths)
     if links:
-        return links
+        return RunAudit(links)
     status = status_of(run, paths, stamps)
     found = find_state_problems(status)
     record = status.record
     if record is None:
-        return found
+        return RunAudit(found)
     found += find_wrong_files(record, folder)
     found += find_setting_differences(run, record, status.stale)
+    if "notebook" not in status.stale:
+        found += find_other_code(run, record, folder, paths.notebook)
     if record.status != "completed":
-        return found
+        return RunAudit(found)
     found += find_inconsistencies(record, folder)
     table, problems = read_predictions(record, folder)
     found += problems
     if table is not None:
         found += find_wrong_metrics(record, table)
     if material is None:
-        return found
+        return RunAudit(found, None if found else SoundRun(record, None))
     others = find_other_source(record, material.info, material.splits)
     found += others
     if table is not None:
         found += find_other_rows(record, table, material.splits["test"])
     # With another model or another adapter every number would differ.
     if "config" in status.stale or any(finding.subject.endswith("_sha256") for finding in others):
-        return found
+        return RunAudit(found)
     evaluation, problems = evaluate_adapter(run, record, folder, material)
     found += problems
     if evaluation is not None:
         same_device = record.environment.device == current_device()
         found += find_other_results(record, table, evaluation, material.splits, same_device=same_device)
-    return found
+    fit = measure_fit(evaluation, material) if evaluation is not None else None
+    return RunAudit(found, None if found else SoundRun(record, fit))
 
 
-def repeat_run(
-    run: Run, paths: Paths, resolved: ResolvedSource, source: str, cell_timeout_s: float | None, console: Console
+def repeat_runs(
+    queue: Sequence[Choice],
+    budget_s: float | None,
+    runs: Sequence[Run],
+    paths: Paths,
+    resolved: ResolvedSource,
+    source: str,
+    cell_timeout_s: float | None,
+    console: Console,
 ) -> tuple[list[Finding], str]:
-    """Train a run again and compare; return the findings and the outcome in a few words."""
+    """Train runs again, as many as a budget allows, and compare; return the findings and the outcome in a few words.
+
+    Parameters
+    ----------
+    queue : sequence of Choice
+        In order; the first are trained at any rate.
+    budget_s : float or None
+        None: all are trained.
+    """
+    started, slowest_s, n_done = time.monotonic(), 0.0, 0
+    repetitions: dict[str, Repetition] = {}
+    n_side_by_side = count_side_by_side(len(queue))
+    while n_done < len(queue):
+        left_s = None if budget_s is None else budget_s - (time.monotonic() - started)
+        now = queue[n_done : n_done + count_affordable(n_side_by_side, slowest_s, left_s)]
+        if not now:
+            break
+        for choice in now:
+            why = f" first: {choice.reason}" if choice.reason else ""
+            say(console, f"Training {choice.run_id} again, beside the results{why}.")
+        start = time.monotonic()
+        repetitions |= _repeat(now, runs, paths, resolved, source, cell_timeout_s, n_side_by_side, console)
+        slowest_s = max(slowest_s, (time.monotonic() - start) / -(-len(now) // n_side_by_side))
+        n_done += len(now)
+    findings = [finding for repetition in repetitions.values() for finding in repetition.findings]
+    return findings, _outcome(repetitions, len(runs))
+
+
+def count_affordable(n_side_by_side: int, round_s: float, left_s: float | None) -> int:
+    """Return how many runs may still be trained again.
+
+    Parameters
+    ----------
+    round_s : float
+        How long it took to train as many runs as go side by side; 0: not known yet, since a record's own times are not
+        trusted.
+    left_s : float or None
+        What is left of the budget; None: there is none.
+
+    Examples
+    --------
+    >>> count_affordable(2, 0.0, 600.0), count_affordable(2, 150.0, 450.0), count_affordable(2, 150.0, 149.0)
+    (2, 6, 0)
+    """
+    if left_s is None:
+        return sys.maxsize
+    return n_side_by_side * max(0, int(left_s / round_s)) if round_s else n_side_by_side
+
+
+def _repeat(
+    choices: Sequence[Choice],
+    runs: Sequence[Run],
+    paths: Paths,
+    resolved: ResolvedSource,
+    source: str,
+    cell_timeout_s: float | None,
+    n_side_by_side: int,
+    console: Console,
+) -> dict[str, Repetition]:
+    """Train runs again; a run that has nothing to compare with, or that cannot be trained, is a finding."""
+    planned, stored, done = {run.id: run for run in runs}, [], {}
+    for choice in choices:
+        run = planned[choice.run_id]
+        try:
+            if find_links(run, paths):
+                raise RecordError("its folder holds a link")
+            record = load_record(run.folder(paths))
+            if record.status != "completed" or record.run_id != run.id:
+                raise RecordError("there is no completed record to compare with")
+            stored.append((run, record))
+        except AdapterBookError as error:
+            done[run.id] = _not_possible(run, error)
     try:
-        if find_links(run, paths):
-            raise RecordError("its folder holds a link")
-        record = load_record(run.folder(paths))
-        if record.status != "completed" or record.run_id != run.id:
-            raise RecordError("there is no completed record to compare with")
-        repetition = train_again(run, record, paths, resolved, source, cell_timeout_s, console)
+        if stored:
+            done |= train_again(stored, paths, resolved, source, cell_timeout_s, n_side_by_side, console)
     except AdapterBookError as error:
-        return [
-            Finding(run.id, "training it again", f"was not possible: {' '.join(str(error).split())}")
-        ], "not possible"
-    if repetition.findings:
-        return list(repetition.findings), "not the same"
-    if repetition.exact:
-        return [], "identical bit for bit"
-    return [], "the same within tolerances, since the machine or the packages are not those of its record"
+        done |= {run.id: _not_possible(run, error) for run, _ in stored}
+    return done
+
+
+def _not_possible(run: Run, error: AdapterBookError) -> Repetition:
+    message = f"was not possible: {' '.join(str(error).split())}"
+    return Repetition(False, (Finding(run.id, "training it again", message),))
+
+
+def _outcome(repetitions: Mapping[str, Repetition], n_runs: int) -> str:
+    """Return in a few words what training again showed."""
+    different = [name for name, repetition in repetitions.items() if repetition.findings]
+    exact = sum(repetition.exact for name, repetition in repetitions.items() if name not in different)
+    near = len(repetitions) - len(different) - exact
+    parts = [
+        (exact, "identical bit for bit"),
+        (near, "the same within tolerances, since the machine or the packages are not those of their record"),
+        (len(different), f"not the same ({', '.join(different[:5])})"),
+    ]
+    said = ", ".join(f"{n} {what}" for n, what in parts if n)
+    return f"{len(repetitions)} of {n_runs} runs trained again: {said}"

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from adapterbook.common.errors import ConfigError
 from adapterbook.common.files import find_intruders
 from adapterbook.config.paths import Paths
-from adapterbook.runs.plan import Run, RunStatus, package_versions
+from adapterbook.runs.plan import Run, RunStatus, package_versions, read_code_cells
 from adapterbook.runs.probe import ProbeRecord, ProbeStatus
 from adapterbook.runs.record import Record, hash_files
 
+INJECTED = "injected-parameters"  # Papermill's tag of the cell with a run's parameters
 STAMPED = {
     "config": "the settings of the adapter or the study, or the seed",
     "code": "the code of training",
@@ -127,6 +129,24 @@ def find_setting_differences(run: Run, record: Record, stale: Collection[str]) -
         for name, (theirs, ours) in pairs.items()
         if _json(theirs) != _json(ours)
     ]
+
+
+def find_other_code(run: Run, record: Record, folder: Path, notebook: Path) -> list[Finding]:
+    """Return where a run's notebook, which is a page, shows other code than the project's, or other parameters."""
+    subject = "notebook.ipynb"
+    try:
+        code = read_code_cells(folder / subject)
+        own = read_code_cells(folder / subject, without_tag=INJECTED)
+    except (ConfigError, AttributeError) as error:
+        return [] if record.status == "failed" else [Finding(run.id, subject, f"cannot be read: {error}"[:500])]
+    found = []
+    if own != read_code_cells(notebook):
+        found.append(Finding(run.id, subject, "shows other code than the project's notebook"))
+    given = "\n".join(cell for cell in code if cell not in own)
+    for name, value in (("adapter", run.adapter.id), ("variant", run.variant), ("seed", run.seed)):
+        if f"\n{name} = {json.dumps(value)}\n" not in f"\n{given}\n":
+            found.append(Finding(run.id, subject, f"was not given the parameter {name} = {json.dumps(value)}"))
+    return found
 
 
 def _pairs(name: str, theirs: dict[str, Any], ours: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

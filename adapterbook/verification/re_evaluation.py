@@ -11,6 +11,7 @@ import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,12 +25,14 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from adapterbook.common.errors import AdapterBookError
+from adapterbook.common.strict import read_limited
 from adapterbook.config.study import DataConfig
 from adapterbook.runs.plan import Run
-from adapterbook.runs.record import Record, SourceInfo
+from adapterbook.runs.record import ModuleUpdate, Record, SourceInfo
 from adapterbook.sources.resolve import ResolvedSource, fetch_source
 from adapterbook.training.data import label_names, load_splits
 from adapterbook.training.kernel_state import one_thread, silence_transformers
+from adapterbook.training.measurements import measure_updates
 from adapterbook.training.model import (
     MISFITS,
     count_parameters,
@@ -40,8 +43,9 @@ from adapterbook.training.model import (
 )
 from adapterbook.training.recording import describe_source
 from adapterbook.training.trainer import current_device
+from adapterbook.verification.choice import Fit
 from adapterbook.verification.findings import Finding
-from adapterbook.verification.recomputation import Evaluation
+from adapterbook.verification.recomputation import Evaluation, short
 
 # Keys that PEFT adds to a saved config and that are not compared; rank_pattern follows from the weights' shapes.
 UNSETTLED_KEYS = (
@@ -52,6 +56,8 @@ UNSETTLED_KEYS = (
     "rank_pattern",
     "revision",
 )
+MAX_FIT_ROWS = 512
+UPDATE_TOLERANCE = 1e-3  # of a layer's norm; some methods start from a decomposition that another processor rounds
 
 
 @dataclass(frozen=True)
@@ -121,11 +127,30 @@ def evaluate_adapter(
                 predict(material.splits["validation"]),
                 predict(material.splits["test"]),
                 predict(material.splits["selection"]) if "selection" in material.splits else None,
+                predict(_some(material.splits["train"])),
             )
+            found += _find_other_updates(record, measure_updates(model))  # last: it leaves the model merged
         except (AdapterBookError, SafetensorError, OSError, *MISFITS) as error:
             message = f"cannot be loaded over the base model: {' '.join(str(error).split())[:500]}"
             return None, [Finding(run.id, "adapter", message)]
     return evaluation, found
+
+
+def measure_fit(evaluation: Evaluation, material: Material) -> Fit | None:
+    """Return the shares of training and test rows that an adapter predicts right today."""
+    if evaluation.train is None:
+        return None
+    train, test = np.asarray(_some(material.splits["train"])["label"]), np.asarray(material.splits["test"]["label"])
+    return Fit(_share(evaluation.train, train), _share(evaluation.test, test), len(train), len(test))
+
+
+def _share(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int_]) -> float:
+    return float((probabilities.argmax(axis=1) == labels).mean())
+
+
+def _some(rows: Dataset) -> Dataset:
+    """Return the first training rows: enough to see how well an adapter fits them."""
+    return rows.select(range(min(len(rows), MAX_FIT_ROWS)))
 
 
 def _find_other_counts(record: Record, model: PeftModel) -> Iterator[Finding]:
@@ -140,7 +165,7 @@ def _find_other_config(record: Record, untrained: PeftModel, folder: Path) -> It
     """Find a saved config that differs from what the YAML file gives for this base model."""
     subject = "adapter/adapter_config.json"
     try:
-        saved = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+        saved = json.loads(read_limited(folder / "adapter_config.json"))
     except (OSError, ValueError, RecursionError) as error:
         yield Finding(record.run_id, subject, f"is not JSON: {error}")
         return
@@ -164,6 +189,43 @@ def _find_other_weights(record: Record, model: PeftModel, folder: Path) -> Itera
     if other:
         message = f"does not fit the model in {len(other)} tensors, such as {other[0]}"
         yield Finding(record.run_id, "adapter/adapter_model.safetensors", message)
+
+
+def _find_other_updates(record: Record, today: tuple[ModuleUpdate, ...] | None) -> Iterator[Finding]:
+    """Find layers whose recorded update is not the one that the saved adapter makes."""
+    if record.learned is None or today is None:
+        if record.learned != today:
+            message = "is not what the saved adapter gives: one of them has no layers that could be measured"
+            yield Finding(record.run_id, "learned", message)
+        return
+    stored, measured = ({update.module: update for update in updates} for updates in (record.learned, today))
+    if stored.keys() != measured.keys() or len(record.learned) != len(stored):
+        yield Finding(record.run_id, "learned", "names other layers than the saved adapter changes")
+        return
+    for i, update in enumerate(record.learned):
+        ours = measured[update.module]
+        pairs = {
+            "in_features": (float(update.in_features), float(ours.in_features), 0.0),
+            "out_features": (float(update.out_features), float(ours.out_features), 0.0),
+            "update_norm": (update.update_norm, ours.update_norm, ours.update_norm),
+            "weight_norm": (update.weight_norm, ours.weight_norm, ours.weight_norm),
+            "scale_deviation": (update.scale_deviation, ours.scale_deviation, ours.scale_deviation or 0.0),
+        }
+        pairs |= {
+            f"singular_values.{j}": (stated, computed, ours.update_norm)
+            for j, (stated, computed) in enumerate(zip_longest(update.singular_values, ours.singular_values))
+        }
+        for name, (stated, computed, scale) in pairs.items():
+            if not _is_close(stated, computed, UPDATE_TOLERANCE * scale):
+                message = f"is {short(stated)} in the record, {short(computed)} from the saved adapter"
+                yield Finding(record.run_id, f"learned.{i}.{name}", message)
+                break
+
+
+def _is_close(stated: float | None, computed: float | None, tolerance: float) -> bool:
+    if stated is None or computed is None:  # singular values near the smallest one that is kept may be missing
+        return stated == computed or (stated or computed or 0.0) <= tolerance != 0.0
+    return abs(stated - computed) <= tolerance
 
 
 def _in_order(value: Any) -> Any:

@@ -244,6 +244,7 @@ class Evaluation:
     validation: npt.NDArray[np.float64]
     test: npt.NDArray[np.float64]
     selection: npt.NDArray[np.float64] | None = None
+    train: npt.NDArray[np.float64] | None = None
 
 
 def find_other_source(record: Record | ProbeRecord, today: SourceInfo, splits: Mapping[str, Dataset]) -> list[Finding]:

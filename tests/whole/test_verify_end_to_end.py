@@ -16,6 +16,7 @@ from adapterbook.sources.resolve import resolve_source
 from adapterbook.verification.audit import audit_run
 from adapterbook.verification.findings import Finding
 from adapterbook.verification.re_evaluation import Material, load_material
+from tests.support.cheat import fit_to_test_rows
 from tests.support.small_project import copy_project, cut_down, run_adapterbook
 from tests.unit.verification.test_verification import WEIGHTS, change_record, with_value
 
@@ -45,7 +46,7 @@ def test_a_real_report_is_verified(copied: Paths) -> None:
     done = run_adapterbook(copied, "verify")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 runs verified: stamps, seals, files, metrics, data, adapters; " in done.stdout
-    assert "trained again: identical bit for bit." in done.stdout
+    assert "3 of 3 runs trained again: 3 identical bit for bit." in done.stdout
     assert done.stderr == ""
     assert (_files(copied.results), sorted(copied.root.iterdir())) == (before, beside)
 
@@ -66,11 +67,37 @@ def test_a_hand_edited_accuracy_is_named(copied: Paths) -> None:
     assert "none trained again" in done.stdout
 
 
+@pytest.mark.slow
+def test_a_run_fitted_to_the_test_rows_is_found_first(trained_project: Paths, tmp_path: Path) -> None:
+    """A forged run passes every check but one: out of line with its neighbours, it is trained again before the others.
+
+    The budget is so short that only the first runs are trained again.
+    """
+    copied = copy_project(trained_project, tmp_path / "project")
+    study, adapters = load_study(copied.study), load_adapters(copied.experiments / "adapters")
+    runs = plan_runs(study, adapters, "embedded")
+    run = next(run for run in runs if run.id == "lora_1/lr-1e-3/seed-224")
+    resolved = resolve_source("embedded", copied)
+    material = load_material(resolved, study.data)
+    fit_to_test_rows(run, run.folder(copied), material, n_steps=40)
+    stamps = compute_stamps(run, copied, resolved.data_identity()).model_dump()
+    forged = audit_run(run, copied, stamps, material)
+    assert forged.findings == []
+    assert forged.sound is not None and forged.sound.fit is not None and forged.sound.fit.test == 1.0
+    done = run_adapterbook(copied, "verify", BUDGET="1s")
+    assert done.returncode == 1, done.stdout + done.stderr
+    told = [line for line in done.stdout.splitlines() if line.startswith("Training ")]
+    assert told[0].startswith(f"Training {run.id} again, beside the results first: it predicts 100.0% of the test rows")
+    for subject in ("test.accuracy", "epochs", "learned", "predictions.parquet", WEIGHTS, "notebook.ipynb"):
+        assert f"{run.id}: {subject}" in done.stdout, subject
+    assert f"not the same ({run.id})" in done.stdout
+
+
 def test_an_unknown_run_to_retrain_is_told(copied: Paths) -> None:
     """Exit 2, and what could be said instead."""
     done = run_adapterbook(copied, "verify", RETRAIN="lora_9")
     assert done.returncode == 2
-    assert "RETRAIN=lora_9: expected none or a run of embedded, such as " in done.stderr
+    assert "RETRAIN=lora_9: expected none, all, random or a run of embedded, such as " in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -78,7 +105,7 @@ def _audit(paths: Paths, adapter: str, material: Material) -> list[Finding]:
     study, adapters = load_study(paths.study), load_adapters(paths.experiments / "adapters")
     run = next(run for run in plan_runs(study, adapters, "embedded") if run.adapter.id == adapter)
     identity = resolve_source("embedded", paths).data_identity()
-    return audit_run(run, paths, compute_stamps(run, paths, identity).model_dump(), material)
+    return audit_run(run, paths, compute_stamps(run, paths, identity).model_dump(), material).findings
 
 
 def test_other_weights_are_found_by_what_they_predict(copied: Paths, material: Material) -> None:

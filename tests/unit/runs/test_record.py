@@ -8,7 +8,8 @@ import jsonschema
 import pandas as pd
 import pytest
 
-from adapterbook.common.errors import RecordError
+from adapterbook.common.errors import ConfigError, RecordError
+from adapterbook.runs.plan import read_code_cells
 from adapterbook.runs.predictions import load_predictions
 from adapterbook.runs.record import load_record, record_schema, write_record
 from tests.support.factory import PROJECT, make_failed_record, make_predictions, make_record
@@ -118,3 +119,20 @@ def test_predictions_survive_and_are_checked(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(RecordError, match="is missing"):
         load_predictions(tmp_path)
+
+
+@pytest.mark.parametrize("n", [40, 200, 600, 700, 900, 1000, 100_000])
+def test_a_record_of_any_depth_is_read_or_refused(tmp_path: Path, n: int) -> None:
+    """Nesting is refused with a message at every depth that Python's own functions may not survive."""
+    (tmp_path / "record.json").write_text('{"status": ' + "[" * n + "]" * n + "}", "utf-8")
+    with pytest.raises(RecordError, match="not a valid record" if n < 50 else "more than 50 levels"):
+        load_record(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["record.json", "notebook.ipynb"])
+def test_a_huge_file_is_refused_unread(tmp_path: Path, name: str) -> None:
+    """A file of 10 GiB, which takes no room on the disk, is refused by its size."""
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(10 * 1024**3)
+    with pytest.raises((RecordError, ConfigError), match="it has 10,240 MiB; no run writes more than 64"):
+        load_record(tmp_path) if name == "record.json" else read_code_cells(tmp_path / name)

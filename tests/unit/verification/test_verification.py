@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,7 +24,9 @@ from adapterbook.runs.plan import Run, compute_stamps, package_versions, plan_ru
 from adapterbook.runs.predictions import class_probabilities, load_predictions
 from adapterbook.runs.record import Record, load_record, seal_record, write_record
 from adapterbook.sources.resolve import resolve_source
-from adapterbook.verification.audit import audit_run, audit_runs, repeat_run
+from adapterbook.verification.audit import Retraining, audit_run, audit_runs, repeat_runs
+from adapterbook.verification.choice import Choice
+from adapterbook.verification.comparison import compare_runs
 from adapterbook.verification.findings import Finding
 from adapterbook.verification.recomputation import (
     Evaluation,
@@ -32,7 +35,7 @@ from adapterbook.verification.recomputation import (
     find_other_rows,
     find_other_source,
 )
-from adapterbook.verification.retraining import choose_run, compare_runs, is_same_environment, other_results
+from adapterbook.verification.retraining import is_same_environment, other_results
 from tests.support.factory import PROJECT, make_predictions, make_record, write_results
 
 SUBMITTED = {"submitted": {"title": "As submitted"}}
@@ -53,6 +56,7 @@ def make_whole(run: Run, paths: Paths) -> None:
     """Make a made-up run consistent: loss, packages, weights and stamps."""
     folder = run.folder(paths)
     save_file({"a": np.arange(6, dtype=np.float32)}, folder / WEIGHTS)
+    write_notebook(run, folder)
     table = load_predictions(folder)
     loss, _ = compute_loss_bounds(table["label"].to_numpy(), class_probabilities(table))
 
@@ -64,6 +68,17 @@ def make_whole(run: Run, paths: Paths) -> None:
         content["strategies"][0]["test"] = content["test"]
 
     change_record(folder, complete)
+
+
+def write_notebook(run: Run, folder: Path) -> None:
+    """Write the project's notebook as if it had been executed for a run."""
+    notebook = nbformat.read(PROJECT.notebook, as_version=4)
+    given = f'# Parameters\nadapter = "{run.adapter.id}"\nvariant = "{run.variant}"\nseed = {run.seed}\n'
+    notebook.cells.insert(5, nbformat.v4.new_code_cell(given, metadata={"tags": ["injected-parameters"]}))
+    for number, cell in enumerate(cell for cell in notebook.cells if cell.cell_type == "code"):
+        text = f"epoch={number} train_loss=0.6{number}1 {{'test_runtime': 1.{number}, 'test_loss': 0.{number}}}\n"
+        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
+    nbformat.write(notebook, folder / "notebook.ipynb")
 
 
 class Book:
@@ -81,7 +96,7 @@ class Book:
     def audit(self, run: Run | None = None) -> list[Finding]:
         """Check one run, lora_1 by default, without its source."""
         run = run or self.lora
-        return audit_run(run, self.paths, compute_stamps(run, self.paths, {}).model_dump(), None)
+        return audit_run(run, self.paths, compute_stamps(run, self.paths, {}).model_dump(), None).findings
 
     def subjects(self, run: Run | None = None) -> set[str]:
         """Return what the findings are about."""
@@ -379,7 +394,9 @@ def test_a_source_that_cannot_be_had_is_a_finding_and_the_rest_is_checked(book: 
     """A source that is not available is a finding, and everything but the data stamp is still checked."""
     change_record(book.folder, with_value("test.accuracy", 0.9))
     console = Console(file=io.StringIO(), width=200)
-    audit = audit_runs([book.ia3, book.lora], book.paths, SourceError("it is gone"), "", "embedded", None, console)
+    audit = audit_runs(
+        [book.ia3, book.lora], book.paths, SourceError("it is gone"), Retraining("", 600.0), "embedded", None, console
+    )
     assert [finding.subject for finding in audit.findings] == [
         "the source",
         "strategies.0",
@@ -392,17 +409,6 @@ def test_a_source_that_cannot_be_had_is_a_finding_and_the_rest_is_checked(book: 
 
 
 # ---- trained again
-
-
-def test_the_shortest_run_is_trained_again() -> None:
-    """The shortest run is trained again; one with split batches only if there is no other."""
-    whole, long = make_record(train_time_s=20.0), make_record("ia3", train_time_s=30.0)
-    part = {"per_device_train_batch_size": 8, "per_device_eval_batch_size": 8, "gradient_accumulation_steps": 2,
-            "message": "out of memory"}  # fmt: skip
-    split = make_record("lora_2", train_time_s=10.0, smaller_batch=part)
-    assert choose_run([long, split, whole]) == whole
-    assert choose_run([split]) == split
-    assert choose_run([]) is None
 
 
 def test_bits_are_compared_where_the_machine_is_the_same() -> None:
@@ -464,7 +470,7 @@ def test_a_run_that_cannot_be_repeated_is_a_finding(book: Book) -> None:
     """A run without a completed record is a finding, because nothing can be compared with it."""
     shutil.rmtree(book.folder)
     console = Console(file=io.StringIO())
-    found, outcome = repeat_run(
-        book.lora, book.paths, resolve_source("embedded", book.paths), "embedded", None, console
-    )
-    assert (len(found), outcome) == (1, "not possible")
+    queue, source = [Choice(book.lora.id)], resolve_source("embedded", book.paths)
+    found, outcome = repeat_runs(queue, 1.0, [book.ia3, book.lora], book.paths, source, "embedded", None, console)
+    assert [(finding.run_id, finding.subject) for finding in found] == [(book.lora.id, "training it again")]
+    assert outcome == f"1 of 2 runs trained again: 1 not the same ({book.lora.id})"
