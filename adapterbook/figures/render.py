@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +81,7 @@ def _draw_all(pictures: Sequence[Picture]) -> list[str]:
     if n_processes < 2:
         return [_draw(picture) for picture in pictures]
     # Not forked: a lock that another thread holds would stay locked for ever in the copy.
-    with ProcessPoolExecutor(n_processes, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(n_processes, get_context("spawn"), _end_with_parent) as pool:
         try:
             with _deaf_processes():
                 drawn = pool.map(_draw, pictures, chunksize=2)
@@ -108,6 +110,18 @@ def _deaf_processes() -> Iterator[None]:
             signal.signal(number, handler)
         if heard:
             signal.raise_signal(heard[0])
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it does, however it ends: it hears no Ctrl-C and no SIGTERM."""
+    parent = parent_process()
+    assert parent is not None  # as in every process of a pool
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _draw(picture: Picture) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import psutil
 import pytest
 from matplotlib.figure import Figure as Canvas
 
@@ -24,6 +26,7 @@ from adapterbook.figures.render import Picture, render_pictures
 from adapterbook.figures.words import FigureWords
 from adapterbook.runs.record import load_record, seal_record, write_record
 from tests.support.factory import PHRASES, PROJECT, read_report, write_results
+from tests.support.processes import wait_until
 
 VARIANTS = {
     "submitted": {"title": "As submitted"},
@@ -221,6 +224,33 @@ def test_every_picture_asked_for_comes_back_in_order(tmp_path: Path) -> None:
     render_pictures([picture("b")], cache)
     assert render_pictures([picture("a"), picture("b"), picture("c")], cache) == list(alone.values())
     assert len(set(alone.values())) == 3
+
+
+@pytest.mark.slow
+def test_processes_that_draw_end_with_a_killed_driver(tmp_path: Path) -> None:
+    """Processes that ignore Ctrl-C and SIGTERM end when the one that started them is killed, whatever they wait for."""
+    code = "import sys; from tests.unit.figures import test_render; test_render.draw_for_ever(sys.argv[1])"
+    environment = os.environ | {"PYTHONPATH": str(PROJECT.root)}
+    driver = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=environment)
+    wait_until(lambda: len(list(tmp_path.iterdir())) == 2, driver)
+    drawing = psutil.Process(driver.pid).children(recursive=True)
+    assert len(drawing) >= 2
+    driver.kill()
+    driver.wait()
+    wait_until(lambda: not any(process.is_running() for process in drawing))
+
+
+def draw_for_ever(folder: str) -> None:
+    """Draw pictures that are never done, in two processes."""
+    for name, value in (("count_cores", lambda: 2), ("PICTURES_PER_PROCESS", 2)):
+        setattr(render, name, value)
+    render_pictures([Picture(str(number), 2.0, partial(_never_end, folder)) for number in range(4)])
+
+
+def _never_end(folder: str, canvas: Canvas) -> None:
+    (Path(folder) / str(os.getpid())).touch()
+    while True:
+        signal.pause()
 
 
 def _write(text: str, canvas: Canvas) -> None:
