@@ -52,6 +52,7 @@ from adapterbook.pages.writing.escape import (
     guard_from_typst,
 )
 from adapterbook.pages.writing.markdown import close_gaps, join_lines, squeeze_blank_lines
+from adapterbook.pages.writing.typed_numbers import check_typed_numbers
 
 LANGUAGES: Final[tuple[Language, ...]] = ("zh", "en")
 # Quarto would set an ASCII colon after the number of a Chinese caption.
@@ -99,10 +100,11 @@ def write_pages(
     Raises
     ------
     RenderError
-        Naming the template and the line that failed. Nothing has been written then.
+        Naming the template and the line that failed, or that types a number. Nothing has been written then.
     ConfigError
         If ``book.yaml``, ``templates/phrases.yaml`` or ``templates/glossary.yaml`` is not valid.
     """
+    check_typed_numbers(paths)
     texts = _Builder(report, figures, paths, cache, has_cards=has_cards).build()
     put_in_place(texts, paths.root, paths.report, (*LANGUAGES, "pdf", "scripts"))
     return sorted(texts)
