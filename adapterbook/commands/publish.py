@@ -13,14 +13,21 @@ from typing import Final
 
 from rich.console import Console
 
-from adapterbook.commands import verify
+from adapterbook.commands import rebuild, verify
 from adapterbook.commands.report import find_unmade, site_folder
 from adapterbook.common.errors import AdapterBookError, PublishError
 from adapterbook.common.formatting import say
 from adapterbook.common.workdir import hold_workplace
 from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
-from adapterbook.publish.branch import BRANCH, Checkout, inspect_checkout, publish_folder
+from adapterbook.publish.branch import (
+    BRANCH,
+    SUBJECT,
+    Checkout,
+    find_foreign_files,
+    inspect_checkout,
+    publish_folder,
+)
 from adapterbook.runs.plan import RunStatus
 from adapterbook.runs.select import load_report
 
@@ -28,7 +35,8 @@ from adapterbook.runs.select import load_report
 ALLOWED: Final = {
     "stale": "runs that are missing or stale, or a site that is not made from today's records",
     "failed": "runs that failed",
-    "unverified": "a site whose numbers were not verified, or failed verification",
+    "unverified": "a site that was not compared with its records, or that failed verification",
+    "others": f"files on {BRANCH} that no `make publish` put there are removed or replaced",
 }
 MAX_NAMED: Final = 12  # of the problems of one kind
 GITHUB: Final = re.compile(
@@ -71,7 +79,13 @@ def publish_site(
     with hold_workplace(root, lambda text: say(console, text)):
         statuses = load_report(paths, source, seeds)[3]
         _refuse(site, [*_run_problems(statuses), *_site_problems(root, source, seeds, site)], allow)
+        if "others" not in allow:
+            _refuse_foreign_files(find_foreign_files(root, site), checkout, allow)
         if "unverified" not in allow:
+            if "stale" not in allow:
+                say(console, f"Building the report again, to compare it with {site.name}/ …")
+                differences = rebuild.find_site_differences(root, source, seeds)
+                _refuse(site, [("unverified", text) for text in differences], allow)
             _verify(root, source, seeds, retrain, site, allow, cell_timeout_s, console)
         say(console, f"Publishing {site.name}/ on {BRANCH} of {checkout.remote} …")
         done = publish_folder(root, site, _message(checkout, allow))
@@ -80,6 +94,16 @@ def publish_site(
     else:
         say(console, f"Nothing to publish: {BRANCH} holds these {done.n_files} files already ({done.commit[:12]}).")
     say(console, _where(paths, checkout))
+
+
+def _refuse_foreign_files(names: Sequence[str], checkout: Checkout, allow: Collection[str]) -> None:
+    if names:
+        wanted = ",".join(kind for kind in ALLOWED if kind in allow or kind == "others")
+        raise PublishError(
+            f"{BRANCH} of {checkout.remote} holds files that no `make publish` put there, and publishing would remove "
+            f"or replace them. Keep them elsewhere, or let them go: `make publish ALLOW={wanted}`.",
+            _shortened(names),
+        )
 
 
 def _run_problems(statuses: Sequence[RunStatus]) -> list[tuple[str, str]]:
@@ -148,7 +172,7 @@ def _message(checkout: Checkout, allow: Collection[str]) -> str:
     of = f" ({checkout.branch})" if checkout.branch else ""
     changes = ", with uncommitted changes" if checkout.changed else ""
     allowed = f"\nPublished with ALLOW={','.join(sorted(allow))}.\n" if allow else ""
-    return f"Site of {checkout.commit[:12]}{of}\n\nMade from commit {checkout.commit}{changes}.\n{allowed}"
+    return f"{SUBJECT}{checkout.commit[:12]}{of}\n\nMade from commit {checkout.commit}{changes}.\n{allowed}"
 
 
 def _where(paths: Paths, checkout: Checkout) -> str:

@@ -25,6 +25,7 @@ from adapterbook.runs.probe import probe_folder
 from adapterbook.runs.select import load_report
 
 RENDERERS = ("auto", "quarto", "embedded")
+REPORT_PARTS = ("zh", "en", "pdf", "figures", "scripts", "_navigation.yml")  # what `make pages` writes under report/
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,7 @@ def pages_step(paths: Paths, source: str, seeds: Sequence[int], statuses: Sequen
     states = [(status.run.id, status.state, status.stale, status.problem) for status in statuses]
     files = [*runs, *written_by_hand, *paths.template_folders, *_own_code()]
     inputs = hash_inputs(paths.root, files, source, tuple(seeds), states, *_surroundings())
-    parts = ("zh", "en", "pdf", "figures", "scripts", "_navigation.yml")
-    return Step("pages", inputs, (paths.root / "index.qmd", *(paths.report / part for part in parts)))
+    return Step("pages", inputs, (paths.root / "index.qmd", *(paths.report / part for part in REPORT_PARTS)))
 
 
 def site_step(paths: Paths, renderer: str) -> Step:

@@ -157,10 +157,17 @@ def _train(
         f"{len(records) - len(failed)} runs completed, {len(failed)} failed; {format_duration(busy_s)} of work.",
     )
     for record in failed:
-        notebook = paths.results / record.source.name / record.run_id / "notebook.ipynb"
-        cell = f"cell {record.error.cell} of {paths.shown(notebook)}" if record.error else ""
-        say(console, f"  - {record.run_id}: {record.error.message if record.error else ''} See {cell}.")
+        say(console, f"  - {record.run_id}: {_describe_failure(record, paths)}")
     return 1 if failed else 0
+
+
+def _describe_failure(record: Record, paths: Paths) -> str:
+    """Return why a run failed, and where its notebook shows it, if it has one."""
+    message, cell = (record.error.message, record.error.cell) if record.error else ("", None)
+    notebook = paths.results / record.source.name / record.run_id / "notebook.ipynb"
+    if not notebook.is_file():
+        return message
+    return f"{message} See {'' if cell is None else f'cell {cell} of '}{paths.shown(notebook)}."
 
 
 def _prepare(

@@ -6,6 +6,7 @@ as they are. ghp-import makes the commit: it reads the folder's bytes past git's
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ REMOTE: Final = "origin"
 BRANCH: Final = "gh-pages"
 # ghp-import makes its commit on this temporary branch, so that no other branch moves.
 MAKING: Final = "adapterbook-publish"
+IDENTITY: Final = {"user.name": "GIT_COMMITTER_NAME", "user.email": "GIT_COMMITTER_EMAIL"}
+SUBJECT: Final = "Site of "  # how the message of each of our commits begins
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,12 @@ def inspect_checkout(root: Path) -> Checkout:
     if shutil.which("git") is None:
         raise PublishError("git is not installed, and publishing needs it. On Debian: apt install git")
     inside = ask(root, "rev-parse", "--is-inside-work-tree")
+    if "safe.directory" in inside.stderr:
+        raise PublishError(
+            "This folder belongs to another user, so git does not use its repository. If you trust its owner, say so "
+            "once: `git config --global --add safe.directory <the folder that git names>`. Git said:",
+            tail(inside),
+        )
     if inside.returncode or inside.stdout.strip() != "true":
         raise PublishError(
             "This folder is not in a git repository, so there is nowhere to publish to: `git init`, commit the "
@@ -87,12 +96,34 @@ def inspect_checkout(root: Path) -> Checkout:
         raise PublishError(
             f"There is no remote called {REMOTE} to publish to: `git remote add {REMOTE} <address of the repository>`."
         )
+    identity = _identity(root)
     for key, example in (("user.name", "Your Name"), ("user.email", "you@example.org")):
-        if not ask(root, "config", key).stdout.strip():
-            raise PublishError(f'Git knows no {key} to sign the commit with: `git config {key} "{example}"`.')
+        if not identity[IDENTITY[key]]:
+            raise PublishError(
+                f'Git knows no {key} to sign the commit with: `git config {key} "{example}"`, or set '
+                f"{IDENTITY[key]}, as on a build server."
+            )
     # Without a lock, the index and its times stay as they are.
     changed = ask(root, "--no-optional-locks", "status", "--porcelain", "--untracked-files=no").stdout.strip()
     return Checkout(commit, branch, bool(changed), hide_credentials(address.stdout.strip()))
+
+
+def find_foreign_files(root: Path, folder: Path) -> list[str]:
+    """Return the files of the remote's branch that publishing would remove or replace, and that no site put there.
+
+    Raises
+    ------
+    PublishError
+        If the remote cannot be reached.
+    """
+    before = _fetch(root)
+    if before is None:
+        return []
+    ours = ask(root, "log", "--max-count=1", "--format=%H", f"--grep=^{SUBJECT}", before).stdout.strip()
+    known, files = _list_files(root, ours) if ours else {}, _hash_files(root, folder)
+    return [
+        path for path, name in _list_files(root, before).items() if known.get(path) != name and files.get(path) != name
+    ]
 
 
 def publish_folder(root: Path, folder: Path, message: str) -> Publication:
@@ -162,6 +193,16 @@ def _fetch(root: Path) -> str | None:
     )
 
 
+def _identity(root: Path) -> dict[str, str]:
+    """Return the name and the address that sign the commit, as environment variables: set already, or from git."""
+    return {
+        name: os.environ.get(name)
+        or os.environ.get(name.replace("COMMITTER", "AUTHOR"))
+        or ask(root, "config", key).stdout.strip()
+        for key, name in IDENTITY.items()
+    }
+
+
 def _commit(root: Path, folder: Path, before: str | None, message: str) -> str:
     """Make a commit after `before` with a folder's files, on no branch, and return it."""
     branch = f"refs/heads/{MAKING}"
@@ -170,7 +211,7 @@ def _commit(root: Path, folder: Path, before: str | None, message: str) -> str:
         ask(root, "update-ref", branch, before)
     command = [sys.executable, "-m", "ghp_import", "--branch", MAKING, "--message", message, str(folder.resolve())]
     try:
-        done = run(command, root)
+        done = run(command, root, more=_identity(root))
         commit = ask(root, "rev-parse", "--verify", "--quiet", branch).stdout.strip()
     finally:
         ask(root, "update-ref", "-d", branch)

@@ -84,6 +84,22 @@ def make_repository(root: Path, remote: Path) -> Repository:
     return repository
 
 
+def add_by_hand(repository: Repository, files: dict[str, bytes], folder: Path, base: str = "") -> None:
+    """Push a commit with some files to gh-pages, as somebody else does."""
+    subprocess.run(["git", "clone", "-q", str(repository.remote), str(folder)], check=True)
+    other = Repository(folder, repository.remote)
+    for key, value in (("user.name", "B"), ("user.email", "b@example.org")):
+        other.git("config", key, value)
+    other.git("checkout", "-q", *(("gh-pages",) if base else ("--orphan", "gh-pages")))
+    write = {folder / name: content for name, content in files.items()}
+    for path, content in write.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    other.git("add", "--force", *files)
+    other.git("commit", "-q", "-m", "By hand")
+    other.git("push", "-q", "origin", "HEAD:gh-pages")
+
+
 def read_folder(folder: Path) -> dict[str, bytes]:
     """Return the files of a folder, by path."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import shutil
 from collections.abc import Sequence
@@ -13,14 +14,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from adapterbook.commands import publish, verify
-from adapterbook.common.cache import run_step
+from adapterbook.commands import publish, rebuild, verify
+from adapterbook.common.cache import hash_inputs, run_step
 from adapterbook.common.errors import AdapterBookError, PublishError
 from adapterbook.config.paths import Paths
 from adapterbook.publish.branch import inspect_checkout
 from adapterbook.verification.findings import Finding
 from tests.support.factory import PROJECT, write_results
-from tests.support.git_project import Repository, isolate_git, make_repository, read_folder
+from tests.support.git_project import Repository, add_by_hand, isolate_git, make_repository, read_folder
 from tests.support.small_project import copy_project, run_adapterbook
 
 SUBMITTED = {"submitted": {"title": "As submitted"}}
@@ -42,6 +43,7 @@ class Book:
     repository: Repository
     audits: list[str]
     findings: tuple[Finding, ...] = ()
+    differences: tuple[str, ...] = ()
 
     def publish(self, allow: Sequence[str] = (), retrain: str = "") -> str:
         """Publish, and return what is printed."""
@@ -73,6 +75,7 @@ def make_book(folder: Path, monkeypatch: pytest.MonkeyPatch, **results: Any) -> 
         return FakeAudit(made.findings)
 
     monkeypatch.setattr(verify, "audit", audit)
+    monkeypatch.setattr(rebuild, "find_site_differences", lambda root, source, seeds: list(made.differences))
     update_site(paths)
     return made
 
@@ -148,6 +151,27 @@ def test_numbers_that_cannot_be_believed_are_not_published(book: Book) -> None:
     assert len(book.audits) == n_audits
     assert book.repository.n_commits() == 1
     assert "ALLOW=unverified" in book.repository.at_remote("log", "-1", "--format=%B", "gh-pages")
+
+
+def test_a_site_that_its_records_do_not_give_is_not_published(book: Book) -> None:
+    """A site that differs from one built again is refused, although the memory of the steps says that it is made."""
+    book.differences = ("_site/index.html is not what today's records and texts give",)
+    with pytest.raises(PublishError, match=r"(?s)it is unverified.*ALLOW=unverified.*_site/index\.html is not what"):
+        book.publish()
+    assert book.audits == []
+    assert book.repository.n_commits() == 0
+    book.publish(["unverified"])
+    assert book.repository.n_commits() == 1
+
+
+def test_files_of_others_are_named_before_they_are_replaced(book: Book, tmp_path: Path) -> None:
+    """Files on the branch that somebody else put there are listed, and replaced only if that is allowed."""
+    add_by_hand(book.repository, {"notes.html": b"mine"}, tmp_path / "other")
+    with pytest.raises(PublishError, match=r"(?s)no `make publish` put there.*ALLOW=others.*notes\.html"):
+        book.publish()
+    assert book.repository.published() == {"notes.html": b"mine"}
+    book.publish(["others"])
+    assert "notes.html" not in book.repository.published()
 
 
 @pytest.mark.parametrize("change", ["record", "template", "page", "site", "file too many", "no memory"])
@@ -275,6 +299,17 @@ def test_publishing_for_real(made_project: Paths, tmp_path: Path, monkeypatch: p
     assert repository.state() == before
     assert "Nothing to publish" in run("publish")
     assert repository.n_commits() == 1
+    memory = paths.root / ".cache/steps/site.json"
+    remembered = memory.read_text("utf-8")
+    index = paths.root / "_site/index.html"
+    page = index.read_text("utf-8")
+    index.write_text(page.replace("<main", "<main data-forged", 1), "utf-8")
+    memory.write_text(json.dumps(json.loads(remembered) | {"outputs": hash_inputs(paths.root, [paths.root / "_site"])}))
+    said = run("publish")
+    assert said.startswith("2 ") and "_site/ is not published: it is unverified" in said, said
+    assert "_site/index.html is not what today's records and texts give" in said
+    index.write_text(page, "utf-8")
+    memory.write_text(remembered, "utf-8")
     cover = paths.root / "templates/pages/cover.md.j2"
     cover.write_text(cover.read_text("utf-8") + "\nAnother sentence.\n", "utf-8")
     said = run("publish")

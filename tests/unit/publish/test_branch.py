@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from adapterbook.common.errors import PublishError
-from adapterbook.publish.branch import inspect_checkout, publish_folder
-from tests.support.git_project import Repository, isolate_git, make_repository, read_folder
+from adapterbook.common.git import hide_credentials
+from adapterbook.publish.branch import find_foreign_files, inspect_checkout, publish_folder
+from tests.support.git_project import Repository, add_by_hand, isolate_git, make_repository, read_folder
 
 # What a filter of git's, an ignore rule or a wish for tidiness would change or leave out.
 FILES = {
@@ -244,3 +245,71 @@ def test_a_hook_s_environment_does_not_lead_elsewhere(
     monkeypatch.delenv("GIT_INDEX_FILE")
     assert repository.published() == FILES
     assert other.n_commits() == 0
+
+
+def test_files_of_others_are_named(repository: Repository, tmp_path: Path) -> None:
+    """What somebody added or changed on the branch is named; our own old pages, and equal files, are not."""
+    site = repository.root / "_site"
+    assert find_foreign_files(repository.root, site) == []
+    publish(repository)
+    write_site(site, {"index.html": b"new", "other.html": b"x"})
+    assert find_foreign_files(repository.root, site) == []
+    by_hand = {"notes/plan.html": b"mine", "index.html": b"changed", "other.html": b"x"}
+    add_by_hand(repository, by_hand, tmp_path / "other", base="gh-pages")
+    assert find_foreign_files(repository.root, site) == ["index.html", "notes/plan.html"]
+    publish(repository)
+    assert find_foreign_files(repository.root, site) == []
+
+
+def test_a_branch_that_was_never_ours_is_named_whole(repository: Repository, tmp_path: Path) -> None:
+    """Each file of a branch without a commit of ours is named."""
+    add_by_hand(repository, {"index.html": b"another site", "a/b.txt": b""}, tmp_path / "other")
+    assert find_foreign_files(repository.root, repository.root / "_site") == ["a/b.txt", "index.html"]
+
+
+def test_an_identity_in_the_environment_signs(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name and address may come from the variables that build servers set."""
+    for key in ("user.name", "user.email"):
+        repository.git("config", "--unset", key)
+    monkeypatch.setenv("GIT_COMMITTER_NAME", "A Server")
+    monkeypatch.setenv("GIT_AUTHOR_EMAIL", "server@example.org")
+    assert publish(repository)
+    assert repository.at_remote("log", "-1", "--format=%cn <%ce>", "gh-pages") == "A Server <server@example.org>"
+
+
+def test_another_owner_s_folder_is_told_as_such(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git does not use a repository of another user: the message says which setting trusts it."""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(PublishError, match=r"(?s)belongs to another user.*safe\.directory"):
+        inspect_checkout(repository.root)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://me:SECRET@example.org/a.git",
+        "https://me:p@SECRET@example.org/a.git",
+        "https://me:p/SECRET@example.org/a.git",
+        "https://me:p/@SECRET/x@example.org/a.git",
+        "https://me:it's#SECRET?@example.org/a.git",
+        "https://SECRET@example.org/a.git",
+        "https://example.org/a.git?private_token=SECRET",
+        "https://example.org/a.git#SECRET",
+        "ftp://me:SECRET@example.org/a.git",
+        "me:SECRET@example.org:a.git",
+    ],
+)
+def test_no_form_of_an_address_shows_a_password(address: str) -> None:
+    """A password is hidden in every form of an address, alone and in a sentence of git's; the host stays."""
+    for text in (address, f"fatal: unable to access '{address}': error 403"):
+        shown = hide_credentials(text)
+        assert "SECRET" not in shown
+        assert "example.org" in shown
+
+
+@pytest.mark.parametrize(
+    "address", ["git@github.com:M/a.git", "https://example.org/a.git", "/srv/git/a.git", "file:///a", "C:/x", "../a"]
+)
+def test_an_address_without_a_password_is_shown_as_it_is(address: str) -> None:
+    """Nothing is taken out of an address that holds no password."""
+    assert hide_credentials(address) == address
