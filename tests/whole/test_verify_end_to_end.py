@@ -88,7 +88,7 @@ def test_a_run_fitted_to_the_test_rows_is_found_first(trained_project: Paths, tm
     assert done.returncode == 1, done.stdout + done.stderr
     told = [line for line in done.stdout.splitlines() if line.startswith("Training ")]
     assert told[0].startswith(f"Training {run.id} again, beside the results first: it predicts 100.0% of the test rows")
-    for subject in ("test.accuracy", "epochs", "learned", "predictions.parquet", WEIGHTS, "notebook.ipynb"):
+    for subject in ("test.accuracy", "epochs", "learned", "predictions.parquet", WEIGHTS):
         assert f"{run.id}: {subject}" in done.stdout, subject
     assert f"not the same ({run.id})" in done.stdout
 
