@@ -22,6 +22,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# With PYTHONSAFEPATH, Python does not find the package in this folder.
+unexport PYTHONSAFEPATH
 BOOK := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m adapterbook
 INSTALL := $(BIN)/python -m adapterbook.commands.install
 TESTS := $(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adapterbook.common.errors import AdapterBookError
+from adapterbook.common.homes import use_writable_home
 
 HELP = """Train PEFT adapters under one protocol, and publish a bilingual comparison of them.
 
@@ -199,9 +200,10 @@ def new_adapter(name: NameArgument = "", model: FromOption = "lora_1") -> None:
     from adapterbook.config.paths import Paths
 
     paths = Paths(_root())
-    file = paths.shown(create_adapter(name.strip(), model.strip() or "lora_1", paths))
+    name, model = (re.sub(r"\.ya?ml$", "", text.strip(), flags=re.IGNORECASE) for text in (name, model))
+    file = paths.shown(create_adapter(name, model or "lora_1", paths))
     for line in (
-        f"{file} is a copy of {model.strip() or 'lora_1'}, named {name.strip()}. Next:",
+        f"{file} is a copy of {model or 'lora_1'}, named {name}. Next:",
         f"  1. Change its settings and both titles in {file}.",
         "  2. `make train` checks every file against PEFT and the base model, then trains the new one.",
         "  3. `make site` puts it on every page; `make all` does both.",
@@ -336,6 +338,9 @@ def _root() -> Path:
             from adapterbook.config.paths import Paths
 
             os.chdir(folder)
+            moved = use_writable_home(folder)
+            if moved:
+                print(moved, file=sys.stderr)
             copy_shared_files(Paths(folder))
             return folder
     raise AdapterBookError(f"{here} is not inside an AdapterBook project: no experiments/ and book.yaml found.")

@@ -199,13 +199,18 @@ def _upload_all(uploads: Sequence[Upload], namespace: str, private: bool, consol
 def _patient_client() -> Iterator[None]:
     """Upload over plain HTTP, without progress bars, and with time limits, which the client itself lacks."""
     import httpx2
-    from huggingface_hub import get_session, set_client_factory
+    from huggingface_hub import set_client_factory
     from huggingface_hub.utils import logging
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    from adapterbook.sources.hub_patience import ProxySettingError, open_session
+
     disable_progress_bars()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    hooks = get_session().event_hooks
+    try:
+        hooks = open_session().event_hooks
+    except ProxySettingError as error:
+        raise AdapterBookError(f"Nothing was uploaded: {error}.") from None
     set_client_factory(lambda: httpx2.Client(event_hooks=hooks, follow_redirects=True, timeout=LIMIT_S))
     with without_xet():
         yield

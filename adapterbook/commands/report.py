@@ -14,7 +14,7 @@ from rich.console import Console
 from adapterbook.common.cache import PACKAGE, hash_inputs, installed_packages, is_made, run_step
 from adapterbook.common.formatting import format_duration, say
 from adapterbook.common.workdir import hold_workplace
-from adapterbook.common.yaml_files import load_yaml
+from adapterbook.common.yaml_files import list_yaml_files, load_yaml
 from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
 from adapterbook.config.phrases import load_phrases
@@ -78,7 +78,7 @@ def site_folder(root: Path) -> Path:
 
 def published_files(paths: Paths) -> list[Path]:
     """Return the files of published results."""
-    return sorted((paths.experiments / "published").glob("*.yaml"))
+    return list_yaml_files(paths.experiments / "published")
 
 
 def _site_steps(paths: Paths, renderers: Sequence[str]) -> list[Step]:

@@ -175,6 +175,24 @@ def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
+def list_yaml_files(folder: Path) -> list[Path]:
+    """Return the ``.yaml`` files of a folder, in order; hidden ones, as editors and macOS leave them, do not count.
+
+    Raises
+    ------
+    ConfigError
+        If a file has another ending of YAML, which would be left out without a word.
+    """
+    files = [path for path in sorted(folder.glob("*")) if not path.name.startswith(".")]
+    others = [path for path in files if path.suffix != ".yaml" and path.suffix.lower() in (".yaml", ".yml")]
+    if others:
+        problems = [f"{path.name}: rename it {path.stem}.yaml" for path in others]
+        raise ConfigError(
+            f"{shown(folder)} holds files that nothing reads, since their names do not end in .yaml:", problems
+        )
+    return [path for path in files if path.suffix == ".yaml"]
+
+
 def misread_number(key: str, value: object) -> str | None:
     """Return a problem if YAML read a number such as ``1e-4`` as text, else None."""
     if isinstance(value, str) and EXPONENT_WITHOUT_DOT.fullmatch(value):

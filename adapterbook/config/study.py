@@ -29,6 +29,7 @@ from pydantic import (
 from adapterbook.common.errors import ConfigError
 from adapterbook.common.yaml_files import (
     describe_problems,
+    list_yaml_files,
     load_yaml,
     misread_number,
     shown,
@@ -357,7 +358,7 @@ def load_adapters(folder: Path) -> dict[str, AdapterConfig]:
     ConfigError
         If the folder holds no adapter, or naming every problem of every file.
     """
-    files = sorted(folder.glob("*.yaml"))
+    files = list_yaml_files(folder)
     if not files:
         raise ConfigError(f"{shown(folder)} holds no adapter: expected at least one .yaml file, such as lora_1.yaml.")
     adapters, errors = {}, []

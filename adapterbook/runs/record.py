@@ -382,5 +382,6 @@ def seal_record(record: AnyRecord, folder: Path) -> AnyRecord:
 
 def hash_files(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every file of a run's folder except the record, by relative path, in order."""
-    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
-    return {name: hash_file(path) for name, path in paths.items() if path.is_file() and name != "record.json"}
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    own = (name for name in paths if name != "record.json" and "/." not in f"/{name}")  # macOS leaves hidden files
+    return {name: hash_file(paths[name]) for name in own}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from adapterbook.common.errors import RecordError, SourceError
 from adapterbook.common.machine import has_gpu
+from adapterbook.common.yaml_files import list_yaml_files
 from adapterbook.config.paths import Paths
 from adapterbook.config.source import load_source
 from adapterbook.config.study import IDENTIFIER, MAX_SEED, AdapterConfig, StudyConfig, load_adapters, load_study
@@ -76,7 +77,7 @@ def choose_results(paths: Paths, source: str) -> str:
 
 def choose_source(paths: Paths, name: str) -> str:
     """Return the SOURCE that gives the source of a name; the name itself if no file of ``sources/`` has it."""
-    files = sorted((paths.experiments / "sources").glob("*.yaml"))
+    files = list_yaml_files(paths.experiments / "sources")
     return next((file.stem for file in files if load_source(file).name == name), name)
 
 

@@ -113,7 +113,7 @@ def hub_errors() -> tuple[type[Exception], ...]:
     import httpx2
 
     return (
-        OSError, ValueError, TypeError, LookupError, AttributeError, AssertionError, RuntimeError,
+        OSError, ValueError, TypeError, ImportError, LookupError, AttributeError, AssertionError, RuntimeError,
         httpx2.HTTPError, httpx2.InvalidURL,
     )  # fmt: skip
 
@@ -134,10 +134,12 @@ def explain_error(error: BaseException, timeout_s: float | None = None) -> str:
     import httpx2
     from huggingface_hub import errors
 
-    from adapterbook.sources.hub_patience import HubStalledError
+    from adapterbook.sources.hub_patience import HubStalledError, ProxySettingError
 
     chain = list(_causes(error))
     for cause in chain:
+        if isinstance(cause, ProxySettingError):
+            return f"not in the Hub's cache, and {cause}"
         if isinstance(cause, errors.OfflineModeIsEnabled):
             return "not in the Hub's cache, and HF_HUB_OFFLINE forbids asking it"
         if isinstance(cause, HubStalledError) and timeout_s is None:
@@ -222,10 +224,14 @@ def _in_background(question: Callable[[], Answer], name: str) -> Future[Answer]:
 
     from adapterbook.sources.hub_patience import limit_patience
 
-    limit_patience()
+    answer: Future[Answer] = Future()
+    try:
+        limit_patience()
+    except hub_errors() as error:
+        answer.set_exception(error)
+        return answer
     # The client's warnings hold addresses, which would stay in an executed notebook and be published.
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    answer: Future[Answer] = Future()
 
     def ask() -> None:
         try:

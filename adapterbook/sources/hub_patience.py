@@ -6,6 +6,7 @@ breaks off at the same place each time, and for as long as a ``Retry-After`` say
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from huggingface_hub import constants, get_session, set_client_factory
 from huggingface_hub.utils._http import parse_ratelimit_headers
 
 N_BYTES_ENOUGH = 4096  # within the time limit; with less, the server counts as stalled
+PROXY_VARIABLES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 RETRIED = {408, 429, 500, 502, 503, 504}
 
 
@@ -105,9 +107,34 @@ def watch_download() -> Iterator[Watch]:
         _watches.remove(watch)
 
 
+class ProxySettingError(ValueError):
+    """Report proxy settings with which no client can be made. Remedy: mend or unset the variables that it names."""
+
+
+def open_session() -> httpx2.Client:
+    """Return the client that ``huggingface_hub`` uses now.
+
+    Raises
+    ------
+    ProxySettingError
+        If the variables of the proxies cannot be used. The message holds no value: it may have a password.
+    """
+    try:
+        return get_session()
+    except Exception as error:  # whatever a library says of a value that it cannot use
+        names = [name for name in os.environ if name.upper() in PROXY_VARIABLES and os.environ[name].strip()]
+        if not names:
+            raise
+        why = "a SOCKS proxy needs a package that is not installed; name an HTTP proxy, or install socksio"
+        is_socks = any(os.environ[name].strip().lower().startswith("socks") for name in names)
+        if not (is_socks or isinstance(error, ImportError)):
+            why = "expected an address such as http://host:8080, or in NO_PROXY names of hosts with commas"
+        raise ProxySettingError(f"the proxy settings {' and '.join(names)} cannot be used: {why}") from error
+
+
 def limit_patience() -> None:
-    """Make ``huggingface_hub`` use a client that gives up in time, with its proxies and hooks."""
-    session = get_session()
+    """Make ``huggingface_hub`` use a client that gives up in time, with its proxies and hooks; errors as above."""
+    session = open_session()
     if not isinstance(session, _PatientClient):
         hooks = session.event_hooks
         set_client_factory(lambda: _PatientClient(event_hooks=hooks, follow_redirects=True, timeout=None))

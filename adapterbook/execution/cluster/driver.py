@@ -24,6 +24,7 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from adapterbook.common.errors import RecordError, RunError
+from adapterbook.common.yaml_files import list_yaml_files
 from adapterbook.config.paths import Paths
 from adapterbook.execution.cluster.parcel import pack_files, unpack
 from adapterbook.execution.cluster.worker import (
@@ -98,7 +99,7 @@ def pack_study(paths: Paths, resolved: ResolvedSource) -> StudyParcel:
         config[name] = part.location
         if part.revision is not None:
             config[f"{name}_revision"] = part.revision
-    files = {f"experiments/adapters/{path.name}": path for path in (paths.experiments / "adapters").glob("*.yaml")}
+    files = {f"experiments/adapters/{path.name}": path for path in list_yaml_files(paths.experiments / "adapters")}
     files |= {f"experiments/{path.name}": path for path in (paths.study, paths.notebook)}
     source = yaml.safe_dump(config, allow_unicode=True).encode()
     contents = {name: path.read_bytes() for name, path in files.items()}

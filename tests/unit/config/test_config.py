@@ -1,5 +1,6 @@
 """Load the shipped YAML files, which are all valid; every mistake gets a message that helps."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -207,3 +208,22 @@ def test_published_curves_of_unequal_length_are_refused(tmp_path: Path) -> None:
     file.write_text(text.replace("0.53125, 0.5625, 0.59375]", "0.53125, 0.5625]", 1), "utf-8")
     with pytest.raises(ConfigError, match="validation_loss has 10 epochs, validation_accuracy 9"):
         load_published(file)
+
+
+def test_hidden_files_do_not_count(tmp_path: Path) -> None:
+    """What editors and macOS leave beside the adapters is not read, not even a link that leads nowhere."""
+    shutil.copy(PATHS.experiments / "adapters" / "lora_1.yaml", tmp_path)
+    (tmp_path / ".#lora_1.yaml").symlink_to("somebody@host.123")
+    (tmp_path / "._lora_1.yaml").write_bytes(b"\0\5\x16\7")
+    for name in (".lora_1.yaml.swp", ".DS_Store", ".hidden.yml", "lora_1.yaml~", "#lora_1.yaml#", "notes.txt"):
+        (tmp_path / name).write_bytes(b"\0")
+    assert list(load_adapters(tmp_path)) == ["lora_1"]
+
+
+@pytest.mark.parametrize("name", ["mine.yml", "mine.YAML", "mine.Yml"])
+def test_another_ending_of_yaml_is_named(tmp_path: Path, name: str) -> None:
+    """A file that nothing would read is a mistake with its remedy."""
+    shutil.copy(PATHS.experiments / "adapters" / "lora_1.yaml", tmp_path)
+    (tmp_path / name).write_text("peft_type: LORA\n", "utf-8")
+    with pytest.raises(ConfigError, match=rf"(?s)do not end in \.yaml.*{name}: rename it mine\.yaml"):
+        load_adapters(tmp_path)

@@ -11,7 +11,7 @@ import pytest
 from adapterbook.common.errors import ConfigError, RecordError
 from adapterbook.runs.plan import read_code_cells
 from adapterbook.runs.predictions import load_predictions
-from adapterbook.runs.record import load_record, record_schema, write_record
+from adapterbook.runs.record import hash_files, load_record, record_schema, write_record
 from tests.support.factory import PROJECT, make_failed_record, make_predictions, make_record
 
 
@@ -136,3 +136,11 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path, name: str) -> None:
         file.truncate(10 * 1024**3)
     with pytest.raises((RecordError, ConfigError), match="it has 10,240 MiB; no run writes more than 64"):
         load_record(tmp_path) if name == "record.json" else read_code_cells(tmp_path / name)
+
+
+def test_hidden_files_are_no_part_of_a_run(tmp_path: Path) -> None:
+    """What macOS leaves in a run's folder is not hashed, so a copied study is still what its records say."""
+    for name in ("notebook.ipynb", ".DS_Store", "._notebook.ipynb", "adapter/x.json", "adapter/._x.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name, "utf-8")
+    assert list(hash_files(tmp_path)) == ["adapter/x.json", "notebook.ipynb"]
