@@ -18,9 +18,13 @@ from typing import Final, Literal
 
 from filelock import FileLock, Timeout
 
+from adapterbook.common.errors import RunError
 from adapterbook.common.files import replace_folder
 
 Purpose = Literal["kernel", "pdf"]
+# The path of a Unix socket has at most 103 bytes on macOS, 107 on Linux; a kernel's folder and file take 45 of them.
+MAX_PLACE_BYTES: Final = 103 - 45
+SHORT_TEMPORARY: Final = ("/tmp", "/var/tmp")
 
 
 def workplace_of(root: Path) -> Path:
@@ -73,7 +77,29 @@ def temporary_prefix(root: Path, purpose: Purpose) -> str:
 
 def temporary_folders(root: Path, purpose: Purpose) -> list[Path]:
     """Return a project's folders among the system's temporary files."""
-    return list(Path(tempfile.gettempdir()).glob(f"{temporary_prefix(root, purpose)}*"))
+    places = dict.fromkeys((tempfile.gettempdir(), *SHORT_TEMPORARY))
+    return [folder for place in places for folder in Path(place).glob(f"{temporary_prefix(root, purpose)}*")]
+
+
+def short_temporary_place() -> str:
+    """Return a folder for temporary files whose path is short enough for the name of a socket.
+
+    Raises
+    ------
+    RunError
+        If there is none.
+    """
+    places = dict.fromkeys((tempfile.gettempdir(), *SHORT_TEMPORARY))
+    short = [place for place in places if len(os.fsencode(place)) <= MAX_PLACE_BYTES]
+    found = next((place for place in short if os.access(place, os.W_OK | os.X_OK)), None)
+    if found is None:
+        n_bytes = len(os.fsencode(tempfile.gettempdir()))
+        raise RunError(
+            f"The folder for temporary files has a path of {n_bytes} bytes, too long for a kernel's sockets, and "
+            f"{' and '.join(SHORT_TEMPORARY)} cannot be written: TMPDIR= names another one, of at most "
+            f"{MAX_PLACE_BYTES} bytes."
+        )
+    return found
 
 
 WORKPLACE: Final = ".pages-"

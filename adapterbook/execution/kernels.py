@@ -17,10 +17,12 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import psutil
+from ipykernel.kernelspec import make_ipkernel_cmd
 from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 from jupyter_core.utils import ensure_event_loop, run_sync
 from nbclient.exceptions import DeadKernelError
@@ -28,9 +30,9 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 
 import adapterbook
-from adapterbook.common.errors import RunError
+from adapterbook.common.errors import RunError, first_line
 from adapterbook.common.machine import count_cores
-from adapterbook.common.workdir import temporary_prefix
+from adapterbook.common.workdir import short_temporary_place, temporary_prefix
 from adapterbook.training import load_training
 from adapterbook.training.kernel_state import reset_kernel
 
@@ -122,6 +124,19 @@ class Kernel:
     client: AsyncKernelClient
 
 
+class KernelStartError(RuntimeError):
+    """Report why a kernel did not start. Remedy: what the message says of this machine."""
+
+
+class _OwnKernelManager(KernelManager):
+    """Start a kernel of the Python that runs this code, whatever kernels Jupyter's folders name."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """Return how this Python starts a kernel."""
+        return KernelSpec(argv=make_ipkernel_cmd(), display_name="Python 3", language="python")
+
+
 class RunningKernelEngine(NBClientEngine):  # type: ignore[misc]  # papermill is untyped
     """Execute notebooks as Papermill's own engine does, but in a kernel that is already running and keeps running."""
 
@@ -175,11 +190,17 @@ def start_kernel(root: Path, device: str | None = None, *, timeout_s: float = 30
 
     Raises
     ------
-    RuntimeError
+    KernelStartError
         If the kernel does not start.
+    RunError
+        If there is no place for its sockets.
     """
-    with tempfile.TemporaryDirectory(prefix=temporary_prefix(root, "kernel")) as folder:
-        manager = KernelManager(
+    place = short_temporary_place()
+    with (
+        tempfile.TemporaryDirectory(prefix=temporary_prefix(root, "kernel"), dir=place) as folder,
+        _errors(folder) as log,
+    ):
+        manager = _OwnKernelManager(
             transport="ipc",
             connection_file=str(Path(folder) / "k.json"),
             client_class="jupyter_client.asynchronous.AsyncKernelClient",
@@ -187,17 +208,33 @@ def start_kernel(root: Path, device: str | None = None, *, timeout_s: float = 30
         environment = os.environ | KERNEL_ENVIRONMENT | {"PYTHONPATH": import_path()}
         if device is not None:
             environment["CUDA_VISIBLE_DEVICES"] = device
-        manager.start_kernel(env=environment, cwd=str(root), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        client = cast(AsyncKernelClient, manager.client())
-        try:
-            client.start_channels()
-            run_sync(client.wait_for_ready)(timeout=timeout_s)
+        with ExitStack() as stack:
+            try:
+                stack.callback(ensure_event_loop().close)  # of this thread; nbclient makes it too
+                stack.callback(manager.shutdown_kernel, now=True)
+                manager.start_kernel(env=environment, cwd=str(root), stdout=subprocess.DEVNULL, stderr=log)
+                client = cast(AsyncKernelClient, manager.client())
+                stack.callback(client.stop_channels)
+                client.start_channels()
+                run_sync(client.wait_for_ready)(timeout=timeout_s)
+            except Exception as error:
+                raise KernelStartError(_last_words(log) or first_line(error)) from error
             client.allow_stdin = False
             yield Kernel(manager, client)
-        finally:
-            client.stop_channels()
-            manager.shutdown_kernel(now=True)
-            ensure_event_loop().close()  # of this thread; the line above and nbclient made it
+
+
+@contextmanager
+def _errors(folder: str) -> Iterator[BinaryIO]:
+    """Give a kernel a file for what it says of itself: a kernel that does not start says why only there."""
+    with (Path(folder) / "errors").open("w+b") as file:
+        yield file
+
+
+def _last_words(log: BinaryIO) -> str:
+    """Return the last line that a kernel wrote, such as the error that ended it; empty if there is none."""
+    log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
+    lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines()]
+    return next((first_line(ValueError(line)) for line in reversed(lines) if line), "")
 
 
 class KernelPool:
@@ -220,6 +257,7 @@ class KernelPool:
         self._devices = itertools.cycle(devices)
         self._pool = ThreadPoolExecutor(n_kernels)
         self._thread = threading.local()
+        self.has_started = False  # a kernel; where none ever does, no run needs to be tried
 
     def submit(self, function: Callable[..., Result], *arguments: object) -> Future[Result]:
         """Call a function in one of the threads, with this pool before its arguments."""
@@ -234,7 +272,7 @@ class KernelPool:
             try:
                 with self.kernel() as kernel:
                     kernel.client.execute(code, silent=True)
-            except RuntimeError:  # the next run tries again, and reports it
+            except (RuntimeError, RunError):  # the next run tries again, and reports it
                 return
 
         for _ in range(self._n_kernels):
@@ -243,9 +281,11 @@ class KernelPool:
     @contextmanager
     def kernel(self) -> Iterator[Kernel]:
         """Yield this thread's kernel, started where needed; if anything fails in it, end it."""
-        if not hasattr(self._thread, "stack"):
-            self._thread.stack = ExitStack()
-            self._thread.kernel = self._thread.stack.enter_context(start_kernel(self.root, next(self._devices, None)))
+        if not hasattr(self._thread, "kernel"):
+            with ExitStack() as stack:
+                self._thread.kernel = stack.enter_context(start_kernel(self.root, next(self._devices, None)))
+                self._thread.stack = stack.pop_all()
+            self.has_started = True
         try:
             yield self._thread.kernel
         except BaseException:
@@ -254,7 +294,7 @@ class KernelPool:
 
     def end_kernel(self) -> None:
         """End this thread's kernel, if it has one."""
-        if hasattr(self._thread, "stack"):
+        if hasattr(self._thread, "kernel"):
             stack = self._thread.stack
             del self._thread.stack, self._thread.kernel
             stack.close()

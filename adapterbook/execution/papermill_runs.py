@@ -182,8 +182,18 @@ class LocalExecutor:
         return self.pool.submit(execute_run, run, context)
 
     def collect_record(self, future: Future[Record], run: Run, context: TrainingContext) -> Record:
-        """See `Executor`."""
-        return future.result()
+        """See `Executor`.
+
+        Raises
+        ------
+        RunError
+            If no kernel starts on this machine, so that no other run need be tried.
+        """
+        record = future.result()
+        if record.error is not None and record.error.type == "KernelStart" and not self.pool.has_started:
+            why = record.error.message.rstrip(".")
+            raise RunError(f"{why}. `python -m ipykernel_launcher`, in this environment, must be able to run.")
+        return record
 
     def stop(self) -> None:
         """See `Executor`."""

@@ -1,9 +1,11 @@
 """Test that a kernel executes one run after another, and that each run finds it as if it were new."""
 
+import json
 import os
 import random
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,8 +16,13 @@ import papermill
 import psutil
 import pytest
 import torch
+from jupyter_client.kernelspec import KernelSpecManager
 
-from adapterbook.execution.kernels import ENGINE, KernelPool, start_kernel
+from adapterbook.common import workdir
+from adapterbook.common.errors import RunError
+from adapterbook.common.workdir import short_temporary_place, temporary_folders
+from adapterbook.execution import kernels
+from adapterbook.execution.kernels import ENGINE, KernelPool, KernelStartError, start_kernel
 from adapterbook.training.kernel_state import TORCH_DEFAULT_SEED, reset_kernel, reuse
 from tests.support.processes import wait_until
 
@@ -123,6 +130,66 @@ def test_a_kernel_never_outlives_its_context(tmp_path: Path) -> None:
         assert kernel.manager.is_alive()
         raise ZeroDivisionError
     assert not kernel.manager.is_alive()
+
+
+@pytest.mark.parametrize("name", ["x" * 95, "two words 'and' [brackets] {braces}", "資料夾" * 12])
+def test_a_kernel_starts_whatever_the_temporary_folder_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A path too long for a socket is left for a shorter one; odd characters do not matter."""
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    assert short_temporary_place() == ("/tmp" if len(os.fsencode(folder)) > 58 else str(folder))
+    with start_kernel(tmp_path) as kernel:
+        assert kernel.manager.is_alive()
+        assert temporary_folders(tmp_path, "kernel") != []
+    assert temporary_folders(tmp_path, "kernel") == []
+
+
+def test_without_a_short_folder_the_setting_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says that the path is too long, how long it may be, and which variable names another."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("x" * 95)))
+    monkeypatch.setattr(workdir, "SHORT_TEMPORARY", ("/proc/none",))
+    with pytest.raises(RunError, match=r"(?s)too long for a kernel's sockets.*TMPDIR= names another one, of at most"):
+        short_temporary_place()
+
+
+def test_the_kernel_is_this_python_s_whatever_jupyter_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another kernel named python3 in Jupyter's folders is not started."""
+    spec = tmp_path / "kernels" / "python3"
+    spec.mkdir(parents=True)
+    (spec / "kernel.json").write_text(
+        json.dumps({"argv": ["/bin/false"], "display_name": "Other", "language": "python"}), "utf-8"
+    )
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    assert KernelSpecManager().get_kernel_spec("python3").display_name == "Other"
+    with start_kernel(tmp_path) as kernel:
+        assert kernel.manager.is_alive()
+        started = kernel.manager.kernel_spec
+        assert started is not None
+        assert started.argv[0] == sys.executable
+
+
+def test_a_kernel_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel's last words are the reason, and the next start does not stumble over the first."""
+    module = tmp_path / "ipykernel_launcher.py"
+    module.write_text("raise SystemExit('the wheel is broken')", "utf-8")
+    monkeypatch.setattr(kernels, "import_path", lambda: str(tmp_path))
+    with closing(KernelPool(tmp_path, 1)) as pool:
+        for _ in range(2):
+            with pytest.raises(KernelStartError, match="the wheel is broken"):
+                pool.submit(_start).result(timeout=300)
+        assert not pool.has_started
+        monkeypatch.undo()
+        module.unlink()
+        pool.submit(_start).result(timeout=300)
+        assert pool.has_started
+
+
+def _start(pool: KernelPool) -> None:
+    with pool.kernel():
+        pass
 
 
 def test_random_numbers_begin_as_in_a_new_process() -> None:
