@@ -29,11 +29,11 @@ from adapterbook.verification.recomputation import short
 LOSS_TOLERANCE, SHARE_TOLERANCE, PROBABILITY_TOLERANCE, WEIGHT_TOLERANCE = 0.05, 0.05, 0.05, 0.05
 
 # The fields that a repetition cannot give again: when, where and how fast a run was made, and why its source was
-# chosen. `stamps`, `seal` and `files` are compared with today's by the other checks.
+# chosen. `stamps`, `seal` and `files` are compared with today's by the other checks; pages take today's `wording`.
 UNREPEATABLE: Final = frozenset({
     "started_at", "finished_at", "resumed_after", "git", "environment", "source.reason", "smaller_batch",
     "train_time_s", "train_cpu_s", "train_samples_per_s", "test_time_s", "evaluation_time_s", "latency",
-    "peak_memory_bytes", "steps.seconds", "stamps", "seal", "files",
+    "peak_memory_bytes", "steps.seconds", "stamps", "seal", "files", "wording",
 })  # fmt: skip
 # Where rounding differs, another epoch may become the best, and single steps may differ by more than an epoch's mean.
 ROUNDED_AWAY: Final = frozenset({"best", "strategies", "steps", "adapter_file_bytes"})

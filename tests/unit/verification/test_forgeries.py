@@ -67,7 +67,8 @@ def forge(content: dict[str, Any], place: str) -> None:
     elif place.endswith("_at"):
         part[last] = value.replace("T09", "T07").replace("T1", "T0")
     else:
-        part[last] = re.sub(r"[0-9A-Za-z]", lambda letter: "1" if letter[0] == "0" else "0", value, count=1)
+        forged = re.sub(r"[0-9A-Za-z]", lambda letter: "1" if letter[0] == "0" else "0", value, count=1)
+        part[last] = forged if forged != value else f"{value}。"
 
 
 def kind_of(place: str) -> str:
