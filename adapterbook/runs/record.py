@@ -105,6 +105,14 @@ class Splits(RecordPart):
     test: SplitInfo
 
 
+class TokenInfo(RecordPart):
+    """Describe how texts became tokens."""
+
+    max_tokens: PositiveInt | None = Field(description="Tokens that a text is cut to, as the model takes; null: none")
+    n_truncated: NonNegativeInt = Field(description="Texts of all splits that were longer")
+    pad_token: str = Field(description="Token that fills up shorter texts; the attention mask hides it")
+
+
 class EpochResult(RecordPart):
     """Describe a moment of training: the end of an epoch, or an evaluation within one."""
 
@@ -269,6 +277,7 @@ class Record(SealedRecord):
     seal: Sha256 | None = Field(default=None, description="SHA-256 over this record without the seal")
 
     splits: Splits | None = None
+    tokens: TokenInfo | None = Field(default=None, description="null for a failed run")
     epochs: tuple[EpochResult, ...] = Field(default=(), description="One row an epoch, at its end")
     evaluations: tuple[EpochResult, ...] = Field(
         default=(), description="Every evaluation and every end of an epoch, where some lie within epochs; else empty"

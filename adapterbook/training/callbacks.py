@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from adapterbook.common.errors import RunError
 from adapterbook.config.study import TrainingConfig
 from adapterbook.training.checkpoints import Snapshot, save_snapshot
+from adapterbook.training.peft_needs import allocates_ranks
 from adapterbook.training.strategies import metric_name
 from adapterbook.training.trainer import PreparedRun
 
@@ -86,8 +87,9 @@ class SaveEpochSnapshots(TrainerCallback):
     """Save a checkpoint at the end of each epoch, for any ``save_strategy``, and keep a snapshot of it.
 
     Only these checkpoints hold the optimiser's state; the training arguments set ``save_only_model=True`` for all
-    others. This must be the last callback, so that the epoch's losses are saved. Prompt learning has no snapshots: PEFT
-    saves its prompts but not the network that some methods make them with, so training could not continue.
+    others. This must be the last callback, so that the epoch's losses are saved. Two kinds of method have no snapshots,
+    because training could not continue from what PEFT saves: prompt learning, whose prompts some methods make with a
+    network, and methods that share their ranks out by the gradients of all steps.
     """
 
     def __init__(self, prepared: PreparedRun) -> None:
@@ -105,8 +107,8 @@ class SaveEpochSnapshots(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Ask for a checkpoint at the epoch's end, when its training loss is known."""
-        whole = float(state.epoch or 0).is_integer()
-        if whole and not kwargs["model"].active_peft_config.is_prompt_learning:
+        model, whole = kwargs["model"], float(state.epoch or 0).is_integer()
+        if whole and not model.active_peft_config.is_prompt_learning and not allocates_ranks(model):
             control.should_save = self._at_epoch_end = True
             args.save_only_model = state.global_step >= state.max_steps  # nothing continues after the last step
 

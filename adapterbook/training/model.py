@@ -1,8 +1,8 @@
 """Build a base model with an adapter: check the settings against PEFT and the model, load, freeze and count.
 
-Every problem of every adapter is found before anything trains. PEFT decides which settings a method takes; the only
-method named here is LayerNorm tuning, which replaces modules by copies of them. Weights that are not safetensors are
-refused, and so is an adapter that leaves the classification head untrained.
+PEFT decides which settings a method takes; the only method named here is LayerNorm tuning, which replaces modules by
+copies of them. Weights that are not safetensors are refused, and so is an adapter that leaves the classification head
+untrained.
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ from peft.tuners.ln_tuning.layer import LNTuningLayer
 from peft.utils.other import ModulesToSaveWrapper
 from torch import nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel, set_seed
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, set_seed
 
 from adapterbook.common.errors import ConfigError, SourceError, first_line
 from adapterbook.config.study import AdapterConfig
-from adapterbook.training.kernel_state import reuse
+from adapterbook.training.head import renew_head
+from adapterbook.training.kernel_state import reuse, silence_transformers
+from adapterbook.training.peft_needs import complete_keywords
 from adapterbook.training.peft_settings import config_class_of, key_problems, module_problems
+from adapterbook.training.tokens import load_tokenizer
 
 
 def onednn_forward(layer: nn.Linear, input: torch.Tensor) -> torch.Tensor:
@@ -91,37 +94,43 @@ class ParameterCounts:
     n_total: int
 
 
-def make_peft_config(adapter: AdapterConfig) -> PeftConfig:
-    """Return PEFT's config of an adapter; the default task is sequence classification.
+def make_peft_config(adapter: AdapterConfig, base_model: PreTrainedModel, n_steps: int | None = None) -> PeftConfig:
+    """Return PEFT's config of an adapter on a base model; the default task is sequence classification.
+
+    Parameters
+    ----------
+    n_steps : int or None
+        How many steps the run takes; None: the settings are only tried out.
 
     Raises
     ------
     ConfigError
-        If PEFT does not know the method, or refuses a setting.
+        If PEFT does not know the method, refuses a setting, or cannot be given what the method needs.
     """
     try:
         config_class = config_class_of(adapter.peft_type)
-        return config_class(**adapter.keywords())
+        return config_class(**complete_keywords(adapter, base_model, n_steps))
     except MISFITS as error:
         raise ConfigError(f"{_file(adapter)} is not a valid adapter:", [first_line(error)]) from error
 
 
-def check_adapters(adapters: Iterable[AdapterConfig], base_model: Path, n_labels: int = len(TWO_LABELS)) -> None:
-    """Check that PEFT accepts every adapter, and that each can be trained on the base model's architecture.
+def check_adapters(adapters: Iterable[AdapterConfig], base_model: Path, labels: Sequence[str] = TWO_LABELS) -> None:
+    """Check that PEFT accepts every adapter, and that each can be trained on the base model.
 
     Parameters
     ----------
     base_model : Path
-        Folder in Transformers' format; only its ``config.json`` is read.
+        Folder in Transformers' format.
 
     Raises
     ------
     ConfigError
         Naming every problem of every adapter.
     SourceError
-        If the base model cannot be built as a classifier.
+        If the base model cannot be loaded as a classifier.
     """
-    model = _build_untrained(base_model, n_labels)
+    with silence_transformers(), torch.random.fork_rng(devices=[]):
+        model = load_base_model(base_model, seed=0, labels=labels)
     errors = []
     for adapter in adapters:
         problems = _problems(adapter, model)
@@ -148,7 +157,7 @@ def load_base_model(folder: Path, seed: int, labels: Sequence[str] = TWO_LABELS)
     Returns
     -------
     PreTrainedModel
-        In float32, on the CPU.
+        In float32, on the CPU; `head.new_modules` names the modules of its head.
 
     Raises
     ------
@@ -174,13 +183,13 @@ def _load(folder: Path, labels: Sequence[str]) -> tuple[PreTrainedModel, torch.T
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # a head for another number of labels is not used
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise _no_classifier(folder, error) from error
-    # The head is new, and a pooler may be; any other module without weights would stay random.
-    prefix = f"{model.base_model_prefix}."
-    missing = sorted(name for name in found["missing_keys"] if name.startswith(prefix) and "pooler" not in name)
+    model.config.get_text_config().pad_token_id = load_tokenizer(folder).pad_token_id
+    missing = renew_head(model, found["missing_keys"], [key for key, *_ in found["mismatched_keys"]])
     if missing:
         raise _no_classifier(folder, KeyError(f"its weights lack {', '.join(missing[:5])}, {len(missing)} in all"))
     use_onednn(model)
@@ -256,9 +265,9 @@ def _problems(adapter: AdapterConfig, model: PreTrainedModel) -> list[str]:
     problems = [*key_problems(adapter, config_class), *module_problems(adapter, model)]
     if problems:
         return problems
-    with _without_warnings(), torch.random.fork_rng(devices=[]):
+    with without_warnings(), torch.random.fork_rng(devices=[]):
         try:
-            adapted = _try_out(make_peft_config(adapter), model)
+            adapted = _try_out(make_peft_config(adapter, model), model)
         except ConfigError as error:
             return list(error.problems)
         except MISFITS as error:
@@ -314,34 +323,8 @@ def _frozen_problems(model: PeftModel) -> list[str]:
     return [f"full_fine_tuning: expected all weights to train, but {names} stay frozen: {remedy}"] if frozen else []
 
 
-def _build_untrained(folder: Path, n_labels: int) -> PreTrainedModel:
-    """Return the base model's architecture with small random weights, without reading the real ones."""
-    try:
-        config = AutoConfig.from_pretrained(
-            folder,
-            num_labels=n_labels,
-            problem_type="single_label_classification",
-            local_files_only=True,
-            trust_remote_code=False,
-        )
-        with torch.device("meta"):
-            shapes = AutoModelForSequenceClassification.from_config(  # type: ignore[no-untyped-call]
-                config, dtype=torch.float32
-            )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise _no_classifier(folder, error) from error
-    model = typing.cast(PreTrainedModel, shapes).to_empty(device="cpu")
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(0.0, 0.02, generator=generator)
-        for buffer in model.buffers():  # position and token type ids: zero is valid in every table
-            buffer.zero_()
-    return model
-
-
 @contextmanager
-def _without_warnings() -> Iterator[None]:
+def without_warnings() -> Iterator[None]:
     """Suppress PEFT's warnings while an adapter is tried out; training shows them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

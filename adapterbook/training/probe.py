@@ -22,7 +22,6 @@ from datasets import Dataset, DatasetDict
 from safetensors.numpy import save
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
-from transformers import AutoTokenizer
 
 from adapterbook.common.errors import RunError
 from adapterbook.common.files import replace_folder, write_atomically
@@ -50,6 +49,7 @@ from adapterbook.training.recording import (
     git_state,
     make_predictions,
 )
+from adapterbook.training.tokens import load_tokenizer
 from adapterbook.training.trainer import compute_f1
 
 GRID = (0.001, 0.01, 0.1, 1.0, 10.0)  # C of sklearn's LogisticRegression, from the strongest penalty to the weakest
@@ -98,7 +98,7 @@ def compute_features(base_model: Path, splits: DatasetDict) -> dict[str, npt.NDA
     """Return two vectors of each row: the mean of its tokens' last hidden states, and the first token's."""
     with silence_transformers():
         encoder = load_base_model(base_model, seed=0, labels=label_names(splits)).base_model.eval()
-        tokenizer = AutoTokenizer.from_pretrained(base_model, local_files_only=True, trust_remote_code=False)
+        tokenizer = load_tokenizer(base_model)
     found: dict[str, npt.NDArray[np.generic]] = {}
     for name, rows in splits.items():
         means, firsts = [], []

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from peft import PeftConfig, PeftModel
 from scipy.special import softmax
-from transformers import PreTrainedTokenizerBase, TrainingArguments
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 from transformers.trainer_utils import PredictionOutput
 
 from adapterbook.common import git
@@ -41,14 +41,25 @@ from adapterbook.runs.record import (
     Splits,
     StrategyResult,
     TestResult,
+    TokenInfo,
     write_record,
 )
 from adapterbook.sources.resolve import FetchedSource, ResolvedSource, fetch_source, hash_folder
 from adapterbook.training.callbacks import peak_memory_bytes, resumed_after
 from adapterbook.training.data import hash_rows, label_names, load_splits
 from adapterbook.training.measurements import N_TIMED_ROWS, measure_latency, measure_updates
-from adapterbook.training.model import check_adapters, count_parameters, describe_config, make_peft_config
+from adapterbook.training.model import (
+    check_adapters,
+    count_parameters,
+    describe_config,
+    load_base_model,
+    make_peft_config,
+    without_warnings,
+)
+from adapterbook.training.peft_needs import count_steps
+from adapterbook.training.reloading import check_saved
 from adapterbook.training.strategies import Kept, metric_name
+from adapterbook.training.tokens import count_truncated, token_limit
 from adapterbook.training.trainer import (
     ClassifierTrainer,
     PreparedRun,
@@ -58,6 +69,7 @@ from adapterbook.training.trainer import (
     step_results,
     training_kwargs,
 )
+from adapterbook.training.trial import try_runs
 
 EVALUATED_SPLITS = ("validation", "selection")  # during training
 
@@ -65,8 +77,8 @@ EVALUATED_SPLITS = ("validation", "selection")  # during training
 def preflight(runs: Sequence[Run], paths: Paths, source: ResolvedSource) -> dict[str, Record]:
     """Check everything that can be checked before the first run starts, and return each run's placeholder record.
 
-    Fetches the source, loads its rows and tries out every adapter, so a mistake costs no training. The placeholder says
-    ``failed``, and stands until the run's notebook writes a completed record.
+    Fetches the source, loads its rows and tries out every adapter and variant, so a mistake costs no training. The
+    placeholder says ``failed``, and stands until the run's notebook writes a completed record.
 
     Returns
     -------
@@ -75,22 +87,26 @@ def preflight(runs: Sequence[Run], paths: Paths, source: ResolvedSource) -> dict
     Raises
     ------
     ConfigError
-        Naming every problem of every adapter.
+        Naming every problem of every adapter, and what would fail in a run.
     SourceError
         If the base model or the data set is not available, or has too few rows.
     """
     check_arguments(runs)
     fetched = fetch_source(source)
     splits = load_splits(fetched.dataset, source.config, runs[0].data)
-    n_labels = len(label_names(splits))
-    check_adapters({run.adapter.id: run.adapter for run in runs}.values(), fetched.base_model, n_labels)
+    labels = label_names(splits)
+    check_adapters({run.adapter.id: run.adapter for run in runs}.values(), fetched.base_model, labels)
+    try_runs(runs, fetched.base_model, splits)
+    base_model = load_base_model(fetched.base_model, seed=0, labels=labels)
+    with without_warnings():
+        configs = {run.id: make_peft_config(run.adapter, base_model, count_steps(run)) for run in runs}
     info = describe_source(source, fetched, splits)
     environment, commit = describe_environment(current_device(), n_threads=1), git_state(paths.root)
     now = datetime.now(UTC)
     return {
         run.id: Record(
             status="failed",
-            adapter=describe_adapter(run, make_peft_config(run.adapter)),
+            adapter=describe_adapter(run, configs[run.id]),
             variant=run.variant,
             seed=run.seed,
             source=info,
@@ -141,6 +157,8 @@ def save_run(
 ) -> Record:
     """Write the adapter, the test predictions and the record into the run's output folder, the record last.
 
+    Before the record is written, the saved adapter is loaded over the base model and has to give the predictions again.
+
     Parameters
     ----------
     splits : DatasetDict
@@ -154,10 +172,15 @@ def save_run(
     """
     prediction = kept[0].test
     model, tokenizer = cast(PeftModel, trainer.model), cast(PreTrainedTokenizerBase, trainer.processing_class)
+    base_model = cast(PreTrainedModel, model.get_base_model())
     model.active_peft_config.base_model_name_or_path = prepared.source.base_model.name  # not this machine's folder
     model.save_pretrained(str(prepared.output / "adapter"), safe_serialization=True)
     (prepared.output / "adapter" / "README.md").unlink()  # PEFT's empty model card
-    table = make_predictions(splits["test"], logits_of(prediction.predictions)[np.argsort(order)])
+    logits = logits_of(prediction.predictions)[np.argsort(order)]
+    exact = prepared.device == "cpu" and not {"bf16", "fp16"} & {name for name, value in prepared.run.training if value}
+    probabilities = softmax(logits.astype(np.float64), axis=-1)
+    check_saved(prepared.fetched.base_model, prepared.output / "adapter", splits["test"], probabilities, exact=exact)
+    table = make_predictions(splits["test"], logits)
     table.to_parquet(prepared.output / "predictions.parquet", index=False)
     metrics, state = prediction.metrics or {}, trainer.state
     counts = count_parameters(model)
@@ -176,7 +199,7 @@ def save_run(
     epochs = tuple(row for row in curve if row.epoch.is_integer() or row is curve[-1])
     record = Record(
         status="completed",
-        adapter=describe_adapter(run, make_peft_config(run.adapter)),
+        adapter=describe_adapter(run, make_peft_config(run.adapter, base_model, count_steps(run))),
         variant=run.variant,
         seed=run.seed,
         source=info,
@@ -191,6 +214,7 @@ def save_run(
         resumed_after=resumed_after(prepared),
         smaller_batch=prepared.smaller_batch,
         splits=describe_splits(splits),
+        tokens=describe_tokens(splits, tokenizer),
         epochs=epochs,
         evaluations=() if epochs == curve else curve,
         steps=step_results(state.log_history),
@@ -299,6 +323,12 @@ def describe_splits(splits: datasets.DatasetDict) -> Splits:
     n_labels = len(label_names(splits))
     counts = {name: np.bincount(rows["label"], minlength=n_labels).tolist() for name, rows in splits.items()}
     return Splits(**{name: SplitInfo(n=sum(count), n_by_label=tuple(count)) for name, count in counts.items()})
+
+
+def describe_tokens(splits: datasets.DatasetDict, tokenizer: PreTrainedTokenizerBase) -> TokenInfo:
+    """Return the tokenizer's part of the record."""
+    pad_token, limit = str(tokenizer.pad_token), token_limit(tokenizer)
+    return TokenInfo(max_tokens=limit, n_truncated=count_truncated(splits, tokenizer), pad_token=pad_token)
 
 
 def _best_checkpoint(own: Kept, log_history: Sequence[dict[str, Any]], training: TrainingConfig) -> BestCheckpoint:

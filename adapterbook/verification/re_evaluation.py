@@ -22,11 +22,11 @@ from datasets import Dataset, DatasetDict
 from peft import PeftModel, get_peft_model
 from peft.utils.save_and_load import get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from adapterbook.common.errors import AdapterBookError
 from adapterbook.common.strict import read_limited
-from adapterbook.config.study import DataConfig
+from adapterbook.config.study import MAX_SEED, DataConfig
 from adapterbook.runs.plan import Run
 from adapterbook.runs.record import ModuleUpdate, Record, SourceInfo
 from adapterbook.sources.resolve import ResolvedSource, fetch_source
@@ -41,7 +41,9 @@ from adapterbook.training.model import (
     load_base_model,
     make_peft_config,
 )
+from adapterbook.training.peft_needs import count_steps
 from adapterbook.training.recording import describe_source
+from adapterbook.training.tokens import load_tokenizer
 from adapterbook.training.trainer import current_device
 from adapterbook.verification.choice import Fit
 from adapterbook.verification.findings import Finding
@@ -69,10 +71,10 @@ class Material:
     folder: Path
     tokenizer: PreTrainedTokenizerBase
 
-    def base_model(self, seed: int) -> PreTrainedModel:
-        """Return the base model; some adapters leave a part of the new head as the seed made it."""
+    def base_model(self) -> PreTrainedModel:
+        """Return the base model, with another head than that of any run: a saved adapter has to bring its own."""
         with silence_transformers():
-            return load_base_model(self.folder, seed, label_names(self.splits))
+            return load_base_model(self.folder, MAX_SEED, label_names(self.splits))
 
 
 def load_material(resolved: ResolvedSource, data: DataConfig) -> Material:
@@ -86,9 +88,8 @@ def load_material(resolved: ResolvedSource, data: DataConfig) -> Material:
     fetched = fetch_source(resolved)
     splits = load_splits(fetched.dataset, resolved.config, data)
     info = describe_source(resolved, fetched, splits)
-    tokenizer = AutoTokenizer.from_pretrained(fetched.base_model, local_files_only=True, trust_remote_code=False)
-    material = Material(info, splits, fetched.base_model, tokenizer)
-    material.base_model(seed=0)  # report a model that does not load once, not for every run
+    material = Material(info, splits, fetched.base_model, load_tokenizer(fetched.base_model))
+    material.base_model()  # report a model that does not load once, not for every run
     return material
 
 
@@ -113,14 +114,18 @@ def evaluate_adapter(
     with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PEFT's advice was given when the run trained
         try:
-            untrained = get_peft_model(material.base_model(run.seed), make_peft_config(run.adapter))
-            if not run.adapter.train_adapter:
-                freeze_adapter(untrained)
-            found = list(_find_other_counts(record, untrained))
+            base_model = material.base_model()
+            config = make_peft_config(run.adapter, base_model, count_steps(run))
+            untrained = get_peft_model(base_model, config)
             misfits = list(_find_other_config(record, untrained, folder / "adapter"))
             if misfits:
-                return None, [*found, *misfits]
-            model = PeftModel.from_pretrained(material.base_model(run.seed), str(folder / "adapter"))
+                return None, misfits
+            trainable = not config.is_prompt_learning  # PEFT loads prompts for predicting only
+            model = PeftModel.from_pretrained(material.base_model(), str(folder / "adapter"), is_trainable=trainable)
+            counted = model if trainable else untrained  # EVA's file holds other ranks than the settings give
+            if not run.adapter.train_adapter:
+                freeze_adapter(counted)
+            found = list(_find_other_counts(record, counted))
             found += _find_other_weights(record, model, folder / "adapter")
             predict = _Predictor(model, material.tokenizer, record.training.per_device_eval_batch_size)
             evaluation = Evaluation(
@@ -173,7 +178,10 @@ def _find_other_config(record: Record, untrained: PeftModel, folder: Path) -> It
         yield Finding(record.run_id, subject, "is not a PEFT config")
         return
     expected = describe_config(untrained.active_peft_config)
-    for key in sorted((expected.keys() | saved.keys()) - set(UNSETTLED_KEYS)):
+    unsettled = set(UNSETTLED_KEYS)
+    if expected.get("init_lora_weights") == "eva" and isinstance(saved.get("target_modules"), list):
+        unsettled |= {"alpha_pattern", "target_modules"}  # EVA shares the ranks out by the data, layer by layer
+    for key in sorted((expected.keys() | saved.keys()) - unsettled):
         stored, ours = _in_order(saved.get(key)), _in_order(expected.get(key))
         if stored != ours:
             message = f"has {key} {json.dumps(stored)}, but the YAML file gives {json.dumps(ours)}: not loaded"

@@ -31,6 +31,7 @@ from adapterbook.training.recording import check_arguments
 from tests.support.factory import PROJECT
 from tests.support.properties import how_many, try_each
 from tests.support.small_project import make_small_project, run_adapterbook
+from tests.support.tiny_models import make_tokenizer
 
 LONGEST_S = 5.0  # processor time for a document of a megabyte; a file that stalls the program would take minutes
 
@@ -208,6 +209,7 @@ def distilbert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     DistilBertModel(
         DistilBertConfig(dim=16, hidden_dim=32, n_layers=1, n_heads=2, vocab_size=50, max_position_embeddings=16)
     ).save_pretrained(folder)
+    make_tokenizer(folder)
     return folder
 
 

@@ -200,6 +200,7 @@ def make_record(
             "test": {"n": len(predictions), "n_by_label": np.bincount(predictions["label"], minlength=2).tolist()},
         }
         | ({"selection": _split(study.data.n_selection, -4)} if study.data.n_selection else {}),
+        "tokens": {"max_tokens": 512, "n_truncated": 0, "pad_token": "[PAD]"},
         "epochs": [epoch for epoch in epochs if epoch["epoch"].is_integer()],
         "evaluations": [] if all(epoch["epoch"].is_integer() for epoch in epochs) else epochs,
         "best": {

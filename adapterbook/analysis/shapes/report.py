@@ -27,6 +27,7 @@ from adapterbook.analysis.shapes.runs import AdapterReport, Basis, Factor, Group
 from adapterbook.analysis.shapes.travel import TravelReport
 from adapterbook.config.source import Wording
 from adapterbook.config.study import BilingualText, StudyConfig, TrainingConfig
+from adapterbook.runs.record import TokenInfo
 
 
 @dataclass(frozen=True)
@@ -204,6 +205,12 @@ class Report:
         splits = (run.record.splits for run in self.runs if run.completed and run.record is not None)
         rows = next((split.validation for split in splits if split is not None), None)
         return None if rows is None else rows.n_most_frequent / rows.n
+
+    @property
+    def tokens(self) -> TokenInfo | None:
+        """Return how texts became tokens, from the first completed run that says so."""
+        found = (run.record.tokens for run in self.runs if run.completed and run.record is not None)
+        return next((tokens for tokens in found if tokens is not None), None)
 
     def run(self, run_id: str) -> RunReport:
         """Return a run by its id; KeyError if the study plans none."""

@@ -163,7 +163,7 @@ KINDS: Final[Mapping[str, str]] = {
                      "n_without", "n_same_head", "n_groups",
                      "n_overfitting", "n_still_improving", "n_evaluations", "n_epochs",
                      "n_train", "n_validation", "n_selection", "n_test", "n_divided", "n_wrong_by_all",
-                     "n_validation_rows", "max_added",
+                     "n_validation_rows", "max_added", "max_tokens", "n_truncated",
                      "n_trainable_params", "n_adapter_params", "n_head_params", "n_total_params", "n_params_each",
                      "n_params", "n_answers", "n_sure", "n_sure_right", "n_sure_wrong",
                      "n_layers", "n_classes", "measured_adapter_params", "width", "d_in", "d_out",

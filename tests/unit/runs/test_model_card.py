@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -11,13 +13,15 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
-from peft import LoraConfig, get_peft_model
+from peft import get_peft_model
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from adapterbook.common.formatting import format_number
+from adapterbook.config.study import AdapterConfig, BilingualText
 from adapterbook.runs.model_card import CARD, render_model_card, write_model_card
 from adapterbook.sources.packages import BASE_MODEL, BERT_MODEL, materialise
-from adapterbook.training.model import load_base_model
+from adapterbook.training.model import load_base_model, make_peft_config
+from adapterbook.training.reloading import load_saved
 from tests.support.card_code import SENTENCE, install_base_model, run_card_code
 from tests.support.factory import make_record
 
@@ -180,27 +184,60 @@ def test_the_card_s_code_gives_the_adapter_s_probabilities_without_adapterbook(
 
 
 @pytest.mark.slow
-def test_the_card_s_code_repeats_a_random_pooler(tmp_path: Path) -> None:
-    """A BERT without weights for its pooler gets the one that the run's seed made."""
+def test_the_card_s_code_needs_no_seed_for_a_new_pooler(tmp_path: Path) -> None:
+    """A BERT without weights for its pooler gets the one that was trained and saved with the adapter."""
     folder = tmp_path / "elsewhere" / "my-bert"
     config = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     BertModel(config, add_pooling_layer=False).save_pretrained(folder)
     AutoTokenizer.from_pretrained(materialise(BERT_MODEL)).save_pretrained(folder)
     expected = _save_adapter(folder, "query", tmp_path / "trained")
-    card = render_model_card(make_record(source="mine", source__base_model="my-bert", seed=7))
+    card = render_model_card(make_record(source="mine", source__base_model="my-bert"))
     actual = run_card_code(card, tmp_path / "trained", tmp_path, tmp_path / "elsewhere")
     assert actual == pytest.approx(expected, abs=1e-6)
 
 
 def _save_adapter(base_model: Path, query: str, folder: Path) -> list[float]:
-    """Save a random adapter over a base model as a run with seed 7 would; return its probabilities for the sentence."""
-    config = LoraConfig(task_type="SEQ_CLS", target_modules=[query], init_lora_weights=False)
-    model = get_peft_model(load_base_model(base_model, seed=7), config).eval()
+    """Save a random adapter over a base model as a run would; return its probabilities for the sentence."""
+    base = load_base_model(base_model, seed=7)
+    adapter = AdapterConfig(id="x", peft_type="LORA", settings={"target_modules": [query], "init_lora_weights": False},
+                            title=BilingualText(zh="x", en="x"))  # fmt: skip
+    model = get_peft_model(base, make_peft_config(adapter, base)).eval()
     model.save_pretrained(str(folder))
     with torch.no_grad():
         logits = model(**AutoTokenizer.from_pretrained(base_model)([SENTENCE], return_tensors="pt")).logits
     probabilities: list[float] = logits.double().softmax(dim=-1)[0].tolist()
     return probabilities
+
+
+def test_the_card_loads_an_adapter_as_a_run_s_own_check_does() -> None:
+    """Both make the same two calls; the check only adds that nothing is fetched or run."""
+    guards = {"use_safetensors", "local_files_only", "trust_remote_code"}
+    for card in (make_record(), make_record(source="hub"), make_record(tokens__max_tokens=None)):
+        code = re.findall(r"(?ms)^```python\n(.*?)^```$", render_model_card(card))[0]
+        found = _keywords(code)
+        assert found["AutoModelForSequenceClassification"].pop("id2label")
+        expected = _keywords(inspect.getsource(load_saved))
+        for name, keywords in expected.items():
+            assert found[name].keys() == keywords.keys() - guards
+        for name in ("dtype", "ignore_mismatched_sizes"):
+            model = "AutoModelForSequenceClassification"
+            assert found[model][name] == expected[model][name]
+        tokens = card.tokens
+        assert tokens is not None
+        limits = {} if tokens.max_tokens is None else {"model_max_length": str(tokens.max_tokens)}
+        assert found["AutoTokenizer"] == {"pad_token": repr(tokens.pad_token), **limits}
+        assert "model.config.pad_token_id = tokenizer.pad_token_id" in code
+        assert code.index("pad_token_id") < code.index("PeftModel.from_pretrained")
+
+
+def _keywords(code: str) -> dict[str, dict[str, str]]:
+    """Return the keywords of each call of a class's ``from_pretrained``, the last call counting."""
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    return {
+        ast.unparse(call.func.value): {str(keyword.arg): ast.unparse(keyword.value) for keyword in call.keywords}
+        for call in calls
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "from_pretrained"
+    }
 
 
 def test_the_card_of_a_model_from_the_hub_needs_no_conversion() -> None:

@@ -12,6 +12,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
     BertConfig,
+    BertModel,
     DistilBertConfig,
     DistilBertForSequenceClassification,
     DistilBertModel,
@@ -28,6 +29,7 @@ from adapterbook.training.model import (
     load_base_model,
     make_peft_config,
 )
+from tests.support.tiny_models import make_tokenizer
 
 # PEFT 0.21 reads a property of the model that Transformers 5.23 has given another name.
 
@@ -41,16 +43,22 @@ def distilbert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     config = DistilBertConfig(dim=64, hidden_dim=128, n_layers=2, n_heads=4, vocab_size=100, max_position_embeddings=32)
     DistilBertModel(config).save_pretrained(folder)
+    make_tokenizer(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write the settings of a tiny BERT, without weights."""
+    """Make a tiny BERT with random weights, in Transformers' format."""
     folder = tmp_path_factory.mktemp("bert")
-    BertConfig(
-        hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=100
-    ).save_pretrained(folder)
+    sizes: dict[str, Any] = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
+    BertModel(BertConfig(**sizes, vocab_size=100)).save_pretrained(folder)
+    make_tokenizer(folder)
     return folder
 
 
@@ -62,7 +70,7 @@ def test_shipped_adapters_train_the_derived_number_of_parameters(project: Paths,
     with torch.device("meta"):
         model = DistilBertForSequenceClassification(DistilBertConfig(vocab_size=28996))
     n_base = sum(parameter.numel() for parameter in model.parameters())
-    counts = count_parameters(get_peft_model(model, make_peft_config(adapter)))
+    counts = count_parameters(get_peft_model(model, make_peft_config(adapter, model)))
     assert counts.n_trainable == derived[adapter_id]
     assert counts.n_head == 592_130
     assert counts.n_adapter == derived[adapter_id] - 592_130
@@ -120,7 +128,9 @@ def test_lora_adds_its_scaled_product_to_the_weight(embedded_model: Path) -> Non
     """After merging, each adapted weight is W + (lora_alpha / r) B A, on the real converted model."""
     base = load_base_model(embedded_model, seed=0)
     before = {name: parameter.detach().clone() for name, parameter in base.named_parameters()}
-    adapted = get_peft_model(base, make_peft_config(_adapter(r=4, lora_alpha=6, target_modules=["q_lin", "ffn.lin1"])))
+    adapted = get_peft_model(
+        base, make_peft_config(_adapter(r=4, lora_alpha=6, target_modules=["q_lin", "ffn.lin1"]), base)
+    )
     torch.manual_seed(1)
     products = {}
     for name, module in adapted.get_base_model().named_modules():
@@ -147,7 +157,7 @@ def test_same_seed_gives_the_same_head(embedded_model: Path) -> None:
 
 def test_base_model_is_a_two_class_classifier_in_float32(embedded_model: Path) -> None:
     """Label 0 is negative, label 1 is positive, and every weight is float32."""
-    model = load_base_model(embedded_model, seed=0)
+    model = load_base_model(embedded_model, seed=0, labels=("negative", "positive"))
     assert model.config.num_labels == 2
     assert model.config.id2label == {0: "negative", 1: "positive"}
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
@@ -184,6 +194,7 @@ GOOD: dict[str, tuple[str, dict[str, Any]]] = {
     "BOFT": ("BOFT", {"boft_block_size": 4}),
     "VeRA": ("VERA", {"r": 16}),
     "AdaLoRA": ("ADALORA", {"total_step": 80}),
+    "AdaLoRA without its steps": ("ADALORA", {}),
     "IA3": ("IA3", {"feedforward_modules": []}),
     "FourierFT": ("FOURIERFT", {"n_frequency": 50}),
 }
@@ -245,7 +256,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
         "(?s)LayerNorm modules are.*embeddings.LayerNorm, sa_layer_norm, output_layer_norm",
     ),
     "IA3 of two minds": ("IA3", {"feedforward_modules": ["ffn.lin1"]}, "should be a subset of `target_modules`"),
-    "AdaLoRA without its steps": ("ADALORA", {}, "total_step"),
+    "AdaLoRA of no steps": ("ADALORA", {"total_step": 0}, "total_step"),
     "block that does not divide": ("BOFT", {"boft_block_size": 7}, "BOFT cannot serve|divisible"),
     "method that asks for a decoder": (
         "PREFIX_TUNING",
@@ -303,10 +314,10 @@ def test_making_a_config_leaves_the_settings_as_they_were(distilbert: Path) -> N
     assert json.dumps(adapter.settings) == before
 
 
-def test_setting_that_peft_refuses_is_an_error_of_the_file() -> None:
+def test_setting_that_peft_refuses_is_an_error_of_the_file(distilbert: Path) -> None:
     """make_peft_config also names the file when it is called without a check."""
     with pytest.raises(ConfigError, match=r"experiments/adapters/x\.yaml is not a valid adapter:\n.*lora_drop"):
-        make_peft_config(_adapter(lora_drop=0.1))
+        make_peft_config(_adapter(lora_drop=0.1), load_base_model(distilbert, seed=0))
 
 
 def test_described_config_is_json_without_paths_and_always_the_same(distilbert: Path) -> None:
@@ -316,13 +327,14 @@ def test_described_config_is_json_without_paths_and_always_the_same(distilbert: 
         "target_modules": ATTENTION,
         "modules_to_save": ["pre_classifier", "classifier"],
     }
-    config = make_peft_config(_adapter(**settings))
+    base_model = load_base_model(distilbert, seed=0)
+    config = make_peft_config(_adapter(**settings), base_model)
     described = describe_config(config)
     assert json.loads(json.dumps(described)) == described
     assert described["target_modules"] == sorted(ATTENTION)
     assert (described["peft_type"], described["task_type"], described["r"]) == ("LORA", "SEQ_CLS", 4)
     assert set(LoraConfig.__dataclass_fields__) - set(described) <= {"base_model_name_or_path", "runtime_config"}
-    adapted = get_peft_model(load_base_model(distilbert, seed=0), config)
+    adapted = get_peft_model(base_model, config)
     after = describe_config(adapted.peft_config["default"])
     assert str(distilbert) not in json.dumps(after)
     assert len(after["modules_to_save"]) == len(set(after["modules_to_save"]))
@@ -339,6 +351,7 @@ def _adapter(peft_type: str = "LORA", adapter_id: str = "x", **settings: Any) ->
 
 
 def _adapt(folder: Path, adapter: AdapterConfig) -> PeftModel:
-    model = get_peft_model(load_base_model(folder, seed=0), make_peft_config(adapter))
+    base_model = load_base_model(folder, seed=0)
+    model = get_peft_model(base_model, make_peft_config(adapter, base_model))
     assert isinstance(model, PeftModel)
     return model

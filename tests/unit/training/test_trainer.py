@@ -125,7 +125,7 @@ def test_a_resumed_run_adds_up_its_cpu_seconds(tmp_path: Path, monkeypatch: pyte
     clock = iter([100.0, 103.5])
     monkeypatch.setattr("adapterbook.training.callbacks.time.process_time", lambda: next(clock))
     state, arguments = TrainerState(global_step=16, max_steps=24, epoch=2.0), SimpleNamespace(save_only_model=True)
-    model = SimpleNamespace(active_peft_config=SimpleNamespace(is_prompt_learning=False))
+    model = SimpleNamespace(active_peft_config=SimpleNamespace(is_prompt_learning=False), base_model=None)
     callback.on_train_begin(arguments, state, TrainerControl())  # type: ignore[arg-type]
     callback.on_epoch_end(arguments, state, TrainerControl(), model=model)  # type: ignore[arg-type]
     callback.on_save(arguments, state, TrainerControl())  # type: ignore[arg-type]
