@@ -113,7 +113,7 @@ def _write(case: dict[str, Any], paths: Paths) -> None:
 
 def _write_rows(rows: dict[str, Any], folder: Path) -> None:
     folder.mkdir()
-    columns = {"text": [f"sentence number {i}" for i in range(N_ROWS)], "label": [0, 1]} | rows
+    columns: dict[str, Any] = {"text": [f"sentence number {i}" for i in range(N_ROWS)], "label": [0, 1]} | rows
     class_label = columns.pop("class_label", None)
     table = Dataset.from_dict({name: list(islice(cycle(values), N_ROWS)) for name, values in columns.items()})
     if class_label is not None:

@@ -51,7 +51,8 @@ def _train_on(material: Material, run: Run, folder: Path, n_steps: int) -> None:
     rows = material.splits["test"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = get_peft_model(material.base_model(run.seed), make_peft_config(run.adapter))
+        base_model = material.base_model()
+        model = get_peft_model(base_model, make_peft_config(run.adapter, base_model))
         tokens = material.tokenizer(list(rows["text"]), truncation=True, padding=True, return_tensors="pt")
         labels = torch.tensor(rows["label"])
         optimiser = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], lr=2e-3)
