@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
+import os
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ Kept = TypeVar("Kept")
 
 TORCH_DEFAULT_SEED = 67280421310721  # c10::detail::default_rng_seed_val: the seed of a new process
 CLEAR_REFS = Path("/proc/self/clear_refs")
+LAUNCHERS = {"LOCAL_RANK", "RANK", "WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE",
+             "NVIDIA_TF32_OVERRIDE"}  # fmt: skip
 RESET_PEAK = "5"  # proc(5): resets the peak resident set size
 
 
@@ -52,6 +55,15 @@ def gpu_memory_bytes() -> list[int]:
     import torch
 
     return [torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())]
+
+
+def ignore_launchers() -> None:
+    """Remove what Accelerate's launcher and the like leave in the environment: it changes numbers without a word.
+
+    ``ACCELERATE_MIXED_PRECISION=bf16`` would round every product, and ``WORLD_SIZE`` would divide the rows.
+    """
+    for name in [name for name in os.environ if name.startswith("ACCELERATE_") or name in LAUNCHERS]:
+        del os.environ[name]
 
 
 def reset_kernel() -> None:

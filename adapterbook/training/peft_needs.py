@@ -77,18 +77,20 @@ def need_problems(adapter: AdapterConfig, n_steps: int | None) -> Iterator[str]:
 
 
 def count_steps(run: Run) -> int:
-    """Return how many steps the optimiser takes in a run.
+    """Return how many steps the optimiser takes in a run."""
+    return count(run.training, run.data.n_train)
+
+
+def count(training: TrainingConfig, n_rows: int) -> int:
+    """Return how many steps the optimiser takes with so many training rows.
 
     Examples
     --------
-    >>> _count(TrainingConfig(learning_rate=1e-3, per_device_train_batch_size=16, per_device_eval_batch_size=16,
-    ...                       num_train_epochs=10), 128)
-    80
+    >>> training = TrainingConfig(learning_rate=1e-3, per_device_train_batch_size=8, per_device_eval_batch_size=8,
+    ...                           num_train_epochs=10, gradient_accumulation_steps=2)
+    >>> count(training, 136)
+    90
     """
-    return _count(run.training, run.data.n_train)
-
-
-def _count(training: TrainingConfig, n_rows: int) -> int:
     if training.max_steps is not None:
         return training.max_steps
     n_batches = math.ceil(n_rows / training.per_device_train_batch_size)

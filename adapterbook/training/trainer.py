@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 from sklearn.metrics import accuracy_score, f1_score
 from torch.nn.functional import cross_entropy
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import EvalPrediction, TrainOutput
 
 from adapterbook.common.errors import ConfigError
@@ -33,6 +33,7 @@ from adapterbook.runs.search import find_run
 from adapterbook.sources.resolve import FetchedSource, ResolvedSource, fetch_source, resolve_source
 from adapterbook.training.checkpoints import Snapshot, last_checkpoint, restore_snapshot
 from adapterbook.training.data import halve_by_length
+from adapterbook.training.kernel_state import ignore_launchers
 from adapterbook.training.model import head_parameters
 from adapterbook.training.strategies import metric_name
 
@@ -103,6 +104,7 @@ def prepare_run(
     if run is None:
         raise ConfigError(f"The study has no run {adapter}/{variant}: its adapters are {', '.join(adapters)}, its "
                           f"variants {', '.join(study.variants)}.")  # fmt: skip
+    ignore_launchers()
     device = current_device()
     if device == "cpu":
         torch.set_num_threads(1)
@@ -216,8 +218,9 @@ class ClassifierTrainer(Trainer):
 
     loss_is_scaled_for_ga = True  # by `compute_loss`
 
-    def __init__(self, *, head_learning_rate: float | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, *, args: TrainingArguments, head_learning_rate: float | None = None, **kwargs: Any) -> None:
+        args._n_gpu = min(args.n_gpu, 1)  # with more, each would get a batch, and a step so many times the rows
+        super().__init__(args=args, **kwargs)
         self._n_step_rows: int | None = None  # rows of the training step that is being computed
         self._head_learning_rate = head_learning_rate
         self.train_cpu_s = 0.0  # of all threads, evaluations included, in this process

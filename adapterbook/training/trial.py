@@ -25,7 +25,7 @@ from transformers.trainer_callback import PrinterCallback
 from adapterbook.common.errors import AdapterBookError, ConfigError, SourceError, first_line
 from adapterbook.runs.plan import Run
 from adapterbook.training.data import label_names
-from adapterbook.training.kernel_state import silence_transformers
+from adapterbook.training.kernel_state import ignore_launchers, silence_transformers
 from adapterbook.training.model import MISFITS, freeze_adapter, load_base_model, make_peft_config, without_warnings
 from adapterbook.training.peft_needs import AllocateRanks, count_steps, initialise_from_data
 from adapterbook.training.reloading import check_saved, predict
@@ -168,6 +168,7 @@ def _make_trainer(
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Keep a trial's warnings off the terminal, and its device and random state from what follows."""
+    ignore_launchers()
     with without_warnings(), silence_transformers(), torch.random.fork_rng(devices=[]):
         try:
             yield

@@ -12,6 +12,8 @@ from peft import AdaLoraConfig, LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForSequenceClassification, TrainingArguments
 
 from adapterbook.config.study import TrainingConfig
+from adapterbook.training.kernel_state import ignore_launchers
+from adapterbook.training.peft_needs import count
 from adapterbook.training.trainer import ClassifierTrainer, training_kwargs
 from tests.support.tiny_models import FAMILIES, make_config
 
@@ -97,3 +99,32 @@ def test_a_term_of_the_method_s_own_counts_once(tmp_path: Path) -> None:
     """AdaLoRA adds its orthogonality to every batch's loss; accumulated, it is the same loss and the same step."""
     whole = _train(_make("distilbert", total_step=10), tmp_path, 16, 16, 1)
     _assert_same(_train(_make("distilbert", total_step=10), tmp_path, 16, 4, 4), whole)
+
+
+def test_nothing_outside_the_study_changes_how_a_step_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Accelerate's launcher leaves in the environment is ignored, and a second GPU does not double the batch."""
+    for name, value in (("ACCELERATE_MIXED_PRECISION", "bf16"), ("WORLD_SIZE", "2"), ("NVIDIA_TF32_OVERRIDE", "1")):
+        monkeypatch.setenv(name, value)
+    ignore_launchers()
+    arguments = TrainingArguments(str(tmp_path), use_cpu=True, report_to="none", per_device_train_batch_size=4)
+    arguments._n_gpu = 2
+    trainer = ClassifierTrainer(model=_make("distilbert"), args=arguments, train_dataset=_rows(8))
+    assert trainer.accelerator.mixed_precision == "no"
+    assert trainer.model is not None and trainer._wrap_model(trainer.model) is trainer.model
+    assert arguments.train_batch_size == 4
+
+
+@pytest.mark.parametrize("changes", [{}, {"num_train_epochs": 3}, {"num_train_epochs": 0.5}, {"max_steps": 5}])
+@pytest.mark.parametrize(("n_rows", "size", "steps"), [(28, 16, 1), (28, 8, 2), (17, 4, 4)])
+def test_steps_are_counted_as_the_trainer_counts_them(
+    n_rows: int, size: int, steps: int, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    """AdaLoRA's total_step is the number of steps that the real Trainer takes."""
+    sizes = {"per_device_train_batch_size": size, "gradient_accumulation_steps": steps}
+    training = TrainingConfig.model_validate(SGD | PLAIN | sizes | changes)
+    arguments = TrainingArguments(str(tmp_path), use_cpu=True, report_to="none", **training_kwargs(training))
+    trainer = ClassifierTrainer(model=_make("distilbert"), args=arguments, train_dataset=_rows(n_rows))
+    counted = trainer.set_initial_training_values(arguments, trainer.get_train_dataloader())
+    assert count(training, n_rows) == counted[-1]

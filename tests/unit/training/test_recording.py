@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -11,8 +13,8 @@ from datasets import Dataset
 from peft import IA3Config, LNTuningConfig, LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from transformers import BatchEncoding, DistilBertConfig, DistilBertForSequenceClassification
 
-from adapterbook.common.errors import ConfigError
-from adapterbook.config.study import load_adapters, load_study
+from adapterbook.common.errors import ConfigError, RunError
+from adapterbook.config.study import TrainingConfig, load_adapters, load_study
 from adapterbook.runs.plan import plan_runs
 from adapterbook.training.measurements import compute_singular_values, measure_latency, measure_updates
 from adapterbook.training.model import count_parameters, freeze_adapter
@@ -21,6 +23,7 @@ from adapterbook.training.recording import (
     describe_environment,
     git_state,
     make_predictions,
+    save_run,
 )
 from tests.support.factory import PROJECT
 from tests.support.git_project import isolate_git, make_repository
@@ -212,3 +215,29 @@ def test_arguments_that_transformers_refuses_are_named(tmp_path: Path) -> None:
     wrong = [replace(run, training=run.training.model_copy(update={"optim": "adamx"})) for run in runs[:1]]
     with pytest.raises(ConfigError, match=r"variants\.submitted: .*adamx"):
         check_arguments(wrong)
+
+
+def test_a_run_whose_adapter_does_not_give_its_predictions_has_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The saved adapter is checked with the run's probabilities, in the order of the rows, before all else is written."""
+    seen: dict[str, Any] = {}
+
+    def check(base_model: Path, adapter: Path, test: Any, probabilities: Any, *, exact: bool) -> None:
+        seen.update(base_model=base_model, adapter=adapter, probabilities=probabilities.round(2).tolist(), exact=exact)
+        raise RunError("The saved adapter does not give this run's predictions.")
+
+    monkeypatch.setattr("adapterbook.training.recording.check_saved", check)
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "README.md").write_text("")
+    training = TrainingConfig(
+        learning_rate=1.0, per_device_train_batch_size=1, per_device_eval_batch_size=1, num_train_epochs=1
+    )
+    prepared: Any = MagicMock(output=tmp_path, device="cpu", run=SimpleNamespace(training=training))
+    prepared.fetched.base_model = tmp_path / "base"
+    kept: Any = SimpleNamespace(test=SimpleNamespace(predictions=np.log([[0.9, 0.1], [0.2, 0.8]]), metrics={}))
+    with pytest.raises(RunError):
+        save_run(prepared, MagicMock(), MagicMock(), [kept], None, order=[1, 0])
+    assert seen == {"base_model": tmp_path / "base", "adapter": tmp_path / "adapter", "exact": True,
+                    "probabilities": [[0.2, 0.8], [0.9, 0.1]]}  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
