@@ -220,7 +220,7 @@ def test_arguments_that_transformers_refuses_are_named(tmp_path: Path) -> None:
 def test_a_run_whose_adapter_does_not_give_its_predictions_has_no_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The saved adapter is checked with the run's probabilities, in the order of the rows, before all else is written."""
+    """The saved adapter is checked with the run's probabilities, in the order of the rows, before the record."""
     seen: dict[str, Any] = {}
 
     def check(base_model: Path, adapter: Path, test: Any, probabilities: Any, *, exact: bool) -> None:
