@@ -198,8 +198,10 @@ def _n_steps(group: Group) -> int | None:
     record = None if group.representative is None else group.representative.record
     if record is None or record.splits is None:
         return None
-    return math.ceil(record.splits.train.n / group.training.per_device_train_batch_size) * round(
-        group.training.num_train_epochs
+    if record.steps:
+        return record.steps[-1].step
+    return round(
+        math.ceil(record.splits.train.n / group.training.per_device_train_batch_size) * record.epochs[-1].epoch
     )
 
 
@@ -285,7 +287,7 @@ def _evaluation_costs(adapters: Mapping[str, AdapterReport], reference: str | No
         if training and evaluating and evaluating < training and n_evaluations:
             forwards = 1 if adapter.head_only else 2
             rows = n_evaluations * record.splits.validation.n
-            trained = record.training.num_train_epochs * record.splits.train.n
+            trained = record.epochs[-1].epoch * record.splits.train.n
             costs.append(
                 EvaluationCost(run, forwards, rows / (forwards * trained), evaluating / (training - evaluating))
             )

@@ -42,7 +42,7 @@ LEVEL = 0.05
 def steps_until(record: Record, epoch: float) -> int:
     """Return the number of the optimiser's steps up to a moment of training, 0 if the record does not list them."""
     n_steps = record.steps[-1].step if record.steps else 0
-    return round(n_steps * epoch / record.training.num_train_epochs)
+    return round(n_steps * epoch / record.epochs[-1].epoch) if n_steps else 0
 
 
 def compute_travel(record: Record, epoch: float) -> float | None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 WIDTH = 6.4  # inches: at 390 px a letter of 10 pt is still 8 px high, in a 46 rem column 16 px
 GREY = "#6b6b6b"
 LEGEND_POINTS = 10
+LEGEND_ROWS = 6  # that the heights of figures make room for
 LEGEND_HANDLE_EM = 5.6  # the line's sample, the gap after it, and the gap between columns
 
 
@@ -163,6 +164,8 @@ def format_percent_axis(axis: Any) -> None:
 def legend_above(canvas: Canvas, axes: Axes | Sequence[Axes], *, first: Sequence[str] = ()) -> None:
     """Put one legend of all panels above them, each entry once, in as many columns as fit.
 
+    A long legend makes the figure higher, so that it takes no room from the panels.
+
     Parameters
     ----------
     first : sequence of str
@@ -175,7 +178,10 @@ def legend_above(canvas: Canvas, axes: Axes | Sequence[Axes], *, first: Sequence
             entries.setdefault(label, handle)
     labels = [*(label for label in first if label in entries), *(label for label in entries if label not in first)]
     handles = [entries[label] for label in labels]
-    canvas.legend(handles, labels, loc="outside upper center", ncols=_columns_that_fit(labels))
+    n_columns = _columns_that_fit(labels)
+    more_rows = max(0, -(-len(labels) // n_columns) - LEGEND_ROWS)
+    canvas.set_figheight(canvas.get_figheight() + more_rows * 1.5 * LEGEND_POINTS / 72)
+    canvas.legend(handles, labels, loc="outside upper center", ncols=n_columns)
 
 
 def _columns_that_fit(labels: Sequence[str]) -> int:

@@ -33,6 +33,9 @@ SMALL, LARGE = 5, 7  # markers of one of several seeds, and of the only one
 PLACES = tuple((dx, dy) for far in (8, 20, 34) for dy in (-4, -far - 4, far, -far - 16, far + 12) for dx in (far, -far))
 
 
+MAX_IN_PANEL = 6  # adapters, whose names stand one below the other
+
+
 @dataclass(frozen=True)
 class _Cloud:
     """Hold one adapter's points; ``runs`` are its checkpoints, run by run."""
@@ -64,12 +67,14 @@ def plan_travel(report: Report, words: FigureWords) -> Drawing:
         adapter = report.adapters[name]
         method = words.say("axes.head_only") if adapter.head_only else adapter.config.peft_type
         methods.setdefault(method, []).append(cloud)
+    panels = [clouds_of[first : first + MAX_IN_PANEL] for clouds_of in methods.values()
+              for first in range(0, len(clouds_of), MAX_IN_PANEL)]  # fmt: skip
     marks = _marks(report, reference.adapter, words)
     baselines = _baselines(report, words)
     labels = words.labels("travel.kept", "travel.last", "travel.same_run", "travel.travel", "test_accuracy")
-    paint = partial(_paint, clouds[reference.adapter], marks, tuple(methods.values()), baselines, labels)
+    paint = partial(_paint, clouds[reference.adapter], marks, panels, baselines, labels)
     rows = [_row(point) for point in travel.points]
-    height = 4.4 + 2.2 * math.ceil(len(methods) / COLUMNS)
+    height = 4.4 + 2.2 * math.ceil(len(panels) / COLUMNS)
     return Drawing(id, title, _describe(report, title, names, words), paint, height=height, rows=rows)
 
 

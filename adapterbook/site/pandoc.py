@@ -21,8 +21,8 @@ from typing import Any, Final
 from adapterbook.common.cache import NO_CACHE, Cache, Part
 from adapterbook.common.errors import RenderError
 
-# A whole report takes seconds; a busy machine needs longer.
-TIME_LIMIT_S: Final = 120
+# A report of 44 adapters takes 30 s of a processor; a busy or slow machine needs much longer.
+TIME_LIMIT_S: Final = 900
 
 # Pandoc lacks a Chinese word for "Abstract", which no page shows; raw content of one format is meant to be left out of
 # the others; and pandoc reports each part of a template that it loads.
@@ -215,7 +215,10 @@ def _run(command: Sequence[str], text: str, *, name: str) -> subprocess.Complete
             command, input=text, capture_output=True, text=True, encoding="utf-8", check=False, timeout=TIME_LIMIT_S
         )
     except subprocess.TimeoutExpired as error:
-        raise RenderError(f"{name}: pandoc was not done after {TIME_LIMIT_S} s and was stopped") from error
+        raise RenderError(
+            f"{name}: pandoc was not done after {TIME_LIMIT_S} s and was stopped. Other pages are kept: run the "
+            "same command again when the machine is less busy, and only what is missing is converted."
+        ) from error
 
 
 @functools.lru_cache(maxsize=1024)

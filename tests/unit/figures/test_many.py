@@ -1,0 +1,36 @@
+"""Test the figures of a study with very many adapters."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+from matplotlib.figure import Figure as Canvas
+
+from adapterbook.figures.catalogue import plan_figures
+from adapterbook.figures.style import WIDTH, settings_of
+from tests.support.factory import FIGURE_WORDS, read_report, write_results
+
+MANY = ("lora_1", "ia3", *(f"mine_{number:02d}" for number in range(42)))
+
+
+@pytest.mark.slow  # draws 44 adapters
+def test_no_legend_lies_over_a_plot(tmp_path: Path) -> None:
+    """With 44 adapters every figure keeps its panels high enough, with the legend outside, and nothing warns."""
+    report = read_report(write_results(tmp_path, adapters=MANY))
+    drawn = [drawing for drawing in plan_figures(report, FIGURE_WORDS["en"]) if drawing.paint and not drawing.adapter]
+    for drawing in drawn:
+        assert drawing.paint is not None
+        with mpl.rc_context(), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            mpl.rcParams.update(settings_of(drawing.id))
+            canvas = Canvas(figsize=(WIDTH, drawing.height), layout="constrained")
+            drawing.paint(canvas)
+            canvas.draw_without_rendering()
+        panels = [axes.get_window_extent() for axes in canvas.axes]
+        assert min(panel.height for panel in panels) > 0.6 * canvas.dpi, drawing.id
+        boxes = [legend.get_window_extent() for legend in canvas.legends]
+        assert not [box for box in boxes for panel in panels if box.overlaps(panel)], drawing.id
+    assert len(drawn) >= 10
