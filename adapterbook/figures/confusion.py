@@ -46,11 +46,11 @@ def plan_confusion(report: Report, adapter: AdapterReport, id: str, words: Figur
     if len(kept) < len(titles):
         classes.append(words.say("confusion.others", n=words.number(len(titles) - len(kept))))
     counts = [(run, confusion.grouped(MAX_CLASSES)[1].counts) for run, confusion in found]
-    predicted = [words.say("confusion.predicted", label=name) for name in classes]
+    keys = [*map(str, kept), *(["others"] if len(kept) < len(titles) else [])]
     rows = [
-        {"learning_rate": run.run.training.learning_rate, "seed": run.run.seed, "truth": name,
-         **dict(zip(predicted, row, strict=True))}
-        for run, matrix in counts for name, row in zip(classes, matrix, strict=True)
+        {"learning_rate": run.run.training.learning_rate, "seed": run.run.seed, "truth": key,
+         **{f"predicted_{other}": n for other, n in zip(keys, row, strict=True)}}
+        for run, matrix in counts for key, row in zip(keys, matrix, strict=True)
     ]  # fmt: skip
     matrices = words.begin(words.joined(_describe(run, matrix, classes, words) for run, matrix in counts))
     alt = words.say("confusion.alt", title=title, matrices=matrices)

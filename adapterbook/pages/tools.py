@@ -164,7 +164,9 @@ class PageTools:
         def lead(row: Mapping[str, Any], shown: Markup) -> Markup:
             return self._linked(shown, link_of_row(figure, row, self.report))
 
-        table = make_figure_table(figure, self.language, self.phrases, self.short_names, lead)
+        wording = self.report.source.wording
+        classes = () if wording is None else [label.in_language(self.language) for label in wording.labels]
+        table = make_figure_table(figure, self.language, self.phrases, self.short_names, lead, classes)
         if table is None or self.target == "pdf":
             return Markup(image)
         heading = escape_attribute(self.phrases.text("labels", "numbers_of_figure", self.language))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -39,24 +39,38 @@ FORMATS_BY_END = (
 
 
 def make_figure_table(
-    figure: Figure, language: Language, phrases: Phrases, short_names: Mapping[str, str], lead: Lead
+    figure: Figure,
+    language: Language,
+    phrases: Phrases,
+    short_names: Mapping[str, str],
+    lead: Lead,
+    classes: Sequence[str] = (),
 ) -> Markup | None:
     """Return the numbers drawn as a table, ``None`` where the figure has none.
 
-    The heading of a column is in ``phrases.yaml``, or is the adapter that the column is named after. The first cell of
+    The heading of a column is in ``phrases.yaml``, or is the adapter that the column is named after, or one of the
+    labels, whose names are `classes`. The first cell of
     each row links to the source of its numbers, because hundreds of numbers would be too many links. The style sheets
     align the columns, so that the cells need no attributes.
     """
     if not figure.rows:
         return None
     names = list(figure.rows[0])
-    columns = [
-        phrases.text("headings", name, language) if name in phrases.headings else short_names.get(name, name)
-        for name in names
-    ]
+    labels = {str(number): name for number, name in enumerate(classes)}
+    labels["others"] = phrases.text("labels", "others", language)
+    columns = []
+    for name in names:
+        if name in phrases.headings:
+            columns.append(phrases.text("headings", name, language))
+        elif name.startswith("predicted_"):
+            label = labels.get(name.removeprefix("predicted_"), name)
+            columns.append(phrases.text("labels", "predicted", language).replace("{label}", label))
+        else:
+            columns.append(short_names.get(name, name))
     rows = []
     for row in figure.rows:
-        cells = [_cell(name, value, language, phrases, short_names) for name, value in row.items()]
+        shown = {name: labels.get(value, value) if name == "truth" else value for name, value in row.items()}
+        cells = [_cell(name, value, language, phrases, short_names) for name, value in shown.items()]
         rows.append([lead(row, cells[0]), *cells[1:]])
     table = make_table(columns, rows, align="-" * len(names))
     return Markup(f'::: {{.figure-numbers data-from="Figure.{figure.id}"}}\n{table}\n:::')
