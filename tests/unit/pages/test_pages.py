@@ -506,7 +506,7 @@ def test_a_broken_template_is_named_and_nothing_is_written(tmp_path: Path) -> No
         ("a\nb\n{{ report.nothing }}\n", "templates/pages/glossary.qmd.j2, line 3: .*nothing"),
         ("a\n{{ report.adapters | length }}\n", "pages/glossary.qmd.j2, line 2: 2 cannot be shown as it is"),
         ("{{ report.n_stale }}\n", "pages/glossary.qmd.j2, line 1: Report.n_stale: no format is known"),
-        ("{{ 2 | as('count') }}\n", "line 1: 2 is not a number of the report"),
+        ("{{ 2 | as('count') }}\n", "line 1 types 2, but a number on a page comes from a record"),
         ("{{ [n_train] }}\n", "line 1: .*cannot be shown as it is"),
         ("{{ report.run('ia3/submitted/seed-224').overfitting.onset_epoch }}\n", "line 1: None cannot be shown"),
         ("{{ report.source.published }}\n", "templates/pages/glossary.qmd.j2, line 1: None cannot be shown as it is"),
