@@ -184,9 +184,11 @@ def _prepare(
         from adapterbook.training import load_training
 
         load_training()  # takes seconds; the kernels are loading it at the same time
+        from adapterbook.training.kernel_state import one_thread
         from adapterbook.training.recording import preflight
 
-        placeholders = preflight(due, paths, resolved)
+        with one_thread():  # as runs compute; several would wait for the kernels, which are loading torch
+            placeholders = preflight(due, paths, resolved)
     device = next(iter(placeholders.values())).environment.device_name
     say(console, f"{n_workers} at a time, on {where or device}.")
     return placeholders

@@ -114,7 +114,7 @@ def copy_project(paths: Paths, root: Path) -> Paths:
 
 
 def build_trained_project(shared: Path) -> Paths:
-    """Return the small project after `train`: eight runs, of which one (prompt tuning) trains a part of the head only.
+    """Return the small project after `train`: eight runs, of which one (prompt tuning) names no module of the head.
 
     The first of the test processes that share a folder trains it.
     """

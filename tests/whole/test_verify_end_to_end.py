@@ -20,7 +20,7 @@ from tests.support.cheat import fit_to_test_rows
 from tests.support.small_project import copy_project, cut_down, run_adapterbook
 from tests.unit.verification.test_verification import WEIGHTS, change_record, with_value
 
-ADAPTERS = ("lora_1", "head_only", "prompt")  # prompt tuning leaves a part of the head as it is
+ADAPTERS = ("lora_1", "head_only", "prompt")  # one of each: weights, only the head, prompts
 
 
 @pytest.fixture
