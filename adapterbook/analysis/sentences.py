@@ -1,7 +1,8 @@
-"""Put a few test sentences side by side, as every adapter predicts them.
+"""Put the test sentences side by side, as every adapter predicts them.
 
-The sentences are chosen without any prediction: the test rows in order of their ids are cut into equal parts, and the
-first row of each part is taken. Runs that were tested on different texts are not put side by side.
+A page holds all of them, unless they are too many or too long for it. Then some are chosen without any prediction: the
+test rows in order of their ids are cut into equal parts, and the first row of each part is taken. Runs that were tested
+on different texts are not put side by side.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from adapterbook.runs.predictions import load_predictions
 if TYPE_CHECKING:
     import pandas as pd
 
-N_SENTENCES = 24
+# What a page holds at most: each reader has to load it.
+MAX_SENTENCES = 1000
+MAX_LETTERS = 250_000
 
 
 def compare_sentences(adapters: Mapping[str, AdapterReport], paths: Paths, cache: Cache) -> SentenceTable:
@@ -50,11 +53,7 @@ def compare_sentences(adapters: Mapping[str, AdapterReport], paths: Paths, cache
         if name not in chosen:
             left_out[name] = "different_rows"
     rows = [_row(parts) for parts in zip(*(sample["rows"] for sample in chosen.values()), strict=True)]
-    by_label = next(iter(runs.values())).confusion
-    if by_label is not None and len(by_label.counts) > 2:
-        rows.sort(key=lambda row: (row.label, -row.spread, row.row_id))
-    else:
-        rows.sort(key=lambda row: (-row.spread, row.row_id))
+    rows.sort(key=lambda row: (not row.divided, -row.spread, row.row_id))
     n_test = next(iter(chosen.values()))["n"]
     return SentenceTable(tuple(runs[name] for name in chosen), tuple(rows), left_out, n_test)
 
@@ -70,7 +69,9 @@ def sample_sentences(predictions: pd.DataFrame) -> dict[str, Any]:
     table = predictions.sort_values("row_id", kind="stable").reset_index(drop=True)
     n = len(table)
     texts = [table["row_id"].tolist(), table["label"].tolist(), table["text"].tolist()]
-    chosen = [i * n // N_SENTENCES for i in range(N_SENTENCES)] if n > N_SENTENCES else list(range(n))
+    letters = int(table["text"].str.len().sum())
+    most = max(1, min(n, MAX_SENTENCES, n * MAX_LETTERS // max(1, letters)))
+    chosen = [i * n // most for i in range(most)]
     return {
         "n": n,
         "identity": hashlib.sha256(json.dumps(texts).encode()).hexdigest(),

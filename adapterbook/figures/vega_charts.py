@@ -1,4 +1,4 @@
-"""Write the curves' interactive charts in Vega-Lite, by Vega-Altair, one specification a quantity.
+"""Write the interactive charts' one specification in Vega-Lite, by Vega-Altair.
 
 Colours, dashes and markers are those of the static figures. A specification holds no result: a page adds the curves
 when it is opened. Altair is imported where a chart is made, and not before.
@@ -13,13 +13,17 @@ from typing import Any, Final
 from adapterbook.figures.style import GREY, LineStyle
 
 QUANTITIES: Final = ("train_loss", "validation_loss", "validation_accuracy")
-# Names by which the page's script gives a chart its curves, and the bounds that panels share.
+# Names by which the page's script gives a chart its curves, its baseline, and the bounds that panels share.
 DATA: Final = "curves"
+LEVEL: Final = "level"
 BOUNDS: Final = ("first", "last", "low", "high")
 
 INK: Final = "#1d2126"
 LINE_WIDTH: Final = 1.8  # pixels, as in the static figures
-MARKER_AREA, TARGET_AREA = 50, 400  # square pixels: the visible marker, and the area that reacts to the pointer
+MARKER_AREA: Final = 50  # square pixels
+# Where the lines of one adapter differ in an ordered setting, such as the learning rate: from low to high. Each stands
+# out 3 to 1 from the page in both themes.
+RAMP: Final = ("#c2791c", "#b4552d", "#96324f", "#6a2468", "#382060")
 # Matplotlib's dashes, which are multiples of the line's width.
 DASHES: Final[Mapping[str, Sequence[float]]] = {"-": (1, 0), "--": (3.7, 1.6), "-.": (6.4, 1.6, 1, 1.6), ":": (1, 1.65)}
 
@@ -30,59 +34,49 @@ def line_look(style: LineStyle) -> dict[str, Any]:
     return {"color": style.color, "dash": dash, "shape": MARKERS[style.marker]}
 
 
-def chart_spec(quantity: str, x_title: str, styles: Mapping[str, LineStyle], baseline: float) -> dict[str, Any]:
-    """Return the chart of one quantity by epoch, without data.
-
-    Parameters
-    ----------
-    quantity : str
-        One of ``QUANTITIES``.
-    styles : mapping
-        By adapter's id.
-    baseline : float
-        Where the dotted line is: what a model gets that has learned nothing.
+def chart_spec() -> dict[str, Any]:
+    """Return a chart of curves, without data.
 
     Returns
     -------
     dict
-        Vega-Lite. Its data are called ``DATA``, a row a point: ``adapter``, ``line`` (what points belong together),
-        ``epoch``, ``value``, ``low`` and ``high``, and texts to be shown: ``name``, ``setting``,
-        ``seed``, ``at``, ``shown``. The parameters ``first``, ``last``, ``low`` and ``high`` bound the axes.
+        Vega-Lite, its layers with names. Its data are called ``DATA``, a row a point: ``line`` (what points belong
+        together), ``x``, ``value``, ``low`` and ``high``, ``bar`` where these are a bar and not a band, ``raw`` where
+        ``value`` is smoothed, and the look of the line: ``color``, ``dash``, ``shape``. The data ``LEVEL`` say by
+        ``level`` where the dotted line of the baseline is. The parameters ``first``, ``last``, ``low`` and ``high``
+        bound the axes.
     """
     import altair as alt
 
-    looks = {adapter: line_look(style) for adapter, style in styles.items()}
-
-    def scale_of(part: str) -> Any:
-        return alt.Scale(domain=list(looks), range=[look[part] for look in looks.values()])
-
     first, last, low, high = (alt.ExprRef(name) for name in BOUNDS)
-    levels = alt.Scale(zero=False, nice=False, domainMin=low, domainMax=high)
-    number = ".0%" if quantity == "validation_accuracy" else ".4~r"
-    x = alt.X(
-        "epoch:Q",
-        title=x_title,
-        scale=alt.Scale(zero=False, nice=False, domainMin=first, domainMax=last),
-        axis=alt.Axis(format=".4~r", tickMinStep=1, tickCount=6, grid=False),
-    )
-    y = alt.Y("value:Q", title=None, scale=levels, axis=alt.Axis(format=number, tickCount=6))
-    color = alt.Color("adapter:N", scale=scale_of("color"), legend=None)
-    same = {"x": x, "color": color, "detail": alt.Detail("line:N")}
+
+    def upright(field: str) -> Any:
+        scale = alt.Scale(zero=False, nice=False, domainMin=low, domainMax=high)
+        return alt.Y(field, title=None, scale=scale, axis=alt.Axis(format=".4~r", tickCount=6))
+
+    across = alt.Scale(zero=False, nice=False, domainMin=first, domainMax=last)
+    same = {
+        "x": alt.X("x:Q", title="", scale=across, axis=alt.Axis(format=".4~r", tickCount=6, grid=False)),
+        "color": alt.Color("color:N", scale=None, legend=None),
+        "detail": alt.Detail("line:N"),
+    }
     base = alt.Chart(alt.NamedData(name=DATA))
-    level = (
-        alt.Chart(alt.InlineData(values=[{"level": baseline}]))
-        .mark_rule(color=GREY, strokeWidth=1, strokeDash=[1, 3])
-        .encode(y=alt.Y("level:Q", title=None, scale=levels))
-    )
-    band = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", title=None, scale=levels), y2=alt.Y2("high:Q"), **same)
-    dash = alt.StrokeDash("adapter:N", scale=scale_of("dash"), legend=None)
-    line = base.mark_line(strokeWidth=LINE_WIDTH).encode(y=y, strokeDash=dash, **same)
-    shape = alt.Shape("adapter:N", scale=scale_of("shape"), legend=None)
-    point = base.mark_point(filled=True, opacity=1, size=MARKER_AREA).encode(y=y, shape=shape, **same)
-    tooltip = [alt.Tooltip(f"{field}:N") for field in ("name", "setting", "seed", "at", "shown")]
-    target = base.mark_point(filled=True, opacity=0, size=TARGET_AREA).encode(y=y, tooltip=tooltip, **same)
-    chart = alt.layer(level, band, line, point, target).properties(height=280)
-    # A test validates every chart against Vega-Lite's schema. Here that would take half of the page's time.
+    level = alt.Chart(alt.NamedData(name=LEVEL)).mark_rule(color=GREY, strokeWidth=1, strokeDash=[1, 3])
+    ends = {"y": upright("low:Q"), "y2": alt.Y2("high:Q"), **same}
+    value = {"y": upright("value:Q"), **same}
+    dash = alt.StrokeDash("dash:N", scale=None, legend=None)
+    shape = alt.Shape("shape:N", scale=None, legend=None)
+    points = base.transform_filter("datum.shape").mark_point(filled=True, opacity=1, size=MARKER_AREA, clip=True)
+    layers = {
+        "level": level.encode(y=upright("level:Q")),
+        "band": base.transform_filter("!datum.bar").mark_area(opacity=0.18, clip=True).encode(**ends),
+        "bars": base.transform_filter("datum.bar").mark_rule(opacity=0.6, clip=True).encode(**ends),
+        "raw": base.mark_line(opacity=0.3, strokeWidth=1, clip=True).encode(y=upright("raw:Q"), **same),
+        "lines": base.mark_line(strokeWidth=LINE_WIDTH, clip=True).encode(strokeDash=dash, **value),
+        "points": points.encode(shape=shape, **value),
+    }
+    chart = alt.layer(*(layer.properties(name=name) for name, layer in layers.items())).properties(height=300)
+    # A test validates the chart against Vega-Lite's schema. Here that would take half of the page's time.
     spec: dict[str, Any] = chart.configure(**_configuration()).to_dict(validate=False)
     spec["params"] = [{"name": name, "value": 0} for name in BOUNDS]
     # `vega_script` fixes the version of Vega-Lite, so the specification need not name it.

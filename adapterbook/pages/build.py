@@ -26,7 +26,6 @@ from adapterbook.config.phrases import load_phrases
 from adapterbook.figures import Figure
 from adapterbook.figures.words import FigureWords, short_names
 from adapterbook.pages.cache_key import hash_page_inputs, hash_templates
-from adapterbook.pages.explorer import VEGA, head_of, vega_script
 from adapterbook.pages.head import (
     LANGUAGE_TAGS,
     both,
@@ -40,7 +39,8 @@ from adapterbook.pages.head import (
 from adapterbook.pages.notebook import notebook_body, prose_of
 from adapterbook.pages.numbers.number import Number, look_up
 from adapterbook.pages.numbers.provenance import format_date, provenance_of, record_block
-from adapterbook.pages.outline import PageSpec, by_method, index_outline, make_outline
+from adapterbook.pages.outline import PageSpec, by_method, index_outline, make_outline, slug_of
+from adapterbook.pages.scripts import VEGA, head_of, vega_script
 from adapterbook.pages.tables.report_tables import ReportTables
 from adapterbook.pages.tools import PageTools, Target, page_path
 from adapterbook.pages.words import Words
@@ -185,7 +185,8 @@ class _Builder:
 
     def _environment(self, language: Language) -> jinja2.Environment:
         methods = by_method(self.report)
-        terms = [term for term in self.phrases.terms.values() if not term.methods or {*term.methods} & {*methods}]
+        terms = {key: term for key, term in self.phrases.terms.items()
+                 if not term.methods or {*term.methods} & {*methods}}  # fmt: skip
         works = [work for _, work in sorted(self.phrases.references.items())
                  if not work.methods or {*work.methods} & {*methods}]  # fmt: skip
         names = {
@@ -193,8 +194,9 @@ class _Builder:
             "report": self.report,
             **{name: Number(look_up(self.report, path), self.report, path) for name, path in SHORT_NAMES.items()},
             "names": lambda adapters: [self.words[language].name(adapter) for adapter in adapters],
-            "terms": [(term.name.in_language(language), term.name.in_language(_other(language)),
-                       term.meaning.in_language(language)) for term in terms],
+            "terms": [(Markup(f"{{#glossary-{slug_of(key)}}}"), term.name.in_language(language),
+                       term.name.in_language(_other(language)), term.meaning.in_language(language))
+                      for key, term in terms.items()],
             "references": [{"authors": work.authors, "year": str(work.year), "title": work.title,
                             "link": Markup(f"[{escape_text(work.place)}]({work.url})")}
                            for work in works],
@@ -230,6 +232,11 @@ class _Builder:
             "description": page.description.in_language(language),
             **ENGINE,
             "translation": f"{translation}.qmd",
+            **(
+                {"search-group": self.index["notebooks/index"].title.in_language(language)}
+                if "run" in page.names
+                else {}
+            ),
             "format": {"html": {"include-in-header": [{"text": "\n".join(head)}]}},
         }
         switch = (

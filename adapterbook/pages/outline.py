@@ -10,13 +10,17 @@ from typing import Any
 from adapterbook.analysis.shapes import AdapterReport, Report, RunReport
 from adapterbook.config.phrases import Phrases
 from adapterbook.config.study import BilingualText
-from adapterbook.pages.explorer import VEGA
+from adapterbook.pages.scripts import VEGA
 
 # With more runs than this, not each gets a page: the site would take too long to make and to load.
 MAX_RUN_PAGES = 200
 # With more adapters than this, the combined document has no chapters about them: setting it would take minutes.
 MAX_ADAPTER_CHAPTERS = 12
 
+EXPLORER = (
+    VEGA,
+    *(f"assets/{name}.js" for name in ("explorer-chart", "explorer-tables", "explorer-panels", "explorer")),
+)
 NOT_IN_A_SLUG = re.compile(r"[^a-z0-9]+")
 # Methods that a page has been written about; any other gets a general one.
 METHODS_WITH_A_PAGE = {"LORA": "lora", "IA3": "ia3"}
@@ -104,7 +108,7 @@ def make_outline(report: Report, phrases: Phrases) -> list[PageSpec]:
     pages += [replace(_adapter_page(adapter, phrases), in_pdf=chapters) for adapter in report.adapters.values()]
     pages += [
         page("comparison", "comparison", "comparison", section="results"),
-        page("explorer", "explorer", "explorer", section="results", in_pdf=False, scripts=(VEGA, "assets/explorer.js")),
+        page("explorer", "explorer", "explorer", section="results", in_pdf=False, scripts=EXPLORER),
         page(
             "sentences",
             "test_sentences",

@@ -23,7 +23,7 @@ from adapterbook.config.paths import Paths
 from adapterbook.config.phrases import Phrases
 from adapterbook.figures import Figure
 from adapterbook.figures.words import FigureWords
-from adapterbook.pages.explorer import explorer_block, script_block
+from adapterbook.pages.explorer import explorer_block
 from adapterbook.pages.notebook import FAILED_CELL
 from adapterbook.pages.numbers.number import FieldPath, derived_span, number_span
 from adapterbook.pages.numbers.provenance import RECORD_ANCHOR
@@ -126,7 +126,6 @@ class PageTools:
             "cell_anchor": Markup(f"{{#{FAILED_CELL}}}"),
             "config_code": self.config_code,
             "explorer": self.explorer,
-            "sentence_tools": self.sentence_tools,
             "training_code": lambda arguments: python_block(training_code(arguments)),
         }
 
@@ -235,11 +234,6 @@ class PageTools:
     def explorer(self) -> Markup | None:
         """Return the data of the curve explorer, ``None`` if there is no curve."""
         return explorer_block(self.report, FigureWords(self.phrases, self.language), self.short_names, self.address)
-
-    def sentence_tools(self) -> Markup:
-        """Return the block that a script replaces by its controls for the test sentences."""
-        words = {key: self.phrases.text("test_sentences", key, self.language) for key in self.phrases.test_sentences}
-        return script_block("sentences", words, words.pop("without"))
 
     def cell_link(self, run: RunReport, text: str) -> Markup:
         """Return a link to the cell of a failed run's notebook in which it failed."""

@@ -118,13 +118,17 @@ class Words:
         return inline_code(python_literal(plain(value)))
 
     def quoted(self, text: str) -> Markup:
-        """Return a sentence of the data set; a very long one is cut, because it would burst a table cell."""
+        """Return a sentence of the data set."""
+        shown = self.shortened(text)
+        return Markup('[{}]{{.sentence lang="{}"}}').format(escape_text(shown), language_of(shown))
+
+    def shortened(self, text: str) -> str:
+        """Return a sentence of the data set as plain text, cut if it is very long."""
         whole = rename_folders(text, self.hidden)
-        shown = whole if len(whole) <= MAX_QUOTED else f"{whole[:MAX_QUOTED]} …"
-        return Markup('[{}]{{.sentence lang="{}"}}').format(escape_text(shown), _language_of(shown))
+        return whole if len(whole) <= MAX_QUOTED else f"{whole[:MAX_QUOTED]} …"
 
 
-def _language_of(text: str) -> str:
+def language_of(text: str) -> str:
     """Return the language of a text by its script, for screen readers: English unless it is East Asian."""
     names = [unicodedata.name(char, "") for char in text if not char.isascii()]
     if any(name.startswith(("HIRAGANA", "KATAKANA")) for name in names):

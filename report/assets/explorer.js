@@ -1,54 +1,33 @@
-// The curve explorer: what is chosen, its charts, the table of the numbers drawn, the download. It reads the data that
-// its page holds and formats no number. Without it the page has a figure and a table that stand still.
+// The curve explorer: what is chosen, in controls and in the address; charts, tables and download follow from it. It reads
+// the data that its page holds and formats no number. Without it the page has a figure and a table that stand still.
 (() => {
   "use strict";
-  const SVG = "http://www.w3.org/2000/svg";
   const one = (selector, within = document) => within.querySelector(selector);
-  const make = (tag, properties = {}, ...children) => {
-    const element = Object.assign(document.createElement(tag), properties);
-    element.append(...children);
-    return element;
-  };
-  const draw = (tag, attributes, ...children) => {
-    const element = document.createElementNS(SVG, tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    element.append(...children);
-    return element;
-  };
-  const fill = (text, values) => text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
-
   const box = one(".explorer");
   if (!box) return;
+  const { make, foldedTable, fillTable, fillRuns, download } = window.explorerTables;
   const data = JSON.parse(one("script", box).textContent);
   const { words, columns } = data;
-  const adapters = new Map(data.adapters.map((adapter) => [adapter.id, adapter]));
-  const variants = new Map(data.variants.map((variant) => [variant.id, variant]));
-  const views = new Map(data.views.map((view) => [view.id, view.quantities]));
-  const place = Object.fromEntries(Object.keys(data.quantities).map((name, i) => [name, 3 + i])); // in a point
-  const hasSeeds = data.lines.some((line) => line.seed === null) || data.seeds.length > 1;
-
-  // Every line by adapter and variant: the mean over seeds, if there is one, and each seed's.
-  const lines = new Map();
-  for (const line of data.lines) {
-    const key = JSON.stringify([line.adapter, line.variant]);
-    if (!lines.has(key)) lines.set(key, []);
-    lines.get(key).push(line);
-  }
+  const of = window.explorerPanels(data);
+  const { adapters, variants, fill } = of;
+  const SVG = "http://www.w3.org/2000/svg";
+  const FORMATS = { loss: ".4~r", percent: "~%", rate: "~e", duration: ".4~r" };
 
   // What is chosen lives in the address, so that a view can be sent to somebody; what is usual is left out.
   const settings = [
     ...(data.adapters.some((adapter) => data.best[adapter.id]) ? ["best"] : []),
-    ...(data.rates.length > 1 ? ["rates"] : []),
-    ...(variants.size > data.rates.length && variants.size > 1 ? ["variants"] : []),
+    ...(data.factors.rates.length > 1 ? ["rates"] : []),
+    ...(data.factors.batch_sizes.length > 1 ? ["batch_sizes"] : []),
+    ...(variants.size > data.factors.rates.length && variants.size > 1 ? ["variants"] : []),
   ];
+  const metricsOf = (axis) => (of.ofRuns(axis) ? data.results : [...of.views.keys()]);
   const usual = () => ({
-    adapters: [...adapters.keys()],
-    setting: settings[0] ?? [...variants.keys()][0],
-    metric: data.views[0].id,
-    seeds: "mean",
-  });
-  const isSetting = (name) => settings.includes(name) || variants.has(name);
+    adapters: [...adapters.keys()], setting: settings[0] ?? [...variants.keys()][0], runs: [], axis: "epoch",
+    metric: metricsOf("epoch")[0], seeds: "mean", smoothing: 0, log: "", zoom: null,
+  }); // prettier-ignore
+  const isSetting = (name) => settings.includes(name) || variants.has(name) || name === "own";
   const isSeeds = (name) => ["mean", "each"].includes(name) || data.seeds.map(String).includes(name);
+  const runIds = data.runs.rows.map((row) => of.keyOf(row.adapter, row.variant));
 
   function readAddress() {
     const given = new URLSearchParams(location.hash.slice(1));
@@ -57,235 +36,206 @@
     const known = state.adapters.filter((id) => ids.includes(id));
     if (known.length || ids.includes("")) state.adapters = known;
     if (isSetting(given.get("setting"))) state.setting = given.get("setting");
-    if (views.has(given.get("metric"))) state.metric = given.get("metric");
-    if (hasSeeds && isSeeds(given.get("seeds"))) state.seeds = given.get("seeds");
+    state.runs = runIds.filter((id) => given.getAll("run").includes(id));
+    if (data.axes.includes(given.get("x"))) state.axis = given.get("x");
+    state.metric = [given.get("metric"), state.metric].find((name) => metricsOf(state.axis).includes(name)) ?? metricsOf(state.axis)[0];
+    if (of.hasSeeds && isSeeds(given.get("seeds"))) state.seeds = given.get("seeds");
+    if (["x", "y", "xy"].includes(given.get("log"))) state.log = given.get("log");
+    const smoothing = Number(given.get("smoothing"));
+    if (smoothing > 0 && smoothing < 100) state.smoothing = smoothing;
+    const zoom = (given.get("zoom") ?? "").split("~").map(Number.parseFloat);
+    if (zoom.length === 2 && zoom[0] < zoom[1]) state.zoom = zoom;
     return state;
   }
 
   function writeAddress() {
     const kept = new URLSearchParams();
-    const { adapters: all, ...others } = usual();
+    const { adapters: all, setting, axis, metric, seeds, smoothing, log } = usual();
     if (state.adapters.length < all.length) {
       for (const id of state.adapters.length ? state.adapters : [""]) kept.append("adapter", id);
     }
-    for (const [name, value] of Object.entries(others)) {
-      if (state[name] !== value) kept.append(name, state[name]);
-    }
+    const plain = { setting, metric, seeds, smoothing, log };
+    if (state.axis !== axis) kept.append("x", state.axis);
+    for (const [name, value] of Object.entries(plain)) if (state[name] !== value) kept.append(name, state[name]);
+    if (state.setting === "own") for (const id of state.runs) kept.append("run", id);
+    if (state.zoom) kept.append("zoom", state.zoom.map((value) => Number(value.toPrecision(4))).join("~"));
     history.replaceState(history.state, "", kept.size ? `#${kept}` : location.pathname + location.search);
   }
 
-  // The lines of an adapter in a variant, as far as the seeds are chosen.
-  function chosenLines(adapter, variant) {
-    const found = lines.get(JSON.stringify([adapter, variant])) ?? [];
-    if (state.seeds === "each") return found.filter((line) => line.seed !== null);
-    if (state.seeds !== "mean") return found.filter((line) => String(line.seed) === state.seeds);
-    return found.filter((line) => line.seed === null || found.length === 1);
+  // The axes. All panels have the same ones, or they could not be compared; the baseline is in sight until one zooms.
+  const isLog = (axis) => state.log.includes(axis) || (axis === "x" && state.axis === "learning_rate");
+
+  function boundsOf(panels) {
+    const points = panels.flatMap((panel) => panel.lines.flatMap((line) => line.points));
+    const [first, last] = state.zoom ?? [Math.min(...points.map(({ x }) => x)), Math.max(...points.map(({ x }) => x))];
+    const near = points.filter(({ x }) => x >= first && x <= last);
+    const values = (near.length ? near : points).flatMap(({ low, high, raw }) => [low, high, raw ?? low]);
+    if (!state.zoom) values.push(...panels.map((panel) => levelOf(panel)).filter((level) => level !== null));
+    const shown = isLog("y") ? values.filter((value) => value > 0) : values;
+    const [low, high] = [Math.min(...shown), Math.max(...shown)];
+    const room = 0.05 * (high - low || Math.abs(high) || 1);
+    const ratio = (high / low) ** 0.05 || 1.05;
+    const [lower, upper] = isLog("y") ? [low / ratio, high * ratio] : [low - room, high + room];
+    // Room for the markers at both ends; a single place stands in the middle.
+    if (isLog("x")) return { first: first / 1.1, last: last * 1.1, low: lower, high: upper };
+    const side = first === last ? Math.abs(first) / 2 || 0.5 : state.zoom ? 0 : (last - first) * (state.axis === "rank" ? 0.15 : 0.015);
+    return { first: first - side, last: last + side, low: lower, high: upper };
   }
 
-  // What stands side by side: a panel a variant and quantity, each with its lines.
-  function choosePanels() {
-    const rows = { best: [null], rates: data.rates, variants: [...variants.keys()] }[state.setting] ?? [state.setting];
-    const quantities = views.get(state.metric);
-    const cells = rows.map((variant) => {
-      const found = state.adapters.map((adapter) => [adapter, chosenLines(adapter, variant ?? data.best[adapter])]);
-      const missing = found.filter(([, some]) => !some.length).map(([adapter]) => adapter);
-      return { variant, lines: found.flatMap(([, some]) => some), missing };
-    });
-    const panels = quantities.flatMap((quantity) => cells.map((cell) => ({ ...cell, quantity })));
-    // More variants than fit beside each other: a variant's quantities stay together instead.
-    if (cells.length > 3) panels.sort((a, b) => rows.indexOf(a.variant) - rows.indexOf(b.variant));
-    return { panels, cells, quantities, width: cells.length > 3 && quantities.length > 1 ? 2 : Math.min(cells.length, 3) };
-  }
-
-  const titleOf = (variant) => {
-    if (variant === null) return words.best;
-    return state.setting === "rates" ? variants.get(variant).rate_title : variants.get(variant).title;
-  };
-  const namesOf = (ids) => [...new Set(ids)].map((id) => adapters.get(id).name).join(words.comma);
-  const seedOf = (line) => (line.seed === null ? fill(words.mean_of, { n: line.n }) : String(line.seed));
-  const rangeOf = (cell) => (cell.length > 2 ? fill(words.range, { low: cell[3], high: cell[5] }) : "");
-
-  // The points of a panel as its chart wants them.
-  const pointsOf = (panel) =>
-    // The baseline comes last: drawn first, it lies below the lines that are to be compared with it.
-    [...panel.lines].reverse().flatMap((line) =>
-      line.points
-        .filter((point) => point[place[panel.quantity]])
-        .map((point) => {
-          const cell = point[place[panel.quantity]];
-          return {
-            adapter: line.adapter,
-            line: JSON.stringify([line.adapter, line.variant, line.seed]),
-            epoch: point[0],
-            value: cell[0],
-            low: cell[2] ?? cell[0], // a band without height where the range is not known
-            high: cell[4] ?? cell[0],
-            name: adapters.get(line.adapter).name,
-            setting: variants.get(line.variant).title,
-            seed: hasSeeds ? seedOf(line) : "",
-            at: point[1],
-            shown: cell[1] + rangeOf(cell),
-          };
-        }),
-    );
-
-  // All panels have the same axes, or they could not be compared; what guessing gives is always in sight.
-  function boundsOf(drawn) {
-    const points = drawn.flatMap((panel) => panel.points);
-    const epochs = points.map((point) => point.epoch);
-    const values = points.flatMap((point) => [point.low, point.high]);
-    values.push(...drawn.map((panel) => data.quantities[panel.quantity].chance));
-    const [low, high] = [Math.min(...values), Math.max(...values)];
-    const room = 0.05 * (high - low || 1);
-    return { first: Math.min(...epochs), last: Math.max(...epochs), low: low - room, high: high + room };
-  }
+  const levelOf = ({ quantity }) => data.levels[quantity] ?? null;
 
   // Charts: made anew at each choice, which takes some hundredths of a second. A later choice overtakes an earlier one.
   let turn = 0;
-  const open = [];
+  let open = [];
+  let reading = null; // the place along the axis that is read
 
-  async function drawCharts(chosen) {
+  async function drawCharts({ panels, width }) {
     const mine = ++turn;
-    for (const view of open.splice(0)) view.finalize();
-    const drawn = chosen.panels
-      .map((panel) => ({ ...panel, points: pointsOf(panel), title: data.quantities[panel.quantity].title }))
-      .filter((panel) => panel.points.length);
-    charts.className = `explorer-charts explorer-charts-${Math.min(chosen.width, drawn.length)}`;
-    charts.replaceChildren(
-      ...drawn.map((panel) => {
-        const title = `${panel.title} · ${titleOf(panel.variant)}`;
-        panel.chart = make("div"); // Vega gives it a role and a name of its own, which nobody has to hear
-        panel.chart.setAttribute("aria-hidden", "true");
-        const picture = make("div", { className: "explorer-chart" }, panel.chart);
-        picture.setAttribute("role", "img");
-        picture.setAttribute("aria-label", fill(words.chart, { title, names: namesOf(panel.lines.map((line) => line.adapter)) }));
-        const heading = make("p", { className: "explorer-title" });
-        heading.append(make("span", { textContent: panel.title }), " ", make("span", { textContent: titleOf(panel.variant) }));
-        return make("div", { className: "explorer-panel" }, heading, picture);
-      }),
-    );
-    const bounds = boundsOf(drawn);
+    for (const { chart } of open.splice(0)) chart.finalize();
+    hideTip();
+    const positive = ({ x, value }) => (!isLog("x") || x > 0) && (!isLog("y") || value > 0);
+    const drawn = panels
+      .map((panel) => {
+        const kept = panel.lines.map((line) => ({ ...line, points: line.points.filter(positive) }));
+        return { ...panel, lines: kept.filter((line) => line.points.length) };
+      })
+      .filter((panel) => panel.lines.length);
+    charts.className = `explorer-charts explorer-charts-${Math.min(width, drawn.length)}`;
+    charts.replaceChildren(...drawn.map(makePanel));
+    const bounds = drawn.length ? boundsOf(drawn) : null;
     for (const panel of drawn) {
-      const spec = structuredClone(data.quantities[panel.quantity].spec);
-      spec.width = panel.chart.clientWidth;
-      spec.datasets = { ...spec.datasets, curves: panel.points };
-      for (const parameter of spec.params) parameter.value = bounds[parameter.name];
-      const view = await window.vegaEmbed(panel.chart, spec, {
-        mode: "vega-lite",
-        renderer: "svg",
-        ast: true, // the page's policy lets no text become code
-        actions: false,
-        defaultStyle: false,
-        tooltip: (handler, event, item, value) => showTip(event, value, panel.title),
-      });
-      if (mine !== turn) return view.finalize();
-      open.push(view);
+      const look = {
+        spec: data.spec, bounds, level: levelOf(panel), logX: isLog("x"), logY: isLog("y"), xTitle: words[`axis_${state.axis}`],
+        xFormat: state.axis === "learning_rate" ? "~e" : ".4~r", yFormat: FORMATS[data.formats[panel.quantity]],
+        whole: ["epoch", "step"].includes(state.axis), height: innerWidth < 640 || innerHeight < 700 ? 240 : 300,
+      }; // prettier-ignore
+      const on = {
+        read: (x, y, event) => read(panel, x, y, event),
+        leave: hideTip,
+        zoom: (range) => change({ zoom: range }),
+        place: () => reading,
+        key: (key) => ({ "+": () => zoomBy(0.5), "-": () => zoomBy(2), 0: () => change({ zoom: null }) })[key]?.() ?? false,
+      };
+      const chart = await window.explorerChart(panel.picture, panel, look, on);
+      if (mine !== turn) return chart.finalize();
+      open.push({ panel, chart });
+      panel.picture.setAttribute("aria-valuemin", bounds.first);
+      panel.picture.setAttribute("aria-valuemax", bounds.last);
+      panel.picture.setAttribute("aria-valuenow", chart.xs[0] ?? bounds.first);
     }
   }
 
-  // The values under the pointer, as texts; Escape puts them away.
-  const tip = make("dl", { className: "explorer-tip", hidden: true });
-
-  function showTip(event, value, quantity) {
-    tip.hidden = !value;
-    if (!value) return;
-    const titles = { name: columns.adapter, setting: columns.variant, seed: columns.seed, at: columns.epoch, shown: quantity };
-    tip.replaceChildren(
-      ...Object.keys(titles)
-        .filter((name) => value[name])
-        .map((name) => make("div", {}, make("dt", { textContent: titles[name] }), make("dd", { textContent: value[name] }))),
-    );
-    const { clientX, clientY } = event.touches?.[0] ?? event;
-    const at = (pointer, size, room) => Math.max(4, pointer + 14 + size > room ? pointer - 14 - size : pointer + 14);
-    tip.style.left = `${at(clientX, tip.offsetWidth, document.documentElement.clientWidth)}px`;
-    tip.style.top = `${at(clientY, tip.offsetHeight, innerHeight)}px`;
+  // A slider to a screen reader: along the axis, with the values at each place as its text.
+  function makePanel(panel) {
+    panel.picture = make("div", { className: "explorer-chart", tabIndex: 0 });
+    const names = [...new Set(panel.lines.map((line) => line.label))].join(words.comma);
+    const attributes = { role: "slider", "aria-label": fill(words.chart, { title: `${panel.title} · ${panel.setting}`, names }), "aria-valuetext": names };
+    for (const [name, value] of Object.entries(attributes)) panel.picture.setAttribute(name, value);
+    const heading = make("p", { className: "explorer-title" });
+    heading.append(make("span", { textContent: panel.title }), " ", make("span", { textContent: panel.setting }));
+    const legend = panel.mixed ? [make("p", { className: "explorer-legend" }, ...legendOf(panel))] : [];
+    return make("div", { className: "explorer-panel" }, heading, ...legend, panel.picture);
   }
 
-  // The table and the download hold the same rows: a line's point each, in the order of the panels.
-  function rowsOf(chosen) {
+  function legendOf(panel) {
     const seen = new Set();
-    return chosen.cells.flatMap((cell) =>
-      cell.lines
-        .filter((line) => !seen.has(line) && seen.add(line))
-        .flatMap((line) =>
-          line.points
-            .filter((point) => chosen.quantities.some((name) => point[place[name]]))
-            .map((point) => ({ line, point })),
-        ),
-    );
+    return panel.lines
+      .filter(({ adapter, variant }) => !seen.has(`${adapter}/${variant}`) && seen.add(`${adapter}/${variant}`))
+      .map(({ look, label }) => make("span", {}, swatch(look), label));
   }
 
-  function showTable(rows, quantities) {
-    const heads = [columns.adapter, columns.variant, ...(hasSeeds ? [columns.seed] : []), columns.epoch];
-    const head = make("tr");
-    for (const text of [...heads, ...quantities.map((name) => columns[name])]) {
-      head.append(make("th", { scope: "col", textContent: text }));
+  function zoomBy(factor) {
+    if (!open.length) return true;
+    const all = open.flatMap(({ panel }) => panel.lines.flatMap((line) => line.points.map(({ x }) => x)));
+    const [least, most] = [Math.min(...all), Math.max(...all)];
+    const [first, last] = state.zoom ?? [least, most];
+    const middle = reading ?? (first + last) / 2;
+    const half = ((last - first) * factor) / 2;
+    const range = [Math.max(least, middle - half), Math.min(most, middle + half)];
+    const whole = range[0] <= least && range[1] >= most;
+    change({ zoom: whole || range[0] >= range[1] ? (factor > 1 ? null : state.zoom) : range });
+    return true;
+  }
+
+  // The values of all curves at a place, as texts: the highest first, the nearest to the pointer in bold.
+  const tip = make("div", { className: "explorer-tip", hidden: true });
+
+  function read(panel, x, y, event) {
+    reading = x;
+    let found = [];
+    for (const { panel: other, chart } of open) {
+      const marked = chart.mark(x, other === panel ? y : undefined);
+      if (other === panel) found = marked;
     }
-    const body = rows.map(({ line, point }) => {
-      const name = adapters.get(line.adapter).name;
-      const href = line.link && line.link.includes("#") ? line.link + point[2] : line.link;
-      const first = href ? make("a", { href, textContent: name }) : name;
-      const cells = [variants.get(line.variant).title, ...(hasSeeds ? [seedOf(line)] : []), point[1]];
-      for (const quantity of quantities) {
-        const cell = point[place[quantity]];
-        cells.push(cell ? cell[1] + rangeOf(cell) : "–");
-      }
-      return make("tr", {}, make("td", {}, first), ...cells.map((text) => make("td", { textContent: text })));
+    if (!found.length) return hideTip();
+    found.sort((a, b) => b.point.value - a.point.value);
+    const at = found.find(({ point }) => point.x === x)?.point.at ?? "";
+    const place = of.isStep(panel.quantity) && state.axis === "epoch" ? fill(words.at_step, { at }) : `${words[`axis_${state.axis}`]} ${at}`;
+    const rows = found.map(({ line, point, near }) => {
+      const elsewhere = point.x === x ? "" : ` (${point.at})`;
+      const cells = [make("td", {}, swatch({ ...line.look, shape: null })), make("th", { scope: "row", textContent: line.label }), make("td", { textContent: point.shown + elsewhere })];
+      return make("tr", { className: near ? "near" : "" }, ...cells);
     });
-    table.replaceChildren(make("thead", {}, head), make("tbody", {}, ...body));
-    frame.hidden = !rows.length;
+    tip.replaceChildren(make("p", { textContent: place }), make("table", {}, make("tbody", {}, ...rows)));
+    panel.picture.setAttribute("aria-valuenow", x);
+    panel.picture.setAttribute("aria-valuetext", `${place}${words.colon}${found.map(({ line, point }) => `${line.label} ${point.shown}`).join(words.comma)}`);
+    tip.hidden = false;
+    const chart = panel.picture.getBoundingClientRect();
+    const finger = !event || event.pointerType === "touch"; // beside a mouse; away from a finger, which would cover it
+    const pointer = finger ? chart.left + chart.width / 2 : event.clientX;
+    const left = finger ? chart.right - tip.offsetWidth : pointer + 16 + tip.offsetWidth > innerWidth ? pointer - 16 - tip.offsetWidth : pointer + 16;
+    const top = finger ? chart.top - tip.offsetHeight - 4 : event.clientY + 16;
+    tip.style.left = `${Math.max(4, left)}px`;
+    tip.style.top = `${Math.max(4, Math.min(top, innerHeight - tip.offsetHeight - 4))}px`;
   }
 
-  // Numbers as the records have them. A text that a spreadsheet would take for a formula begins with an apostrophe.
-  function csvCell(value) {
-    if (typeof value !== "string") return String(value ?? "");
-    const plain = value.replace(/[\u2066-\u2069]/g, ""); // what keeps a text's direction its own on the page
-    const text = /^[=+\-@\t\r]/.test(plain) ? `'${plain}` : plain;
-    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  function hideTip() {
+    reading = null;
+    tip.hidden = true;
+    for (const { chart } of open) chart.mark(null);
   }
 
-  function makeCsv() {
-    const chosen = choosePanels();
-    const { quantities } = chosen;
-    const rows = rowsOf(chosen);
-    const ranged = quantities.filter((name) => rows.some(({ point }) => point[place[name]]?.length > 2));
-    const head = ["id", columns.adapter, columns.variant, columns.learning_rate, columns.seed, columns.n_seeds, columns.epoch];
-    for (const name of quantities) {
-      head.push(columns[name]);
-      if (ranged.includes(name)) head.push(`${columns[name]} ${columns.low}`, `${columns[name]} ${columns.high}`);
-    }
-    const table = rows.map(({ line, point }) => {
-      const variant = variants.get(line.variant);
-      const cells = [line.adapter, adapters.get(line.adapter).name, variant.title, variant.rate, line.seed, line.n, point[0]];
-      for (const name of quantities) {
-        const cell = point[place[name]] ?? [];
-        cells.push(cell[0], ...(ranged.includes(name) ? [cell[2], cell[4]] : []));
-      }
-      return cells;
-    });
-    // Excel takes a file for UTF-8 only where it begins with this mark.
-    return "\ufeff" + [head, ...table].map((cells) => cells.map(csvCell).join(",")).join("\r\n") + "\r\n";
-  }
-
-  function download() {
-    const address = URL.createObjectURL(new Blob([makeCsv()], { type: "text/csv;charset=utf-8" }));
-    make("a", { href: address, download: `${words.file}-${state.metric}.csv` }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 10_000);
+  // Why nothing is drawn, or who is missing.
+  function explain(chosen) {
+    const nameOf = (ids) => ids.map((id) => adapters.get(id).name).join(words.comma);
+    if (!state.adapters.length) return words.nothing;
+    if (state.setting === "own" && !state.runs.length) return words.no_runs;
+    const drawn = new Set(chosen.panels.flatMap((panel) => panel.lines.map((line) => line.adapter)));
+    const missing = state.adapters.filter((id) => !drawn.has(id));
+    if (state.axis === "rank") return missing.length ? fill(words.no_rank, { names: nameOf(missing) }) : "";
+    const sources = new Set(chosen.sources.map((line) => line.adapter));
+    const silent = missing.filter((id) => sources.has(id));
+    const absent = missing.filter((id) => !sources.has(id));
+    const reason = ["step", "seconds"].includes(state.axis) || of.isStep(chosen.quantities[0]) ? words.no_steps : words.not_evaluated;
+    return [silent.length && fill(reason, { names: nameOf(silent) }), state.setting !== "own" && absent.length && fill(words.missing, { names: nameOf(absent) })].filter(Boolean).join(" ");
   }
 
   // Controls
   function swatch({ color, dash, shape }) {
-    const line = draw("path", { d: "M1,8H43", stroke: color, "stroke-width": 2, "stroke-dasharray": dash.join(" ") });
-    const marker = draw("path", { d: shape, fill: color, transform: "translate(22 8) scale(4)" });
-    return draw("svg", { viewBox: "0 0 44 16", class: "explorer-swatch", "aria-hidden": "true" }, line, marker);
+    const draw = (tag, attributes, ...children) => {
+      const element = document.createElementNS(SVG, tag);
+      for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+      element.append(...children);
+      return element;
+    };
+    const parts = [draw("path", { d: "M1,8H27", stroke: color, "stroke-width": 2, "stroke-dasharray": dash.join(" ") })];
+    if (shape) parts.push(draw("path", { d: shape, fill: color, transform: "translate(14 8) scale(4)" }));
+    return draw("svg", { viewBox: "0 0 28 16", class: "explorer-swatch", "aria-hidden": "true" }, ...parts);
   }
 
-  function choice(name, label, options) {
+  function choice(name, label, changes = (value) => ({ [name]: value })) {
     const select = make("select", { name });
-    for (const [value, text] of options) select.append(make("option", { value, textContent: text }));
-    select.addEventListener("change", () => change({ [name]: select.value }));
+    select.addEventListener("change", () => change(changes(select.value)));
     return make("label", {}, make("span", { textContent: label }), select);
   }
+
+  const offer = (name, options) => {
+    const select = one(`select[name=${name}]`, form);
+    if (!select) return;
+    const texts = options.map(([value, textContent]) => make("option", { value, textContent }));
+    if (texts.map((option) => option.value).join() !== [...select.options].map((option) => option.value).join()) select.replaceChildren(...texts);
+    select.value = state[name];
+  };
 
   function checkBoxes() {
     const set = make("fieldset", {}, make("legend", { textContent: words.adapters }));
@@ -297,77 +247,112 @@
       });
       set.append(make("label", {}, input, swatch(adapter), make("span", { textContent: adapter.name })));
     }
-    const button = (text, chosen) => {
-      const made = make("button", { type: "button", textContent: text });
-      made.addEventListener("click", () => change({ adapters: chosen }));
-      return made;
-    };
-    set.append(make("div", { className: "explorer-buttons" }, button(words.all, [...adapters.keys()]), button(words.none, [])));
+    set.append(button(words.all, () => change({ adapters: [...adapters.keys()] })), button(words.none, () => change({ adapters: [] })));
     return set;
   }
 
-  function showState() {
-    for (const input of form.querySelectorAll("input")) input.checked = state.adapters.includes(input.value);
-    for (const select of form.querySelectorAll("select")) select.value = state[select.name];
+  function button(text, act, label) {
+    const made = make("button", { type: "button", textContent: text });
+    if (label) made.setAttribute("aria-label", label);
+    if (label) made.title = label;
+    made.addEventListener("click", act);
+    return made;
   }
 
+  function logBox(axis) {
+    const input = make("input", { type: "checkbox", name: `log-${axis}` });
+    input.addEventListener("change", () => change({ log: ["x", "y"].filter((other) => (other === axis ? input.checked : state.log.includes(other))).join("") }));
+    return make("label", {}, input, words[`log_${axis}`]);
+  }
+
+  function showState() {
+    for (const input of form.querySelectorAll("input[name=adapter]")) input.checked = state.adapters.includes(input.value);
+    const single = [...variants.values()].map((variant) => [variant.id, variant.title]);
+    offer("setting", [...settings.map((name) => [name, words[name]]), ...single, ...(state.setting === "own" ? [["own", words.own]] : [])]);
+    offer("axis", data.axes.map((name) => [name, words[`axis_${name}`]]));
+    offer("metric", metricsOf(state.axis).map((name) => [name, of.titleOf(name)]));
+    offer("seeds", [["mean", words.mean], ...(data.seeds.length ? [["each", words.each]] : []), ...data.seeds.map((seed) => [String(seed), String(seed)])]);
+    for (const axis of ["x", "y"]) one(`input[name=log-${axis}]`, tools).checked = isLog(axis);
+    one("input[name=log-x]", tools).disabled = state.axis === "learning_rate";
+    one("input[name=smoothing]", tools).value = state.smoothing;
+    one(".explorer-smoothing", tools).hidden = state.metric !== "step_loss" || of.ofRuns(state.axis);
+    one(".explorer-whole", tools).disabled = !state.zoom;
+  }
+
+  let chosen = null;
+  let sorted = { column: null, down: false };
+
   function show() {
-    const chosen = choosePanels();
-    const rows = rowsOf(chosen);
+    chosen = of.choose(state);
     showState();
-    showTable(rows, chosen.quantities);
+    const rows = of.dataRows(chosen, state);
     save.disabled = !rows.length;
-    const n_lines = new Set(rows.map(({ line }) => line)).size;
-    const numbers = rows.flatMap(({ point }) => chosen.quantities.filter((name) => point[place[name]])).length;
-    const missing = namesOf(chosen.cells.flatMap((cell) => cell.missing));
-    status.textContent = [
-      rows.length ? fill(words.status, { lines: n_lines, numbers }) : words.nothing,
-      ...(missing ? [fill(words.missing, { names: missing })] : []),
-    ].join(" ");
+    const n_lines = new Set(chosen.panels.flatMap((panel) => panel.lines.map((line) => line.key))).size;
+    const numbers = of.isStep(chosen.quantities[0]) || of.ofRuns(state.axis) ? rows.length
+      : rows.flatMap(({ point }) => chosen.quantities.filter((name) => point[of.place[name]])).length; // prettier-ignore
+    status.textContent = [n_lines ? fill(words.status, { lines: n_lines, numbers }) : words.empty, explain(chosen)].filter(Boolean).join(" ");
+    dataFold.update();
+    runsFold.update();
+    chance.hidden = !chosen.quantities.some((quantity) => quantity in data.levels);
     drawCharts(chosen).catch(() => {
       charts.replaceChildren(make("p", { textContent: words.failed }));
     });
   }
 
   function change(changes) {
-    Object.assign(state, changes);
+    const moved = ["axis", "setting"].some((name) => name in changes && changes[name] !== state[name]);
+    Object.assign(state, moved ? { zoom: null } : {}, changes);
+    if (!metricsOf(state.axis).includes(state.metric)) state.metric = metricsOf(state.axis)[0];
     writeAddress();
     show();
   }
 
+  // A tick in the table of runs makes the choice the reader's own, beginning with what is shown.
+  const shownRuns = () => new Set(chosen.panels.flatMap((panel) => panel.lines.flatMap((line) => (line.points[0].row?.adapter ? line.points.map(({ row }) => of.keyOf(row.adapter, row.variant)) : [of.keyOf(line.adapter, line.variant)]))));
+  function toggle(row, on) {
+    const id = of.keyOf(row.adapter, row.variant);
+    const shown = shownRuns();
+    const runs = runIds.filter((other) => (other === id ? on : shown.has(other)));
+    const wanted = on && !state.adapters.includes(row.adapter) ? [...adapters.keys()].filter((other) => other === row.adapter || state.adapters.includes(other)) : state.adapters;
+    change({ setting: "own", runs, adapters: wanted });
+  }
+
   let state = readAddress();
-  const options = [
-    ...settings.map((name) => [name, words[name]]),
-    ...[...variants.values()].map((variant) => [variant.id, variant.title]),
-  ];
-  const metrics = data.views.map((view) => [view.id, words[view.id] ?? columns[view.id]]);
   const form = make(
     "form", { className: "explorer-controls" }, checkBoxes(),
-    make("div", { className: "explorer-choices" }, choice("setting", words.setting, options), choice("metric", words.metric, metrics)),
-  );
-  if (hasSeeds) {
-    const seeds = [["mean", words.mean], ...(data.seeds.length ? [["each", words.each]] : [])];
-    seeds.push(...data.seeds.map((seed) => [String(seed), String(seed)]));
-    form.lastChild.append(choice("seeds", words.seeds, seeds));
-  }
+    make("div", { className: "explorer-choices" }, choice("setting", words.setting), choice("metric", words.metric), choice("axis", words.axis), ...(of.hasSeeds ? [choice("seeds", words.seeds)] : [])),
+  ); // prettier-ignore
   form.addEventListener("submit", (event) => event.preventDefault());
+  const slider = make("input", { type: "range", name: "smoothing", min: 0, max: 98, step: 2 });
+  slider.addEventListener("change", () => change({ smoothing: Number(slider.value) }));
+  const whole = button(words.whole, () => change({ zoom: null }));
+  whole.className = "explorer-whole";
+  const tools = make(
+    "div", { className: "explorer-tools" }, make("label", { className: "explorer-smoothing" }, words.smoothing, slider), logBox("x"), logBox("y"),
+    button("+", () => zoomBy(0.5), words.zoom_in), button("−", () => zoomBy(2), words.zoom_out), whole,
+  ); // prettier-ignore
   const status = make("p", { className: "explorer-status" });
   status.setAttribute("role", "status");
   const charts = make("div", { className: "explorer-charts" });
-  const chance = make("p", { className: "explorer-chance" });
-  const dots = draw("path", { d: "M1,8H43", stroke: "#6b6b6b", "stroke-width": 1, "stroke-dasharray": "1 3" });
-  chance.append(draw("svg", { viewBox: "0 0 44 16", class: "explorer-swatch", "aria-hidden": "true" }, dots), data.chance);
-  const table = make("table");
-  const frame = make("div", { className: "explorer-table table-frame", tabIndex: 0 }, table);
-  frame.setAttribute("role", "group");
-  frame.setAttribute("aria-label", words.table);
-  const save = make("button", { type: "button", className: "explorer-save", textContent: words.download });
-  save.addEventListener("click", download);
+  const chance = make("p", { className: "explorer-chance" }, swatch({ color: "#6b6b6b", dash: [1, 3] }), data.chance);
+  const runsFold = foldedTable(words.runs, "explorer-runs", (table) =>
+    fillRuns(table, {
+      runs: data.runs, results: [...data.results.slice(0, -1), "last_train_loss", "train_time_s"], words: { ...words, ...columns }, adapters, variants,
+      isShown: (row) => shownRuns().has(of.keyOf(row.adapter, row.variant)), toggle, sorted,
+      sort: (column) => {
+        sorted = { column, down: sorted.column === column ? !sorted.down : column >= 2 + data.runs.settings.length };
+        runsFold.update();
+      },
+    }),
+  ); // prettier-ignore
+  const dataFold = foldedTable(words.table, "explorer-data", (table) => fillTable(table, ...of.dataTable(chosen, state)));
+  const save = button(words.download, () => download(`${words.file}-${state.metric}.csv`, of.csvRows(chosen, state)));
+  save.className = "explorer-save";
 
   one(".without-script", box).remove();
-  box.append(form, status, charts, chance, frame, save, tip);
+  box.append(form, tools, charts, chance, status, runsFold.element, dataFold.element, save, tip);
   addEventListener("keydown", (event) => {
-    if (event.key === "Escape") tip.hidden = true;
+    if (event.key === "Escape") hideTip();
   });
   addEventListener("hashchange", () => {
     if (location.hash && !location.hash.includes("=")) return; // to a heading of the page

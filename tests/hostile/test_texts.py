@@ -261,7 +261,7 @@ ELEMENTS = {
 }  # fmt: skip
 
 
-OUR_SCRIPTS = r"(\.\./)*(assets/(theme|site|explorer|sentences)|scripts/vega)\.js"
+OUR_SCRIPTS = r"(\.\./)*(assets/(theme|site|explorer(-[a-z]+)?|sentences)|scripts/vega)\.js"
 
 
 def test_a_page_has_our_elements_only(parsed: dict[Path, Parsed]) -> None:
@@ -452,7 +452,7 @@ def test_front_matter_and_menus_are_yaml_of_text(built: Built) -> None:
     """Titles stay one value of YAML each, and no page gets a key that the generator does not write."""
     known = {"title", "pagetitle", "subtitle", "author", "course", "licence", "description", "engine", "translation",
              "format", "lang", "sidebar", "toc", "runs", "last-run", "toc-depth", "number-sections",
-             "crossref"}  # fmt: skip
+             "crossref", "search-group"}  # fmt: skip
     for path in sources(built):
         matter = yaml.safe_load(path.read_text("utf-8").split("---\n", 2)[1])
         assert set(matter) <= known, path

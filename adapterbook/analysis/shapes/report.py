@@ -67,14 +67,14 @@ class SentenceRow:
 
 @dataclass(frozen=True)
 class SentenceTable:
-    """Hold test sentences at even distances, the same for every adapter.
+    """Hold the test sentences, or as many at even distances as a page has room for, the same for every adapter.
 
     Attributes
     ----------
     runs : tuple of RunReport
         One an adapter, in the report's order: at its best learning rate, else as submitted.
     rows : tuple of SentenceRow
-        In falling order of ``spread``.
+        Those that divide the adapters first, in falling order of ``spread``.
     left_out : mapping
         By adapter's id, why it is not among ``runs``.
     n_test : int or None
@@ -85,6 +85,11 @@ class SentenceTable:
     rows: tuple[SentenceRow, ...]
     left_out: Mapping[str, Reason]
     n_test: int | None
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether the rows are all test rows."""
+        return len(self.rows) == self.n_test
 
     @property
     def n_divided(self) -> int:
@@ -164,7 +169,7 @@ class Report:
         Chance, the majority class, the linear probe, and the trained baselines, each once a variant.
     probe : ProbeReport
     sentences : SentenceTable
-        The same few test sentences for every adapter.
+        The same test sentences for every adapter.
     n_test_rows : int or None
         Test rows of the first run with predictions.
     n_seeds : int

@@ -22,6 +22,7 @@ from adapterbook.common.formatting import capitalised
 from adapterbook.pages.tables import columns as of
 from adapterbook.pages.tables.baseline_tables import BaselineTables
 from adapterbook.pages.tables.cells import METHOD_NAMES, NBSP, NONE, Cells, Column, Row
+from adapterbook.pages.tables.sentence_list import first_sentences, sentence_block
 from adapterbook.pages.writing.escape import as_markup, inline_code
 
 MAX_COLUMNS = 5  # of labels
@@ -86,20 +87,8 @@ class ReportTables(BaselineTables):
         return self._plain((*of.EXAMPLE, Column("confidence", "percent")), rows)
 
     def sentences(self) -> Markup:
-        """Return the same test sentences for every adapter; classes tell script and style sheet what a cell says."""
-        table = self.report.sentences
-        columns = [Column("text", align="l"), Column("truth", align="l")]
-        columns += [Column("adapter", heading=self.words.name(run.run.adapter.id)) for run in table.runs]
-        cells = []
-        for i, row in enumerate(table.rows):
-            row_id = self.tools.derived(table, ["rows", i, "row_id"], "plain")
-            text = f"{self.words.quoted(row.text)} [{as_markup(self.words.label('test_row'))} {row_id}]{{.test-row}}"
-            guesses = [self._guess(i, j, prediction, row.label) for j, prediction in enumerate(row.predictions)]
-            spread = self.tools.derived(table, ["rows", i, "spread"], "points_unsigned")
-            cells.append([Markup(text), self.truth(row.label), *guesses, spread])
-        shown = self._named("sentences_of_two", 1) if self.words.two_labels else self.words.label("sentences_of_many")
-        columns.append(Column("disagreement"))
-        return self._numbered("sentences", columns, (), extra=cells, id="rows", shown=shown)
+        """Return the test sentences with what each adapter makes of them: the data for a script, then the first few."""
+        return Markup(f"{sentence_block(self)}\n\n{first_sentences(self)}")
 
     def variants(self, adapter: AdapterReport) -> Markup:
         """Return results and costs of one adapter, one row a variant."""
@@ -355,21 +344,6 @@ class ReportTables(BaselineTables):
     def _named(self, key: str, label: int) -> str:
         """Return a word that names a label, such as "Predicted negative"."""
         return self.words.label(key).replace("{label}", self.words.class_name(label))
-
-    def _guess(self, index: int, column: int, prediction: int, label: int) -> Markup:
-        """Return an adapter's probability of one test sentence; the classes say what it predicted, and if wrongly.
-
-        Of more than two labels it is the one that was predicted, with its name.
-        """
-        two = self.words.two_labels
-        field: list[str | int] = ["rows", index, "probabilities" if two else "confidences", column]
-        probability = self.tools.derived(self.report.sentences, field, "percent")
-        cross, wrong = (" ✗", " .wrong") if prediction != label else ("", "")
-        if two:
-            kind = ".positive" if prediction == 1 else ".negative"
-            return Markup(f"[{probability}{cross}]{{.guess {kind}{wrong}}}")
-        name = as_markup(self.words.class_name(prediction))
-        return Markup(f'[[{name}]{{.guessed}} {probability}{cross}]{{.guess .one-of-many{wrong} label="{prediction}"}}')
 
 
 def _method(adapters: Sequence[AdapterReport]) -> str:

@@ -19,7 +19,7 @@ from adapterbook.site.check import PDF_SOURCES
 from adapterbook.site.document import read_document
 from adapterbook.site.embedded.html import Frame, body_job, render_bodies, render_page, words_of
 from adapterbook.site.embedded.pdf import render_pdf, typst_job
-from adapterbook.site.embedded.search import index_page, render_index
+from adapterbook.site.embedded.search import group_of, index_page, render_index
 from adapterbook.site.font_files import write_site_fonts
 from adapterbook.site.inventory import Inventory, inventory_job, read_inventories
 from adapterbook.site.pandoc import convert_ahead, pandoc_version
@@ -83,7 +83,7 @@ def _write_site(project: Project, folder: Path) -> None:
             entry
             for source, page in project.pages.items()
             if page.language == language
-            for entry in index_page(page.href, page.title, bodies[source].body, project.cache)
+            for entry in index_page(page.href, page.title, bodies[source].body, group_of(page), project.cache)
         ]
         _write(assets / f"search-{language}.js", render_index(entries))
     written = "".join(word for language in ("zh-TW", "en") for word in words_of(language).values())

@@ -61,7 +61,8 @@
     for (const kind of ["click", "auxclick", "contextmenu", "dragstart"]) link.addEventListener(kind, update);
   }
 
-  // Search: every word must occur, as a substring, in a section's title or text.
+  // Search: every word must occur, as a substring, in a section's title or text. A name that equals the query comes
+  // first; pages of a group, such as the notebooks, are one folded result at the end.
   function search() {
     const box = one(".search");
     const input = one("input", box);
@@ -69,6 +70,13 @@
     const status = one(".search-status", box);
     const list = one("ul", box);
     const fold = (text) => text.normalize("NFKC").toLowerCase();
+    const MOST = 20; // results that are listed
+    const spaced = (text) => text.replace(/[\s-]+/g, " ").trim();
+    // What a section may be called: without its number, before a colon or a bracket, and behind it.
+    const namesOf = (title) => {
+      const name = title.replace(/^\d+(\.\d+)*\s+/, "");
+      return [name, ...name.split(/[:()]/)].map(spaced);
+    };
     let sections = null;
 
     const load = () => {
@@ -76,22 +84,33 @@
         const script = make("script", { src: box.dataset.index, onload: resolve, onerror: reject });
         document.head.append(script);
       }).then(() => {
-        sections = window.siteSearchIndex.map(([href, title, heading, text]) => {
-          return { href, title, heading, text, top: fold(`${title} ${heading}`), body: fold(text) };
+        sections = window.siteSearchIndex.map(([href, title, heading, text, group]) => {
+          const own = fold(heading || title);
+          return { href, title, heading, text, group, own, names: namesOf(own), page: fold(title), body: fold(text) };
         });
       });
       return load.done;
     };
 
-    const score = (section, words) => {
-      let sum = 0;
+    // How well a section answers, and how often it has the words; null if it lacks one.
+    const judge = (section, words) => {
+      let count = 0;
       for (const word of words) {
         const n = section.body.split(word).length - 1;
-        const inTop = section.top.includes(word);
-        if (!n && !inTop) return 0;
-        sum += Math.min(n, 5) + (inTop ? 10 : 0);
+        if (!n && !section.own.includes(word) && !section.page.includes(word)) return null;
+        count += Math.min(n, 5);
       }
-      return sum;
+      const query = spaced(words.join(" "));
+      const has = (text) => words.every((word) => text.includes(word));
+      const tests = [
+        section.names[0] === query,
+        section.names.includes(query),
+        section.names.some((name) => name.startsWith(query)),
+        has(section.own),
+        has(`${section.page} ${section.own}`),
+      ];
+      const found = tests.indexOf(true);
+      return { section, count, rank: found < 0 ? tests.length : found };
     };
 
     // The folded text, and the position in the text of each of its letters: an ellipsis folds into three letters.
@@ -139,22 +158,40 @@
       results.hidden = true;
     };
 
+    const itemOf = ({ section }, words) => {
+      const link = make("a", { href: box.dataset.root + section.href });
+      const name = section.heading ? `${section.title} › ${section.heading}` : section.title;
+      link.append(make("strong", { textContent: name }), excerpt(section, words));
+      const item = make("li");
+      item.append(link);
+      return item;
+    };
+
+    const folded = (group, hits, words, open) => {
+      const inside = make("ul");
+      inside.append(...hits.slice(0, MOST).map((hit) => itemOf(hit, words)));
+      const details = make("details", { open });
+      details.append(make("summary", { textContent: `${group} · ${hits.length} ${box.dataset.found}` }), inside);
+      const item = make("li");
+      item.append(details);
+      return item;
+    };
+
     const update = async () => {
       const words = fold(input.value).split(/\s+/).filter(Boolean);
       if (!words.length) return close();
       await load();
       const hits = sections
-        .map((section) => ({ section, points: score(section, words) }))
-        .filter((hit) => hit.points)
-        .sort((a, b) => b.points - a.points);
+        .map((section) => judge(section, words))
+        .filter(Boolean)
+        .sort((a, b) => a.rank - b.rank || b.count - a.count);
+      const first = hits.filter((hit) => !hit.section.group);
+      const groups = [...new Set(hits.map((hit) => hit.section.group))].filter(Boolean);
       list.replaceChildren(
-        ...hits.slice(0, 20).map(({ section }) => {
-          const link = make("a", { href: box.dataset.root + section.href });
-          const name = section.heading ? `${section.title} › ${section.heading}` : section.title;
-          link.append(make("strong", { textContent: name }), excerpt(section, words));
-          const item = make("li");
-          item.append(link);
-          return item;
+        ...first.slice(0, MOST).map((hit) => itemOf(hit, words)),
+        ...groups.map((group) => {
+          const own = hits.filter((hit) => hit.section.group === group);
+          return folded(group, own, words, !first.length);
         }),
       );
       status.textContent = hits.length ? `${hits.length} ${box.dataset.found}` : box.dataset.nothing;
@@ -165,7 +202,7 @@
     input.addEventListener("focus", () => load().catch(() => {}));
     input.addEventListener("input", () => update().catch(close));
     box.addEventListener("keydown", (event) => {
-      const links = all("a", list);
+      const links = all("summary, a", list).filter((link) => !link.matches("details:not([open]) a"));
       const at = links.indexOf(document.activeElement);
       if (event.key === "Escape") {
         close();
@@ -179,6 +216,12 @@
       } else if (event.key === "Enter" && event.target === input && links.length && !results.hidden) {
         links[0].click();
       }
+    });
+    addEventListener("keydown", (event) => {
+      const writing = event.target.closest?.("input, textarea, select, [contenteditable]");
+      if (event.key !== "/" || writing || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      input.focus();
     });
     addEventListener("click", (event) => {
       if (!box.contains(event.target)) close();

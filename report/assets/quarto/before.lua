@@ -17,7 +17,7 @@ local function unfolding(div)
 end
 
 local function scripts()
-  quarto.doc.add_html_dependency{name='adapterbook', version='1.0.0', scripts={'menus.js'}}
+  quarto.doc.add_html_dependency{name='adapterbook', version='1.1.0', scripts={'menus.js', 'search.js'}}
 end
 
 return {{Div = unfolding}, {Pandoc = scripts}}

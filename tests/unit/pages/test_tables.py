@@ -54,7 +54,6 @@ COLUMNS = {
                                    "Training time", "Peak memory"],
     ("adapters/ia3", "runs"): RUNS,
     ("notebooks/index", "runs"): RUNS,
-    ("sentences", "rows"): ["Sentence", "Actually", "LoRA 1", "IA³", "Gap"],
     ("reproduction", "protocol"): ["Setting", "Value"],
     ("reproduction", "variants"): ["Variant", "Title", "Changes", "Adapters"],
     ("reproduction", "identities"): ["Item", "Name", "Revision", "SHA-256"],

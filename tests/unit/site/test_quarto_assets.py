@@ -23,6 +23,7 @@ from tests.support.study_site import parse_page
 
 ROOT: Final = Path(__file__).parents[3]
 ASSETS: Final = ROOT / "report" / "assets" / "quarto"
+SCRIPTS: Final = ["menus.js", "search.js"]
 RUN: Final = """
 local scripts = {}
 quarto = {doc={add_html_dependency=function(dependency) scripts[#scripts + 1] = dependency end}}
@@ -85,11 +86,11 @@ def test_a_callout_that_unfolds_is_a_details(tmp_path: Path) -> None:
     assert [div.attrib["title"] for div in main.findall("div")] == ["Plain", "None"]
 
 
-def test_every_page_gets_the_script(tmp_path: Path) -> None:
-    """Quarto is asked to ship the script with each page, and the file exists."""
+def test_every_page_gets_the_scripts(tmp_path: Path) -> None:
+    """Quarto is asked to ship the scripts with each page, and the files exist."""
     _, scripts = run_filter("before.lua", "text", tmp_path)
-    assert [name for dependency in scripts for name in dependency["scripts"]] == ["menus.js"]  # type: ignore[attr-defined]
-    assert (ASSETS / "menus.js").is_file()
+    assert [name for dependency in scripts for name in dependency["scripts"]] == SCRIPTS  # type: ignore[attr-defined]
+    assert all((ASSETS / name).is_file() for name in SCRIPTS)
 
 
 def test_a_table_scrolls_in_a_frame_that_has_a_name(tmp_path: Path) -> None:
@@ -153,3 +154,32 @@ def test_the_language_switch_keeps_the_place(page: Page, tmp_path: Path) -> None
         page.evaluate("y => scrollTo(0, y)", y)
         page.evaluate("document.querySelector('.language-switch a').dispatchEvent(new Event('contextmenu'))")
         assert page.locator(".language-switch a").get_attribute("href") == expected
+
+
+def test_each_language_searches_its_own_pages(page: Page) -> None:
+    """Of Quarto's one index a page gets its language's part, without the switch's text and the single notebooks."""
+    places = [f"report/{language}/{name}" for language in ("zh", "en") for name in (
+        "index.html", "method.html#sec-a", "notebooks/index.html", "notebooks/lora_1-seed-1.html")]  # fmt: skip
+    entries = [
+        {"href": place, "title": "t", "section": "", "text": "other\n seed"} for place in [*places, "index.html"]
+    ]
+    served = {
+        "/search.json": json.dumps(entries),
+        "/search.js": (ASSETS / "search.js").read_text("utf-8"),
+        "/other.json": "[1]",
+        "/cover.html": "<!DOCTYPE html><html lang='zh-TW'><title>x</title><script src='search.js'></script>",
+        **{f"/{tag}.html": MENUS.format(lang=tag).replace("menus.js", "search.js") for tag in ("zh-TW", "en")},
+    }
+    page.route(
+        "http://site.test/**", lambda route: route.fulfill(body=served[route.request.url[len("http://site.test") :]])
+    )
+    ask = "name => fetch(name).then(answer => answer.json())"
+    for tag, expected in (("zh-TW", places[:3]), ("en", places[4:7])):
+        page.goto(f"http://site.test/{tag}.html")
+        found = page.evaluate(ask, "search.json")
+        assert [entry["href"] for entry in found] == expected
+        assert {entry["text"] for entry in found} == {"seed"}
+        assert page.evaluate(ask, "other.json") == [1]
+    page.goto("http://site.test/cover.html")
+    assert page.evaluate(ask, "search.json") == entries
+    page.unroute("http://site.test/**")
