@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict
 from safetensors.numpy import load_file
 from sklearn.linear_model import LogisticRegression
 from transformers import AutoModel, AutoTokenizer
@@ -26,11 +26,12 @@ from tests.support.factory import PROJECT, write_results
 from tests.support.probe import write_probe
 
 TEXTS = ["good", "a long sentence, with many more words in it than the others have", "not so good"]
+LABELS = ClassLabel(names=["negative", "positive"])
 DATA = DataConfig(shuffle_seed=1111, n_train=32, n_validation=16, n_test=24, max_words=50, tokenise_batch_size=16)
 
 
 def splits_of(labels: list[int]) -> DatasetDict:
-    rows = Dataset.from_dict({"row_id": [0, 1, 2], "text": TEXTS, "label": labels})
+    rows = Dataset.from_dict({"row_id": [0, 1, 2], "text": TEXTS, "label": labels}).cast_column("label", LABELS)
     return DatasetDict(train=rows, validation=rows, test=rows)
 
 
@@ -62,6 +63,7 @@ def made_up_features(**selection: Any) -> dict[str, Any]:
 def test_the_penalty_is_the_strongest_of_those_with_most_rows_right() -> None:
     """A tie goes to the smaller C; the selection rows decide if there are any, else the validation rows."""
     test = Dataset.from_dict({"row_id": list(range(40)), "text": ["x"] * 40, "label": [i % 2 for i in range(40)]})
+    test = test.cast_column("label", LABELS)
     easy = np.array([[9, 0, 0], [-9, 0, 0]], dtype=np.float32)
     probe = fit_probe(made_up_features(**{"selection.mean": easy, "selection.label": np.array([1, 0])}), test)
     assert probe.chosen_on == "selection" and {choice.n_right for choice in probe.grid} == {2}
