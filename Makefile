@@ -71,10 +71,10 @@ lock: | $(VENV)/.python ## Write locks/ again, after a change of requirements*.t
 train: setup ## Train every run that is missing, failed or stale
 	@$(BOOK) train
 
-pages: setup ## Make the figures and the pages (.qmd) from the records
+pages: setup ## Make the figures, the pages (.qmd) and the PDFs from the records
 	@$(BOOK) pages
 
-site: pages ## Render the pages into _site/, and the PDFs
+site: pages ## Render the pages into _site/, with the PDFs
 	@$(BOOK) site
 
 all: setup ## Train what is due, then make the pages and the site
@@ -112,4 +112,5 @@ bench: $(VENV)/.ready-dev ## Measure what it costs here; writes benchmarks/resul
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks
 
 clean: ## Remove what is made again in seconds; results and .venv stay
-	rm -rf _site .quarto .cache/build .cache/steps index.qmd report/zh report/en report/pdf report/figures report/scripts report/fonts report/_navigation.yml
+	rm -rf _site .quarto .cache/build .cache/steps index.qmd report-zh.pdf report-en.pdf report/zh report/en report/pdf report/figures report/scripts report/fonts report/_navigation.yml
+	if grep -qs 'content="AdapterBook"' 404.html; then rm 404.html; fi

@@ -126,10 +126,11 @@ def train(
 
 @app.command(short_help="Make the figures and the pages from the records.")
 def pages(source: SourceOption = "auto", seeds: SeedsOption = "") -> None:
-    """Make the figures and the pages (.qmd) from the records, without training."""
-    from adapterbook.commands.report import update_pages
+    """Make the figures, the pages (.qmd) and the PDFs from the records, without training."""
+    from adapterbook.commands.report import update_documents, update_pages
 
     update_pages(_root(), source, _seeds(seeds), console)
+    update_documents(_root(), console)
 
 
 @app.command()

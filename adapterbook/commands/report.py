@@ -70,6 +70,11 @@ def find_unmade(root: Path, source: str, seeds: Sequence[int] | None) -> str | N
     return None if any(is_made(site.name, root, site.inputs, site.outputs) for site in sites) else "site"
 
 
+def documents(paths: Paths) -> tuple[Path, ...]:
+    """Return the files of the site that are made in the project's folder, from where Quarto copies them."""
+    return tuple(paths.root / name for name in ("report-zh.pdf", "report-en.pdf", "404.html"))
+
+
 def site_folder(root: Path) -> Path:
     """Return the site's folder, as ``_quarto.yml`` says."""
     settings = load_yaml(root / "_quarto.yml").get("project")
@@ -89,8 +94,13 @@ def _site_steps(paths: Paths, renderers: Sequence[str]) -> list[Step]:
     report = [path for path in sorted(paths.report.glob("*")) if path.name != "fonts"]
     pages = [paths.root / "_quarto.yml", paths.root / "index.qmd", *report, *results, *_own_code()]
     files = hash_inputs(paths.root, pages, *_surroundings())
-    outputs = (site_folder(paths.root),)
+    outputs = (site_folder(paths.root), *documents(paths))
     return [Step("site", hash_inputs(paths.root, [], files, renderer), outputs) for renderer in renderers]
+
+
+def _documents_step(paths: Paths) -> Step:
+    """Return the step that makes the PDFs and 404.html; their inputs are among the site's."""
+    return Step("documents", site_step(paths, "any").inputs, documents(paths))
 
 
 def _report_files(folder: Path) -> list[Path]:
@@ -149,6 +159,18 @@ def update_pages(root: Path, source: str, seeds: Sequence[int] | None, console: 
         say(console, f"The pages of {len(statuses)} runs of {name} are up to date.")
 
 
+def update_documents(root: Path, console: Console) -> None:
+    """Make the PDFs and 404.html in the project's folder: with them, a plain `quarto render` makes the whole site."""
+
+    def make() -> None:
+        from adapterbook.site import make_documents
+
+        make_documents(root, say=lambda text: say(console, text))
+
+    step = _documents_step(Paths(root))
+    run_step(step.name, root, step.inputs, step.outputs, make)
+
+
 def update_site(root: Path, renderer: str, console: Console) -> None:
     """Render the pages into ``_site/``, and the PDFs."""
 
@@ -156,6 +178,8 @@ def update_site(root: Path, renderer: str, console: Console) -> None:
         from adapterbook.site import build_site
 
         build_site(root, renderer, say=lambda text: say(console, text))
+        made = _documents_step(paths)
+        run_step(made.name, root, made.inputs, made.outputs, lambda: None)  # they are made
 
     paths = Paths(root)
     step = site_step(paths, renderer)

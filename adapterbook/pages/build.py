@@ -280,7 +280,8 @@ class _Builder:
         fields = {
             "title": escape_metadata(both(self.book.title)),
             "subtitle": escape_metadata(both(self.book.subtitle)),
-            "description": escape_metadata(both(self.book.subtitle)),
+            # Quarto would show a `description` below the subtitle, which says the same.
+            "description-meta": escape_metadata(both(self.book.subtitle)),
             "lang": LANGUAGE_TAGS["zh"],
             **ENGINE,
             "sidebar": False,

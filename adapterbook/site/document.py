@@ -1,7 +1,4 @@
-"""Read a combined document, the source of a PDF: its Typst options and the files it needs.
-
-Both renderers use this module.
-"""
+"""Read a combined document, the source of a PDF: its Typst options and the files it needs."""
 
 from __future__ import annotations
 

@@ -117,14 +117,19 @@ def write_web_fonts(slices: Mapping[str, str], folder: Path, cache: Cache = NO_C
     list of str
         The names of the written slices: none where no font was found, and none without characters.
     """
+    cut = {name: cut_web_font(characters, cache) for name, characters in slices.items() if characters}
+    for name, font in cut.items():
+        if font is not None:
+            (folder / f"{name}.woff2").write_bytes(font)
+    return [name for name, font in cut.items() if font is not None]
+
+
+def cut_web_font(characters: str, cache: Cache = NO_CACHE) -> bytes | None:
+    """Return the Chinese text font with some characters, weights 400 to 700, as woff2; None where none was found."""
     source = _find_or_warn(TEXT, "the site relies on the reader's own Chinese font")
-    wanted = {name: characters for name, characters in slices.items() if characters}
-    if source is None or not wanted:
-        return []
-    for name, characters in wanted.items():
-        font = cache.get("web-font", [fingerprint([source]), characters], partial(_cut_slice, source, characters))
-        (folder / f"{name}.woff2").write_bytes(font)
-    return list(wanted)
+    if source is None:
+        return None
+    return cache.get("web-font", [fingerprint([source]), characters], partial(_cut_slice, source, characters))
 
 
 def _cut_slice(source: Path, characters: str) -> bytes:

@@ -1,7 +1,7 @@
 """Find, install and run Quarto.
 
-Quarto writes the site into a new folder, which is put in place when it is complete. For a PDF it works on a copy of the
-document and its pictures, so that nothing is left in the project and Typst finds all files below its root.
+Quarto writes the site into a new folder, which is put in place when it is complete. It makes no PDF: those of
+:mod:`.embedded.pdf` are checked for screen readers, and the same whatever renders the site.
 """
 
 from __future__ import annotations
@@ -10,25 +10,19 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
-
-import yaml
+from typing import Final
 
 from adapterbook.common.errors import RenderError
-from adapterbook.common.files import write_atomically
-from adapterbook.common.workdir import fresh_folder, temporary_prefix
-from adapterbook.site.document import copy_document, find_project, read_document
-from adapterbook.site.embedded.pdf import render_pdf as render_with_package
-from adapterbook.site.project import linked_resources, merge_metadata, output_dir, read_config
+from adapterbook.common.workdir import fresh_folder
+from adapterbook.site.project import linked_resources, output_dir, read_config
 
 OLDEST: Final = (1, 4)  # the first whose layout the pages fit
 TRIED: Final = (1, 9)  # the oldest that the pages were tried with
-N_TAIL_LINES: Final = 30
-TEMPLATE_FOLDER: Final = Path(__file__).parent / "typst"
-PARTIALS: Final = ("typst-template.typ", "typst-show.typ")
+N_ERROR_LINES: Final = 12
+COLOUR: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+ERROR_LINE: Final = re.compile(r"\s*(ERROR|FATAL|Error|error)\b")
 
 
 def find_quarto() -> str | None:
@@ -73,25 +67,6 @@ class QuartoRenderer:
                 raise RenderError(f"{project}: quarto render ended well but wrote no index.html; see its output")
             finish(folder)
 
-    def render_pdf(self, document: Path, output: Path) -> None:
-        """Set one combined document as a PDF with Quarto's Typst format and our template.
-
-        Quarto contains a Typst. That of an older Quarto is too old for the template and would load the callouts' icons
-        over the network, so there the ``typst`` package sets the PDF.
-        """
-        if parse_version(self.version) < TRIED:
-            render_with_package(document, output)
-            return
-        with tempfile.TemporaryDirectory(prefix=temporary_prefix(find_project(document), "pdf")) as temporary:
-            folder = Path(temporary)
-            copy = _copy_document(document.resolve(), folder)
-            self._run(["render", copy.relative_to(folder).as_posix(), "--to", "typst"], folder)
-            made = copy.with_suffix(".pdf")
-            if not made.is_file():
-                raise RenderError(f"{document}: quarto render ended well but made no {made.name}; see its output")
-            output.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(output, made.read_bytes(), sync=False)
-
     def _run(self, arguments: Sequence[str], folder: Path) -> str:
         try:
             answer = subprocess.run(
@@ -107,31 +82,22 @@ class QuartoRenderer:
         except OSError as error:
             raise RenderError(f"{self._command}: cannot be run: {error.strerror}; try RENDERER=embedded") from error
         if answer.returncode != 0:
-            tail = (answer.stderr.strip() or answer.stdout.strip()).splitlines()[-N_TAIL_LINES:]
-            raise RenderError(f"quarto {' '.join(arguments)} failed with {answer.returncode}:", tail)
+            said = find_errors(answer.stderr.strip() or answer.stdout.strip())
+            raise RenderError(f"quarto {' '.join(arguments)} failed with {answer.returncode}:", said)
         return answer.stdout
 
 
-def _copy_document(document: Path, folder: Path) -> Path:
-    """Make ``folder`` a Quarto project of one document, and return the document's copy in it."""
-    copy = copy_document(read_document(document), folder)
-    options: dict[str, Any] = {
-        "template-partials": list(PARTIALS),
-        "font-paths": ["/fonts"],  # to Quarto a leading slash means the project's folder
-        "section-numbering": "1.1",
-        "tbl-colwidths": False,  # widths follow the contents, as on the site
-        "code-annotations": False,  # else `# <1>` at the end of a line of code would vanish
-    }
-    config: dict[str, Any] = {"project": {"type": "default"}, "format": {"typst": options}}
-    own = document.parent / "_quarto.yml"
-    if own.is_file():
-        config = merge_metadata(config, yaml.safe_load(own.read_text("utf-8")) or {})
-    (folder / "_quarto.yml").write_text(yaml.safe_dump(config, allow_unicode=True), "utf-8")
-    for name in PARTIALS:
-        # Quarto resolves a path in _quarto.yml against the project's folder; older versions, against the document's.
-        for place in {folder, copy.parent}:
-            shutil.copyfile(TEMPLATE_FOLDER / name, place / name)
-    return copy
+def find_errors(text: str) -> list[str]:
+    """Return the errors among what Quarto said: from the first one on, or else its last lines; no colours, no repeats.
+
+    Examples
+    --------
+    >>> find_errors("title: A\\n\\x1b[31mERROR: no such file\\x1b[0m\\n")
+    ['ERROR: no such file']
+    """
+    lines = list(dict.fromkeys(line.rstrip() for line in COLOUR.sub("", text).splitlines() if line.strip()))
+    first = next((number for number, line in enumerate(lines) if ERROR_LINE.match(line)), None)
+    return lines[-N_ERROR_LINES:] if first is None else lines[first:][:N_ERROR_LINES]
 
 
 TIMEOUT_S = 300.0

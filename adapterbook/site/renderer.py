@@ -1,6 +1,7 @@
 """Choose a renderer, and build the site: check the pages, render them and the PDFs, check the result.
 
-:mod:`.quarto` and :mod:`.embedded` are the renderers.
+:mod:`.quarto` and :mod:`.embedded` are the renderers. The PDFs and 404.html lie in the project's folder, from where a
+plain ``quarto render`` copies them into the site.
 """
 
 from __future__ import annotations
@@ -15,20 +16,22 @@ from typing import Any, Protocol
 
 from adapterbook.common.cache import NO_CACHE, Cache, open_cache
 from adapterbook.common.errors import RenderError
-from adapterbook.common.workdir import hold_workplace, workplace_of
+from adapterbook.common.workdir import hold_workplace
 from adapterbook.site.check import PDF_SOURCES, check_project
 from adapterbook.site.document import own_fonts
 from adapterbook.site.embedded import EmbeddedRenderer
+from adapterbook.site.embedded.pdf import render_pdf
 from adapterbook.site.extras import write_extras
 from adapterbook.site.font_files import text_of_files, write_pdf_fonts
 from adapterbook.site.links import find_site_problems
+from adapterbook.site.not_found import NOT_FOUND, write_not_found
 from adapterbook.site.pandoc import pandoc_version
 from adapterbook.site.project import output_dir, read_config
 from adapterbook.site.quarto import OLDEST, TRIED, QuartoRenderer, find_quarto, parse_version
 
 
 class Renderer(Protocol):
-    """Render a website project as a site, and a combined document as a PDF."""
+    """Render a website project as a site."""
 
     @property
     def name(self) -> str:
@@ -43,9 +46,6 @@ class Renderer(Protocol):
 
         `finish` is called with the new folder before it is put in place.
         """
-
-    def render_pdf(self, document: Path, output: Path) -> None:
-        """Render one document as a PDF, completely or not at all; raise RenderError."""
 
 
 def choose_renderer(name: str = "auto", cache: Cache = NO_CACHE) -> Renderer:
@@ -120,14 +120,29 @@ def build_site(project: Path, renderer: str = "auto", *, say: Callable[[str], No
         check_project(project, cache)
         say(f"rendering with {chosen.name} ({chosen.version})")
         fonts.result()
-        pdfs = _submit_pdfs(pool, chosen, documents, workplace_of(project) / "pdf")
+        made = _submit_documents(pool, project, documents, cache)
         if chosen.name == "quarto":  # Quarto alone fills the machine
-            wait(pdfs.values())
-        chosen.render_site(project, lambda folder: _finish(folder, chosen, website, pdfs, cache, say))
+            wait(made.values())
+        chosen.render_site(project, lambda folder: _finish(folder, chosen, website, made, cache, say))
         cache.forget_unused()
     n_pages = sum(1 for _ in site.rglob("*.html"))
     say(f"{site}: {n_pages} pages in {time.monotonic() - started:.1f} s")
     return site
+
+
+def make_documents(project: Path, *, say: Callable[[str], None] = print) -> None:
+    """Make the PDFs and 404.html without the site.
+
+    Raises
+    ------
+    RenderError
+        If a document cannot be set.
+    """
+    cache = open_site_cache(project)
+    with hold_workplace(project, say), ThreadPoolExecutor() as pool:
+        documents = sorted(project.glob(PDF_SOURCES))
+        _cut_fonts(documents, cache)
+        _wait_for(_submit_documents(pool, project, documents, cache), say)
 
 
 def open_site_cache(project: Path) -> Cache:
@@ -140,28 +155,35 @@ def _cut_fonts(documents: Sequence[Path], cache: Cache) -> None:
         write_pdf_fonts(text_of_files([document]), own_fonts(document), cache)
 
 
-def _submit_pdfs(
-    pool: ThreadPoolExecutor, renderer: Renderer, documents: Sequence[Path], folder: Path
+def _submit_documents(
+    pool: ThreadPoolExecutor, project: Path, documents: Sequence[Path], cache: Cache
 ) -> dict[Path, Future[None]]:
-    """Start making the documents' PDFs in `folder`; return their futures by path."""
-    folder.mkdir()
-    pdfs = {document: folder / document.with_suffix(".pdf").name for document in documents}
-    return {pdf: pool.submit(renderer.render_pdf, document, pdf) for document, pdf in pdfs.items()}
+    """Start making the PDFs and 404.html in the project's folder; return their futures by path."""
+    pdfs = {document: project / document.with_suffix(".pdf").name for document in documents}
+    made = {pdf: pool.submit(render_pdf, document, pdf, cache) for document, pdf in pdfs.items()}
+    return {**made, project / NOT_FOUND: pool.submit(write_not_found, project, cache)}
+
+
+def _wait_for(made: Mapping[Path, Future[None]], say: Callable[[str], None]) -> None:
+    """Wait until all documents are made; raise what went wrong."""
+    for path, done in made.items():
+        done.result()
+        if path.suffix == ".pdf":
+            say(f"{path.name}: {path.stat().st_size / 1024:.0f} KiB")
 
 
 def _finish(
     folder: Path,
     renderer: Renderer,
     website: Mapping[str, Any],
-    pdfs: Mapping[Path, Future[None]],
+    made: Mapping[Path, Future[None]],
     cache: Cache,
     say: Callable[[str], None],
 ) -> None:
-    """Add the PDFs and the extra files to a new site, and check it before it is put in place."""
-    for pdf, done in pdfs.items():
-        done.result()
-        say(f"{pdf.name}: {pdf.stat().st_size / 1024:.0f} KiB")
-        shutil.copyfile(pdf, folder / pdf.name)
+    """Add the documents and the extra files to a new site, and check it before it is put in place."""
+    _wait_for(made, say)
+    for path in made:
+        shutil.copyfile(path, folder / path.name)
     write_extras(folder, website, cache)
     problems = find_site_problems(folder, cache)
     if problems and renderer.name == "embedded":

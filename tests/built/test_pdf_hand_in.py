@@ -20,7 +20,7 @@ from pypdf.generic import Destination, DictionaryObject, IndirectObject, NumberO
 from adapterbook.common.formatting import Language
 from adapterbook.pages import write_pages
 from adapterbook.site.document import own_fonts
-from adapterbook.site.embedded import EmbeddedRenderer
+from adapterbook.site.embedded.pdf import render_pdf
 from adapterbook.site.font_files import write_pdf_fonts
 from tests.support.factory import BATCH_SIZE_VARIANTS, EVAL_STRATEGY_VARIANTS, PHRASES
 from tests.support.report_pages import MadePages, Qmd, make_study_pages
@@ -162,7 +162,7 @@ def pdf(made: MadePages, request: pytest.FixtureRequest) -> Pdf:
     document = made.page(f"pdf/report-{request.param}")
     target = made.paths.root / f"{request.param}.pdf"
     write_pdf_fonts(document.text, own_fonts(document.path))
-    EmbeddedRenderer().render_pdf(document.path, target)
+    render_pdf(document.path, target)
     return Pdf(request.param, document, target)
 
 
@@ -368,14 +368,14 @@ def test_a_picture_without_words_is_said(tmp_path: Path) -> None:
     text = document.read_text("utf-8").replace("# One\n", "# One\n\n### Three\n")
     document.write_text(text, "utf-8")
     with pytest.warns(UserWarning, match=r"(?s)small\.qmd: set, but not as PDF/UA-1: .*heading"):
-        EmbeddedRenderer().render_pdf(document, tmp_path / "small.pdf")
+        render_pdf(document, tmp_path / "small.pdf")
     assert b"pdfuaid" not in (tmp_path / "small.pdf").read_bytes()
 
 
 def test_a_long_table_repeats_its_head(tmp_path: Path) -> None:
     """A table that goes on over pages has its head on each of them; its caption is said once, above its beginning."""
     document = write_document(tmp_path, ' fig-alt="A line"', n_rows=90)
-    EmbeddedRenderer().render_pdf(document, tmp_path / "small.pdf")
+    render_pdf(document, tmp_path / "small.pdf")
     pages = Pdf("en", Qmd(document, ""), tmp_path / "small.pdf").pages
     with_rows = [page for page in pages if any(line.text.startswith("row ") for line in page)]
     assert len(with_rows) > 1

@@ -1,6 +1,6 @@
 """Make a PDF of a combined document: pandoc writes Typst, the ``typst`` package sets it.
 
-The layout is ``../typst/typst-template.typ``, which Quarto's Typst format uses too.
+The layout is ``../typst/typst-template.typ``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Render the website and the PDFs without Quarto.
+"""Render the website without Quarto.
 
 A site is pages, style sheets, scripts, fonts, search indexes and the files that pages link to.
 """
@@ -18,7 +18,7 @@ from adapterbook.common.workdir import fresh_folder
 from adapterbook.site.check import PDF_SOURCES
 from adapterbook.site.document import read_document
 from adapterbook.site.embedded.html import Frame, body_job, render_bodies, render_page, words_of
-from adapterbook.site.embedded.pdf import render_pdf, typst_job
+from adapterbook.site.embedded.pdf import typst_job
 from adapterbook.site.embedded.search import group_of, index_page, render_index
 from adapterbook.site.font_files import write_site_fonts
 from adapterbook.site.inventory import Inventory, inventory_job, read_inventories
@@ -30,7 +30,7 @@ ASSETS: Final = ("site.css", "site.js", "theme.js")
 
 
 class EmbeddedRenderer:
-    """Render pages with pandoc, a Lua filter and a Jinja2 layout, and PDFs with Typst."""
+    """Render pages with pandoc, a Lua filter and a Jinja2 layout."""
 
     name = "embedded"
 
@@ -55,10 +55,6 @@ class EmbeddedRenderer:
         with fresh_folder(read.output_dir) as folder:
             _write_site(read, folder)
             finish(folder)
-
-    def render_pdf(self, document: Path, output: Path) -> None:
-        """Set one combined document as a PDF."""
-        render_pdf(document, output, self._cache)
 
 
 def _write_site(project: Project, folder: Path) -> None:

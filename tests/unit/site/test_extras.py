@@ -1,10 +1,8 @@
-"""Test the sitemap, the page for lost visitors, and the other files for servers."""
+"""Test the sitemap and the other files for servers."""
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ET
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -57,48 +55,18 @@ def test_the_map_repeats_what_the_pages_say(folder: Path) -> None:
 
 
 def test_without_an_address_there_is_no_map(folder: Path) -> None:
-    """Without an address the site has no sitemap and no robots.txt, but 404.html and .nojekyll."""
+    """Without an address the site has no sitemap and no robots.txt, but .nojekyll."""
     write_extras(folder, {})
     assert not (folder / "sitemap.xml").exists()
     assert not (folder / "robots.txt").exists()
-    assert (folder / "404.html").is_file()
     assert (folder / ".nojekyll").is_file()
 
 
 def test_what_the_project_brings_stays(folder: Path) -> None:
-    """The project's own 404.html or robots.txt is not overwritten."""
-    for name in ("404.html", "robots.txt"):
-        (folder / name).write_text("own", "utf-8")
+    """The project's own robots.txt is not overwritten."""
+    (folder / "robots.txt").write_text("own", "utf-8")
     write_extras(folder, {"site-url": "https://example.org/book"})
-    assert {(folder / name).read_text("utf-8") for name in ("404.html", "robots.txt")} == {"own"}
-
-
-class Links(HTMLParser):
-    """Collect addresses, and what a page would fetch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.links: list[str] = []
-        self.fetched: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        for name, value in attrs:
-            if name == "href" and tag == "a":
-                self.links.append(value or "")
-            elif name in ("src", "href"):
-                self.fetched.append(value or "")
-
-
-def test_the_lost_find_home_from_anywhere(folder: Path) -> None:
-    """404.html links home in both languages by the full address, and needs no file beside it."""
-    write_extras(folder, {"title": "A &#60;b&#62; & 書", "site-url": "https://example.org/book"})
-    text = (folder / "404.html").read_text("utf-8")
-    reader = Links()
-    reader.feed(text)
-    assert reader.links == ["https://example.org/book/"] * 2
-    assert reader.fetched == []
-    assert re.search(r'<html lang="zh-TW">.*這裡沒有網頁.*<p lang="en">There is no page here', text, re.DOTALL)
-    assert "A &lt;b&gt; &amp; 書</title>" in text
+    assert (folder / "robots.txt").read_text("utf-8") == "own"
 
 
 def test_a_site_is_built_with_them(tmp_path: Path) -> None:

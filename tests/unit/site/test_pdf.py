@@ -13,7 +13,7 @@ from fontTools.ttLib import TTFont
 from adapterbook.common.errors import RenderError
 from adapterbook.site import build_site
 from adapterbook.site.document import own_fonts
-from adapterbook.site.embedded import EmbeddedRenderer
+from adapterbook.site.embedded.pdf import render_pdf
 from adapterbook.site.font_files import write_pdf_fonts
 from tests.support.site_sample import built_sample, write_sample
 
@@ -147,7 +147,7 @@ def test_tables_count_by_their_captions_and_show_what_was_typed(tmp_path: Path) 
     rows = "\n".join(f"| {re.sub('[^a-z0-9 ]', lambda m: f'&#{ord(m[0])};', trap)} | 1 |" for trap in TRAPS)
     document.write_text(TABLES.format(rows=rows), "utf-8")
     write_pdf_fonts(document.read_text("utf-8"), own_fonts(document))
-    EmbeddedRenderer().render_pdf(document, tmp_path / "tables.pdf")
+    render_pdf(document, tmp_path / "tables.pdf")
     answer = subprocess.run(["pdftotext", "-layout", tmp_path / "tables.pdf", "-"], capture_output=True, text=True)
     found = re.sub(r"\s", "", answer.stdout)
     assert [trap for trap in TRAPS if trap.replace(" ", "") + "1" not in found] == []
@@ -164,7 +164,7 @@ def test_broken_document_names_itself_and_leaves_nothing(tmp_path: Path) -> None
     document.write_text(document.read_text("utf-8") + "\n```{=typst}\n#unknown-function()\n```\n", "utf-8")
     before = sorted(document.parent.iterdir())
     with pytest.raises(RenderError, match=r"(?s)report-en\.qmd.*unknown"):
-        EmbeddedRenderer().render_pdf(document, tmp_path / "out.pdf")
+        render_pdf(document, tmp_path / "out.pdf")
     assert sorted(document.parent.iterdir()) == before
     assert not (tmp_path / "out.pdf").exists()
 
@@ -187,5 +187,5 @@ def test_typst_that_is_killed_is_said_to_be(tmp_path: Path, monkeypatch: pytest.
     program.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", "utf-8")
     monkeypatch.setattr("adapterbook.site.embedded.pdf.PROGRAM", program)
     with pytest.raises(RenderError, match=r"report-en\.qmd: Typst was killed"):
-        EmbeddedRenderer().render_pdf(document, tmp_path / "out.pdf")
+        render_pdf(document, tmp_path / "out.pdf")
     assert not (tmp_path / "out.pdf").exists()
