@@ -53,7 +53,9 @@ def compare_sentences(adapters: Mapping[str, AdapterReport], paths: Paths, cache
         if name not in chosen:
             left_out[name] = "different_rows"
     rows = [_row(parts) for parts in zip(*(sample["rows"] for sample in chosen.values()), strict=True)]
-    rows.sort(key=lambda row: (not row.divided, -row.spread, row.row_id))
+    by_label = next(iter(runs.values())).confusion
+    many = by_label is not None and len(by_label.counts) > 2  # these stand label by label
+    rows.sort(key=lambda row: (row.label if many else 0, not row.divided, -row.spread, row.row_id))
     n_test = next(iter(chosen.values()))["n"]
     return SentenceTable(tuple(runs[name] for name in chosen), tuple(rows), left_out, n_test)
 

@@ -74,7 +74,7 @@ class SentenceTable:
     runs : tuple of RunReport
         One an adapter, in the report's order: at its best learning rate, else as submitted.
     rows : tuple of SentenceRow
-        Those that divide the adapters first, in falling order of ``spread``.
+        Those that divide the adapters first, in falling order of ``spread``; of more than two labels, label by label.
     left_out : mapping
         By adapter's id, why it is not among ``runs``.
     n_test : int or None
