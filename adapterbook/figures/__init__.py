@@ -3,6 +3,7 @@
 ``draw_figures(report, folder, phrases)`` returns them by id:
 
 =========================  ===================================================================================
+``answer``                 every adapter's test accuracy at its best learning rate, sorted, with its interval
 ``headline``               every adapter as submitted: validation loss and accuracy by epoch
 ``headline-best``          the same, each adapter at its own best learning rate
 ``travel``                 test accuracy over how far training had moved the weights, a panel a method
@@ -22,8 +23,8 @@
 =========================  ===================================================================================
 
 ``<adapter>`` is the id in lower case with every other character than ``a-z0-9`` as ``-`` (``lora_1`` → ``lora-1``).
-A figure that cannot be drawn is there too, with ``reason`` and no file. ``draw_cards`` draws the picture that a link
-to the site is shown with.
+A figure may have a second drawing for narrow screens, in ``phone/``. One that cannot be drawn is there too, with
+``reason`` and no file. ``draw_cards`` draws the picture that a link to the site is shown with.
 """
 
 from __future__ import annotations

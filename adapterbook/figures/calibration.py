@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING
 
 from adapterbook.analysis.shapes import Calibration, CalibrationBin, Report
 from adapterbook.figures.figure import Drawing
-from adapterbook.figures.style import GREY, LineStyle, format_percent_axis, legend_above, style_of, why_nothing
+from adapterbook.figures.style import (
+    GREY,
+    LineStyle,
+    columns_of,
+    format_percent_axis,
+    legend_above,
+    mark_size,
+    style_of,
+    why_nothing,
+)
 from adapterbook.figures.words import FigureWords, Labels, short_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
-
-COLUMNS = 3  # panels side by side: more cannot be read at 390 px
 
 
 @dataclass(frozen=True)
@@ -44,16 +51,17 @@ def plan_calibration(report: Report, words: FigureWords) -> Drawing:
          "interval_high": part.interval.high, "n_answers": part.n_answers}
         for item in found for part in item.bins
     ]  # fmt: skip
-    height = 1.2 + 2.1 * math.ceil(len(panels) / COLUMNS)
+    height, phone_height = (1.2 + 2.1 * math.ceil(len(panels) / most) for most in (3, 2))
     alt = words.say("calibration.alt", title=title, adapters=adapters)
-    return Drawing(
-        id, title, alt, partial(_paint, panels, 1 / report.source.n_labels, labels), height=height, rows=rows
-    )
+    paint = partial(_paint, panels, 1 / report.source.n_labels, labels)
+    return Drawing(id, title, alt, paint, height=height, phone_height=phone_height, rows=rows)
 
 
 def _paint(panels: Sequence[_Panel], lowest: float, labels: Labels, canvas: Canvas) -> None:
-    n_rows, n_columns = math.ceil(len(panels) / COLUMNS), min(len(panels), COLUMNS)
-    all_axes = list(canvas.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False).flat)
+    columns = columns_of(canvas, len(panels))
+    all_axes = list(
+        canvas.subplots(math.ceil(len(panels) / columns), columns, sharex=True, sharey=True, squeeze=False).flat
+    )
     for unused in all_axes[len(panels) :]:
         unused.remove()
     for axes, panel in zip(all_axes, panels, strict=False):
@@ -67,10 +75,10 @@ def _paint(panels: Sequence[_Panel], lowest: float, labels: Labels, canvas: Canv
         axes.set_ylim(0.2 if lowest == 0.5 else 0, 1.02)
         format_percent_axis(axes.xaxis)
         format_percent_axis(axes.yaxis)
-    for axes in all_axes[max(0, len(panels) - COLUMNS) : len(panels)]:
+    for axes in all_axes[max(0, len(panels) - columns) : len(panels)]:
         axes.tick_params(labelbottom=True)
-    canvas.supxlabel(labels["confidence"], fontsize=11)
-    canvas.supylabel(labels["right"], fontsize=11)
+    canvas.supxlabel(labels["confidence"], fontsize=mark_size(canvas))
+    canvas.supylabel(labels["right"], fontsize=mark_size(canvas))
     legend_above(canvas, all_axes[: len(panels)])
 
 

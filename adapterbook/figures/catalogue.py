@@ -13,6 +13,7 @@ from adapterbook.common.files import write_atomically
 from adapterbook.common.formatting import Language
 from adapterbook.config.phrases import Phrases
 from adapterbook.config.study import BilingualText
+from adapterbook.figures.answer import plan_answer
 from adapterbook.figures.block import plan_block
 from adapterbook.figures.calibration import plan_calibration
 from adapterbook.figures.confusion import plan_confusion
@@ -24,10 +25,12 @@ from adapterbook.figures.figure import Drawing, Figure
 from adapterbook.figures.headline import plan_headline
 from adapterbook.figures.learned import plan_learned
 from adapterbook.figures.render import Picture, render_pictures
+from adapterbook.figures.style import PHONE_WIDTH
 from adapterbook.figures.travel import plan_travel
 from adapterbook.figures.words import FigureWords
 
 LANGUAGES: Final[tuple[Language, ...]] = ("zh", "en")
+PHONE: Final = "phone"  # the folder of the drawings for narrow screens
 
 
 def draw_figures(
@@ -42,8 +45,8 @@ def draw_figures(
     Parameters
     ----------
     folder : Path
-        Gets a subfolder a language, with one SVG a figure; an SVG there that is not a figure of this report is
-        removed. A file that is right as it is stays untouched.
+        Gets a subfolder a language, with one SVG a figure, and in its ``phone/`` those for narrow screens. An SVG there
+        that is not of this report is removed. A file that is right as it is stays untouched.
     languages : sequence of str
         Those that get files; titles and alternative texts are in both.
     cache : Cache, optional
@@ -64,9 +67,10 @@ def draw_figures(
         (folder / language).mkdir(parents=True, exist_ok=True)
     for file, svg in zip(pictures, render_pictures(list(pictures.values()), cache), strict=True):
         if not _holds(file, svg):
+            file.parent.mkdir(exist_ok=True)
             write_atomically(file, svg)
     for language in languages:
-        for file in (folder / language).glob("*.svg"):
+        for file in (folder / language).rglob("*.svg"):
             if file not in pictures:
                 file.unlink()
     return figures
@@ -77,17 +81,23 @@ def plan_report(
 ) -> tuple[dict[str, Figure], dict[Path, Picture]]:
     """Return every figure of a report by its id, and the pictures to draw by their files; draw nothing."""
     plans = {language: plan_figures(report, FigureWords(phrases, language)) for language in LANGUAGES}
-    pictures = {
-        folder / language / f"{drawing.id}.svg": Picture(drawing.id, drawing.height, drawing.paint)
-        for language in languages
-        for drawing in plans[language]
-        if drawing.paint is not None
-    }
+    pictures: dict[Path, Picture] = {}
     figures = {}
     for zh, en in zip(plans["zh"], plans["en"], strict=True):
-        files = {language: folder / language / f"{zh.id}.svg" for language in languages if zh.paint is not None}
+        files: dict[Language, Path] = {}
+        phone: dict[Language, Path] = {}
+        for language in languages:
+            drawing = {"zh": zh, "en": en}[language]
+            if drawing.paint is None:
+                continue
+            files[language] = folder / language / f"{zh.id}.svg"
+            pictures[files[language]] = Picture(zh.id, drawing.height, drawing.paint)
+            if drawing.phone_height:
+                phone[language] = folder / language / PHONE / f"{zh.id}.svg"
+                pictures[phone[language]] = Picture(zh.id, drawing.phone_height, drawing.paint, PHONE_WIDTH)
         title, alt = BilingualText(zh=zh.title, en=en.title), BilingualText(zh=zh.alt, en=en.alt)
-        figures[zh.id] = Figure(zh.id, files, title, alt, zh.rows, zh.adapter, zh.reason)
+        finding = BilingualText(zh=zh.finding, en=en.finding) if zh.finding else None
+        figures[zh.id] = Figure(zh.id, files, title, alt, zh.rows, zh.adapter, zh.reason, phone, finding)
     return figures, pictures
 
 
@@ -95,6 +105,7 @@ def plan_figures(report: Report, words: FigureWords) -> list[Drawing]:
     """Return every figure in one language, before any is drawn: the whole report's, then each adapter's."""
     costs = report.costs or (None,)
     drawings = [
+        plan_answer(report, words),
         plan_headline(report, "submitted", words),
         plan_headline(report, "best", words),
         plan_travel(report, words),

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from adapterbook.analysis.shapes import AdapterReport, Group, PublishedRun, Report
+from adapterbook.analysis.shapes import (
+    AdapterReport,
+    BatchSizeFinding,
+    Group,
+    LearningRateFinding,
+    PublishedRun,
+    Report,
+)
 from adapterbook.analysis.travel import compute_travel
 from adapterbook.figures.figure import Drawing
 from adapterbook.figures.headline import curve_rows
@@ -17,11 +24,16 @@ from adapterbook.figures.style import (
     Line,
     LineStyle,
     baselines_of,
+    columns_of,
     draw_band,
+    end_of,
     format_percent_axis,
     legend_above,
     mark_epochs,
     mark_log_axis,
+    mark_size,
+    name_ends,
+    name_level,
     style_of,
     variant_style,
     why_nothing,
@@ -32,7 +44,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-COLUMNS = 3  # panels side by side: more cannot be read at 390 px
+COLUMNS, PHONE_COLUMNS = 3, 2  # panels side by side
+LEAST_SPAN = 0.1  # nat: a scale of a loss shows at least so much
 LOSSES = ("train_loss", "validation_loss")
 
 
@@ -79,20 +92,32 @@ def plan_learning_rate(report: Report, words: FigureWords) -> Drawing:
         describe_missing(report, [adapter for adapter, _ in drawn], words),
     )
     rows = [row for found in groups.values() for group in found for row in curve_rows(group)]
-    height = 1.0 + 3.6 * math.ceil(len(panels) / _columns(len(panels)))
+    height, phone_height = (1.0 + 3.6 * math.ceil(len(panels) / most) for most in (COLUMNS, PHONE_COLUMNS))
     paint = partial(_paint_learning_rate, panels, list(names.values()), words.labels(*LOSSES, "epoch"))
-    return Drawing(id, title, alt, paint, height=height, rows=rows)
+    return Drawing(id, title, alt, paint, height=height, phone_height=phone_height,
+                   finding=_state_learning_rate(report, words), rows=rows)  # fmt: skip
+
+
+def _state_learning_rate(report: Report, words: FigureWords) -> str:
+    """Return the smallest learning rate at which an adapter overfits, or that there is none."""
+    ablation = report.ablations["learning_rate"]
+    found = [finding for finding in ablation.findings if isinstance(finding, LearningRateFinding)]
+    rates = [ablation.values[finding.variant] for finding in found if finding.overfit]
+    if rates:
+        return words.say("learning-rate.overfit_from", rate=words.number(min(rates), "rate"))
+    return words.say("learning-rate.no_overfit") if any(finding.level or finding.improving for finding in found) else ""
 
 
 def _paint_learning_rate(panels: Sequence[_Panel], names: Sequence[str], labels: Labels, canvas: Canvas) -> None:
-    grid = _paired_grid(canvas, len(panels), _columns(len(panels)), labels)
+    grid = _paired_grid(canvas, len(panels), labels)
     for (train, validation), panel in zip(grid, panels, strict=True):
         for line in panel.lines:
             # A marker every third epoch: enough to tell the lines apart in so small a panel.
             draw_band(train, line.curve, "train_loss", line.style, None, markersize=3.5, markevery=3)
             draw_band(validation, line.curve, "validation_loss", line.style, line.label, markersize=3.5, markevery=3)
-        _chance_loss(train)
-        _chance_loss(validation)
+        for axes in (train, validation):
+            _chance_loss(axes)
+            _show_at_least(axes, LEAST_SPAN)
         train.set_title(panel.title, loc="left")
     legend_above(canvas, [axes for pair in grid for axes in pair], first=names)
 
@@ -112,9 +137,9 @@ def plan_curves(report: Report, adapter: AdapterReport, id: str, words: FigureWo
     )
     alt = words.say("curves.alt", title=title, curves=words.begin(curves or words.say("curves.not_evaluated")))
     rows = [row for group in groups for row in curve_rows(group)]
-    height = 2.9 + (math.ceil(len(groups) / COLUMNS) - 1) * 2.2
+    height, phone_height = (0.7 + 2.2 * math.ceil(len(groups) / most) for most in (COLUMNS, PHONE_COLUMNS))
     paint = partial(_paint_curves, lines, words.labels(*LOSSES, "epoch"))
-    return Drawing(id, title, alt, paint, height=height, rows=rows, adapter=adapter.id)
+    return Drawing(id, title, alt, paint, height=height, phone_height=phone_height, rows=rows, adapter=adapter.id)
 
 
 def _paint_curves(lines: Sequence[Line], labels: Labels, canvas: Canvas) -> None:
@@ -125,6 +150,7 @@ def _paint_curves(lines: Sequence[Line], labels: Labels, canvas: Canvas) -> None
         draw_band(panel, line.curve, "validation_loss", line.style, labels["validation_loss"],
                   linestyle="-", markersize=3.5)  # fmt: skip
         _chance_loss(panel)
+        _show_at_least(panel, LEAST_SPAN)
         panel.set_title(line.label, loc="left")
     legend_above(canvas, panels)
 
@@ -136,10 +162,7 @@ def plan_accuracy(report: Report, adapter: AdapterReport, id: str, words: Figure
     if not groups:
         return Drawing(id, title, title, None, adapter=adapter.id, reason=adapter.reason or "not_evaluated")
 
-    lines = [
-        Line(group.curve, variant_style(i), words.rate_label(group.training.learning_rate))
-        for i, group in enumerate(groups)
-    ]
+    lines = [Line(group.curve, variant_style(i, len(groups)), words.rate(group)) for i, group in enumerate(groups)]
     curves = words.begin(words.joined(_describe_accuracy(group, words) for group in groups))
     rows = [
         {key: row[key] for key in ("learning_rate", "epoch", "validation_accuracy")}
@@ -150,18 +173,19 @@ def plan_accuracy(report: Report, adapter: AdapterReport, id: str, words: Figure
     alt = words.say("accuracy.alt", title=title, curves=curves)
     labels = words.labels("majority", "validation_accuracy", "epoch")
     paint = partial(_paint_accuracy, lines, labels, baselines_of(report)["validation_accuracy"])
-    return Drawing(id, title, alt, paint, height=3.1, rows=rows, adapter=adapter.id)
+    return Drawing(id, title, alt, paint, height=3.1, phone_height=3.1, rows=rows, adapter=adapter.id)
 
 
 def _paint_accuracy(lines: Sequence[Line], labels: Labels, level: float, canvas: Canvas) -> None:
     axes = canvas.subplots()
     for line in lines:
         draw_band(axes, line.curve, "validation_accuracy", line.style, line.label)
-    axes.axhline(level, color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=labels["majority"])
+    name_level(axes, level, labels["majority"])
     axes.set_ylabel(labels["validation_accuracy"])
     format_percent_axis(axes.yaxis)
     mark_epochs(axes, labels["epoch"])
-    legend_above(canvas, axes)
+    if not name_ends(axes, [end_of(line, "validation_accuracy") for line in lines], canvas.get_figheight() - 0.7):
+        legend_above(canvas, axes)
 
 
 def plan_published(report: Report, adapter: AdapterReport, id: str, words: FigureWords) -> Drawing:
@@ -180,7 +204,7 @@ def plan_published(report: Report, adapter: AdapterReport, id: str, words: Figur
     labels = words.labels("published.published", "published.rerun", "validation_loss", "validation_accuracy", "epoch")
     paint = partial(_paint_published, run, style_of(report, adapter.id), labels)
     alt = _describe_published(run, title, words)
-    return Drawing(id, title, alt, paint, height=4.8, rows=rows, adapter=adapter.id)
+    return Drawing(id, title, alt, paint, height=4.8, phone_height=4.6, rows=rows, adapter=adapter.id)
 
 
 def _paint_published(run: PublishedRun, style: LineStyle, labels: Labels, canvas: Canvas) -> None:
@@ -221,7 +245,7 @@ def plan_batch_size(report: Report, words: FigureWords) -> Drawing:
 
     rows = [row for group in groups for row in _batch_size_rows(group, report.study.data.n_train)]
     lines = [
-        _Course(name("line", group), variant_style(i), [row for row in rows if row["batch_size"] == size])
+        _Course(name("line", group), variant_style(i, len(groups)), [row for row in rows if row["batch_size"] == size])
         for i, group in enumerate(groups)
         if (size := group.training.per_device_train_batch_size)
     ]
@@ -232,7 +256,19 @@ def plan_batch_size(report: Report, words: FigureWords) -> Drawing:
     axes = [axis for axis in ("step", "travel") if any(row[axis] is not None for row in rows)]
     alt = words.say("batch-size.alt", title=title, name=adapter_name, curves=words.begin(curves))
     paint = partial(_paint_batch_size, lines, axes, words.labels("batch-size.step", "travel.travel", "validation_loss"))
-    return Drawing(id, title, alt, paint, height=1.0 + 2.3 * len(axes), rows=rows)
+    return Drawing(id, title, alt, paint, height=1.0 + 2.3 * len(axes), phone_height=1.2 + 2.3 * len(axes),
+                   finding=_state_batch_size(report, adapter, words), rows=rows)  # fmt: skip
+
+
+def _state_batch_size(report: Report, adapter: str, words: FigureWords) -> str:
+    """Return the batch size with the lowest validation loss, or nothing where that is not known."""
+    findings = report.ablations["batch_size"].findings
+    found = next((item for item in findings if isinstance(item, BatchSizeFinding) and item.adapter == adapter), None)
+    if found is None or found.best is None:
+        return ""
+    loss = min(value.mean for _, value in found.best.curve.values("validation_loss"))
+    size = words.number(found.best.training.per_device_train_batch_size)
+    return words.say("batch-size.best", size=size, loss=words.number(loss, "loss"))
 
 
 def _batch_size_rows(group: Group, n_train: int) -> list[dict[str, object]]:
@@ -259,7 +295,7 @@ def _paint_batch_size(lines: Sequence[_Course], axes: Sequence[str], labels: Lab
         panel.set_xscale("log")
         mark_log_axis(panel.xaxis)
         panel.set_xlabel(labels[axis])
-    canvas.supylabel(labels["validation_loss"], fontsize=11)
+    canvas.supylabel(labels["validation_loss"], fontsize=mark_size(canvas))
     legend_above(canvas, panels)
 
 
@@ -308,46 +344,47 @@ def _own_groups(report: Report, adapter: AdapterReport) -> list[Group]:
     return [group for group in found if group.n_completed]
 
 
-def _columns(n: int) -> int:
-    """Return how many panels stand beside each other: no more than can be read, in rows as even as can be."""
-    return math.ceil(n / math.ceil(n / COLUMNS))
-
-
-def _paired_grid(canvas: Canvas, n: int, columns: int, labels: Labels) -> list[tuple[Axes, Axes]]:
-    """Return n pairs of panels, training loss above validation loss; each loss has one scale for all pairs."""
-    blocks = math.ceil(n / columns)
-    grid = canvas.subplots(2 * blocks, columns, sharex=True, squeeze=False)
+def _paired_grid(canvas: Canvas, n: int, labels: Labels) -> list[tuple[Axes, Axes]]:
+    """Return n pairs of panels, training loss above validation loss, each panel with a scale that its lines fill."""
+    columns = columns_of(canvas, n)
+    grid = canvas.subplots(2 * math.ceil(n / columns), columns, sharex=True, squeeze=False)
     pairs: list[tuple[Axes, Axes]] = []
-    for number in range(blocks * columns):
+    for number in range(grid.size // 2):
         row, column = divmod(number, columns)
-        upper, lower = grid[2 * row][column], grid[2 * row + 1][column]
+        pair = grid[2 * row][column], grid[2 * row + 1][column]
         if number >= n:
-            upper.remove()
-            lower.remove()
+            for unused in pair:
+                unused.remove()
             continue
-        pairs.append((upper, lower))
-        for panel, first, quantity in zip((upper, lower), pairs[0], LOSSES, strict=True):
+        pairs.append(pair)
+        for panel, quantity in zip(pair, LOSSES, strict=True):
             mark_epochs(panel)
-            if panel is not first:
-                panel.sharey(first)
-            panel.tick_params(labelleft=column == 0, labelbottom=panel is lower and number + columns >= n)
+            panel.tick_params(labelbottom=panel is pair[1] and number + columns >= n)
             if column == 0:
                 panel.set_ylabel(labels[quantity])
-    canvas.supxlabel(labels["epoch"], fontsize=11)
+    canvas.supxlabel(labels["epoch"], fontsize=mark_size(canvas))
     return pairs
 
 
+def _show_at_least(panel: Axes, span: float) -> None:
+    """Widen a scale that is narrower than a span, so that it does not make a trend of noise."""
+    low, high = panel.get_ylim()
+    if high - low < span:
+        middle = (low + high) / 2
+        panel.set_ylim(middle - span / 2, middle + span / 2)
+
+
 def _grid(canvas: Canvas, n: int, labels: Labels) -> list[Axes]:
-    """Return n panels of one scale, a few beside each other, the lowest of each column with the axis of epochs."""
-    rows = math.ceil(n / COLUMNS)
-    panels = list(canvas.subplots(rows, min(n, COLUMNS), sharex=True, sharey=True, squeeze=False).flat)
+    """Return n panels, a few beside each other, the lowest of each column with the axis of epochs."""
+    columns = columns_of(canvas, n)
+    panels = list(canvas.subplots(math.ceil(n / columns), columns, sharex=True, squeeze=False).flat)
     for unused in panels[n:]:
         unused.remove()
     for panel in panels[:n]:
         mark_epochs(panel)
-    for panel in panels[max(0, n - COLUMNS) : n]:  # where the lowest row is not full, the one above needs numbers too
+    for panel in panels[max(0, n - columns) : n]:  # where the lowest row is not full, the one above needs numbers too
         panel.tick_params(labelbottom=True)
-    canvas.supxlabel(labels["epoch"], fontsize=11)
+    canvas.supxlabel(labels["epoch"], fontsize=mark_size(canvas))
     return panels[:n]
 
 

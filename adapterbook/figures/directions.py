@@ -45,7 +45,8 @@ def plan_directions(report: Report, words: FigureWords) -> Drawing:
     described = [_describe(directions, names[item.adapter], words) for item, directions in found]
     alt = words.say("directions.alt", title=title, adapters=words.joined(described))
     labels = words.labels("directions.direction", "directions.relative_value")
-    return Drawing(id, title, alt, partial(_paint, lines, list(names.values()), labels), height=4.2, rows=rows)
+    return Drawing(id, title, alt, partial(_paint, lines, list(names.values()), labels), height=4.2, phone_height=3.8,
+                   rows=rows)  # fmt: skip
 
 
 def _paint(lines: Sequence[_Values], names: Sequence[str], labels: Labels, canvas: Canvas) -> None:

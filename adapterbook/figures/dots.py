@@ -11,11 +11,13 @@ from adapterbook.analysis.shapes import CostRow, CostTable, Measured, Report
 from adapterbook.common.stats import Interval
 from adapterbook.figures.figure import Drawing
 from adapterbook.figures.style import (
+    BASELINES,
     GREY,
     LineStyle,
     format_percent_axis,
     legend_above,
     mark_log_axis,
+    mark_size,
     style_of,
     variant_style,
     why_nothing,
@@ -64,9 +66,10 @@ def plan_test_accuracy(report: Report, words: FigureWords) -> Drawing:
         return Drawing(id, title, title, None, reason=why_nothing(report, "missing"))
     names = short_names(report, words)
     names = {adapter: names[adapter] for adapter in dict.fromkeys(dot.adapter for dot in dots)}
-    labels = words.labels("chance", "test-accuracy.majority", "test-accuracy.linear_probe", "test_accuracy")
+    rates = list(dict.fromkeys(dot.label for dot in sorted(dots, key=lambda dot: dot.position)))
+    labels = words.labels("test-accuracy.majority", "test-accuracy.linear_probe", "test_accuracy")
     lines = {"majority": report.baseline("majority").accuracy, "linear_probe": report.baseline("linear_probe").accuracy}
-    paint = partial(_paint_test_accuracy, dots, names, lines, 1 / report.source.n_labels, labels)
+    paint = partial(_paint_test_accuracy, dots, names, lines, rates, labels)
     rows = [
         {"adapter": dot.adapter, "learning_rate": dot.learning_rate, "test_accuracy": dot.mean,
          "interval_low": dot.interval.low, "interval_high": dot.interval.high, "n_seeds": dot.n_seeds}
@@ -86,30 +89,31 @@ def plan_test_accuracy(report: Report, words: FigureWords) -> Drawing:
         else words.say("test-accuracy.probe", accuracy=words.number(lines["linear_probe"], "percent")),
         describe_missing(report, list(names), words),
     )  # fmt: skip
-    return Drawing(id, title, alt, paint, height=1.5 + 0.62 * len(names), rows=rows)
+    return Drawing(id, title, alt, paint, height=1.5 + 0.62 * len(names), phone_height=2.1 + 0.66 * len(names),
+                   rows=rows)  # fmt: skip
 
 
 def _paint_test_accuracy(
     dots: Sequence[_Dot],
     names: Labels,
     lines: Mapping[str, float | None],
-    chance: float,
+    rates: Sequence[str],
     labels: Labels,
     canvas: Canvas,
 ) -> None:
     axes = canvas.subplots()
     rows = {adapter: row for row, adapter in enumerate(names)}
     of_row = {adapter: [dot for dot in dots if dot.adapter == adapter] for adapter in names}
+    n_rates = 1 + max(dot.position for dot in dots)
     shown: set[str] = set()
     for dot in dots:
-        style, others = variant_style(dot.position), of_row[dot.adapter]
+        style, others = variant_style(dot.position, n_rates), of_row[dot.adapter]
         height = rows[dot.adapter] + (others.index(dot) - (len(others) - 1) / 2) * min(0.22, 0.8 / len(others))
         axes.plot([dot.interval.low, dot.interval.high], [height, height], color=style.color, linewidth=1.6)
         axes.plot(dot.mean, height, style.marker, color=style.color, markersize=7,
                   label=None if dot.label in shown else dot.label)  # fmt: skip
         shown.add(dot.label)
-    axes.axvline(chance, color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=labels["chance"])
-    for (kind, accuracy), dashes in zip(lines.items(), ("--", "-."), strict=True):
+    for (kind, accuracy), dashes in zip(lines.items(), ((0, (1, 2)), "--"), strict=True):
         if accuracy is not None:
             axes.axvline(accuracy, color=GREY, linewidth=1, linestyle=dashes, label=labels[kind])
     axes.set_yticks(range(len(names)), list(names.values()))
@@ -117,7 +121,7 @@ def _paint_test_accuracy(
     axes.grid(False, axis="y")
     axes.set_xlabel(labels["test_accuracy"])
     format_percent_axis(axes.xaxis)
-    legend_above(canvas, axes)
+    legend_above(canvas, axes, first=rates)
 
 
 def plan_costs(report: Report, table: CostTable | None, id: str, words: FigureWords) -> Drawing:
@@ -137,28 +141,33 @@ def plan_costs(report: Report, table: CostTable | None, id: str, words: FigureWo
     )
     axes = {"params": words.say("costs.params"), "time": words.say(f"costs.{table.clock}")}
     labels = words.labels("costs.front", "test_accuracy")
-    paint = partial(_paint_costs, points, list(names.values()), axes, labels)
-    return Drawing(id, title, alt, paint, height=5.2, rows=[_cost_row(row, table) for row in table.rows])
+    paint = partial(_paint_costs, points, axes, labels)
+    return Drawing(
+        id, title, alt, paint, height=5.2, phone_height=5.0, rows=[_cost_row(row, table) for row in table.rows]
+    )
 
 
-def _paint_costs(points: Sequence[_Point], names: Sequence[str], axes: Labels, labels: Labels, canvas: Canvas) -> None:
+def _paint_costs(points: Sequence[_Point], axes: Labels, labels: Labels, canvas: Canvas) -> None:
     panels = list(canvas.subplots(2, 1, sharey=True))
     for panel, cost in zip(panels, COSTS, strict=True):
-        for point in points:
+        for place, point in enumerate(sorted(points, key=lambda point: point.costs[cost].median)):
             color, found = point.style.color, point.costs[cost]
             cross = {"color": color, "linewidth": 1.2, "alpha": 0.7}
             panel.plot([found.low, found.high], [point.accuracy] * 2, **cross)
             panel.plot([found.median] * 2, [point.interval.low, point.interval.high], **cross)
             panel.plot(found.median, point.accuracy, point.style.marker, color=color, markersize=8,
                        markeredgewidth=1.6, markerfacecolor=color if cost in point.pareto else "none",
-                       label=point.name)  # fmt: skip
+                       zorder=3, label=f"_{point.name}")  # fmt: skip
+            panel.annotate(point.name, (found.median, point.accuracy), (7, -13 if place % 2 else 5),
+                           textcoords="offset points", fontsize=9,
+                           color=GREY if point.style in BASELINES.values() else color)  # fmt: skip
         panel.set_xscale("log")
         mark_log_axis(panel.xaxis)
         panel.set_xlabel(axes[cost])
         format_percent_axis(panel.yaxis)
     panels[0].plot([], [], "o", color=GREY, markersize=8, label=labels["front"])
-    canvas.supylabel(labels["test_accuracy"], fontsize=11)
-    legend_above(canvas, panels, first=names)
+    canvas.supylabel(labels["test_accuracy"], fontsize=mark_size(canvas))
+    legend_above(canvas, panels)
 
 
 def _dots_of(report: Report, variants: Sequence[str], words: FigureWords) -> list[_Dot]:

@@ -6,16 +6,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from adapterbook.analysis.shapes import EvalView, Group, Overfitting, Report
+from adapterbook.analysis.shapes import EvalView, Group, Report
 from adapterbook.figures.figure import Drawing
 from adapterbook.figures.style import (
     GREY,
     Line,
+    LineStyle,
+    columns_of,
     draw_band,
     legend_above,
     mark_epochs,
+    mark_size,
+    on_phone,
     style_of,
     why_nothing,
 )
@@ -24,11 +28,18 @@ from adapterbook.figures.words import FigureWords, Labels, describe_loss, short_
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-SEEN, KEPT = "#0072b2", "#d55e00"
-MARKS: dict[str, dict[str, Any]] = {
-    "best_epoch": {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.8},
-    "onset_epoch": {"marker": "x", "markersize": 9, "markeredgewidth": 2.2},
-}
+SEEN, KEPT = "#56606a", "#a01c4c"  # no adapter's colours
+MAX_PANELS = 12  # of curves that overfit; the table behind the figure has all
+
+
+@dataclass(frozen=True)
+class _Course:
+    """Hold one adapter's curve, its lowest point, what that is called, and where overfitting begins."""
+
+    line: Line
+    best: tuple[float, float] | None
+    onset: float | None
+    name: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,13 @@ def plan_eval_strategy(report: Report, words: FigureWords) -> Drawing:
     ]  # fmt: skip
     labels = words.labels("eval-strategy.seen", "eval-strategy.kept", "validation_loss", "epoch")
     paint = partial(_paint_eval_strategy, curve, views, labels)
-    return Drawing(id, title, alt, paint, height=1.2 + 1.45 * len(views), rows=rows)
+    tested = [view.test_accuracy for view in ablation.eval_views if view.test_accuracy is not None]
+    finding = ""
+    if tested:
+        low, high = (words.number(share, "percent") for share in (min(tested), max(tested)))
+        finding = words.say("eval-strategy.finding", low=low, high=high)
+    return Drawing(id, title, alt, paint, height=1.2 + 1.45 * len(views), phone_height=1.2 + 1.6 * len(views),
+                   finding=finding, rows=rows)  # fmt: skip
 
 
 def _paint_eval_strategy(
@@ -81,9 +98,12 @@ def _paint_eval_strategy(
         if view.best_validation_loss is not None:
             panel.plot(view.best_epoch, view.best_validation_loss, "o", markersize=11, markerfacecolor="none",
                        markeredgewidth=2, color=KEPT, label=labels["kept"])  # fmt: skip
-        panel.set_title(item.title, loc="left")
-        panel.set_title(item.result, loc="right", color=KEPT)
-    canvas.supylabel(labels["validation_loss"], fontsize=11)
+        if on_phone(canvas):  # both on one line would meet
+            panel.set_title(f"{item.title}\n{item.result}".rstrip(), loc="left")
+        else:
+            panel.set_title(item.title, loc="left")
+            panel.set_title(item.result, loc="right", color=KEPT)
+    canvas.supylabel(labels["validation_loss"], fontsize=mark_size(canvas))
     mark_epochs(panels[-1], labels["epoch"])
     legend_above(canvas, panels)
 
@@ -134,38 +154,67 @@ def plan_epochs(report: Report, words: FigureWords) -> Drawing:
     if not groups:
         return Drawing(id, title, title, None, reason=why_nothing(report, "not_evaluated"))
 
-    names = short_names(report, words)
-    curves = [
-        (Line(group.curve, style_of(report, group.adapter), names[group.adapter]), group.overfitting)
-        for group in groups
-    ]
+    names, overfit = short_names(report, words), [group for group in groups if _onset(group) is not None]
+    panels = [
+        _Course(Line(group.curve, style_of(report, group.adapter), names[group.adapter]),
+                _best(group), _onset(group), _name_best(group, words))
+        for group in groups[:MAX_PANELS]
+    ]  # fmt: skip
     described = words.joined(_describe_onset(group, names[group.adapter], words) for group in groups)
+    counts = {"rate": words.rate(groups[0]), "overfit": words.number(len(overfit)), "n": words.number(len(groups))}
     alt = words.say("epochs.alt", title=title, rate=words.rate(groups[0]), curves=described)
     rows = [_onset_row(group) for group in groups]
-    labels = words.labels("epochs.best_epoch", "epochs.onset", "train_loss", "loss", "epoch")
-    paint = partial(_paint_epochs, curves, words.rate_label(groups[0].training.learning_rate), labels)
-    return Drawing(id, title, alt, paint, height=3.9, rows=rows)
+    labels = words.labels("epochs.best_epoch", "epochs.onset", "train_loss", "validation_loss", "loss", "epoch")
+    height, phone_height = (1.1 + 1.9 * math.ceil(len(panels) / most) for most in (3, 2))
+    return Drawing(id, title, alt, partial(_paint_epochs, panels, labels), height=height, phone_height=phone_height,
+                   finding=words.say("epochs.finding", **counts), rows=rows)  # fmt: skip
 
 
-def _paint_epochs(
-    curves: Sequence[tuple[Line, Overfitting | None]], heading: str, labels: Labels, canvas: Canvas
-) -> None:
-    axes = canvas.subplots()
-    for line, overfitting in curves:
-        draw_band(axes, line.curve, "train_loss", line.style, None, linewidth=1, alpha=0.45, marker="")
-        draw_band(axes, line.curve, "validation_loss", line.style, line.label, marker="")
-        losses = {epoch: value.mean for epoch, value in line.curve.values("validation_loss")}
-        for moment, mark in MARKS.items():
-            epoch = getattr(overfitting, moment, None)
-            if epoch is not None:
-                axes.plot(epoch, losses[epoch], color=line.style.color, **mark)
-    axes.plot([], [], "o", markersize=8, markerfacecolor="none", color=GREY, label=labels["best_epoch"])
-    axes.plot([], [], "x", markersize=8, markeredgewidth=2, color=GREY, label=labels["onset"])
-    axes.plot([], [], color=GREY, linewidth=1, alpha=0.6, label=labels["train_loss"])
-    axes.set_ylabel(labels["loss"])
-    axes.set_title(heading, loc="left")
-    mark_epochs(axes, labels["epoch"])
-    legend_above(canvas, axes)
+def _onset(group: Group) -> float | None:
+    return None if group.overfitting is None else group.overfitting.onset_epoch
+
+
+def _best(group: Group) -> tuple[float, float] | None:
+    """Return the epoch with the lowest validation loss, and this loss."""
+    found = group.overfitting
+    if found is None or found.best_epoch is None:
+        return None
+    return found.best_epoch, dict(group.curve.values("validation_loss"))[found.best_epoch].mean
+
+
+def _name_best(group: Group, words: FigureWords) -> str:
+    best = _best(group)
+    if best is None:
+        return ""
+    return words.say("epochs.lowest", epoch=words.number(best[0]), loss=words.number(round(best[1], 2)))
+
+
+def _paint_epochs(panels: Sequence[_Course], labels: Labels, canvas: Canvas) -> None:
+    columns = columns_of(canvas, len(panels))
+    all_axes = list(canvas.subplots(math.ceil(len(panels) / columns), columns, sharex=True, squeeze=False).flat)
+    for unused in all_axes[len(panels) :]:
+        unused.remove()
+    last = max(epoch for panel in panels for epoch, _ in panel.line.curve.values("validation_loss"))
+    for axes, panel in zip(all_axes, panels, strict=False):
+        style = panel.line.style
+        draw_band(axes, panel.line.curve, "train_loss", LineStyle(GREY, "--", ""), labels["train_loss"], linewidth=1.2)
+        draw_band(axes, panel.line.curve, "validation_loss", style, labels["validation_loss"], linestyle="-", marker="")
+        if panel.onset is not None:
+            axes.axvspan(panel.onset, last, color=GREY, alpha=0.14, linewidth=0, label=labels["onset"])
+        if panel.best is not None:
+            axes.plot(*panel.best, "o", markersize=8, markerfacecolor="none", markeredgewidth=1.8, color=style.color,
+                      label=labels["best_epoch"])  # fmt: skip
+        if on_phone(canvas):
+            axes.set_title(f"{panel.line.label}\n{panel.name}".rstrip(), loc="left")
+        else:
+            axes.set_title(panel.line.label, loc="left")
+            axes.set_title(panel.name, loc="right", fontsize=9, color=GREY)
+        mark_epochs(axes)
+    for axes in all_axes[max(0, len(panels) - columns) : len(panels)]:
+        axes.tick_params(labelbottom=True)
+    canvas.supxlabel(labels["epoch"], fontsize=mark_size(canvas))
+    canvas.supylabel(labels["loss"], fontsize=mark_size(canvas))
+    legend_above(canvas, all_axes[: len(panels)])
 
 
 def _most_overfitting(report: Report) -> list[Group]:

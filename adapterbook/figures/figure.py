@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,11 @@ class Drawing:
 
     Attributes
     ----------
-    height : float
-        Inches; the width is always ``style.WIDTH``.
+    finding : str
+        What the figure shows, in a sentence without a full stop; empty where the report computes none.
+    height, phone_height : float
+        Inches, at ``style.WIDTH`` and at ``style.PHONE_WIDTH``; a ``phone_height`` of 0 means that there is no separate
+        drawing for phones.
     paint : functools.partial
         ``paint(canvas)`` draws into an empty canvas: a function of a module with all that it draws as arguments, which
         are plain data (dataclasses, texts, numbers, sequences, mappings), so that the picture follows from them. None,
@@ -35,6 +38,8 @@ class Drawing:
     alt: str
     paint: partial[None] | None
     height: float = 0.0
+    phone_height: float = 0.0
+    finding: str = ""
     rows: Sequence[dict[str, Any]] = ()
     adapter: str | None = None
     reason: Reason | None = None
@@ -52,6 +57,10 @@ class Figure:
         By language, ``<folder>/<language>/<id>.svg``; empty where the figure could not be drawn.
     title : BilingualText
         What is shown, for a caption; plain text.
+    phone_paths : dict
+        By language, the drawing for narrow screens, ``<folder>/<language>/phone/<id>.svg``; empty where there is none.
+    finding : BilingualText or None
+        What the figure shows, for the beginning of a caption; plain text.
     alt : BilingualText
         What is to be seen and what follows from it, computed; plain text, may hold adapters' titles.
     rows : sequence of mappings
@@ -70,6 +79,8 @@ class Figure:
     rows: Sequence[Mapping[str, Any]]
     adapter: str | None = None
     reason: Reason | None = None
+    phone_paths: Mapping[Language, Path] = field(default_factory=dict)
+    finding: BilingualText | None = None
 
     @property
     def drawn(self) -> bool:

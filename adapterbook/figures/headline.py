@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 from adapterbook.analysis.shapes import Basis, Group, Report
 from adapterbook.figures.figure import Drawing
 from adapterbook.figures.style import (
-    GREY,
     Line,
     baselines_of,
     draw_band,
+    end_of,
     format_percent_axis,
     legend_above,
     mark_epochs,
+    name_ends,
+    name_level,
     style_of,
     why_nothing,
 )
@@ -24,6 +26,7 @@ from adapterbook.figures.words import FigureWords, Labels, describe_loss, descri
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
+QUANTITIES = ("validation_loss", "validation_accuracy")
 IDS: dict[Basis, str] = {"submitted": "headline", "best": "headline-best"}
 
 
@@ -33,11 +36,11 @@ def plan_headline(report: Report, basis: Basis, words: FigureWords) -> Drawing:
     title, groups = words.say(f"{id}.title"), _groups(report, basis)
     if not groups:
         return Drawing(id, title, title, None, reason=why_nothing(report, "not_evaluated"))
-    labels = words.labels("baselines", "validation_loss", "validation_accuracy", "epoch")
+    labels = words.labels("guessing", "majority", "validation_loss", "validation_accuracy", "epoch")
     alt = _describe(report, title, groups, words)
     rows = [row for group in groups for row in curve_rows(group)]
     paint = partial(_paint, headline_lines(report, basis, words), labels, baselines_of(report))
-    return Drawing(id, title, alt, paint, height=5.4, rows=rows)
+    return Drawing(id, title, alt, paint, height=5.4, phone_height=4.8, rows=rows)
 
 
 def headline_lines(report: Report, basis: Basis, words: FigureWords) -> list[Line]:
@@ -57,17 +60,21 @@ def _groups(report: Report, basis: Basis) -> list[Group]:
 
 
 def _paint(lines: Sequence[Line], labels: Labels, levels: Mapping[str, float], canvas: Canvas) -> None:
-    loss, accuracy = canvas.subplots(2, 1, sharex=True)
-    for line in lines:
-        draw_band(loss, line.curve, "validation_loss", line.style, line.label)
-        draw_band(accuracy, line.curve, "validation_accuracy", line.style, line.label)
-    loss.axhline(levels["validation_loss"], color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=labels["baselines"])
-    accuracy.axhline(levels["validation_accuracy"], color=GREY, linewidth=1, linestyle=(0, (1, 3)))
-    loss.set_title(labels["validation_loss"], loc="left")
-    accuracy.set_title(labels["validation_accuracy"], loc="left")
-    format_percent_axis(accuracy.yaxis)
-    mark_epochs(accuracy, labels["epoch"])
-    legend_above(canvas, loss)
+    panels = list(canvas.subplots(2, 1, sharex=True))
+    for panel, quantity, level in zip(panels, QUANTITIES, ("guessing", "majority"), strict=True):
+        for line in lines:
+            draw_band(panel, line.curve, quantity, line.style, line.label)
+        name_level(panel, levels[quantity], labels[level])
+        panel.set_title(labels[quantity], loc="left")
+    format_percent_axis(panels[1].yaxis)
+    mark_epochs(panels[1], labels["epoch"])
+    height = canvas.get_figheight() / 2 - 0.55
+    named = [
+        name_ends(panel, [end_of(line, quantity) for line in lines], height)
+        for panel, quantity in zip(panels, QUANTITIES, strict=True)
+    ]
+    if not all(named):
+        legend_above(canvas, panels)
 
 
 def curve_rows(group: Group) -> list[dict[str, object]]:

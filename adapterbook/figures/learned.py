@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 
 from adapterbook.analysis.shapes import Learned, LearnedModule, Reason, Report
 from adapterbook.figures.figure import Drawing
-from adapterbook.figures.style import LineStyle, legend_above, mark_log_axis, style_of
+from adapterbook.figures.style import LineStyle, columns_of, legend_above, mark_log_axis, mark_size, style_of
 from adapterbook.figures.words import FigureWords, Labels, short_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
-
-COLUMNS = 3  # panels side by side: more cannot be read at 390 px
 
 
 @dataclass(frozen=True)
@@ -51,10 +49,10 @@ def plan_learned(report: Report, words: FigureWords) -> Drawing:
     rows = [_row(report, learned, module) for learned in drawn for module in learned.modules]
     if all(row["scale_deviation"] is None for row in rows):
         rows = [{key: value for key, value in row.items() if key != "scale_deviation"} for row in rows]
-    height = 1.1 + 1.95 * math.ceil(len(kinds) / COLUMNS)
+    height, phone_height = (1.1 + 1.95 * math.ceil(len(kinds) / most) for most in (3, 2))
     labels = words.labels("learned.layer", "learned.relative_update")
     paint = partial(_paint, kinds, updates, list(names.values()), labels)
-    return Drawing(id, title, alt, paint, height=height, rows=rows)
+    return Drawing(id, title, alt, paint, height=height, phone_height=phone_height, rows=rows)
 
 
 def _points(learned: Learned, kind: str) -> list[tuple[int, float]]:
@@ -71,8 +69,10 @@ def _paint(
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    n_rows = math.ceil(len(kinds) / COLUMNS)
-    panels = list(canvas.subplots(n_rows, min(len(kinds), COLUMNS), sharex=True, sharey=True, squeeze=False).flat)
+    columns = columns_of(canvas, len(kinds))
+    panels = list(
+        canvas.subplots(math.ceil(len(kinds) / columns), columns, sharex=True, sharey=True, squeeze=False).flat
+    )
     for unused in panels[len(kinds) :]:
         unused.remove()
     for panel, kind in zip(panels, kinds, strict=False):
@@ -83,11 +83,11 @@ def _paint(
                                marker=style.marker, label=update.name)  # fmt: skip
         panel.set_title(kind, loc="left")
         panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    for panel in panels[max(0, len(kinds) - COLUMNS) : len(kinds)]:
+    for panel in panels[max(0, len(kinds) - columns) : len(kinds)]:
         panel.tick_params(labelbottom=True)
     mark_log_axis(panels[0].yaxis, factor=100, unit="%")
-    canvas.supxlabel(labels["layer"], fontsize=11)
-    canvas.supylabel(labels["relative_update"], fontsize=11)
+    canvas.supxlabel(labels["layer"], fontsize=mark_size(canvas))
+    canvas.supylabel(labels["relative_update"], fontsize=mark_size(canvas))
     legend_above(canvas, panels[: len(kinds)], first=names)
 
 

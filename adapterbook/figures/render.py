@@ -25,6 +25,7 @@ from adapterbook.common.cache import NO_CACHE, Cache, open_cache
 from adapterbook.common.errors import RenderError
 from adapterbook.common.fonts import PLOT, find_font
 from adapterbook.common.machine import count_cores
+from adapterbook.figures.style import WIDTH
 from adapterbook.figures.svg import draw_svg
 
 # A process that draws takes a second to load Matplotlib, in which this one draws about so many pictures itself.
@@ -35,11 +36,12 @@ ENDS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass(frozen=True)
 class Picture:
-    """Describe the picture of one figure in one language; ``height`` in inches."""
+    """Describe the picture of one figure in one language; ``height`` and ``width`` in inches."""
 
     id: str
     height: float
     paint: partial[None]
+    width: float = WIDTH
 
     def identity(self) -> str:
         """Return all that the picture depends on, as JSON.
@@ -50,7 +52,7 @@ class Picture:
             If the painter was given something else than plain data.
         """
         painter = f"{self.paint.func.__module__}.{self.paint.func.__qualname__}"
-        return json.dumps([self.id, self.height, painter, self.paint.args], default=_fields_of)
+        return json.dumps([self.id, self.height, self.width, painter, self.paint.args], default=_fields_of)
 
 
 def open_figures_cache(root: Path) -> Cache:
@@ -125,7 +127,7 @@ def _end_with_parent() -> None:
 
 
 def _draw(picture: Picture) -> str:
-    return draw_svg(picture.id, picture.height, picture.paint)
+    return draw_svg(picture.id, picture.height, picture.paint, picture.width)
 
 
 def _fields_of(value: object) -> dict[str, Any]:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-WIDTH = 6.4  # inches: at 390 px a letter of 10 pt is still 8 px high, in a 46 rem column 16 px
+WIDTH = 6.4  # inches: in a column of 44 rem a letter of 10 pt is 15 px high
+PHONE_WIDTH = 3.7  # inches, 355 px: on a phone of 390 px a letter of 9 pt is 12 px high
 GREY = "#6b6b6b"
 LEGEND_POINTS = 10
 LEGEND_ROWS = 6  # that the heights of figures make room for
@@ -60,14 +61,10 @@ BASELINES = {"head_only": LineStyle("#8f8f8f", "-", "h"), "full_fine_tuning": Li
 OTHER_COLORS = ("#7d5f1f", "#26305e", "#1f1f1f", "#b012d8")
 OTHER_LINES = ("-", "--", "-.", ":")
 OTHER_MARKERS = ("v", "P", "X", "*", "<", ">", "p")
-VARIANT_STYLES = (
-    LineStyle("#7d5f1f", "-", "o"),
-    LineStyle("#0072b2", "--", "s"),
-    LineStyle("#d55e00", "-.", "^"),
-    LineStyle("#333333", ":", "D"),
-    LineStyle("#009e73", "-", "v"),
-    LineStyle("#a4508b", "--", "P"),
-)
+# An ordered ramp for settings such as learning rates: each next colour has more contrast with the page in both themes,
+# and none is an adapter's.
+RAMP = ("#b09000", "#b0561c", "#a01c4c", "#56106e", "#141414")
+VARIANT_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 
 
 def adapter_style(adapter: str) -> LineStyle:
@@ -98,9 +95,17 @@ def style_of(report: Report, adapter: str) -> LineStyle:
     return adapter_style(adapter) if baseline is None else BASELINES[baseline]
 
 
-def variant_style(position: int) -> LineStyle:
-    """Return the style of a variant, by its place among those drawn."""
-    return VARIANT_STYLES[position % len(VARIANT_STYLES)]
+def variant_style(position: int, n: int) -> LineStyle:
+    """Return the style of the variant at a position among ``n`` in order of their value: its place on the ramp."""
+    return LineStyle(_on_ramp(position / max(n - 1, 1)), "-", VARIANT_MARKERS[position % len(VARIANT_MARKERS)])
+
+
+def _on_ramp(share: float) -> str:
+    """Return the colour at a share of the ramp's length."""
+    stop = min(int(share * (len(RAMP) - 1)), len(RAMP) - 2)
+    part = share * (len(RAMP) - 1) - stop
+    ends = [[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in RAMP[stop : stop + 2]]
+    return "#" + "".join(f"{round(low + part * (high - low)):02x}" for low, high in zip(*ends, strict=True))
 
 
 def why_nothing(report: Report, otherwise: Reason) -> Reason:
@@ -161,6 +166,79 @@ def format_percent_axis(axis: Any) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
 
 
+@dataclass(frozen=True)
+class End:
+    """Hold the last point of a line, and the name that stands beside it."""
+
+    x: float
+    y: float
+    name: str
+    color: str
+
+
+def end_of(line: Line, quantity: str) -> End | None:
+    """Return where a line of one quantity ends, or None where it has no points or no name."""
+    points = line.curve.values(quantity)
+    return End(points[-1][0], points[-1][1].mean, line.label, line.style.color) if points and line.label else None
+
+
+def name_ends(axes: Axes, ends: Sequence[End | None], height: float) -> bool:
+    """Write each name beside the end of its line, moved up or down so that no two meet.
+
+    Parameters
+    ----------
+    height : float
+        About the height of the panel, in inches.
+
+    Returns
+    -------
+    bool
+        False, and nothing is written, where the panel is too low for so many names: they need a legend.
+    """
+    import matplotlib as mpl
+
+    found = sorted((end for end in ends if end is not None), key=lambda end: end.y)
+    size = float(mpl.rcParams["legend.fontsize"])
+    step, room = 1.2 * size, height * 72
+    if len(found) * step > room:
+        return False
+    low, high = axes.get_ylim()
+    wanted = [room * (end.y - low) / (high - low) for end in found]
+    places: list[float] = []
+    for place in wanted:
+        places.append(max(place, places[-1] + step) if places else max(place, size / 2))
+    for i in reversed(range(len(places))):
+        places[i] = min(places[i], places[i + 1] - step if i + 1 < len(places) else room - size / 2)
+    for end, place, aim in zip(found, places, wanted, strict=True):
+        color = GREY if end.color == BASELINES["head_only"].color else end.color  # pale enough for lines, not for text
+        axes.annotate(end.name, (end.x, end.y), (8, place - aim), textcoords="offset points", va="center", ha="left",
+                      fontsize=size, color=color, annotation_clip=False)  # fmt: skip
+    return True
+
+
+def name_level(axes: Axes, level: float, name: str) -> None:
+    """Draw a horizontal line of comparison, and write above its left end what it is."""
+    axes.axhline(level, color=GREY, linewidth=1, linestyle=(0, (1, 3)))
+    axes.annotate(name, (0, level), (3, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
+                  color=GREY, fontsize=8.5, va="bottom")  # fmt: skip
+
+
+def mark_size(canvas: Canvas) -> float:
+    """Return the size of a label that belongs to all panels, in points."""
+    return 9 if on_phone(canvas) else 11
+
+
+def columns_of(canvas: Canvas, n: int, most: int = 3) -> int:
+    """Return how many of ``n`` panels stand side by side, in rows as even as can be: on a phone two at the most."""
+    columns = min(n, 2 if on_phone(canvas) else most)
+    return math.ceil(n / math.ceil(n / columns))
+
+
+def text_length(text: str, points: float = LEGEND_POINTS) -> float:
+    """Return about how long a text is, in points: a Chinese letter is as wide as high, another about half."""
+    return points * sum(1.0 if east_asian_width(letter) in "WF" else 0.54 for letter in text)
+
+
 def legend_above(canvas: Canvas, axes: Axes | Sequence[Axes], *, first: Sequence[str] = ()) -> None:
     """Put one legend of all panels above them, each entry once, in as many columns as fit.
 
@@ -176,29 +254,39 @@ def legend_above(canvas: Canvas, axes: Axes | Sequence[Axes], *, first: Sequence
     for panel in panels:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
+    if not entries:
+        return
     labels = [*(label for label in first if label in entries), *(label for label in entries if label not in first)]
     handles = [entries[label] for label in labels]
-    n_columns = _columns_that_fit(labels)
+    n_columns = _columns_that_fit(labels, canvas.get_figwidth())
     more_rows = max(0, -(-len(labels) // n_columns) - LEGEND_ROWS)
     canvas.set_figheight(canvas.get_figheight() + more_rows * 1.5 * LEGEND_POINTS / 72)
     canvas.legend(handles, labels, loc="outside upper center", ncols=n_columns)
 
 
-def _columns_that_fit(labels: Sequence[str]) -> int:
-    """Return the most columns whose labels fit the width: a Chinese letter is as wide as high, another about half."""
+def _columns_that_fit(labels: Sequence[str], width: float) -> int:
+    """Return the most columns whose labels fit the width."""
     import numpy as np
 
-    widths = [sum(1.0 if east_asian_width(letter) in "WF" else 0.54 for letter in label) for label in labels]
+    widths = [text_length(label, 1) for label in labels]
     for n in range(min(4, len(labels)), 1, -1):
         columns = np.array_split(widths, n)  # as Matplotlib does
         em = sum(float(column.max()) + LEGEND_HANDLE_EM for column in columns)
-        if em * LEGEND_POINTS <= WIDTH * 72:
+        if em * LEGEND_POINTS <= width * 72:
             return n
     return 1
 
 
-def settings_of(hash_salt: str) -> Any:
+def on_phone(canvas: Canvas) -> bool:
+    """Tell whether a canvas is as narrow as a phone."""
+    return float(canvas.get_figwidth()) < WIDTH - 1
+
+
+def settings_of(hash_salt: str, width: float = WIDTH) -> Any:
     """Return Matplotlib's settings for one figure; typed loosely, since its stubs want each key as a literal."""
+    phone = {} if width >= WIDTH else dict.fromkeys(
+        ("font.size", "axes.titlesize", "axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 9
+    )  # fmt: skip
     return {
         "font.family": [_font_family(), "DejaVu Sans"],  # the second has letters that the first may lack
         "font.size": 11,
@@ -223,7 +311,7 @@ def settings_of(hash_salt: str) -> Any:
         "svg.fonttype": "path",
         "svg.hashsalt": hash_salt,
         "text.parse_math": False,  # a title is text, also where it holds a dollar sign
-    }
+    } | phone
 
 
 @functools.cache

@@ -34,14 +34,14 @@ MOVE = re.compile(r"translate\((\S+) (\S+)\)")
 ElementTree.register_namespace("", SVG)
 
 
-def draw_svg(id: str, height: float, paint: Callable[[Canvas], None]) -> str:
+def draw_svg(id: str, height: float, paint: Callable[[Canvas], None], width: float = WIDTH) -> str:
     """Paint into an empty canvas and return the SVG; Matplotlib's settings on this machine make no difference.
 
     Parameters
     ----------
     id : str
         The figure's, which also tells the ids inside the SVG from another figure's.
-    height : float
+    height, width : float
         Inches.
     paint : callable
         Draws into the canvas that it gets.
@@ -51,8 +51,8 @@ def draw_svg(id: str, height: float, paint: Callable[[Canvas], None]) -> str:
 
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(settings_of(id))
-        canvas = Canvas(figsize=(WIDTH, height), layout="constrained")
+        mpl.rcParams.update(settings_of(id, width))
+        canvas = Canvas(figsize=(width, height), layout="constrained")
         paint(canvas)
         buffer = io.StringIO()
         canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})

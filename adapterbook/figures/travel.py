@@ -7,18 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
-from unicodedata import east_asian_width
 
 from adapterbook.analysis.shapes import Report, TravelFinding, TravelPoint
 from adapterbook.figures.figure import Drawing
 from adapterbook.figures.style import (
     GREY,
-    WIDTH,
     LineStyle,
+    columns_of,
     format_percent_axis,
     legend_above,
     mark_log_axis,
+    mark_size,
     style_of,
+    text_length,
     why_nothing,
 )
 from adapterbook.figures.words import FigureWords, Labels, short_names
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-COLUMNS = 3  # panels of methods side by side: more cannot be read at 390 px
 SMALL, LARGE = 5, 7  # markers of one of several seeds, and of the only one
 # Places for a label around a point, in points: the first that is free is taken.
 PLACES = tuple((dx, dy) for far in (8, 20, 34) for dy in (-4, -far - 4, far, -far - 16, far + 12) for dx in (far, -far))
@@ -74,8 +74,13 @@ def plan_travel(report: Report, words: FigureWords) -> Drawing:
     labels = words.labels("travel.kept", "travel.last", "travel.same_run", "travel.travel", "test_accuracy")
     paint = partial(_paint, clouds[reference.adapter], marks, panels, baselines, labels)
     rows = [_row(point) for point in travel.points]
-    height = 4.4 + 2.2 * math.ceil(len(panels) / COLUMNS)
-    return Drawing(id, title, _describe(report, title, names, words), paint, height=height, rows=rows)
+    height, phone_height = (4.4 + 2.2 * math.ceil(len(panels) / most) for most in (3, 2))
+    finding = ""
+    if reference.correlation is not None:
+        correlation = words.number(reference.correlation, "correlation")
+        finding = words.say("travel.finding", name=names[reference.adapter], correlation=correlation)
+    return Drawing(id, title, _describe(report, title, names, words), paint, height=height, phone_height=phone_height,
+                   finding=finding, rows=rows)  # fmt: skip
 
 
 def _cloud(report: Report, adapter: str, names: Mapping[str, str]) -> _Cloud:
@@ -116,8 +121,8 @@ def _paint(
     labels: Labels,
     canvas: Canvas,
 ) -> None:
-    n_rows = math.ceil(len(methods) / COLUMNS)
-    n_columns = math.ceil(len(methods) / n_rows)
+    n_columns = columns_of(canvas, len(methods))
+    n_rows = math.ceil(len(methods) / n_columns)
     grid = canvas.add_gridspec(1 + n_rows, n_columns, height_ratios=[1.75, *[1.0] * n_rows])
     above = canvas.add_subplot(grid[0, :])
     below = [canvas.add_subplot(grid[1 + i // n_columns, i % n_columns], sharey=above) for i in range(len(methods))]
@@ -132,10 +137,10 @@ def _paint(
     format_percent_axis(above.yaxis)
     for panel in (above, *below):
         mark_log_axis(panel.xaxis)
-    _name_points(above, marks, reference, baselines)
+    _name_points(above, marks, reference, baselines, canvas.get_figwidth())
     _name_lines(above, baselines)
-    canvas.supxlabel(labels["travel"], fontsize=11)
-    canvas.supylabel(labels["test_accuracy"], fontsize=11)
+    canvas.supxlabel(labels["travel"], fontsize=mark_size(canvas))
+    canvas.supylabel(labels["test_accuracy"], fontsize=mark_size(canvas))
     legend_above(canvas, above)
 
 
@@ -171,24 +176,26 @@ def _stretched(limits: tuple[float, float]) -> tuple[float, float]:
     return low / room, high * room
 
 
-def _name_points(axes: Axes, marks: Sequence[_Mark], reference: _Cloud, baselines: Mapping[str, float]) -> None:
+def _name_points(
+    axes: Axes, marks: Sequence[_Mark], reference: _Cloud, baselines: Mapping[str, float], inches: float
+) -> None:
     """Write each label beside its point, where it covers no other label and the fewest points."""
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    width, height = 0.86 * WIDTH * 72, 2.4 * 72  # about the panel's size, in points
+    width, height = 0.86 * inches * 72, 2.4 * 72  # about the panel's size, in points
 
     def place(travel: float, accuracy: float) -> tuple[float, float]:
         return width * math.log(travel / left) / math.log(right / left), height * (accuracy - low) / (high - low)
 
     def box(mark: _Mark, dx: float, dy: float) -> tuple[float, float, float, float]:
         x, y = place(mark.travel, mark.accuracy)
-        length = _length(mark.text)
+        length = text_length(mark.text)
         return x + dx - (length if dx < 0 else 0), y + dy - 2, x + dx + (length if dx > 0 else 0), y + dy + 9
 
     taken = [(x - 4, y - 4, x + 4, y + 4)
              for x, y in (place(point.travel, point.accuracy) for run in reference.runs for point in run)]  # fmt: skip
     for name, accuracy in baselines.items():
         y = place(left, accuracy)[1]
-        taken += [(0, y - 1, width, y + 1), (width - _length(name), y, width, y + 11)]
+        taken += [(0, y - 1, width, y + 1), (width - text_length(name), y, width, y + 11)]
 
     def cost(mark: _Mark, offset: tuple[int, int]) -> tuple[bool, int]:
         x0, y0, x1, y1 = box(mark, *offset)
@@ -202,11 +209,6 @@ def _name_points(axes: Axes, marks: Sequence[_Mark], reference: _Cloud, baseline
         axes.annotate(mark.text, (mark.travel, mark.accuracy), (dx, dy), textcoords="offset points", color=color,
                       fontsize=9, ha="left" if dx > 0 else "right",
                       arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.6, "alpha": 0.6})  # fmt: skip
-
-
-def _length(text: str) -> float:
-    """Return about how long a label is, in points: a Chinese letter is as wide as high, another about half."""
-    return sum(9.5 if east_asian_width(letter) in "WF" else 5.2 for letter in text)
 
 
 def _name_lines(axes: Axes, baselines: Mapping[str, float]) -> None:

@@ -15,8 +15,8 @@ from adapterbook.config.phrases import Phrases
 Labels = Mapping[str, str]
 # The separators between the items of a list.
 MARKS: Final[Mapping[Language, Mapping[str, str]]] = {
-    "zh": {"comma": "、", "semicolon": "；", "sentence": "", "legend": "　"},
-    "en": {"comma": ", ", "semicolon": "; ", "sentence": " ", "legend": "; "},
+    "zh": {"comma": "、", "semicolon": "；", "sentence": "", "legend": "　", "clause": "，"},
+    "en": {"comma": ", ", "semicolon": "; ", "sentence": " ", "legend": "; ", "clause": "; "},
 }
 
 

@@ -7,6 +7,7 @@ The same records and templates give the same bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
@@ -60,7 +61,6 @@ CAPTIONS: Final[Mapping[Language, Mapping[str, Any]]] = {"zh": {"crossref": {"ti
 LANGUAGE_NAMES: Final[Mapping[Language, str]] = {"zh": "中文", "en": "English"}
 # Without this, a page that shows a line ```{python} inside a longer fence would start Jupyter.
 ENGINE: Final = {"engine": "markdown"}
-MAX_RUNS_IN_MENU: Final = 60  # every page of the site carries the menu
 # Numbers of the study that a template writes by one word.
 SHORT_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "n_train": ("study", "data", "n_train"),
@@ -71,7 +71,7 @@ SHORT_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "n_seeds": ("n_seeds",),
     "submitted_rate": ("study", "training", "learning_rate"),
 }
-MENU_SECTIONS: Final = ("", "how", "adapters", "results", "notebooks", "reference")
+MENU_SECTIONS: Final = ("", "how", "adapters", "results", "reference")
 
 
 def write_pages(
@@ -122,7 +122,11 @@ class _Builder:
         self.cache = cache
         self.book = load_book(paths.book)
         self.phrases = load_phrases(*paths.template_folders)
-        self.outline = make_outline(report, self.phrases)
+        self.finding = figures["answer"].finding if figures["answer"].drawn else None
+        self.outline = [
+            replace(page, heading=self.finding) if page.stem == "index" else page
+            for page in make_outline(report, self.phrases)
+        ]
         self.index = index_outline(self.outline)
         self.short_names = {
             language: short_names(report, FigureWords(self.phrases, language)) for language in LANGUAGES
@@ -205,6 +209,8 @@ class _Builder:
             "provenance": provenance_of,
             "commit_link": lambda commit: commit_link(self.book, commit),
             "signature": signature(self.book, language),
+            "subtitle": self.book.subtitle.in_language(language),
+            "finding": None if self.finding is None else self.finding.in_language(language),
             "date": lambda day: format_date(day, language),
             "record_block": lambda record, name: record_block(record, name, self.hidden),
             "notebook_body": lambda run: self._notebook(run, language),
@@ -228,7 +234,7 @@ class _Builder:
         translation = f"{up}{other}/{page.stem}"
         head = [page_head(page, language, self.book, self.card), *head_of(page.scripts, up)]
         fields = {
-            "title": escape_metadata(page.title.in_language(language)),
+            "title": escape_metadata((page.heading or page.title).in_language(language)),
             "description": page.description.in_language(language),
             **ENGINE,
             "translation": f"{translation}.qmd",
@@ -271,16 +277,19 @@ class _Builder:
         return front_matter(fields) + "\n" + guard_from_typst(_finish("\n".join(parts), language))
 
     def _cover(self) -> str:
-        """Return the cover, which has both languages."""
+        """Return the cover, which has both languages; its script shows the one that the visitor chooses."""
         page = PageSpec("cover", "cover.md.j2", self.book.title, self.book.subtitle)
-        parts = []
+        choice = " ".join(
+            f'[{name}](#{language}){{lang="{LANGUAGE_TAGS[language]}"}}' for language, name in LANGUAGE_NAMES.items()
+        )
+        parts = [f"::: {{.cover-languages}}\n{choice}\n:::\n"]
         for language in LANGUAGES:
             body = self._kept("cover", language, [page], partial(self._body, page, language, "cover"))
-            parts.append(f'::: {{.cover lang="{LANGUAGE_TAGS[language]}"}}\n{_finish(body.strip(), language)}:::\n')
+            opening = f'::: {{#{language} .cover lang="{LANGUAGE_TAGS[language]}"}}'
+            parts.append(f"{opening}\n{_finish(body.strip(), language)}:::\n")
         fields = {
             "title": escape_metadata(both(self.book.title)),
-            "subtitle": escape_metadata(both(self.book.subtitle)),
-            # Quarto would show a `description` below the subtitle, which says the same.
+            # Quarto would show a `description` below the title, and each language has the subtitle.
             "description-meta": escape_metadata(both(self.book.subtitle)),
             "lang": LANGUAGE_TAGS["zh"],
             **ENGINE,
@@ -295,7 +304,7 @@ class _Builder:
         for language in LANGUAGES:
             contents: list[Any] = []
             for section in MENU_SECTIONS:
-                pages = [f"report/{language}/{page.stem}.qmd" for page in self._in_menu(section)]
+                pages = [self._menu_item(page, language) for page in self.outline if page.section == section]
                 if section and pages:
                     contents.append({"section": self.phrases.text("menus", section, language), "contents": pages})
                 else:
@@ -309,11 +318,12 @@ class _Builder:
                             "page-navigation": True, "navbar": {"left": left}, "sidebar": sidebars,
                             "page-footer": page_footer(self.book, self.phrases)}}  # fmt: skip
 
-    def _in_menu(self, section: str) -> list[PageSpec]:
-        """Return the pages of a section of the menu; with very many runs, only their list."""
-        pages = [page for page in self.outline if page.section == section]
-        of_runs = [page for page in pages if "run" in page.names]
-        return pages if len(of_runs) <= MAX_RUNS_IN_MENU else [page for page in pages if page not in of_runs]
+    def _menu_item(self, page: PageSpec, language: Language) -> str | dict[str, str]:
+        """Return a page's entry in the menu; where it has another heading than its title, with the title."""
+        file = f"report/{language}/{page.stem}.qmd"
+        if page.heading is None:
+            return file
+        return {"text": str(escape_metadata(page.title.in_language(language))), "href": file}
 
     def _notebook(self, run: RunReport, language: Language) -> Markup | None:
         file = run.run.folder(self.paths) / "notebook.ipynb"

@@ -70,8 +70,9 @@ def _inputs(report: Report, figures: Mapping[str, Figure], paths: Paths, hidden:
             yield _content_of(run.run.folder(paths) / name, paths, whole=name == "notebook.ipynb")
     yield writer.written(report)
     for figure in figures.values():
-        shown = {language: str(path.relative_to(paths.root)) for language, path in figure.paths.items()}
-        yield writer.written([figure.id, shown, figure.rows, figure.adapter, figure.reason, figure.title, figure.alt])
+        shown = [str(path.relative_to(paths.root)) for path in (*figure.paths.values(), *figure.phone_paths.values())]
+        words = [figure.title, figure.alt, figure.finding]
+        yield writer.written([figure.id, shown, figure.rows, figure.adapter, figure.reason, words])
     yield writer.written(list(hidden.items()))
     phrases = (folder / name for folder in paths.template_folders for name in PHRASE_FILES)
     for file in (paths.book, *phrases, paths.notebook):

@@ -96,6 +96,7 @@ def _gap(language: Language) -> str:
 
 
 COVER: Final = "index.html"
+COVER_SCRIPT: Final = "report/assets/cover.js"
 LOCALES: Final[Mapping[Language, str]] = {"zh": "zh_TW", "en": "en_US"}
 CARD: Final = "report/figures/{language}/social-card.png"
 CARD_SIZE: Final = (1200, 630)  # pixels; social networks show this size without cropping
@@ -114,7 +115,8 @@ def page_head(page: PageSpec, language: Language, book: Book, card: BilingualTex
     counterparts = _counterparts(page.stem)
     if page.stem != "index":
         counterparts["x-default"] = counterparts["en"]
-    title, description = page.title.in_language(language), page.description.in_language(language)
+    title = (page.heading or page.title).in_language(language)
+    description = page.description.in_language(language)
     return "\n".join(
         [*_addresses(own, counterparts, book), *_preview(own, title, description, language, "article", book, card)]
     )
@@ -127,6 +129,7 @@ def cover_head(book: Book, card: BilingualText | None) -> str:
         [
             *_addresses(COVER, _counterparts("index"), book),
             *_preview(COVER, title, description, "zh", "website", book, card),
+            f'<script src="{COVER_SCRIPT}"></script>',  # without defer: no language shall flash up before it is hidden
         ]
     )
 

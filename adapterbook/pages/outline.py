@@ -39,13 +39,15 @@ class PageSpec:
     title, description : BilingualText
         Plain text.
     section : str
-        Key of the label of the menu's section; empty for a page at the menu's top.
+        Key of the label of the menu's section; empty for a page at the menu's top, None for one that is not in it.
     in_pdf : bool
         Whether it is a chapter of the combined document.
     runs : tuple of RunReport
         The planned runs that the page is about, in any state.
     scripts : tuple of str
         The scripts that it loads beside the site's own, as paths below ``report/``.
+    heading : BilingualText or None
+        What stands above the page itself, in place of the title that leads to it.
     names : mapping
         What the template sees beside the names that all templates see.
     """
@@ -54,11 +56,12 @@ class PageSpec:
     template: str
     title: BilingualText
     description: BilingualText
-    section: str = ""
+    section: str | None = ""
     in_pdf: bool = True
     runs: tuple[RunReport, ...] = ()
     scripts: tuple[str, ...] = ()
     names: Mapping[str, Any] = field(default_factory=dict)
+    heading: BilingualText | None = None
 
     @property
     def slug(self) -> str:
@@ -123,7 +126,7 @@ def make_outline(report: Report, phrases: Phrases) -> list[PageSpec]:
             "notebooks/index",
             "notebooks",
             "notebooks",
-            section="notebooks",
+            section="results",
             in_pdf=False,
             names={"n_run_pages": len(shown)},
         ),
@@ -189,7 +192,7 @@ def _notebook_page(run: RunReport, report: Report, phrases: Phrases) -> PageSpec
         "notebook.qmd.j2",
         BilingualText(zh=f"{title.zh} · {variant.zh}{seed}", en=f"{title.en} · {variant.en}{seed}"),
         phrases.pages["notebook"].description,
-        section="notebooks",
+        section=None,
         in_pdf=False,
         runs=(run,),
         names={"run": run},

@@ -108,6 +108,7 @@ class PageTools:
             "derived": self.derived,
             "pdf": self.target == "pdf",
             "figure": self.figure,
+            "picture": self.picture,
             "figure_of": self.figure_of,
             "figure_ids": self.figure_ids,
             "listed": self.listed,
@@ -147,18 +148,21 @@ class PageTools:
         return self._linked(derived_span(thing, field, kind, self.language), link_of_derived(thing, field, self.report))
 
     def figure(self, id: str, caption: str | None = None) -> Markup:
-        """Return a figure with its caption, its alternative text and a folded table of its numbers."""
+        """Return a figure with its caption, its alternative text and a folded table of its numbers.
+
+        Without a caption of its own it is the figure's finding, if there is one, and its title.
+        """
         figure = self.figures[id]
         title = figure.title.in_language(self.language)
         if not figure.drawn:
             reason = self.phrases.text("reasons", str(figure.reason), self.language)
             heading = escape_attribute(f"{self.phrases.text('labels', 'no_figure', self.language)}{title}")
             return Markup(f'::: {{.callout-note title="{heading}"}}\n{escape_text(reason)}\n:::')
-        shown = caption if caption is not None else title
-        text = as_markup(shown)
-        source = _relative(figure.paths[self.language], self.folder)
-        alt = escape_attribute(figure.alt.in_language(self.language))
-        image = f'![{_one_line(text)}]({source}){{#{self._figure_id(figure)} fig-alt="{alt}"}}'
+        text = as_markup(title if caption is None else caption)
+        if caption is None and figure.finding is not None:
+            finding = escape_text(figure.finding.in_language(self.language))
+            text = Markup(f"**{finding}{'。' if self.language == 'zh' else '.'}** {text}")
+        image = self._image(figure, text, f"#{self._figure_id(figure)} ")
 
         def lead(row: Mapping[str, Any], shown: Markup) -> Markup:
             return self._linked(shown, link_of_row(figure, row, self.report))
@@ -167,11 +171,23 @@ class PageTools:
         classes = () if wording is None else [label.in_language(self.language) for label in wording.labels]
         table = make_figure_table(figure, self.language, self.phrases, self.short_names, lead, classes)
         if table is None or self.target == "pdf":
-            return Markup(image)
+            return image
         heading = escape_attribute(self.phrases.text("labels", "numbers_of_figure", self.language))
         return Markup(
             f'{image}\n\n:::: {{.callout-note collapse="true" appearance="simple" title="{heading}"}}\n{table}\n::::'
         )
+
+    def picture(self, id: str) -> Markup:
+        """Return a figure with its title and without a number, for a page that is not a chapter; empty if not drawn."""
+        figure = self.figures[id]
+        return self._image(figure, escape_text(figure.title.in_language(self.language))) if figure.drawn else Markup("")
+
+    def _image(self, figure: Figure, caption: str, name: str = "") -> Markup:
+        source = _relative(figure.paths[self.language], self.folder)
+        alt = escape_attribute(figure.alt.in_language(self.language))
+        phone = figure.phone_paths.get(self.language)
+        narrow = "" if phone is None or self.target == "pdf" else f' phone="{_relative(phone, self.folder)}"'
+        return Markup(f'![{_one_line(caption)}]({source}){{{name}fig-alt="{alt}"{narrow}}}')
 
     def figure_of(self, kind: str, adapter: AdapterReport, caption: str | None = None) -> Markup:
         """Return one of an adapter's own figures: ``curves``, ``accuracy``, ``confusion`` or ``published``."""

@@ -173,7 +173,7 @@ def shared_cache(step: Step) -> Cache:
 def write_blank_figures(figures: Mapping[str, Figure]) -> None:
     """Write an empty picture for each figure, for pages whose pictures no test looks at."""
     for figure in figures.values():
-        for path in figure.paths.values():
+        for path in (*figure.paths.values(), *figure.phone_paths.values()):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(BLANK_SVG, "utf-8")
 

@@ -161,6 +161,11 @@ class Comparison:
         return tuple(pair for pair in self.added if pair.kind == kind)
 
     @property
+    def gained(self) -> tuple[Verdict, ...]:
+        """Return the pairs of ``added`` in which the adapter is better, the smallest difference first."""
+        return tuple(sorted(self.added_with("better"), key=lambda pair: pair.difference or 0))
+
+    @property
     def between_apart(self) -> tuple[Verdict, ...]:
         """Return the pairs of two adapters that differ after correction."""
         return tuple(pair for pair in self.between if pair.kind in ("better", "worse"))

@@ -217,6 +217,11 @@ class Report:
         found = (run.record.tokens for run in self.runs if run.completed and run.record is not None)
         return next((tokens for tokens in found if tokens is not None), None)
 
+    @property
+    def needs_warning(self) -> bool:
+        """Tell whether the records are of several sources, or of one that nothing was published for."""
+        return self.source.mixed or (bool(self.source.names) and self.published.reason == "no_published")
+
     def run(self, run_id: str) -> RunReport:
         """Return a run by its id; KeyError if the study plans none."""
         for run in self.runs:

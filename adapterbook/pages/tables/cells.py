@@ -27,6 +27,7 @@ from adapterbook.pages.words import Words
 from adapterbook.pages.writing.escape import as_markup, escape_attribute, inline_code
 
 NBSP: Final = "\N{NO-BREAK SPACE}"
+MAX_WHOLE: Final = 24  # letters of a name that stays on one line
 NONE: Final = "–"  # the cell of a missing value
 METHOD_NAMES: Final = {"LORA": "LoRA", "IA3": "IA³"}  # any other method has PEFT's name
 # A reason that is a run's own state is shown as that state, with a link to the run.
@@ -207,9 +208,14 @@ class Cells:
         """Return the result of a group, or why there is none."""
         return self.result(group) if group is not None and group.n_completed else self.no_result(group)
 
+    def kept_whole(self, text: str) -> Markup:
+        """Return a short text, such as a name or a setting, that no line break parts."""
+        shown = as_markup(text)
+        return Markup(f"[{shown}]{{.whole}}") if len(text) <= MAX_WHOLE else shown
+
     def adapter_link(self, adapter: AdapterReport) -> Markup:
         """Return an adapter's short name, a link to its page."""
-        return self.tools.link(adapter, self.words.name(adapter))
+        return self.tools.link(adapter, self.kept_whole(self.words.name(adapter)))
 
     def setting(self, adapter: AdapterReport, key: str) -> Markup | None:
         """Return a number among an adapter's PEFT settings, ``None`` if PEFT's default applies."""
@@ -257,17 +263,18 @@ class Cells:
 
     def with_interval(self, thing: Any, field: str, interval: str, format: str) -> Markup:
         """Return a number of the analysis with its interval."""
-        return Markup(f"{self.tools.derived(thing, field, format)} ({self.interval(thing, interval, format)})")
+        number = self.tools.derived(thing, field, format)
+        return Markup(f"{number} [({self.interval(thing, interval, format)})]{{.whole}}")
 
     def names_of(self, pair: Verdict) -> Markup:
         """Return the two adapters of a comparison, the second taken from the first."""
-        return Markup(" − ").join(as_markup(self.words.name(str(id))) for id in (pair.a, pair.b))
+        return Markup(" − ").join(self.kept_whole(self.words.name(str(id))) for id in (pair.a, pair.b))
 
     def difference(self, pair: Verdict) -> Markup | None:
         """Return the difference of two adapters with its interval."""
         if pair.kind == "not_comparable":
             return None
-        return Markup(f"{self.tools.derived(pair, 'difference', 'points')} ({self.interval(pair, kind='points')})")
+        return self.with_interval(pair, "difference", "interval", "points")
 
     def argument(self, thing: Any, path: Sequence[str], value: object) -> Markup:
         """Return a training argument that lies at a path in a part of the report."""

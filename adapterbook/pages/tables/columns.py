@@ -67,7 +67,7 @@ EXAMPLE: Final = (
     Column("prediction", cell=lambda cells, example: cells.truth(example.prediction), align="l"),
 )
 VARIANTS: Final = (
-    Column("variant", cell=lambda cells, group: cells.words.variant_title(group.variant), align="l"),
+    Column("variant", cell=lambda cells, group: cells.kept_whole(cells.words.variant_title(group.variant)), align="l"),
     Column("test_accuracy_interval", cell=Cells.result_or_reason, align="l"),
     Column("f1", cell=over_seeds("test.f1", "test_f1.mean", "proportion")),
     Column("test_loss", cell=over_seeds("test.loss", "test_loss.mean", "loss")),

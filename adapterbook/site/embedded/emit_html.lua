@@ -30,9 +30,16 @@ end
 
 function M.math(math) return math end
 
+-- A figure with a drawing for narrow screens is a <picture> of both. after.lua does the same for Quarto.
 function M.image(image)
   image.attributes.loading = 'lazy'
-  return image
+  local phone = image.attributes.phone
+  if not phone then return image end
+  image.attributes.phone = nil
+  return {
+    pandoc.RawInline('html', ('<picture><source media="(max-width: 600px)" srcset="%s">'):format(attribute(phone))),
+    image, pandoc.RawInline('html', '</picture>'),
+  }
 end
 
 function M.figure(block, _, id, caption)

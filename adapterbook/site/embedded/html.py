@@ -36,7 +36,7 @@ LINE_ANCHOR: Final = re.compile(r'<a href="#[^"]+" aria-hidden="true" tabindex="
 EMPTY_HEAD: Final = re.compile(r"<th([^>]*)></th>")
 # Pandoc's style in every table cell; a class of the style sheet is shorter.
 ALIGNMENT: Final = re.compile(r'(<t[dh]) style="text-align: (left|right);"')
-IMAGE: Final = re.compile(r'<img\s+(?:[^>"]|"[^"]*")*?src="([^"]+)"')
+IMAGE: Final = re.compile(r'<(?:img|source)\s+(?:[^>"]|"[^"]*")*?src(?:set)?="([^"]+)"')
 
 
 @dataclass(frozen=True)

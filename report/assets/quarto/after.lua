@@ -18,6 +18,17 @@ local function table_frame(block)
   return frame({block}, {{'aria-label', word}}), false
 end
 
+-- A figure with a drawing for narrow screens is a <picture> of both. emit_html.lua does the same.
+local function image(element)
+  local phone = element.attributes.phone
+  if not phone then return nil end
+  element.attributes.phone = nil
+  return {
+    pandoc.RawInline('html', ('<picture><source media="(max-width: 600px)" srcset="%s">'):format(phone)),
+    element, pandoc.RawInline('html', '</picture>'),
+  }
+end
+
 local function div(element)
   element.attributes.alt = nil  -- Quarto gives a figure's words to its frame, too, where HTML has no such attribute
   local caption = element.attributes['aria-describedby']
@@ -27,4 +38,4 @@ local function div(element)
   return element
 end
 
-return {{Meta = read_language}, {traverse = 'topdown', Div = div, Table = table_frame}}
+return {{Meta = read_language}, {Image = image}, {traverse = 'topdown', Div = div, Table = table_frame}}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from adapterbook.figures.style import BASELINES, KNOWN_ADAPTERS, OTHER_COLORS, VARIANT_STYLES, LineStyle, adapter_style
+from adapterbook.figures.style import BASELINES, KNOWN_ADAPTERS, OTHER_COLORS, adapter_style, variant_style
 
 Colour = NDArray[np.float64]  # shape (3,): red, green, blue, linear light in [0, 1]
 
@@ -33,7 +33,7 @@ PAPER: Final = {"light": "#ffffff", "dark": "#15181c"}
 THEMES: Final = ("light", "dark")
 SETS: Final = {
     "adapters": [*(style.color for style in (*KNOWN_ADAPTERS.values(), *BASELINES.values())), *OTHER_COLORS],
-    "variants": [style.color for style in VARIANT_STYLES],
+    "variants": [variant_style(position, 4).color for position in range(4)],
 }
 
 
@@ -108,14 +108,17 @@ def test_no_two_colours_look_the_same(sight: str, theme: str) -> None:
     assert near == []
 
 
+@pytest.mark.parametrize("theme", THEMES)
+def test_the_ramp_is_ordered(theme: str) -> None:
+    """Each of eight learning rates has more contrast with the page than the one before, and the first has 3 to 1."""
+    paper = linear(encoded(PAPER[theme]))
+    contrasts = [contrast(shown(variant_style(place, 8).color, theme), paper) for place in range(8)]
+    assert contrasts == sorted(contrasts) and contrasts[0] >= 3
+
+
 def test_colour_is_never_alone() -> None:
-    """Any two of the known adapters, and any two variants, differ in dashes and marker as well."""
-
-    def other_than_colour(style: LineStyle) -> tuple[str, str]:
-        return style.linestyle, style.marker
-
-    for styles in ([*KNOWN_ADAPTERS.values(), *BASELINES.values()], list(VARIANT_STYLES)):
+    """Any two of the known adapters, and any two of eight variants, differ in their markers as well."""
+    for styles in ([*KNOWN_ADAPTERS.values(), *BASELINES.values()], [variant_style(place, 8) for place in range(8)]):
         assert len({style.marker for style in styles}) == len(styles)
-        assert len({other_than_colour(style) for style in styles}) == len(styles)
     known_markers = {style.marker for style in [*KNOWN_ADAPTERS.values(), *BASELINES.values()]}
     assert not known_markers & {adapter_style(f"adapter-{n}").marker for n in range(100)}

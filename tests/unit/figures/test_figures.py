@@ -25,6 +25,7 @@ from adapterbook.figures.catalogue import LANGUAGES, plan_figures
 from adapterbook.figures.figure import Drawing
 from adapterbook.figures.learned import plan_learned
 from adapterbook.figures.style import (
+    PHONE_WIDTH,
     WIDTH,
     LineStyle,
     adapter_style,
@@ -48,7 +49,7 @@ from tests.support.factory import (
 from tests.support.probe import write_probe
 
 ABLATIONS = BATCH_SIZE_VARIANTS | EVAL_STRATEGY_VARIANTS
-OF_REPORT = {"headline", "headline-best", "travel", "learning-rate", "batch-size", "eval-strategy", "epochs",
+OF_REPORT = {"answer", "headline", "headline-best", "travel", "learning-rate", "batch-size", "eval-strategy", "epochs",
              "test-accuracy", "costs", "calibration", "block", "learned", "directions"}  # fmt: skip
 OF_ADAPTER = {"curves", "accuracy", "confusion", "published"}
 
@@ -89,10 +90,11 @@ def drawings_of(report: Report, language: Language = "en") -> dict[str, Drawing]
     return {drawing.id: drawing for drawing in plan_figures(report, FIGURE_WORDS[language])}
 
 
-def paint(drawing: Drawing) -> Canvas:
-    """Return a figure painted in memory and laid out."""
+def paint(drawing: Drawing, *, phone: bool = False) -> Canvas:
+    """Return a figure, or its drawing for phones, painted in memory and laid out."""
     assert drawing.paint is not None
-    canvas = Canvas(figsize=(WIDTH, drawing.height), layout="constrained")
+    size = (PHONE_WIDTH, drawing.phone_height) if phone else (WIDTH, drawing.height)
+    canvas = Canvas(figsize=size, layout="constrained")
     FigureCanvasAgg(canvas)
     drawing.paint(canvas)
     canvas.draw_without_rendering()
@@ -112,13 +114,16 @@ def sheet_of(root: ElementTree.Element) -> dict[str, str]:
 
 
 def painted(report: Report, *, without: Collection[str] = ()) -> Iterator[tuple[str, str, Canvas]]:
-    """Yield every figure that can be drawn, in both languages, but for some."""
+    """Yield every figure that can be drawn, in both languages and at both widths, but for some."""
     for language in LANGUAGES:
         for drawing in drawings_of(report, language).values():
             # One adapter's own figures are drawn like any other's.
             if drawing.id not in without and drawing.paint and drawing.adapter in (None, "lora_1", "dora"):
                 with mpl.rc_context(settings_of(drawing.id)):
                     yield drawing.id, language, paint(drawing)
+                if drawing.phone_height:
+                    with mpl.rc_context(settings_of(drawing.id, PHONE_WIDTH)):
+                        yield f"{drawing.id} on a phone", language, paint(drawing, phone=True)
 
 
 def test_every_figure_is_there_in_both_languages(figures: dict[str, Figure]) -> None:
@@ -133,6 +138,11 @@ def test_every_figure_is_there_in_both_languages(figures: dict[str, Figure]) -> 
         assert figure.drawn and figure.reason is None
         assert [path.parent.name for path in figure.paths.values()] == ["zh", "en"] == list(figure.paths)
         assert all(path.name == f"{id}.svg" and path.is_file() for path in figure.paths.values())
+        phone = list(figure.phone_paths.values())
+        assert not phone or [path.relative_to(path.parents[2]).as_posix() for path in phone] == [
+            f"{language}/phone/{id}.svg" for language in LANGUAGES
+        ]
+        assert all(path.is_file() for path in phone)
 
 
 def test_files_are_svg_without_text_date_or_background(figures: dict[str, Figure]) -> None:
@@ -168,7 +178,8 @@ def test_nothing_is_cut_off_or_too_small(report: Report, crowded: Report) -> Non
             assert box.x0 >= -0.02 and box.y0 >= -0.02, (id, language, box.extents)
             assert box.x1 <= width + 0.02 and box.y1 <= height + 0.02, (id, language, box.extents)
             texts = [text for text in canvas.findobj(Text) if isinstance(text, Text) and text.get_text()]
-            assert min(float(text.get_fontsize()) for text in texts) >= 8, (id, language)
+            smallest = 8.4 if "phone" in id else 8  # at 355 pixels a point is a third more than a pixel
+            assert min(float(text.get_fontsize()) for text in texts) >= smallest, (id, language)
             chinese = [text.get_text() for text in texts if re.search("[\u4e00-\u9fff]", text.get_text())]
             assert bool(chinese) == (language == "zh"), (id, language, chinese)
         seen = {drawing.id for drawing in plan_figures(study, FIGURE_WORDS["en"])}
@@ -208,7 +219,7 @@ def test_a_style_follows_from_the_id_alone() -> None:
         assert len({getattr(style, attribute) for style in styles}) == 4
     assert adapter_style("dora") == adapter_style("dora") != adapter_style("vera")
     assert adapter_style("dora").color not in {style.color for style in styles}
-    assert variant_style(0) != variant_style(1) and variant_style(0) == variant_style(6)
+    assert len({variant_style(position, 8) for position in range(8)}) == 8
 
 
 @pytest.mark.parametrize(("known", "n_bands"), [(True, 1), (False, 0)])
@@ -304,16 +315,18 @@ def test_a_curve_is_told_as_it_went(report: Report) -> None:
                               "損失在第 1 輪最低（0.6000），到第 2 輪為 0.8000")  # fmt: skip
 
 
-def test_training_loss_stands_above_validation_loss_on_shared_axes(report: Report) -> None:
-    """There are two rows and a column a rate; each row has one scale, and epochs stand below the lower row alone."""
+def test_training_loss_stands_above_validation_loss(report: Report) -> None:
+    """There are two rows and a column a rate, each panel has a scale that its curves fill."""
     canvas = paint(drawings_of(report)["learning-rate"])
     panels = canvas.axes
     assert len(panels) == 6 and [panel.get_ylabel() for panel in panels if panel.get_ylabel()] == [
         "Training loss", "Validation loss",
     ]  # fmt: skip
-    upper, lower = panels[:3], panels[3:]
-    assert len({panel.get_ylim() for panel in upper}) == len({panel.get_ylim() for panel in lower}) == 1
-    assert upper[0].get_ylim() != lower[0].get_ylim()
+    upper = panels[:3]
+    for panel in canvas.axes:  # no curve is flattened by another panel's, and no noise is made a trend
+        low, high = panel.get_ylim()
+        values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in panel.get_lines()])
+        assert high - low >= 0.1 and (np.ptp(values) > 0.6 * (high - low) or high - low < 0.11)
     assert upper[2].get_title(loc="left") == "Learning rate 1e-3"
     record = report.run("ia3/lr-1e-3/seed-224").record
     assert record is not None
@@ -323,7 +336,7 @@ def test_training_loss_stands_above_validation_loss_on_shared_axes(report: Repor
 
 
 def test_four_rates_stand_in_two_rows_of_pairs(crowded: Report) -> None:
-    """More rates than fit beside each other make a second row of pairs, of the same scale."""
+    """More rates than fit beside each other make a second row of pairs."""
     with mpl.rc_context(settings_of("learning-rate")):
         canvas = paint(drawings_of(crowded, "zh")["learning-rate"])
     assert len(canvas.axes) == 8
@@ -398,25 +411,27 @@ def test_costs_show_ranges_and_fill_those_on_the_front(report: Report) -> None:
     canvas = paint(drawings_of(report)["costs"])
     names = short_names(report, FIGURE_WORDS["en"])
     for panel, kind in zip(canvas.axes, ("params", "time"), strict=True):
-        points = {line.get_label(): line for line in panel.get_lines() if not str(line.get_label()).startswith("_")}
+        points = {line.get_label(): line for line in panel.get_lines()}
+        assert {names[row.adapter] for row in table.rows} <= {text.get_text() for text in panel.texts}
         for row in table.rows:
-            filled = points[names[row.adapter]].get_markerfacecolor() != "none"
+            filled = points[f"_{names[row.adapter]}"].get_markerfacecolor() != "none"
             assert filled is (kind in row.pareto)
     spans = [list(map(float, line.get_xdata())) for line in canvas.axes[1].get_lines()]  # type: ignore[arg-type]
     assert all([row.time_s.low, row.time_s.high] in spans for row in table.rows)
 
 
 def test_the_baseline_is_grey_and_last(report: Report) -> None:
-    """In figures of all adapters the baseline has its own quiet style, under the others, and ends the legend."""
+    """In figures of all adapters the baseline has its own quiet style, under the others, and comes last."""
     assert style_of(report, "head_only") not in [style_of(report, name) for name in ADAPTERS]
     red, green, blue = to_rgb(style_of(report, "head_only").color)
     assert red == green == blue
     drawings, chinese = drawings_of(report), drawings_of(report, "zh")
     for id in ("headline", "headline-best", "learning-rate", "costs", "epochs"):
         canvas = paint(drawings[id])
-        labels = [text.get_text() for text in canvas.legends[0].get_texts()]
-        named = [label for label in labels if label.split(" (")[0] in short_names(report, FIGURE_WORDS["en"]).values()]
-        assert named[-1].startswith("Head only"), (id, labels)
+        if id in ("learning-rate", "epochs"):
+            titles = [panel.get_title(loc="left") for panel in canvas.axes]
+            named = titles if id == "epochs" else [text.get_text() for text in canvas.legends[0].get_texts()]
+            assert named[-1] == "Head only"
         lines = [line for panel in canvas.axes for line in panel.get_lines()]
         grey = [line for line in lines if line.get_color() == style_of(report, "head_only").color]
         assert grey and (id == "costs" or all(line.get_zorder() < 2 for line in grey[:1])), id

@@ -84,10 +84,10 @@ WORDS: dict[Language, dict[str, str]] = {
 def test_every_page_says_at_its_top_what_is_wrong(faults: MadePages) -> None:
     """When, where and why a run failed, what is not there, by which stamps a run is stale; on cover and PDF too."""
     for language in LANGUAGES:
-        cover = faults.page("index").text.split("::: {.cover")[1 + LANGUAGES.index(language)]
+        cover = faults.page("index").text.split(" .cover lang")[1 + LANGUAGES.index(language)]
         document = faults.page(f"pdf/report-{language}")
         pages = [faults.page(f"{language}/{name}") for name in PAGES]
-        for page in (*pages, document, Qmd(faults.paths.root / "index.qmd", f"::: {{.cover{cover}")):
+        for page in (*pages, document, Qmd(faults.paths.root / "index.qmd", f"::: {{.cover lang{cover}")):
             shown = boxes(page, "warning")[0].replace("\u2060", "")  # the PDF's guards
             for run, words in WORDS[language].items():
                 assert f"{run}{'：' if language == 'zh' else ': '}{words}" in shown, (page.path, run)

@@ -237,7 +237,6 @@ def test_all_of_the_report_is_in_a_page_s_identity(paths: Paths) -> None:
 def test_of_very_many_runs_a_choice_has_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs with faults first, then one of each group; the others lead to their records, and the page says so."""
     monkeypatch.setattr(outline, "MAX_RUN_PAGES", 5)
-    monkeypatch.setattr(build, "MAX_RUNS_IN_MENU", 4)
     bad = "ia3/lr-1e-3/seed-226"
     made = make_study_pages(
         tmp_path, adapters=["lora_1", "ia3"], variants=VARIANTS, seeds=[224, 225, 226], failed=[bad]

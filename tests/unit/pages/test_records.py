@@ -113,7 +113,7 @@ def test_each_number_of_a_run_leads_to_its_line_in_the_record(name: str, request
 
 def test_the_cover_s_numbers_are_links_too(study: MadePages) -> None:
     """From the cover the links lead into the language that the number stands in."""
-    for part, language in zip(study.page("index").text.split("::: {.cover")[1:], LANGUAGES, strict=True):
+    for part, language in zip(study.page("index").text.split(" .cover lang")[1:], LANGUAGES, strict=True):
         numbers = linked_numbers(Qmd(study.page("index").path, part))
         assert len(numbers) == part.count("]{.n ") > 3
         assert all(number.target.startswith(f"report/{language}/") for number in numbers)
@@ -213,7 +213,7 @@ def test_rows_behind_a_figure_lead_to_their_epoch_in_the_record(study: MadePages
                 checked += 1
     assert checked > 100
     for language in LANGUAGES:
-        table = study.page(f"{language}/index").text.split(".figure-numbers")[1].split(":::")[0]
+        table = study.page(f"{language}/index").text.split(".figure-numbers")[2].split(":::")[0]
         rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
         assert rows
         link = r"\| \[[^][]+\]\(notebooks/[\w.-]+\.qmd#r-(epochs|evaluations)-\d+\) \|"
