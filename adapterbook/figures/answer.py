@@ -187,14 +187,14 @@ def _paint(rows: Sequence[_Row], levels: Sequence[_Level], label: str, more: str
     high = max([*highs, *(level.accuracy for level in levels)])
     room = max(high - low, 0.01)
     axes.set_xlim(low - 0.06 * room, high + (0.2 if on_phone(canvas) else 0.12) * room)
-    _name_levels(axes, levels, size - 1, canvas.get_figwidth())
+    _name_levels(axes, levels, size - 0.5, canvas.get_figwidth())
     axes.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=size)
     for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
         tick.set_color(GREY if row.style in BASELINES.values() else row.style.color)
     axes.set_ylim(len(rows) - 0.4 + bool(more), -0.6)
     if more:
         axes.annotate(more, (0, len(rows)), (6, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
-                      va="center", fontsize=size - 1, color=GREY)  # fmt: skip
+                      va="center", fontsize=size - 0.5, color=GREY)  # fmt: skip
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(False, axis="y")

@@ -93,7 +93,7 @@ def plan_learning_rate(report: Report, words: FigureWords) -> Drawing:
     )
     rows = [row for found in groups.values() for group in found for row in curve_rows(group)]
     height, phone_height = (1.0 + 3.6 * math.ceil(len(panels) / most) for most in (COLUMNS, PHONE_COLUMNS))
-    paint = partial(_paint_learning_rate, panels, list(names.values()), words.labels(*LOSSES, "epoch"))
+    paint = partial(_paint_learning_rate, panels, list(names.values()), _guess(report), words.labels(*LOSSES, "epoch"))
     return Drawing(id, title, alt, paint, height=height, phone_height=phone_height,
                    finding=_state_learning_rate(report, words), rows=rows)  # fmt: skip
 
@@ -108,7 +108,9 @@ def _state_learning_rate(report: Report, words: FigureWords) -> str:
     return words.say("learning-rate.no_overfit") if any(finding.level or finding.improving for finding in found) else ""
 
 
-def _paint_learning_rate(panels: Sequence[_Panel], names: Sequence[str], labels: Labels, canvas: Canvas) -> None:
+def _paint_learning_rate(
+    panels: Sequence[_Panel], names: Sequence[str], guess: float, labels: Labels, canvas: Canvas
+) -> None:
     grid = _paired_grid(canvas, len(panels), labels)
     for (train, validation), panel in zip(grid, panels, strict=True):
         for line in panel.lines:
@@ -116,7 +118,7 @@ def _paint_learning_rate(panels: Sequence[_Panel], names: Sequence[str], labels:
             draw_band(train, line.curve, "train_loss", line.style, None, markersize=3.5, markevery=3)
             draw_band(validation, line.curve, "validation_loss", line.style, line.label, markersize=3.5, markevery=3)
         for axes in (train, validation):
-            _chance_loss(axes)
+            _draw_guess(axes, guess)
             _show_at_least(axes, LEAST_SPAN)
         train.set_title(panel.title, loc="left")
     legend_above(canvas, [axes for pair in grid for axes in pair], first=names)
@@ -138,18 +140,18 @@ def plan_curves(report: Report, adapter: AdapterReport, id: str, words: FigureWo
     alt = words.say("curves.alt", title=title, curves=words.begin(curves or words.say("curves.not_evaluated")))
     rows = [row for group in groups for row in curve_rows(group)]
     height, phone_height = (0.7 + 2.2 * math.ceil(len(groups) / most) for most in (COLUMNS, PHONE_COLUMNS))
-    paint = partial(_paint_curves, lines, words.labels(*LOSSES, "epoch"))
+    paint = partial(_paint_curves, lines, _guess(report), words.labels(*LOSSES, "epoch"))
     return Drawing(id, title, alt, paint, height=height, phone_height=phone_height, rows=rows, adapter=adapter.id)
 
 
-def _paint_curves(lines: Sequence[Line], labels: Labels, canvas: Canvas) -> None:
+def _paint_curves(lines: Sequence[Line], guess: float, labels: Labels, canvas: Canvas) -> None:
     """Draw a panel a line, under the line's label."""
     panels = _grid(canvas, len(lines), labels)
     for panel, line in zip(panels, lines, strict=True):
         draw_band(panel, line.curve, "train_loss", LineStyle(GREY, "--", ""), labels["train_loss"])
         draw_band(panel, line.curve, "validation_loss", line.style, labels["validation_loss"],
                   linestyle="-", markersize=3.5)  # fmt: skip
-        _chance_loss(panel)
+        _draw_guess(panel, guess)
         _show_at_least(panel, LEAST_SPAN)
         panel.set_title(line.label, loc="left")
     legend_above(canvas, panels)
@@ -255,7 +257,8 @@ def plan_batch_size(report: Report, words: FigureWords) -> Drawing:
     adapter_name = short_names(report, words)[adapter]
     axes = [axis for axis in ("step", "travel") if any(row[axis] is not None for row in rows)]
     alt = words.say("batch-size.alt", title=title, name=adapter_name, curves=words.begin(curves))
-    paint = partial(_paint_batch_size, lines, axes, words.labels("batch-size.step", "travel.travel", "validation_loss"))
+    paint = partial(_paint_batch_size, lines, axes, _guess(report),
+                    words.labels("batch-size.step", "travel.travel", "validation_loss"))  # fmt: skip
     return Drawing(id, title, alt, paint, height=1.0 + 2.3 * len(axes), phone_height=1.2 + 2.3 * len(axes),
                    finding=_state_batch_size(report, adapter, words), rows=rows)  # fmt: skip
 
@@ -284,14 +287,16 @@ def _batch_size_rows(group: Group, n_train: int) -> list[dict[str, object]]:
     ]  # fmt: skip
 
 
-def _paint_batch_size(lines: Sequence[_Course], axes: Sequence[str], labels: Labels, canvas: Canvas) -> None:
+def _paint_batch_size(
+    lines: Sequence[_Course], axes: Sequence[str], guess: float, labels: Labels, canvas: Canvas
+) -> None:
     panels = list(canvas.subplots(len(axes), 1, sharey=True, squeeze=False).flat)
     for panel, axis in zip(panels, axes, strict=True):
         for line in lines:
             points = [(row[axis], row["validation_loss"]) for row in line.rows if row["validation_loss"] is not None]
             panel.plot([x for x, _ in points], [loss for _, loss in points], color=line.style.color,
                        linestyle=line.style.linestyle, marker=line.style.marker, label=line.label)  # fmt: skip
-        _chance_loss(panel)
+        _draw_guess(panel, guess)
         panel.set_xscale("log")
         mark_log_axis(panel.xaxis)
         panel.set_xlabel(labels[axis])
@@ -388,6 +393,9 @@ def _grid(canvas: Canvas, n: int, labels: Labels) -> list[Axes]:
     return panels[:n]
 
 
-def _chance_loss(panel: Axes) -> None:
-    """Draw the loss of a model that finds both classes equally likely."""
-    panel.axhline(math.log(2), color=GREY, linewidth=0.9, linestyle=(0, (1, 3)))
+def _guess(report: Report) -> float:
+    return baselines_of(report)["validation_loss"]
+
+
+def _draw_guess(panel: Axes, guess: float) -> None:
+    panel.axhline(guess, color=GREY, linewidth=0.9, linestyle=(0, (1, 3)))

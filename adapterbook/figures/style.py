@@ -195,10 +195,11 @@ def name_ends(axes: Axes, ends: Sequence[End | None], height: float) -> bool:
     bool
         False, and nothing is written, where the panel is too low for so many names: they need a legend.
     """
-    import matplotlib as mpl
+    from matplotlib import rcParams
+    from matplotlib.font_manager import FontProperties
 
     found = sorted((end for end in ends if end is not None), key=lambda end: end.y)
-    size = float(mpl.rcParams["legend.fontsize"])
+    size = float(FontProperties(size=rcParams["legend.fontsize"]).get_size_in_points())
     step, room = 1.2 * size, height * 72
     if len(found) * step > room:
         return False

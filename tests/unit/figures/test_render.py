@@ -143,7 +143,7 @@ def test_one_phrase_redraws_what_shows_it(paths: Paths, tmp_path: Path) -> None:
         (folder / "phrases.yaml").write_text(text.replace(old, new), "utf-8")
         return changed(before, identities(report, load_phrases(folder)))
 
-    assert moved("開始過擬合, en", "過擬合, en") == {"epochs"}
+    assert moved("onset: {zh: 過擬合, en", "onset: {zh: 開始過擬合, en") == {"epochs"}
     assert moved("驗證損失最低的輪次，與過擬合的起點", "驗證損失最低的輪次") == set()
 
 
