@@ -114,7 +114,6 @@ def _paint_learning_rate(
     grid = _paired_grid(canvas, len(panels), labels)
     for (train, validation), panel in zip(grid, panels, strict=True):
         for line in panel.lines:
-            # A marker every third epoch: enough to tell the lines apart in so small a panel.
             draw_band(train, line.curve, "train_loss", line.style, None, markersize=3.5, markevery=3)
             draw_band(validation, line.curve, "validation_loss", line.style, line.label, markersize=3.5, markevery=3)
         for axes in (train, validation):

@@ -118,6 +118,18 @@ def test_only_a_picture_has_an_alternative_text(tmp_path: Path) -> None:
     assert [element.tag for element in main.iter() if "alt" in element.attrib] == ["img"]
 
 
+def test_a_phone_gets_a_picture_of_its_width(tmp_path: Path) -> None:
+    """A figure that names a drawing for phones becomes a <picture> of both; another stays as it is."""
+    page, _ = run_filter("after.lua", '![a](x.svg){phone="phone/x.svg"}\n\n![b](y.svg)\n', tmp_path)
+    main = parse_page(page).find(".//main")
+    assert main is not None
+    (picture,) = main.iter("picture")
+    assert [(part.tag, part.attrib.get("srcset") or part.attrib["src"]) for part in picture] == [
+        ("source", "phone/x.svg"), ("img", "x.svg"),
+    ]  # fmt: skip
+    assert "phone" not in {name for image in main.iter("img") for name in image.attrib}
+
+
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
     """Open one browser's page for all tests of this file."""
