@@ -33,7 +33,7 @@ OF_MANY: Final = {
     "adapters": ("lora_1", "ia3", "head_only"),
     "notebooks": ("index", "lora_1-submitted-seed-1", "ia3-submitted-seed-1", "ia3-lr-1e-3-seed-1"),
 }
-VOID: Final = {"area", "br", "col", "hr", "img", "input", "link", "meta", "wbr"}
+VOID: Final = {"area", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
 
 
 def build_study_site(shared: Path) -> Path:

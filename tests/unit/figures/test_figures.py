@@ -114,14 +114,14 @@ def sheet_of(root: ElementTree.Element) -> dict[str, str]:
 
 
 def painted(report: Report, *, without: Collection[str] = ()) -> Iterator[tuple[str, str, Canvas]]:
-    """Yield every figure that can be drawn, in both languages and at both widths, but for some."""
+    """Yield every figure that can be drawn, in both languages, and for phones in English, but for some."""
     for language in LANGUAGES:
         for drawing in drawings_of(report, language).values():
             # One adapter's own figures are drawn like any other's.
             if drawing.id not in without and drawing.paint and drawing.adapter in (None, "lora_1", "dora"):
                 with mpl.rc_context(settings_of(drawing.id)):
                     yield drawing.id, language, paint(drawing)
-                if drawing.phone_height:
+                if drawing.phone_height and language == "en":  # whose names are the longer ones
                     with mpl.rc_context(settings_of(drawing.id, PHONE_WIDTH)):
                         yield f"{drawing.id} on a phone", language, paint(drawing, phone=True)
 
