@@ -147,10 +147,10 @@ class PageTools:
         """Return a number of the analysis as a link to the runs or settings behind it."""
         return self._linked(derived_span(thing, field, kind, self.language), link_of_derived(thing, field, self.report))
 
-    def figure(self, id: str, caption: str | None = None) -> Markup:
+    def figure(self, id: str, caption: str | None = None, *, finding: bool = True) -> Markup:
         """Return a figure with its caption, its alternative text and a folded table of its numbers.
 
-        Without a caption of its own it is the figure's finding, if there is one, and its title.
+        Without a caption of its own it is the figure's title, after its finding, if there is one and it is asked for.
         """
         figure = self.figures[id]
         title = figure.title.in_language(self.language)
@@ -159,9 +159,9 @@ class PageTools:
             heading = escape_attribute(f"{self.phrases.text('labels', 'no_figure', self.language)}{title}")
             return Markup(f'::: {{.callout-note title="{heading}"}}\n{escape_text(reason)}\n:::')
         text = as_markup(title if caption is None else caption)
-        if caption is None and figure.finding is not None:
-            finding = escape_text(figure.finding.in_language(self.language))
-            text = Markup(f"**{finding}{'。' if self.language == 'zh' else '.'}** {text}")
+        if caption is None and finding and figure.finding is not None:
+            stated = escape_text(figure.finding.in_language(self.language))
+            text = Markup(f"**{stated}{'。' if self.language == 'zh' else '.'}** {text}")
         image = self._image(figure, text, f"#{self._figure_id(figure)} ")
 
         def lead(row: Mapping[str, Any], shown: Markup) -> Markup:
