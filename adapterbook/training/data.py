@@ -6,6 +6,7 @@ the selection and the test rows. The notebook tokenises the rows.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import logging
@@ -19,6 +20,7 @@ import datasets
 import regex
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets.data_files import get_data_patterns
 
 from adapterbook.common.errors import SourceError
 from adapterbook.config.source import SourceConfig
@@ -209,8 +211,12 @@ def _load(folder: Path, source: SourceConfig) -> DatasetDict:
             if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
                 loaded = datasets.load_from_disk(str(folder))
             else:
-                config = source.dataset_config
-                loaded = datasets.load_dataset(str(folder), config, cache_dir=str(cache_folder() / "datasets"))
+                loaded = datasets.load_dataset(
+                    str(folder),
+                    source.dataset_config,
+                    data_files=_files_in_brackets(folder, source),
+                    cache_dir=str(cache_folder() / "datasets"),
+                )
     except UNREADABLE as error:
         configs = _configs_of(folder)
         if configs and source.dataset_config not in configs:
@@ -222,6 +228,22 @@ def _load(folder: Path, source: SourceConfig) -> DatasetDict:
         raise _error(source, [problem]) from None
     # save_to_disk of one split writes no reliable name: it is the train split.
     return loaded if isinstance(loaded, DatasetDict) else DatasetDict({source.train_split: loaded})
+
+
+def _files_in_brackets(folder: Path, source: SourceConfig) -> dict[str, list[str]] | None:
+    """Return the files of each split, if the library would take the folder's name, such as ``b [v1]``, for a pattern.
+
+    Returns
+    -------
+    dict or None
+        By split, its patterns with the folder's own characters escaped; None: the library finds the files by itself.
+    """
+    path = glob.escape(str(folder))
+    if path == str(folder):
+        return None
+    if source.dataset_config is not None:
+        raise ValueError("a configuration in a folder whose name holds [, * or ?; rename the folder")
+    return {str(split): [f"{path}/{name}" for name in names] for split, names in get_data_patterns(path).items()}
 
 
 def _configs_of(folder: Path) -> list[str]:

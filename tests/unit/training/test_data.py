@@ -171,6 +171,18 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, write: Any) -> None:
     assert _listing(folder) == before
 
 
+@pytest.mark.parametrize("name", ["b [v1]", "what?", "a*b"])
+def test_a_folder_s_name_is_no_pattern(tmp_path: Path, name: str) -> None:
+    """Brackets, stars and question marks in the name of the data's folder stand for themselves, with both splits."""
+    test = _rows(50).assign(text=lambda rows: "unseen " + rows["text"])
+    plain, odd = (
+        load_splits(_write(tmp_path / folder, _rows(100), test), TWO_SPLITS, _data()) for folder in ("x", name)
+    )
+    assert hash_rows(odd) == hash_rows(plain)
+    with pytest.raises(SourceError, match="rename the folder"):
+        load_splits(tmp_path / name / "rows", TWO_SPLITS.model_copy(update={"dataset_config": "plain"}), _data())
+
+
 def test_other_column_names_are_read(tmp_path: Path) -> None:
     """The source names the columns of text and label, even if the usual names exist and hold something else."""
     rows = _rows(40).rename(columns={"text": "label", "label": "sentiment"}).assign(text=3.5)
