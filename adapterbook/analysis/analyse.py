@@ -39,7 +39,7 @@ from adapterbook.analysis.travel import describe_travel
 from adapterbook.common.cache import NO_CACHE, Cache
 from adapterbook.common.errors import ConfigError
 from adapterbook.config.paths import Paths
-from adapterbook.config.source import PublishedResults, Wording, load_source
+from adapterbook.config.source import PublishedResults, SourceConfig, Wording, load_source
 from adapterbook.config.study import AdapterConfig, RateVariant, StudyConfig
 from adapterbook.runs.plan import RunStatus
 from adapterbook.runs.record import Record
@@ -127,6 +127,7 @@ def describe_source(runs: Sequence[RunReport], paths: Paths) -> SourceReport:
     records = [run.record for run in runs if run.record is not None and run.completed]
     sources = [record.source for record in records]
     published = {source.published for source in sources}
+    file = _load_source_file(records[0], paths) if records else None
     return SourceReport(
         names=tuple(sorted({source.name for source in sources})),
         base_models=tuple(sorted({source.base_model for source in sources})),
@@ -135,18 +136,26 @@ def describe_source(runs: Sequence[RunReport], paths: Paths) -> SourceReport:
         reason_taken=sources[0].reason if sources else None,
         mixed=len({(source.base_model_sha256, source.dataset_sha256) for source in sources}) > 1,
         published=published.pop() if len(published) == 1 else None,
-        wording=_find_wording(records[0], paths) if records else None,
+        wording=_find_wording(records[0], file) if records else None,
+        base_model_licence=None if file is None else file.base_model_licence,
+        dataset_licence=None if file is None else file.dataset_licence,
     )
 
 
-def _find_wording(record: Record, paths: Paths) -> Wording:
-    """Return what the source's file calls task and labels today, or what it did when the run was trained."""
+def _load_source_file(record: Record, paths: Paths) -> SourceConfig | None:
+    """Return the file of a record's source as it is today; None if there is none of that name."""
     try:
         source = load_source(paths.experiments / "sources" / f"{record.source.name}.yaml")
     except ConfigError:
+        return None
+    return source if source.name == record.source.name else None
+
+
+def _find_wording(record: Record, source: SourceConfig | None) -> Wording:
+    """Return what the source's file calls task and labels today, or what it did when the run was trained."""
+    if source is None or list(source.labels or ()) not in ([], list(record.source.labels)):
         return record.wording
-    same = source.name == record.source.name and list(source.labels or ()) in ([], list(record.source.labels))
-    return source.wording(record.source.labels) if same else record.wording
+    return source.wording(record.source.labels)
 
 
 def _above_majority(

@@ -41,7 +41,8 @@ def pages_step(paths: Paths, source: str, seeds: Sequence[int], statuses: Sequen
     """Return the step that makes the pages of a source's runs."""
     folders = [probe_folder(paths, source), *(status.run.folder(paths) for status in statuses)]
     runs = [path for folder in folders for path in _report_files(folder)]
-    written_by_hand = [paths.book, paths.study, paths.experiments / "adapters", *published_files(paths), paths.notebook]
+    settings = [paths.experiments / name for name in ("adapters", "sources")]
+    written_by_hand = [paths.book, paths.study, *settings, *published_files(paths), paths.notebook]
     states = [(status.run.id, status.state, status.stale, status.problem) for status in statuses]
     files = [*runs, *written_by_hand, *paths.template_folders, *_own_code()]
     inputs = hash_inputs(paths.root, files, source, tuple(seeds), states, *_surroundings())

@@ -42,6 +42,8 @@ class SourceConfig(Settings):
     ``base_model`` and ``dataset`` are names on the Hub, local folders (relative ones are looked up beside the YAML
     file, then in the working folder), or names under ``embedded/`` that ``sources.packages`` provides.
 
+    The licences are what the method page says about the two; no run depends on them.
+
     ``labels`` gives each label as the data set writes it, in the order of the classes, its name on the pages. Without
     it the classes are those of the data set in its own order, and keep the names that they have there.
     """
@@ -51,6 +53,8 @@ class SourceConfig(Settings):
     dataset: SourceName
     base_model_revision: str | None = None
     dataset_revision: str | None = None
+    base_model_licence: Title | None = None
+    dataset_licence: Title | None = None
     dataset_config: str | None = None  # a data set's configuration, such as sst2 of glue
     text_column: str = "text"
     label_column: str = "label"

@@ -24,6 +24,7 @@ from adapterbook.pages.writing.escape import escape_metadata, escape_text, inlin
 
 LANGUAGE_TAGS: Final[Mapping[Language, str]] = {"zh": "zh-TW", "en": "en"}
 SEPARATOR: Final = " · "
+LICENCES: Final = "report/assets/licences.txt"  # of the fonts and programs that the site ships
 
 
 def both(text: BilingualText) -> str:
@@ -86,6 +87,7 @@ def _footer_part(book: Book, phrases: Phrases, language: Language) -> str:
     if book.repository is not None:
         parts.append(Markup(f"[{label('source_code')}]({book.repository})"))
     tag = LANGUAGE_TAGS[language]
+    parts.append(Markup(f'[{label("licences")}](/{LICENCES}){{hreflang="en"}}'))
     # With the slash, Quarto starts at the site's root on every page.
     parts.append(Markup(f'[{label("report_pdf")}](/report-{language}.pdf){{hreflang="{tag}"}}'))
     return f'[{SEPARATOR.join(parts)}]{{.imprint lang="{tag}"}}'

@@ -12,8 +12,13 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
+from fontTools.ttLib import TTFont
 from packaging.requirements import Requirement
 
+import adapterbook
+from adapterbook.common.fonts import MATH, TEXT, find_font
+from adapterbook.pages.head import LICENCES
 from tests.support.factory import PROJECT
 
 SETTINGS = tomllib.loads((PROJECT.root / "pyproject.toml").read_text("utf-8"))
@@ -60,9 +65,40 @@ def test_what_studies_share_is_part_of_the_wheel() -> None:
 
 
 def test_the_licence_is_the_one_that_the_metadata_name() -> None:
-    """LICENSE is the MIT licence, as pyproject.toml says."""
-    assert SETTINGS["project"]["license"] == "MIT"
-    assert (PROJECT.root / "LICENSE").read_text("utf-8").startswith("MIT License\n")
+    """LICENSE is the Apache License 2.0, as pyproject.toml says."""
+    assert SETTINGS["project"]["license"] == "Apache-2.0"
+    title, version = (PROJECT.root / "LICENSE").read_text("utf-8").split("\n", 3)[1:3]
+    assert (title.strip(), version.strip()) == ("Apache License", "Version 2.0, January 2004")
+
+
+def test_the_citation_is_of_this_version_and_licence() -> None:
+    """CITATION.cff has the keys that its schema (1.2.0) requires, no other keys, and this version and licence."""
+    citation = yaml.safe_load((PROJECT.root / "CITATION.cff").read_text("utf-8"))
+    required, optional = {"cff-version", "message", "title", "authors"}, {"abstract", "type", "version", "license",
+        "keywords", "repository-code", "url", "date-released", "doi", "identifiers", "contact"}  # fmt: skip
+    assert required <= set(citation) <= required | optional
+    assert (citation["cff-version"], citation["type"]) == ("1.2.0", "software")
+    assert citation["license"] == SETTINGS["project"]["license"]
+    assert citation["version"] == adapterbook.__version__
+    assert citation["authors"] == SETTINGS["project"]["authors"]
+
+
+def test_the_licences_of_the_site_name_its_fonts_and_scripts() -> None:
+    """licences.txt has the copyright lines that the fonts themselves hold, the three licences' texts, and Vega."""
+    text = (PROJECT.root / LICENCES).read_text("ascii")
+    for place in (TEXT, MATH):
+        font = find_font(place)
+        assert font is not None
+        with TTFont(font, lazy=True) as opened:
+            notice = re.sub(r"^(Copyright|\(c\)) ", "", opened["name"].getDebugName(0) or "").rstrip(".")
+        assert f"Copyright {notice}\n" in text
+    for part in (
+        "SIL OPEN FONT LICENSE Version 1.1",
+        "3-CLAUSE BSD LICENSE",
+        "ISC LICENSE",
+        "Vega, Vega-Lite and Vega-",
+    ):
+        assert part in text
 
 
 @pytest.mark.slow

@@ -129,6 +129,8 @@ class SourceReport:
         The file of ``published/`` that every record may be compared with.
     wording : Wording or None
         What the task and the labels are called, from the source's file today, or else from a record; None without one.
+    base_model_licence, dataset_licence : BilingualText or None
+        As the source's file gives them.
     """
 
     names: tuple[str, ...]
@@ -139,6 +141,8 @@ class SourceReport:
     mixed: bool
     published: str | None
     wording: Wording | None
+    base_model_licence: BilingualText | None = None
+    dataset_licence: BilingualText | None = None
 
     @property
     def n_labels(self) -> int:

@@ -138,6 +138,7 @@ def test_the_foot_names_all_that_is_known_in_each_language() -> None:
     assert footer["left"] == (
         "[李明 · Deep Learning · 文字授權：[創用 CC 姓名標示 4&#46;0 國際](https://creativecommons.org/licenses/by/4.0/)"
         " · [原始碼](https://github.com/ming/report)"
+        ' · [字型與程式的授權](/report/assets/licences.txt){hreflang="en"}'
         ' · [整份報告（PDF，中文）](/report-zh.pdf){hreflang="zh-TW"}]{.imprint lang="zh-TW"}'
     )
     for part in ("Ming Li · Deep Learning", "Licence of the text&#58; [CC BY 4&#46;0](https://crea", "[Source code]("):
@@ -145,9 +146,9 @@ def test_the_foot_names_all_that_is_known_in_each_language() -> None:
 
 
 def test_what_is_not_known_is_not_said() -> None:
-    """A book with only a title has the PDF at its foot, and no empty place."""
+    """A book with only a title has the licences and the PDF at its foot, and no empty place."""
     book = Book.model_validate({"title": "A", "subtitle": "B"})
-    assert page_footer(book, PHRASES)["right"].startswith("[[The whole report")
+    assert page_footer(book, PHRASES)["right"].startswith("[[Licences of fonts")
     assert signature(book, "en") == []
     assert document_fields(book, "zh") == {"title": "A", "subtitle": "B"}
 
