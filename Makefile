@@ -10,6 +10,7 @@
 #   PORT=8000   where `make preview` serves the site
 #   PYTHON=python3.11   the Python that .venv is made with
 #   NAME=mine FROM=lora_1   the new adapter of `make new-adapter`, and the one it begins as
+#   TO=csv|tensorboard   the tool that `make export` writes for
 #   NAMESPACE=me REPO_PREFIX=adapterbook   whose repositories `make push-adapters` fills, and how their names begin
 #   DRY_RUN=yes   only say what would be uploaded
 #   PRIVATE=yes   make the repositories private
@@ -17,7 +18,7 @@
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup lock train pages site all test check preview publish status verify bench clean new-adapter push-adapters
+.PHONY: help setup lock train pages site all test check preview publish status verify bench clean export new-adapter push-adapters
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,7 +29,7 @@ BOOK := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m adapterbook
 INSTALL := $(BIN)/python -m adapterbook.commands.install
 TESTS := $(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
 export SOURCE SEEDS JOBS CELL_TIMEOUT_S EXECUTOR SCHEDULER RENDERER RETRAIN BUDGET HASHES ALLOW PORT
-export NAME FROM NAMESPACE REPO_PREFIX PRIVATE DRY_RUN
+export TO NAME FROM NAMESPACE REPO_PREFIX PRIVATE DRY_RUN
 
 help: ## Print this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -104,6 +105,9 @@ verify: setup ## Check every number against its record, predictions and weights
 
 new-adapter: setup ## Write a commented file for your own adapter: NAME=mine FROM=lora_1
 	@$(BOOK) new-adapter
+
+export: setup ## Write curves, results and settings of all runs for another tool: TO=csv or TO=tensorboard
+	@$(BOOK) export
 
 push-adapters: setup ## Upload the adapters with their model cards to the Hub: NAMESPACE=me, or DRY_RUN=yes
 	@$(BOOK) push-adapters

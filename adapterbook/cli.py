@@ -98,6 +98,7 @@ PrefixOption = Annotated[
 ]
 PrivateOption = Annotated[str, _option("PRIVATE", "yes|no", "yes: new repositories are private.")]
 DryRunOption = Annotated[str, _option("DRY_RUN", "yes|no", "yes: only say what would be uploaded; needs no token.")]
+ToolOption = Annotated[str, _option("TO", "csv|tensorboard", "The tool to export for.")]
 AllowOption = Annotated[
     str, _option("ALLOW", "WORDS", "stale, failed, unverified: publish although a run or number is that.")
 ]
@@ -267,6 +268,15 @@ def publish(
 
     allowed = allow.replace(",", " ").split()
     publish_site(_root(), source, _seeds(seeds), retrain.strip(), allowed, cell_timeout_s, console)
+
+
+@app.command(short_help="Write all curves and results for another tool.")
+def export(to: ToolOption = "", source: SourceOption = "auto", seeds: SeedsOption = "") -> None:
+    """Write curves, results and settings of every completed run into export-csv/ or export-tensorboard/."""
+    from adapterbook.commands.export import export_runs
+
+    folder, n_runs = export_runs(_root(), source, _seeds(seeds), to.strip())
+    print(f"{n_runs} runs: {folder.name}/")
 
 
 @app.command(name="install-quarto", hidden=True)
