@@ -1,4 +1,4 @@
-"""Measure, print the table, write ``results.json``, and quote it in the READMEs: ``make bench``.
+"""Measure, print the table and write ``results.json``: ``make bench``. Quote it, and the finding, in documents.
 
 ``results.json`` holds the numbers of one session on one machine, so it is written only when everything was measured;
 ``--output`` names another file for a part.
@@ -24,14 +24,16 @@ from adapterbook.common.errors import AdapterBookError
 from adapterbook.common.files import write_atomically
 from adapterbook.config.paths import Paths
 from adapterbook.runs.select import load_statuses
+from benchmarks.finding import compute_finding, render_finding
 from benchmarks.first_page import measure_first_page
 from benchmarks.growth import measure_growth
 from benchmarks.measurements import measure_rebuilds, measure_renderers, measure_training
 from benchmarks.project import CODE, copy_project, describe_machine, keep_submitted, run_timed
 from benchmarks.quantities import Quantity, format_value
-from benchmarks.readme import quote_results
+from benchmarks.readme import COSTS, READMES, quote, render_quotation
 
 RESULTS = CODE / "benchmarks" / "results.json"
+FINDING = CODE / "benchmarks" / "finding.json"
 MINUTES = {"a": 4.0, "b": 1.0, "c": 0.5, "d": 2.0, "e": 0.2}  # on two cores, each time
 TITLES = {"a": "training", "b": "rebuilds", "c": "renderers", "d": "growth", "e": "first page"}
 
@@ -84,8 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     console = Console()
     try:
-        if options.readme:
-            quote_results(CODE, json.loads(RESULTS.read_text("utf-8")))
+        if options.finding:
+            _write(FINDING, compute_finding(options.root.resolve(), options.source))
+        if options.finding or options.quote:
+            _quote_all()
             return 0
         results = _measure(options, console)
     except AdapterBookError as error:
@@ -96,8 +100,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if output is None:
         console.print("A part only: no file was written; --output names one.")
     else:
-        write_atomically(output, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+        _write(output, results)
     return 0
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def _quote_all() -> None:
+    """Write the measurements into the documents on costs, and the finding into the READMEs."""
+    results, finding = (json.loads(path.read_text("utf-8")) for path in (RESULTS, FINDING))
+    for language in READMES:
+        quote(render_quotation(results, language), CODE / COSTS[language], "bench")
+        quote(render_finding(finding, language), CODE / READMES[language], "finding")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -108,7 +124,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--source", default="embedded", help="a name in experiments/sources/")
     parser.add_argument("--root", type=Path, default=CODE, help="the project that is copied and measured")
     parser.add_argument("--output", type=Path, help="where to write the results of a part")
-    parser.add_argument("--readme", action="store_true", help="measure nothing; quote results.json in the READMEs")
+    parser.add_argument("--quote", action="store_true", help="measure nothing; quote the last results in documents")
+    parser.add_argument("--finding", action="store_true", help="write finding.json from the records, and quote it")
     options = parser.parse_args(arguments)
     options.only = options.only.replace(",", " ").split()
     unknown = [letter for letter in options.only if letter not in MINUTES]

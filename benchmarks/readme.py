@@ -1,6 +1,6 @@
-"""Write the table of ``results.json`` into the READMEs, between two markers, in both languages.
+"""Write the tables of ``results.json`` and ``finding.json`` into documents, between markers, in both languages.
 
-A test compares the READMEs with the file.
+A test compares the documents with the files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from adapterbook.common.files import write_atomically
 from benchmarks.quantities import format_value, load_quantities
 
 READMES: Mapping[Literal["en", "zh"], str] = {"en": "README.md", "zh": "README.zh-TW.md"}
-MARKERS = ("<!-- bench -->", "<!-- /bench -->")
+COSTS: Mapping[Literal["en", "zh"], str] = {"en": "docs/costs.md", "zh": "docs/costs.zh-TW.md"}
 FIELD = re.compile(r"{([\w.]+)(:%)?}")
 
 HEAD = {
@@ -52,7 +52,7 @@ ROWS = {
 
 
 def render_quotation(results: Mapping[str, Any], language: Literal["en", "zh"]) -> str:
-    """Return a README's table, in Markdown."""
+    """Return the table of what was measured, in Markdown."""
     quantities = load_quantities(results)
 
     def number(match: re.Match[str]) -> str:
@@ -69,10 +69,23 @@ def render_quotation(results: Mapping[str, Any], language: Literal["en", "zh"]) 
     return "\n".join(lines) + "\n"
 
 
-def quote_results(root: Path, results: Mapping[str, Any]) -> None:
-    """Write the table into both READMEs of a project."""
-    for language, name in READMES.items():
-        begin, after = (root / name).read_text("utf-8").split(MARKERS[0])
-        end = after.split(MARKERS[1])[1]
-        text = begin + MARKERS[0] + "\n" + render_quotation(results, language) + MARKERS[1] + end
-        write_atomically(root / name, text)
+def quote(text: str, path: Path, name: str) -> None:
+    """Write a table between the markers of its name in a document."""
+    write_atomically(path, replace_quotation(path.read_text("utf-8"), name, text))
+
+
+def find_quotation(document: str, name: str) -> str:
+    """Return what stands between the markers of a name."""
+    begin, end = _markers(name)
+    return document.partition(begin)[2].partition(end)[0]
+
+
+def replace_quotation(document: str, name: str, text: str) -> str:
+    """Return a document with another text between the markers of a name."""
+    begin, end = _markers(name)
+    before, _, rest = document.partition(begin)
+    return before + begin + text + end + rest.partition(end)[2]
+
+
+def _markers(name: str) -> tuple[str, str]:
+    return f"<!-- {name} -->\n", f"<!-- /{name} -->"

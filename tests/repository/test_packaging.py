@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -99,6 +100,20 @@ def test_the_licences_of_the_site_name_its_fonts_and_scripts() -> None:
         "Vega, Vega-Lite and Vega-",
     ):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    "file", sorted((PROJECT.root / ".devcontainer").rglob("*.json")), ids=lambda file: file.parent.name
+)
+def test_a_dev_container_has_what_the_project_needs(file: Path) -> None:
+    """The oldest Python that is supported, the system packages that CONTRIBUTING.md names, and set-up at the end."""
+    settings = json.loads(file.read_text("utf-8"))
+    assert f":{SETTINGS['project']['requires-python'].removeprefix('>=')}-" in settings["image"]
+    installed = re.search(r"install --yes ([\w -]+) && make setup$", settings["postCreateCommand"])
+    named = re.search(r"`apt install ([^`]+)`", (PROJECT.root / "CONTRIBUTING.md").read_text("utf-8"))
+    assert installed is not None and named is not None
+    assert set(installed[1].split()) == set(named[1].split()) - {"make", "python3-venv"}  # the image has these
+    assert ("gpu" in file.parent.name) == bool(settings.get("hostRequirements", {}).get("gpu"))
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from adapterbook.common.errors import RunError
+from adapterbook.common.errors import RecordError, RunError
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import PROBE, load_adapters, load_study
 from adapterbook.runs.plan import compute_stamps, plan_runs, status_of
@@ -22,18 +22,20 @@ from adapterbook.runs.record import load_record, seal_record, write_record
 from adapterbook.runs.select import load_statuses
 from adapterbook.sources.resolve import resolve_source
 from benchmarks import measurements, verdict_stability
+from benchmarks.finding import compute_finding, render_finding
 from benchmarks.first_page import measure_first_page
 from benchmarks.growth import fit_exponent, multiply_records
 from benchmarks.measurements import TORCH, check_same, compute_shares, measure_rebuilds, measure_training
 from benchmarks.project import Timed, copy_project, forget_what_was_made, keep_submitted, run_timed
 from benchmarks.quantities import Quantity, load_quantities
-from benchmarks.readme import MARKERS, READMES, render_quotation
+from benchmarks.readme import COSTS, READMES, find_quotation, render_quotation, replace_quotation
 from benchmarks.verdict_stability import count_contradictions, count_verdicts
 from tests.support.browser import find_chromium
 from tests.support.factory import PROJECT, make_record, write_results
 from tests.support.small_project import cut_down, make_small_project
 
 RESULTS = PROJECT.root / "benchmarks" / "results.json"
+FINDING = PROJECT.root / "benchmarks" / "finding.json"
 
 
 def quiet(text: str) -> None:
@@ -253,12 +255,38 @@ def test_a_change_that_does_not_show_is_noticed(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_the_readme_quotes_the_results(language: Literal["en", "zh"]) -> None:
-    """The table between the markers is what `python -m benchmarks --readme` writes from results.json."""
-    text = (PROJECT.root / READMES[language]).read_text("utf-8")
-    quoted = text.partition(MARKERS[0] + "\n")[2].partition(MARKERS[1])[0]
-    expected = render_quotation(json.loads(RESULTS.read_text("utf-8")), language) if RESULTS.exists() else ""
-    assert quoted == expected
+def test_documents_quote_the_results(language: Literal["en", "zh"]) -> None:
+    """Each table between markers is what `python -m benchmarks --quote` writes from results.json and finding.json."""
+    costs, readme = ((PROJECT.root / names[language]).read_text("utf-8") for names in (COSTS, READMES))
+    assert find_quotation(costs, "bench") == render_quotation(json.loads(RESULTS.read_text("utf-8")), language)
+    assert find_quotation(readme, "finding") == render_finding(json.loads(FINDING.read_text("utf-8")), language)
+
+
+def test_a_quotation_replaces_the_last_one() -> None:
+    """What stands before and after the markers stays; the other markers' text, too."""
+    text = "a\n<!-- x -->\nold\n<!-- /x -->\nb\n<!-- y -->\n<!-- /y -->\n"
+    assert replace_quotation(text, "x", "new\n") == text.replace("old", "new")
+    assert find_quotation(text, "x") == "old\n" and find_quotation(text, "y") == ""
+
+
+def test_the_finding_is_of_the_records(tmp_path: Path) -> None:
+    """Each adapter's row has its best rate's accuracy and parameters; without results of one there is no finding."""
+    paths = write_results(tmp_path, adapters=("lora_1", "ia3"), accuracy={"lora_1/submitted": 0.75})
+    shutil.copy(PROJECT.notebook, paths.notebook)
+    for file in (paths.experiments / "adapters").glob("*.yaml"):
+        if file.stem not in ("lora_1", "ia3"):
+            file.unlink()
+    finding = compute_finding(tmp_path, "embedded")
+    row = next(row for row in finding["rows"] if row["adapter"] == "lora_1")
+    assert row["test_accuracy"] == pytest.approx(0.75, abs=0.05)
+    assert row["test_interval"][0] < row["test_accuracy"] < row["test_interval"][1]
+    assert {row["adapter"] for row in finding["rows"]} == {"lora_1", "ia3"}
+    for language in READMES:
+        text = render_finding(finding, language)
+        assert text.count("\n") == 6 and f"{row['n_adapter_params']:,}" in text
+    shutil.rmtree(paths.results / "embedded" / "ia3")
+    with pytest.raises(RecordError, match="none of ia3"):
+        compute_finding(tmp_path, "embedded")
 
 
 def test_the_quotation_is_of_the_medians() -> None:

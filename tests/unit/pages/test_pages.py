@@ -593,6 +593,14 @@ def test_known_reasons_for_a_source_are_said_in_chinese() -> None:
     assert phrases.source_reason("because", "zh") is None
 
 
+@pytest.mark.parametrize(
+    ("language", "words"), [("en", "Licence of the base model: Apache"), ("zh", "資料的授權：MIT")]
+)
+def test_the_method_names_the_licences_of_the_source(study: MadePages, language: str, words: str) -> None:
+    """Base model and data have the licences that the source's file gives."""
+    assert words in study.page(f"{language}/method").text
+
+
 @pytest.mark.slow
 def test_the_renderers_find_nothing_wrong(tmp_path: Path) -> None:
     """With real figures the check that precedes rendering passes: links, pictures, references, menus, counterparts."""
