@@ -10,6 +10,8 @@
 #   PORT=8000   where `make preview` serves the site
 #   PYTHON=python3.11   the Python that .venv is made with
 #   NAME=mine FROM=lora_1   the new adapter of `make new-adapter`, and the one it begins as
+#   BASE_MODEL=… DATASET=… TEXT_COLUMN=text LABEL_COLUMN=label LABELS="0=負面|negative, 1=正面|positive"
+#   TITLE="中文|English" AUTHOR=…   what `make new-study` writes a study of; FROM=examples/bert-products: how it begins
 #   TO=csv|tensorboard   the tool that `make export` writes for
 #   NAMESPACE=me REPO_PREFIX=adapterbook   whose repositories `make push-adapters` fills, and how their names begin
 #   DRY_RUN=yes   only say what would be uploaded
@@ -18,7 +20,7 @@
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup lock train pages site all test check preview publish status verify bench clean export new-adapter push-adapters
+.PHONY: help setup lock train pages site all test check preview publish status verify bench clean export new-adapter new-study push-adapters
 
 PYTHON ?= python3
 VENV := .venv
@@ -29,6 +31,7 @@ BOOK := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m adapterbook
 INSTALL := $(BIN)/python -m adapterbook.commands.install
 TESTS := $(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
 export SOURCE SEEDS JOBS CELL_TIMEOUT_S EXECUTOR SCHEDULER RENDERER RETRAIN BUDGET HASHES ALLOW PORT
+export BASE_MODEL DATASET TEXT_COLUMN LABEL_COLUMN LABELS TITLE AUTHOR
 export TO NAME FROM NAMESPACE REPO_PREFIX PRIVATE DRY_RUN
 
 help: ## Print this list
@@ -105,6 +108,9 @@ verify: setup ## Check every number against its record, predictions and weights
 
 new-adapter: setup ## Write a commented file for your own adapter: NAME=mine FROM=lora_1
 	@$(BOOK) new-adapter
+
+new-study: setup ## Write a study of your own base model and data: NAME=mine BASE_MODEL=… DATASET=…
+	@$(BOOK) new-study
 
 export: setup ## Write curves, results and settings of all runs for another tool: TO=csv or TO=tensorboard
 	@$(BOOK) export

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from adapterbook.common.errors import AdapterBookError
 from adapterbook.common.homes import use_writable_home
+from adapterbook.common.settings import read_jobs, read_scheduler, read_seeds, read_yes
 
 HELP = """Train PEFT adapters under one protocol, and publish a bilingual comparison of them.
 
@@ -105,7 +106,6 @@ AllowOption = Annotated[
 PortOption = Annotated[int, _option("PORT", "NUMBER", "Port of 127.0.0.1; 0: any free one.", show_default=True)]
 
 HOUR_S = 3600.0
-SCHEDULER_ADDRESS = re.compile(r"(tcp|tls)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
 
 @app.command(short_help="Train every run that is missing, failed or stale.")
@@ -120,8 +120,8 @@ def train(
     """Train every run that is missing, failed or stale; exit 1 when one fails."""
     from adapterbook.commands.train import train
 
-    cluster = _scheduler(executor, scheduler, jobs)
-    outcome = train(_root(), source, _seeds(seeds), _jobs(jobs), cell_timeout_s, console, cluster)
+    cluster = read_scheduler(executor, scheduler, jobs)
+    outcome = train(_root(), source, read_seeds(seeds), read_jobs(jobs), cell_timeout_s, console, cluster)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -130,7 +130,7 @@ def pages(source: SourceOption = "auto", seeds: SeedsOption = "") -> None:
     """Make the figures, the pages (.qmd) and the PDFs from the records, without training."""
     from adapterbook.commands.report import update_documents, update_pages
 
-    update_pages(_root(), source, _seeds(seeds), console)
+    update_pages(_root(), source, read_seeds(seeds), console)
     update_documents(_root(), console)
 
 
@@ -159,9 +159,9 @@ def all_(
     from adapterbook.config.paths import Paths
 
     load_book(Paths(_root()).book)  # find a mistake in it before training
-    cluster = _scheduler(executor, scheduler, jobs)
-    outcome = train(_root(), source, _seeds(seeds), _jobs(jobs), cell_timeout_s, console, cluster)
-    update_pages(_root(), outcome.source, _seeds(seeds), console)
+    cluster = read_scheduler(executor, scheduler, jobs)
+    outcome = train(_root(), source, read_seeds(seeds), read_jobs(jobs), cell_timeout_s, console, cluster)
+    update_pages(_root(), outcome.source, read_seeds(seeds), console)
     update_site(_root(), renderer, console)
     raise typer.Exit(outcome.exit_code)
 
@@ -171,7 +171,7 @@ def status(source: SourceOption = "auto", seeds: SeedsOption = "") -> None:
     """Show which runs are up to date, and why the others are not; exit 1 when any is not."""
     from adapterbook.runs.select import load_statuses
 
-    statuses = load_statuses(_root(), source, _seeds(seeds))
+    statuses = load_statuses(_root(), source, read_seeds(seeds))
     table = Table("run", "state", "why")
     for item in statuses:
         why = item.problem or ", ".join(item.stale)
@@ -192,7 +192,7 @@ def verify(
     from adapterbook.commands.verify import DEFAULT_BUDGET, verify
 
     budget = budget.strip() or DEFAULT_BUDGET
-    raise typer.Exit(verify(_root(), source, _seeds(seeds), retrain.strip(), cell_timeout_s, console, budget))
+    raise typer.Exit(verify(_root(), source, read_seeds(seeds), retrain.strip(), cell_timeout_s, console, budget))
 
 
 @app.command(name="new-adapter", short_help="Write a commented file for your own adapter.")
@@ -211,6 +211,39 @@ def new_adapter(name: NameArgument = "", model: FromOption = "lora_1") -> None:
         "  3. `make site` puts it on every page; `make all` does both.",
     ):
         print(line)
+
+
+@app.command(name="new-study", short_help="Write a study of your own base model and data.")
+def new_study(
+    name: Annotated[str, typer.Argument(envvar="NAME", metavar="NAME", help="Name of the study.")] = "",
+    base_model: Annotated[str, _option("BASE_MODEL", "NAME", "On the Hub, a folder, or embedded/….")] = "",
+    dataset: Annotated[str, _option("DATASET", "NAME", "On the Hub, a folder, or embedded/….")] = "",
+    text_column: Annotated[str, _option("TEXT_COLUMN", "NAME", "Column of texts.", show_default=True)] = "text",
+    label_column: Annotated[str, _option("LABEL_COLUMN", "NAME", "Column of labels.", show_default=True)] = "label",
+    labels: Annotated[str, _option("LABELS", "LIST", "Their names, such as '0=負面|negative, 1=正面|positive'.")] = "",
+    title: Annotated[str, _option("TITLE", "TEXT", "Title of the report; Chinese|English.")] = "",
+    author: Annotated[str, _option("AUTHOR", "TEXT", "Author; Chinese|English.")] = "",
+    model: Annotated[
+        str, _option("FROM", "FOLDER", "Study whose protocol and adapters it begins with.", "--from")
+    ] = ".",
+) -> None:
+    """Write studies/NAME/, a study of another base model and data set; in a terminal it asks for what is missing."""
+    from adapterbook.commands.new_study import Answers, create_study
+
+    answers = {"name": name, "base_model": base_model, "dataset": dataset}
+    if not all(answers.values()) and sys.stdin.isatty():
+        answers = {key: value or typer.prompt(key.upper()) for key, value in answers.items()}
+    more = {
+        "text_column": text_column,
+        "label_column": label_column,
+        "labels": labels,
+        "title": title,
+        "author": author,
+    }
+    texts = {key: value.strip() for key, value in (answers | more | {"model": model.strip() or "."}).items()}
+    root = _root()
+    folder = create_study(Answers(**texts), root).relative_to(root).as_posix()
+    print(f"{folder}/ is a study of {texts['dataset']}. `make -C {folder} all` trains it and makes its site.")
 
 
 @app.command(name="push-adapters", short_help="Upload the adapters with model cards to the Hub.")
@@ -233,12 +266,12 @@ def push_adapters(
     exit_code = push_adapters(
         _root(),
         source,
-        _seeds(seeds),
+        read_seeds(seeds),
         namespace.strip(),
         repo_prefix.strip(),
         console,
-        private=_yes("PRIVATE", private),
-        dry_run=_yes("DRY_RUN", dry_run),
+        private=read_yes("PRIVATE", private),
+        dry_run=read_yes("DRY_RUN", dry_run),
     )
     raise typer.Exit(exit_code)
 
@@ -267,7 +300,7 @@ def publish(
     from adapterbook.commands.publish import publish_site
 
     allowed = allow.replace(",", " ").split()
-    publish_site(_root(), source, _seeds(seeds), retrain.strip(), allowed, cell_timeout_s, console)
+    publish_site(_root(), source, read_seeds(seeds), retrain.strip(), allowed, cell_timeout_s, console)
 
 
 @app.command(short_help="Write all curves and results for another tool.")
@@ -275,7 +308,7 @@ def export(to: ToolOption = "", source: SourceOption = "auto", seeds: SeedsOptio
     """Write curves, results and settings of every completed run into export-csv/ or export-tensorboard/."""
     from adapterbook.commands.export import export_runs
 
-    folder, n_runs = export_runs(_root(), source, _seeds(seeds), to.strip())
+    folder, n_runs = export_runs(_root(), source, read_seeds(seeds), to.strip())
     print(f"{n_runs} runs: {folder.name}/")
 
 
@@ -355,47 +388,3 @@ def _root() -> Path:
             copy_shared_files(Paths(folder))
             return folder
     raise AdapterBookError(f"{here} is not inside an AdapterBook project: no experiments/ and book.yaml found.")
-
-
-def _seeds(text: str) -> list[int] | None:
-    try:
-        seeds = [int(part) for part in text.replace(",", " ").split()]
-    except ValueError:
-        raise AdapterBookError(f"SEEDS={text!r}: expected whole numbers, such as SEEDS='1 2 3'.") from None
-    if len(set(seeds)) != len(seeds):
-        raise AdapterBookError(f"SEEDS={text!r}: each seed once.")
-    return seeds or None
-
-
-def _jobs(text: str) -> int | None:
-    try:
-        return int(text) if text.strip() else None
-    except ValueError:
-        raise AdapterBookError(f"JOBS={text!r}: expected a whole number of runs side by side.") from None
-
-
-def _yes(name: str, text: str) -> bool:
-    answer = text.strip().lower()
-    if answer not in ("", "yes", "no"):
-        raise AdapterBookError(f"{name}={text[:200]!r}: expected yes or no.")
-    return answer == "yes"
-
-
-def _scheduler(executor: str, address: str, jobs: str) -> str | None:
-    """Return the address of the cluster that runs go to; None: they stay on this machine."""
-    executor, address = executor.strip() or "local", address.strip()
-    if executor == "local":
-        return None
-    if executor != "dask":
-        raise AdapterBookError(f"EXECUTOR={executor[:200]}: expected local or dask.")
-    if not SCHEDULER_ADDRESS.fullmatch(address) or not 0 < int(address.rpartition(":")[2]) < 2**16:
-        got = f"SCHEDULER={address[:200]}" if address else "nothing"
-        raise AdapterBookError(
-            f"EXECUTOR=dask needs the address of a scheduler, such as SCHEDULER=tcp://host:8786 (or tls://), got {got}."
-        )
-    if jobs.strip():
-        raise AdapterBookError(
-            f"JOBS={jobs.strip()[:200]} is for this machine: how many runs go side by side on a cluster is for its "
-            "workers' threads and GPUs to say. Leave JOBS out."
-        )
-    return address

@@ -31,6 +31,7 @@ RUN_BY = {
     r"make lock\b": "unit/commands/test_install.py",
     r"make new-adapter\b": "unit/commands/test_new_adapter.py",
     r"make export\b": "unit/commands/test_export.py",
+    r"make new-study\b": "unit/commands/test_new_study.py",
     r"make preview\b": "unit/commands/test_preview.py",
     r"make publish\b": "unit/commands/test_publish.py",
     r"make push-adapters\b": "unit/publish/test_hub_upload.py",
@@ -41,6 +42,7 @@ RUN_BY = {
     r"ADAPTERBOOK_SITE=_site \.venv/bin/python -m pytest": "built/test_accessibility.py",
 }
 NOT_RUN = {
+    r"make -C studies/spam all": "the study is the reader's; whole/test_example.py runs the same with another",
     r"make (test|check)\b": "it is the tests themselves",
     r"\.venv/bin/python -m pytest |\.venv/bin/ruff format": "it is what `make check` calls, for a part",
     r"make bench\b": "it takes half an hour; its measurements are tested one by one",
