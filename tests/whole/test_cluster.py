@@ -22,9 +22,9 @@ import psutil
 import pytest
 from rich.console import Console
 
-from adapterbook.cli import _scheduler
 from adapterbook.commands import train
 from adapterbook.common.errors import AdapterBookError, RunError
+from adapterbook.common.settings import read_scheduler
 from adapterbook.config.paths import Paths
 from adapterbook.execution.papermill_runs import TrainingContext, train_runs
 from adapterbook.execution.progress import TrainingDisplay
@@ -475,15 +475,15 @@ def test_a_scheduler_without_a_worker_is_one_message(tmp_path: Path, monkeypatch
 def test_a_setting_that_makes_no_sense_is_refused(executor: str, address: str, jobs: str, message: str) -> None:
     """Each by one message that says what was expected and what came."""
     with pytest.raises(AdapterBookError, match=message):
-        _scheduler(executor, address, jobs)
+        read_scheduler(executor, address, jobs)
 
 
 def test_where_runs_go() -> None:
     """To a cluster only when asked: an address alone, such as one set for other days, changes nothing."""
-    assert _scheduler("dask", "tcp://[::1]:8786", "") == "tcp://[::1]:8786"
-    assert _scheduler("dask", " tls://node-1.example.org:8786 ", "") == "tls://node-1.example.org:8786"
-    assert _scheduler("local", "tcp://host:8786", "2") is None
-    assert _scheduler("", "", "") is None
+    assert read_scheduler("dask", "tcp://[::1]:8786", "") == "tcp://[::1]:8786"
+    assert read_scheduler("dask", " tls://node-1.example.org:8786 ", "") == "tls://node-1.example.org:8786"
+    assert read_scheduler("local", "tcp://host:8786", "2") is None
+    assert read_scheduler("", "", "") is None
 
 
 def test_without_dask_one_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
