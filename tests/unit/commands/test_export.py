@@ -31,7 +31,7 @@ def records_of(paths: Paths) -> list[Record]:
 
 def read_table(file: Path) -> pd.DataFrame:
     """Return a table with every float as it was written."""
-    return pd.read_csv(file, float_precision="round_trip")
+    return pd.read_csv(file)
 
 
 def rows_of(record: Record, table: pd.DataFrame) -> pd.DataFrame:

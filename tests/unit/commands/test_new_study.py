@@ -16,6 +16,7 @@ from adapterbook.config.paths import Paths
 from adapterbook.config.source import load_source
 from adapterbook.config.study import load_adapters, load_study
 from tests.support.factory import PROJECT
+from tests.support.tiny_models import make_base_model, make_tokenizer
 
 
 @pytest.fixture
@@ -27,9 +28,8 @@ def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answers:
     (tmp_path / "mails").mkdir()
     rows = {"body": [f"mail number {i}" for i in range(1400)], "kind": ["ham", "spam"] * 700}
     pd.DataFrame(rows).to_parquet(tmp_path / "mails" / "train.parquet", index=False)
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text('{"model_type": "distilbert"}')
-    (tmp_path / "model" / "model.safetensors").write_bytes(b"\2\0\0\0\0\0\0\0{}")
+    make_base_model(tmp_path / "model", "distilbert")
+    make_tokenizer(tmp_path / "model")
     return Answers(
         "spam", str(tmp_path / "model"), str(tmp_path / "mails"), "body", "kind", "ham=正常|ham, spam=垃圾|spam",
         "垃圾信|Spam", "Ming Li",
