@@ -27,6 +27,7 @@ from adapterbook.config.phrases import load_phrases
 from adapterbook.figures import Figure
 from adapterbook.figures.words import FigureWords, short_names
 from adapterbook.pages.cache_key import hash_page_inputs, hash_templates
+from adapterbook.pages.citations import WORKS, Bibliography, cite_report
 from adapterbook.pages.head import (
     LANGUAGE_TAGS,
     both,
@@ -47,6 +48,7 @@ from adapterbook.pages.tools import PageTools, Target, page_path
 from adapterbook.pages.words import Words
 from adapterbook.pages.writing.environment import make_environment, render_template
 from adapterbook.pages.writing.escape import (
+    code_block,
     escape_metadata,
     escape_text,
     front_matter,
@@ -71,6 +73,7 @@ SHORT_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "n_seeds": ("n_seeds",),
     "submitted_rate": ("study", "training", "learning_rate"),
 }
+REFERENCES: Final = "references"
 MENU_SECTIONS: Final = ("", "how", "adapters", "results", "reference")
 
 
@@ -140,15 +143,20 @@ class _Builder:
         }
         self.templates: dict[str, str] = {}  # hashes by name
         self.card = figures["headline" if figures["headline"].drawn else "headline-best"].alt if has_cards else None
+        self.bibliography = Bibliography(paths.template_folders)
+        self.origin = provenance_of(report.runs)
         self.inputs = hash_page_inputs(report, figures, paths, self.hidden)
 
     def build(self) -> dict[Path, str]:
         """Return every file's content by its path."""
         texts: dict[Path, str] = {}
         for language in LANGUAGES:
-            for page in self.outline:
-                text = self._kept("page", language, [page], partial(self._page, page, language))
+            cited: set[str] = set()
+            for page in self.outline:  # the list of references, the last page, has what the others cite
+                listed = tuple(sorted(cited)) if page.stem == REFERENCES else ()
+                text = self._kept("page", language, [page], partial(self._page, page, language, listed), *listed)
                 texts[page_path(self.paths, language, page.stem)] = text
+                cited |= set() if "run" in page.names else set(self.bibliography.cited(text))
             texts[self.paths.report / language / "_metadata.yml"] = _yaml(
                 {
                     "lang": LANGUAGE_TAGS[language],
@@ -162,11 +170,14 @@ class _Builder:
         texts[self.paths.report / "_navigation.yml"] = _yaml(self._navigation())
         texts[self.paths.root / "index.qmd"] = self._cover()
         texts[self.paths.report / VEGA] = vega_script(self.cache)
+        texts |= {self.paths.report / name: text for name, text in self.bibliography.files().items()}
         return texts
 
-    def _kept(self, kind: str, language: Language, pages: Sequence[PageSpec], make: Callable[[], str]) -> str:
+    def _kept(
+        self, kind: str, language: Language, pages: Sequence[PageSpec], make: Callable[[], str], *also: str
+    ) -> str:
         """Return a text made from some pages' templates, from the cache if nothing that it depends on has changed."""
-        return self.cache.get(kind, self._parts(language, pages), lambda: make().encode()).decode()
+        return self.cache.get(kind, [*self._parts(language, pages), *also], lambda: make().encode()).decode()
 
     def _parts(self, language: Language, pages: Sequence[PageSpec]) -> list[str]:
         """Return what a text made from some pages' templates depends on: the key of the cache."""
@@ -191,8 +202,7 @@ class _Builder:
         methods = by_method(self.report)
         terms = {key: term for key, term in self.phrases.terms.items()
                  if not term.methods or {*term.methods} & {*methods}}  # fmt: skip
-        works = [work for _, work in sorted(self.phrases.references.items())
-                 if not work.methods or {*work.methods} & {*methods}]  # fmt: skip
+        cite = cite_report(self.book, language, self.origin)
         names = {
             **self.words[language].names(),
             "report": self.report,
@@ -201,9 +211,10 @@ class _Builder:
             "terms": [(Markup(f"{{#glossary-{slug_of(key)}}}"), term.name.in_language(language),
                        term.name.in_language(_other(language)), term.meaning.in_language(language))
                       for key, term in terms.items()],
-            "references": [{"authors": work.authors, "year": str(work.year), "title": work.title,
-                            "link": Markup(f"[{escape_text(work.place)}]({work.url})")}
-                           for work in works],
+            "works": WORKS,
+            "cite": {"authors": cite.authors, "year": cite.year, "title": cite.title,
+                     "link": None if cite.address is None else Markup(f"[{cite.address}]({cite.address})"),
+                     "bibtex": code_block(cite.bibtex, "bibtex")},
             "methods": list(methods),
             "n_trained": sum(map(len, methods.values())),
             "provenance": provenance_of,
@@ -228,11 +239,11 @@ class _Builder:
         names = {**tools.names(), "tables": ReportTables(tools, self.words[language]), **page.names}
         return render_template(self.environments[language], f"pages/{page.template}", **names)
 
-    def _page(self, page: PageSpec, language: Language) -> str:
+    def _page(self, page: PageSpec, language: Language, listed: Sequence[str]) -> str:
         other = _other(language)
         up = "../" * (page.depth + 1)
         translation = f"{up}{other}/{page.stem}"
-        head = [page_head(page, language, self.book, self.card), *head_of(page.scripts, up)]
+        head = [page_head(page, language, self.book, self.card, self.origin), *head_of(page.scripts, up)]
         fields = {
             "title": escape_metadata((page.heading or page.title).in_language(language)),
             "description": page.description.in_language(language),
@@ -250,6 +261,12 @@ class _Builder:
             f'{{lang="{LANGUAGE_TAGS[other]}" hreflang="{LANGUAGE_TAGS[other]}"}}\n:::\n'
         )
         body = self._body(page, language, "site")
+        if listed or ("run" not in page.names and self.bibliography.cited(body)):
+            fields |= self.bibliography.fields(language, up, listed)
+        if "bibliography" in fields and WORKS not in body:
+            title = self.phrases.pages[REFERENCES].title.in_language(language)
+            before, mark, after = body.rpartition("\n::: {.provenance}")
+            body = f"{before}\n## {escape_text(title)} {{#sec-{page.slug}-works}}\n\n{WORKS}\n{mark}{after}"
         return front_matter(fields) + "\n" + _finish(f"{switch}\n{body}", language)
 
     def _document(self, language: Language) -> str:
@@ -266,7 +283,8 @@ class _Builder:
             body = self._kept("chapter", language, [page], partial(self._body, page, language, "pdf"))
             parts.append(f"# {title} {{#sec-{page.slug}}}\n\n{body.strip()}\n")
         fields = {
-            **document_fields(self.book, language, provenance_of(self.report.runs)),
+            **document_fields(self.book, language, self.origin),
+            **self.bibliography.fields(language, "../"),
             "lang": LANGUAGE_TAGS[language],
             **ENGINE,
             "toc": True,
@@ -295,7 +313,7 @@ class _Builder:
             **ENGINE,
             "sidebar": False,
             "toc": False,
-            "format": {"html": {"include-in-header": [{"text": cover_head(self.book, self.card)}]}},
+            "format": {"html": {"include-in-header": [{"text": cover_head(self.book, self.card, self.origin)}]}},
         }
         return front_matter(fields) + "\n" + "\n".join(parts)
 
