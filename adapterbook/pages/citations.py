@@ -27,7 +27,8 @@ STYLES: Final[Mapping[Language, str | None]] = {"zh": "references-zh.csl", "en":
 WORKS: Final = Markup("::: {#refs}\n:::")
 ENTRY: Final = re.compile(r"^(?=@)", re.MULTILINE)
 KEY: Final = re.compile(r"@\w+\s*\{\s*([^\s,]+)\s*,")
-CODE: Final = re.compile(r"^(```+|~~~+).*?^\1|`[^`\n]*`", re.DOTALL | re.MULTILINE)
+# Front matter and code, which cite nothing.
+NO_PROSE: Final = re.compile(r"\A---\n.*?^---$|^(```+|~~~+).*?^\1|`[^`\n]*`", re.DOTALL | re.MULTILINE)
 CITED: Final = re.compile(r"\[[^\][]*@[^\][]*\]")
 CITED_KEY: Final = re.compile(r"(?<![\w@])@(?!(?:fig|tbl|eq|sec|lst)-)(\w[\w:.-]*\w)")
 NAME_BREAK: Final = re.compile(r"\s*(?:[、，,;；&]|\band\b)\s*")
@@ -60,7 +61,7 @@ class Bibliography:
         RenderError
             If one is not in the bibliography.
         """
-        groups = CITED.findall(CODE.sub("", text))
+        groups = CITED.findall(NO_PROSE.sub("", text))
         keys = sorted({key for group in groups for key in CITED_KEY.findall(group)})
         unknown = [f"@{key} is not in templates/{BIBLIOGRAPHY}; add it, or mend the key" for key in keys
                    if key not in self.entries]  # fmt: skip

@@ -66,9 +66,9 @@ def test_a_key_that_is_not_there_is_named() -> None:
 
 
 def test_only_citations_are_read() -> None:
-    """References to figures, code, addresses and escaped texts cite nothing."""
-    text = "[@fig-a; @tbl-b] `[@x]` a@b.c &#91;&#64;x]\n\n```python\n[@x]\n```\n\n[see @hu_2021, p. 3]"
-    assert BIBLIOGRAPHY.cited(text) == ["hu_2021"]
+    """Front matter, references to figures, code, addresses and escaped texts cite nothing."""
+    text = "---\ndata: [@type]\n---\n\n[@fig-a; @tbl-b] `[@x]` a@b.c &#91;&#64;x]\n\n```python\n[@x]\n```\n"
+    assert BIBLIOGRAPHY.cited(f"{text}\n[see @hu_2021, p. 3]") == ["hu_2021"]
 
 
 def test_a_study_adds_works(tmp_path: Path) -> None:
