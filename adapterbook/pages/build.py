@@ -6,6 +6,7 @@ The same records and templates give the same bytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -74,6 +75,8 @@ SHORT_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "submitted_rate": ("study", "training", "learning_rate"),
 }
 REFERENCES: Final = "references"
+# A figure stands alone on its line.
+FIGURE: Final = re.compile(r"^!\[.*\]\([^)]*\)\{#(fig-[\w-]+) .*\}$", re.MULTILINE)
 MENU_SECTIONS: Final = ("", "how", "adapters", "results", "reference")
 
 
@@ -271,7 +274,8 @@ class _Builder:
 
     def _document(self, language: Language) -> str:
         """Return the combined document: each page of the report that is a chapter, its title as heading."""
-        chapters = [page for page in self.outline if page.in_pdf]
+        front = replace(self.outline[0], template="paper_front.qmd.j2")  # the cover and the abstract
+        chapters = [front, *(page for page in self.outline if page.in_pdf)]
         for page in chapters:  # keep the chapters in the cache, also if the whole document is there
             self.cache.use("chapter", self._parts(language, [page]))
         return self._kept("document", language, chapters, partial(self._whole_document, chapters, language))
@@ -281,7 +285,7 @@ class _Builder:
         for page in chapters:
             title = escape_text(page.title.in_language(language))
             body = self._kept("chapter", language, [page], partial(self._body, page, language, "pdf"))
-            parts.append(f"# {title} {{#sec-{page.slug}}}\n\n{body.strip()}\n")
+            parts.append(f"# {title} {{#sec-{page.slug}}}\n\n{body.strip()}\n" if parts else f"{body.strip()}\n")
         fields = {
             **document_fields(self.book, language, self.origin),
             **self.bibliography.fields(language, "../"),
@@ -292,7 +296,8 @@ class _Builder:
             "number-sections": True,
             "format": {"typst": {"papersize": "a4"}},
         }
-        return front_matter(fields) + "\n" + guard_from_typst(_finish("\n".join(parts), language))
+        text = _without_repeats("\n".join(parts))
+        return front_matter(fields) + "\n" + guard_from_typst(_finish(text, language))
 
     def _cover(self) -> str:
         """Return the cover, which has both languages; its script shows the one that the visitor chooses."""
@@ -355,6 +360,18 @@ class _Builder:
 
 def _other(language: Language) -> Language:
     return "en" if language == "zh" else "zh"
+
+
+def _without_repeats(text: str) -> str:
+    """Return a combined document in which each figure stands once, where it comes first."""
+    seen: set[str] = set()
+
+    def keep(figure: re.Match[str]) -> str:
+        is_new = figure[1] not in seen
+        seen.add(figure[1])
+        return figure[0] if is_new else ""
+
+    return FIGURE.sub(keep, text)
 
 
 def _finish(text: str, language: Language) -> str:

@@ -262,6 +262,18 @@ local function cite_works(document)
   return pandoc.utils.citeproc(document):walk{Cite = function(element) return element.content end}
 end
 
+-- The blocks of a PDF's cover and abstract go where its template wants them.
+local function take_front(document)
+  local kept = pandoc.Blocks{}
+  for _, block in ipairs(document.blocks) do
+    local name = block.t == 'Div' and (block.classes:includes('front-page') and 'front-page'
+                                       or block.classes:includes('abstract') and 'abstract')
+    if name then document.meta[name] = pandoc.MetaBlocks(block.content) else kept:insert(block) end
+  end
+  document.blocks = kept
+  return document
+end
+
 -- Removes links whose target is a script.
 local function link(element)
   local scheme = element.target:gsub('[%s%c]', ''):lower():match('^([%a][%w+.-]*):')
@@ -278,4 +290,5 @@ return {
   {Cite=cite},
   {Pandoc=cite_works},
   {Link=link, Math=emit.math, Str=emit.word, DefinitionList=emit.definitions},
+  {Pandoc=take_front},
 }
