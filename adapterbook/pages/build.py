@@ -281,7 +281,7 @@ class _Builder:
         return self._kept("document", language, chapters, partial(self._whole_document, chapters, language))
 
     def _whole_document(self, chapters: Sequence[PageSpec], language: Language) -> str:
-        parts = []
+        parts: list[str] = []
         for page in chapters:
             title = escape_text(page.title.in_language(language))
             body = self._kept("chapter", language, [page], partial(self._body, page, language, "pdf"))
