@@ -111,7 +111,6 @@ class PageTools:
             "picture": self.picture,
             "figure_of": self.figure_of,
             "figure_ids": self.figure_ids,
-            "figure_drawn": lambda id: self.figures[id].drawn,
             "listed": self.listed,
             "faults": find_faults,
             "fig": self.figure_reference,
