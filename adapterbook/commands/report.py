@@ -25,7 +25,8 @@ from adapterbook.runs.probe import probe_folder
 from adapterbook.runs.select import load_report
 
 RENDERERS = ("auto", "quarto", "embedded")
-REPORT_PARTS = ("zh", "en", "pdf", "figures", "scripts", "_navigation.yml")  # what `make pages` writes under report/
+# What `make pages` writes under report/.
+REPORT_PARTS = ("zh", "en", "pdf", "figures", "scripts", "_navigation.yml", "references.bib", "references-zh.csl")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from adapterbook.common.yaml_files import load_yaml, validate
 from adapterbook.config.study import BilingualText, Settings
 
 Entry = TypeVar("Entry")
-PHRASE_FILES: Final = ("phrases.yaml", "glossary.yaml", "references.yaml")
+PHRASE_FILES: Final = ("phrases.yaml", "glossary.yaml")
 LANGUAGES: Final = {"zh", "en"}
 PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 
@@ -78,23 +78,6 @@ class Glossary(Settings):
     terms: dict[str, Term]
 
 
-class Work(Settings):
-    """Hold one entry of the list of references; one with ``methods`` is shown only if the study uses one of them."""
-
-    authors: str
-    year: int
-    title: str
-    place: str
-    url: str = Field(pattern=r"^https://[\w./-]+$")
-    methods: tuple[str, ...] = ()
-
-
-class References(Settings):
-    """Hold everything in ``references.yaml``."""
-
-    references: dict[str, Work]
-
-
 class PhrasesFile(Settings):
     """Hold everything in ``phrases.yaml``."""
 
@@ -114,10 +97,9 @@ class PhrasesFile(Settings):
 
 
 class Phrases(PhrasesFile):
-    """Hold the phrases of the pages and figures, the terms of the glossary, and the works cited."""
+    """Hold the phrases of the pages and figures, and the terms of the glossary."""
 
     terms: dict[str, Term]
-    references: dict[str, Work]
 
     def text(self, group: str, key: str | Sequence[str], language: Language) -> str:
         """Return one text of a group such as ``labels``; a template may give the key in parts.
@@ -204,7 +186,7 @@ def fill_placeholders(text: str, values: Mapping[str, str], language: Language) 
 
 
 def load_phrases(*folders: Path) -> Phrases:
-    """Read the phrases, the terms of the glossary, and the works cited.
+    """Read the phrases and the terms of the glossary.
 
     Parameters
     ----------
@@ -216,11 +198,10 @@ def load_phrases(*folders: Path) -> Phrases:
     ConfigError
         Naming the file and every key that is unknown, missing, or lacks a language.
     """
-    (file, content), (glossary_file, terms), (works_file, works) = (_laid_over(folders, name) for name in PHRASE_FILES)
+    (file, content), (glossary_file, terms) = (_laid_over(folders, name) for name in PHRASE_FILES)
     return Phrases(
         **dict(validate(PhrasesFile, content, file)),
         terms=validate(Glossary, terms, glossary_file).terms,
-        references=validate(References, works, works_file).references,
     )
 
 

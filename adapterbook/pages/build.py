@@ -6,6 +6,7 @@ The same records and templates give the same bytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -27,6 +28,7 @@ from adapterbook.config.phrases import load_phrases
 from adapterbook.figures import Figure
 from adapterbook.figures.words import FigureWords, short_names
 from adapterbook.pages.cache_key import hash_page_inputs, hash_templates
+from adapterbook.pages.citations import WORKS, Bibliography, cite_report
 from adapterbook.pages.head import (
     LANGUAGE_TAGS,
     both,
@@ -47,6 +49,7 @@ from adapterbook.pages.tools import PageTools, Target, page_path
 from adapterbook.pages.words import Words
 from adapterbook.pages.writing.environment import make_environment, render_template
 from adapterbook.pages.writing.escape import (
+    code_block,
     escape_metadata,
     escape_text,
     front_matter,
@@ -71,6 +74,9 @@ SHORT_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "n_seeds": ("n_seeds",),
     "submitted_rate": ("study", "training", "learning_rate"),
 }
+REFERENCES: Final = "references"
+# A figure stands alone on its line.
+FIGURE: Final = re.compile(r"^!\[.*\]\([^)]*\)\{#(fig-[\w-]+) .*\}$", re.MULTILINE)
 MENU_SECTIONS: Final = ("", "how", "adapters", "results", "reference")
 
 
@@ -140,15 +146,20 @@ class _Builder:
         }
         self.templates: dict[str, str] = {}  # hashes by name
         self.card = figures["headline" if figures["headline"].drawn else "headline-best"].alt if has_cards else None
+        self.bibliography = Bibliography(paths.template_folders)
+        self.origin = provenance_of(report.runs)
         self.inputs = hash_page_inputs(report, figures, paths, self.hidden)
 
     def build(self) -> dict[Path, str]:
         """Return every file's content by its path."""
         texts: dict[Path, str] = {}
         for language in LANGUAGES:
-            for page in self.outline:
-                text = self._kept("page", language, [page], partial(self._page, page, language))
+            cited: set[str] = set()
+            for page in self.outline:  # the list of references, the last page, has what the others cite
+                listed = tuple(sorted(cited)) if page.stem == REFERENCES else ()
+                text = self._kept("page", language, [page], partial(self._page, page, language, listed), *listed)
                 texts[page_path(self.paths, language, page.stem)] = text
+                cited |= set() if "run" in page.names else set(self.bibliography.cited(text))
             texts[self.paths.report / language / "_metadata.yml"] = _yaml(
                 {
                     "lang": LANGUAGE_TAGS[language],
@@ -162,11 +173,14 @@ class _Builder:
         texts[self.paths.report / "_navigation.yml"] = _yaml(self._navigation())
         texts[self.paths.root / "index.qmd"] = self._cover()
         texts[self.paths.report / VEGA] = vega_script(self.cache)
+        texts |= {self.paths.report / name: text for name, text in self.bibliography.files().items()}
         return texts
 
-    def _kept(self, kind: str, language: Language, pages: Sequence[PageSpec], make: Callable[[], str]) -> str:
+    def _kept(
+        self, kind: str, language: Language, pages: Sequence[PageSpec], make: Callable[[], str], *also: str
+    ) -> str:
         """Return a text made from some pages' templates, from the cache if nothing that it depends on has changed."""
-        return self.cache.get(kind, self._parts(language, pages), lambda: make().encode()).decode()
+        return self.cache.get(kind, [*self._parts(language, pages), *also], lambda: make().encode()).decode()
 
     def _parts(self, language: Language, pages: Sequence[PageSpec]) -> list[str]:
         """Return what a text made from some pages' templates depends on: the key of the cache."""
@@ -191,8 +205,7 @@ class _Builder:
         methods = by_method(self.report)
         terms = {key: term for key, term in self.phrases.terms.items()
                  if not term.methods or {*term.methods} & {*methods}}  # fmt: skip
-        works = [work for _, work in sorted(self.phrases.references.items())
-                 if not work.methods or {*work.methods} & {*methods}]  # fmt: skip
+        cite = cite_report(self.book, language, self.origin)
         names = {
             **self.words[language].names(),
             "report": self.report,
@@ -201,9 +214,10 @@ class _Builder:
             "terms": [(Markup(f"{{#glossary-{slug_of(key)}}}"), term.name.in_language(language),
                        term.name.in_language(_other(language)), term.meaning.in_language(language))
                       for key, term in terms.items()],
-            "references": [{"authors": work.authors, "year": str(work.year), "title": work.title,
-                            "link": Markup(f"[{escape_text(work.place)}]({work.url})")}
-                           for work in works],
+            "works": WORKS,
+            "cite": {"authors": cite.authors, "year": cite.year, "title": cite.title,
+                     "link": None if cite.address is None else Markup(f"[{cite.address}]({cite.address})"),
+                     "bibtex": code_block(cite.bibtex, "bibtex")},
             "methods": list(methods),
             "n_trained": sum(map(len, methods.values())),
             "provenance": provenance_of,
@@ -228,11 +242,11 @@ class _Builder:
         names = {**tools.names(), "tables": ReportTables(tools, self.words[language]), **page.names}
         return render_template(self.environments[language], f"pages/{page.template}", **names)
 
-    def _page(self, page: PageSpec, language: Language) -> str:
+    def _page(self, page: PageSpec, language: Language, listed: Sequence[str]) -> str:
         other = _other(language)
         up = "../" * (page.depth + 1)
         translation = f"{up}{other}/{page.stem}"
-        head = [page_head(page, language, self.book, self.card), *head_of(page.scripts, up)]
+        head = [page_head(page, language, self.book, self.card, self.origin), *head_of(page.scripts, up)]
         fields = {
             "title": escape_metadata((page.heading or page.title).in_language(language)),
             "description": page.description.in_language(language),
@@ -250,23 +264,31 @@ class _Builder:
             f'{{lang="{LANGUAGE_TAGS[other]}" hreflang="{LANGUAGE_TAGS[other]}"}}\n:::\n'
         )
         body = self._body(page, language, "site")
+        if listed or ("run" not in page.names and self.bibliography.cited(body)):
+            fields |= self.bibliography.fields(language, up, listed)
+        if "bibliography" in fields and WORKS not in body:
+            title = self.phrases.pages[REFERENCES].title.in_language(language)
+            before, mark, after = body.rpartition("\n::: {.provenance}")
+            body = f"{before}\n## {escape_text(title)} {{#sec-{page.slug}-works}}\n\n{WORKS}\n{mark}{after}"
         return front_matter(fields) + "\n" + _finish(f"{switch}\n{body}", language)
 
     def _document(self, language: Language) -> str:
         """Return the combined document: each page of the report that is a chapter, its title as heading."""
-        chapters = [page for page in self.outline if page.in_pdf]
+        front = replace(self.outline[0], template="paper_front.qmd.j2")  # the cover and the abstract
+        chapters = [front, *(page for page in self.outline if page.in_pdf)]
         for page in chapters:  # keep the chapters in the cache, also if the whole document is there
             self.cache.use("chapter", self._parts(language, [page]))
         return self._kept("document", language, chapters, partial(self._whole_document, chapters, language))
 
     def _whole_document(self, chapters: Sequence[PageSpec], language: Language) -> str:
-        parts = []
+        parts: list[str] = []
         for page in chapters:
             title = escape_text(page.title.in_language(language))
             body = self._kept("chapter", language, [page], partial(self._body, page, language, "pdf"))
-            parts.append(f"# {title} {{#sec-{page.slug}}}\n\n{body.strip()}\n")
+            parts.append(f"# {title} {{#sec-{page.slug}}}\n\n{body.strip()}\n" if parts else f"{body.strip()}\n")
         fields = {
-            **document_fields(self.book, language, provenance_of(self.report.runs)),
+            **document_fields(self.book, language, self.origin),
+            **self.bibliography.fields(language, "../"),
             "lang": LANGUAGE_TAGS[language],
             **ENGINE,
             "toc": True,
@@ -274,7 +296,8 @@ class _Builder:
             "number-sections": True,
             "format": {"typst": {"papersize": "a4"}},
         }
-        return front_matter(fields) + "\n" + guard_from_typst(_finish("\n".join(parts), language))
+        text = _without_repeats("\n".join(parts))
+        return front_matter(fields) + "\n" + guard_from_typst(_finish(text, language))
 
     def _cover(self) -> str:
         """Return the cover, which has both languages; its script shows the one that the visitor chooses."""
@@ -295,7 +318,7 @@ class _Builder:
             **ENGINE,
             "sidebar": False,
             "toc": False,
-            "format": {"html": {"include-in-header": [{"text": cover_head(self.book, self.card)}]}},
+            "format": {"html": {"include-in-header": [{"text": cover_head(self.book, self.card, self.origin)}]}},
         }
         return front_matter(fields) + "\n" + "\n".join(parts)
 
@@ -337,6 +360,18 @@ class _Builder:
 
 def _other(language: Language) -> Language:
     return "en" if language == "zh" else "zh"
+
+
+def _without_repeats(text: str) -> str:
+    """Return a combined document in which each figure stands once, where it comes first."""
+    seen: set[str] = set()
+
+    def keep(figure: re.Match[str]) -> str:
+        is_new = figure[1] not in seen
+        seen.add(figure[1])
+        return figure[0] if is_new else ""
+
+    return FIGURE.sub(keep, text)
 
 
 def _finish(text: str, language: Language) -> str:

@@ -21,6 +21,7 @@ from adapterbook.common.files import is_plain_file
 from adapterbook.config.paths import Paths
 from adapterbook.config.phrases import PHRASE_FILES
 from adapterbook.figures import Figure
+from adapterbook.pages.citations import BIBLIOGRAPHY
 
 # Of a run's folder: what pages link to, and the notebook, which they show.
 SHOWN_FILES: Final = ("record.json", "predictions.parquet", "notebook.ipynb")
@@ -74,7 +75,8 @@ def _inputs(report: Report, figures: Mapping[str, Figure], paths: Paths, hidden:
         words = [figure.title, figure.alt, figure.finding]
         yield writer.written([figure.id, shown, figure.rows, figure.adapter, figure.reason, words])
     yield writer.written(list(hidden.items()))
-    phrases = (folder / name for folder in paths.template_folders for name in PHRASE_FILES)
+    names = (*PHRASE_FILES, BIBLIOGRAPHY)
+    phrases = (folder / name for folder in paths.template_folders for name in names)
     for file in (paths.book, *phrases, paths.notebook):
         yield file.read_bytes() if file.is_file() else b"-"
 

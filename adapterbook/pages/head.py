@@ -18,9 +18,10 @@ from adapterbook.common.formatting import Language
 from adapterbook.config.book import Book
 from adapterbook.config.phrases import Phrases
 from adapterbook.config.study import BilingualText
+from adapterbook.pages.citations import cite_report
 from adapterbook.pages.numbers.provenance import COMMIT_LETTERS, Provenance, format_days
 from adapterbook.pages.outline import PageSpec
-from adapterbook.pages.writing.escape import escape_metadata, escape_text, inline_code
+from adapterbook.pages.writing.escape import escape_metadata, escape_text, html_attribute, inline_code
 
 LANGUAGE_TAGS: Final[Mapping[Language, str]] = {"zh": "zh-TW", "en": "en"}
 SEPARATOR: Final = " · "
@@ -105,13 +106,17 @@ CARD_SIZE: Final = (1200, 630)  # pixels; social networks show this size without
 MAX_CARD_ALT: Final = 420  # characters
 
 
-def page_head(page: PageSpec, language: Language, book: Book, card: BilingualText | None) -> str:
-    """Return the tags of a page in one language, a line each.
+def page_head(
+    page: PageSpec, language: Language, book: Book, card: BilingualText | None, origin: Provenance | None = None
+) -> str:
+    """Return the tags of a page in one language, a line each; the first page says how the report is cited.
 
     Parameters
     ----------
     card : BilingualText or None
         What the picture for previews shows; None where there is no picture.
+    origin : Provenance, optional
+        Of the report's runs; the report is as old as the last.
     """
     own = f"report/{language}/{page.stem}.html"
     counterparts = _counterparts(page.stem)
@@ -119,18 +124,20 @@ def page_head(page: PageSpec, language: Language, book: Book, card: BilingualTex
         counterparts["x-default"] = counterparts["en"]
     title = (page.heading or page.title).in_language(language)
     description = page.description.in_language(language)
-    return "\n".join(
-        [*_addresses(own, counterparts, book), *_preview(own, title, description, language, "article", book, card)]
-    )
+    tags = [*_addresses(own, counterparts, book), *_preview(own, title, description, language, "article", book, card)]
+    if page.stem == "index":
+        tags += cite_report(book, language, origin).tags(LANGUAGE_TAGS[language])
+    return "\n".join(tags)
 
 
-def cover_head(book: Book, card: BilingualText | None) -> str:
+def cover_head(book: Book, card: BilingualText | None, origin: Provenance | None = None) -> str:
     """Return the tags of the page that both languages share."""
     title, description = both(book.title), both(book.subtitle)
     return "\n".join(
         [
             *_addresses(COVER, _counterparts("index"), book),
             *_preview(COVER, title, description, "zh", "website", book, card),
+            *cite_report(book, "zh", origin).tags(LANGUAGE_TAGS["zh"]),
             f'<script src="{COVER_SCRIPT}"></script>',  # without defer: no language shall flash up before it is hidden
         ]
     )
@@ -187,16 +194,9 @@ def _preview(
             "og:image:alt": _cut(card.in_language(language)),
         }
     style = "summary" if card is None else "summary_large_image"
-    tags = [f'<meta property="{name}" content="{_attribute(value)}">' for name, value in properties.items()]
+    tags = [f'<meta property="{name}" content="{html_attribute(value)}">' for name, value in properties.items()]
     return [*tags, f'<meta name="twitter:card" content="{style}">']
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= MAX_CARD_ALT else f"{text[: MAX_CARD_ALT - 1].rstrip()}…"
-
-
-def _attribute(text: str) -> str:
-    """Return a text inside quotes, on one line; Quarto would run a shortcode here, too."""
-    clean = "".join(c if c.isprintable() else " " for c in text)
-    escaped = html.escape(" ".join(clean.split()))
-    return escaped.replace("{", "&#123;").replace("}", "&#125;")

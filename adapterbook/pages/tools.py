@@ -39,7 +39,7 @@ Name = str | Sequence[str | int]
 # The section with the study's settings; on its page, a setting does not link to itself.
 SETTINGS = "protocol"
 # The most runs that a list of the PDF shows, and the most faults that a box names.
-MAX_RUNS_IN_PDF = 60
+MAX_RUNS_IN_PDF = 12
 MAX_FAULTS_NAMED = 40
 
 
@@ -305,7 +305,8 @@ class PageTools:
         return Markup(f"{{#{kind}-{self.page.slug}-{_joined(name)}}}")
 
     def _figure_id(self, figure: Figure) -> str:
-        return f"fig-{self.page.slug}-{figure.id}"
+        """Return a figure's identifier; in the combined document all chapters have one, as it shows a figure once."""
+        return f"fig-{figure.id}" if self.target == "pdf" else f"fig-{self.page.slug}-{figure.id}"
 
     def _id_of(self, kind: str, adapter: AdapterReport) -> str:
         for figure in self.figures.values():

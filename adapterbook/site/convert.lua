@@ -2,12 +2,15 @@
 -- formats need once. Run as `pandoc lua convert.lua`.
 --
 -- Input: a JSON list of {text, from, outputs}; outputs is a list of {to, filter, template, template_path, toc_depth,
--- metadata, variables}. Output: a list of {text, messages}, one for each output of each document, in order; messages
--- are the warnings of pandoc and the filter, one a line. It opens only the filter's files and what the template
--- includes: an empty list of files keeps the readers in a sandbox.
+-- metadata, variables, bibliography, citation_style}. Output: a list of {text, messages}, one for each output of each
+-- document, in order; messages are the warnings of pandoc and the filter, one a line. It opens only the filter's files,
+-- the style of citations and what the template includes: an empty list of files keeps the readers in a sandbox.
 
 local function write(document, output)
   for key, value in pairs(output.metadata or {}) do document.meta[key] = value end
+  -- The filter has citeproc make the citations. The works are given as text, so that no document names a file to read.
+  document.meta.bibliography, document.meta.csl = nil, output.citation_style
+  document.meta.references = output.bibliography and pandoc.read(output.bibliography, 'bibtex').meta.references or nil
   if output.filter then
     FORMAT, PANDOC_SCRIPT_FILE = output.to, output.filter  -- pandoc sets these when it runs a filter itself
     -- Load it for each output, since it counts figures and tables.

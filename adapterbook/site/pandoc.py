@@ -25,10 +25,10 @@ from adapterbook.common.errors import RenderError
 TIME_LIMIT_S: Final = 900
 
 # Pandoc lacks a Chinese word for "Abstract", which no page shows; raw content of one format is meant to be left out of
-# the others; and pandoc reports each part of a template that it loads.
+# the others; and pandoc reports each part of a template, and each style of citations, that it loads.
 HARMLESS: Final = re.compile(
     r"Could not load translations|data file translations/|has no translation defined|^Not rendering Raw(Block|Inline) |"
-    r"^Loaded .*\.typ from "
+    r"^Loaded .*\.(typ|csl) from "
 )
 # Pandoc's prefix of a filter's message.
 ORIGIN: Final = re.compile(r"^(\[WARNING\] )?(Scripting warning at .*? line \d+ column \d+: )?")
@@ -48,7 +48,7 @@ class Job:
     """Describe one document to convert.
 
     ``name`` names it in errors. ``distil``, a function of a module, turns pandoc's answer into the one that is returned
-    and cached. The rest are pandoc's options.
+    and cached. ``bibliography`` is BibTeX, for the works that the text cites. The rest are pandoc's options.
     """
 
     name: str
@@ -59,6 +59,8 @@ class Job:
     template: Path | None = None
     toc_depth: int | None = None
     metadata: Mapping[str, str | bool] = field(default_factory=dict)
+    bibliography: str = ""
+    citation_style: Path | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
     distil: Callable[[str], str] | None = None
 
@@ -74,7 +76,8 @@ class Job:
             dict(self.variables),
             self.distil and f"{self.distil.__module__}.{self.distil.__qualname__}",
         ]
-        return [self.text, json.dumps(settings, sort_keys=True)]
+        style = self.citation_style.read_text("utf-8") if self.citation_style else ""
+        return [self.text, json.dumps(settings, sort_keys=True), self.bibliography, style]
 
     def output(self) -> dict[str, Any]:
         """Return the options that convert.lua takes beside the text."""
@@ -84,6 +87,8 @@ class Job:
             "metadata": self.metadata,
             "variables": self.variables,
             **({"filter": str(self.filter)} if self.filter else {}),
+            **({"bibliography": self.bibliography} if self.bibliography else {}),
+            **({"citation_style": str(self.citation_style)} if self.citation_style else {}),
             **({"template": template.read_text("utf-8"), "template_path": str(template)} if template else {}),
             **({"toc_depth": self.toc_depth} if self.toc_depth else {}),
         }

@@ -55,6 +55,24 @@ class Page:
         """Return the rendered page's path from the site's root."""
         return self.source.removesuffix(".qmd") + ".html"
 
+    @property
+    def bibliography(self) -> str:
+        """Return the BibTeX of the works that the page can cite."""
+        return "".join(path.read_text("utf-8") for path in self._named("bibliography"))
+
+    @property
+    def citation_style(self) -> Path | None:
+        """Return the file of the style of its citations; None means pandoc's own."""
+        return next(iter(self._named("csl")), None)
+
+    def _named(self, key: str) -> list[Path]:
+        """Return the files that a key of the front matter names, relative to the page."""
+        named = self.metadata.get(key) or []
+        paths = [self.path.parent / str(name) for name in (named if isinstance(named, list) else [named])]
+        if missing := [f"{key}: {path} is not there; run `make pages`" for path in paths if not path.is_file()]:
+            raise RenderError(f"{self.source}:", missing)
+        return paths
+
     def line_of(self, text: str) -> int | None:
         """Return the number of the first line that contains ``text``, from 1, or ``None``."""
         at = self.text.find(text)

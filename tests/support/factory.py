@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import random
+import re
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -31,12 +32,20 @@ from adapterbook.config.phrases import load_phrases
 from adapterbook.config.source import load_published
 from adapterbook.config.study import AdapterConfig, StudyConfig, TrainingConfig, load_adapters, load_study
 from adapterbook.figures.words import FigureWords
+from adapterbook.pages.citations import Bibliography
 from adapterbook.runs.plan import Run, RunStatus, plan_runs, status_of
 from adapterbook.runs.predictions import load_predictions
 from adapterbook.runs.record import Record, write_record
 
 PROJECT = Paths(Path(__file__).resolve().parents[2])
 PHRASES = load_phrases(PROJECT.templates)
+BIBLIOGRAPHY = Bibliography([PROJECT.templates])
+# Where the works lie that pages cite.
+WORKS = {
+    f"https://doi.org/{address}" if name == "doi" else address
+    for entry in BIBLIOGRAPHY.entries.values()
+    for name, address in re.findall(r"\b(doi|url) = \{(.+?)\}", entry)
+}
 FIGURE_WORDS: dict[Language, FigureWords] = {"zh": FigureWords(PHRASES, "zh"), "en": FigureWords(PHRASES, "en")}
 ADAPTERS = ("lora_1", "lora_2", "lora_3", "ia3")
 

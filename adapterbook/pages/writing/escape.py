@@ -8,6 +8,7 @@ link targets and code of a page (its ``shortcodes.lua``), so entities alone do n
 from __future__ import annotations
 
 import functools
+import html
 import json
 import re
 import unicodedata
@@ -129,15 +130,20 @@ def python_literal(value: object) -> str:
 
 
 def python_block(code: str, filename: str | None = None) -> Markup:
-    """Return a fenced Python block, its fence longer than any run of backticks inside.
+    """Return a fenced Python block."""
+    return code_block(code, "python", filename)
+
+
+def code_block(code: str, language: str, filename: str | None = None) -> Markup:
+    """Return a fenced block of code, its fence longer than any run of backticks inside.
 
     Code that holds the beginning of a shortcode becomes a raw HTML block, in which entities hide it from Quarto.
     """
     clean = _clean_code(code)
     if "{{<" in clean:
-        return raw_html_code(clean, language="python")
+        return raw_html_code(clean, language=language)
     fence = "`" * max(3, 1 + max((len(run) for run in BACKTICKS.findall(clean)), default=0))
-    label = f'{{.python filename="{escape_attribute(filename)}"}}' if filename else "python"
+    label = f'{{.{language} filename="{escape_attribute(filename)}"}}' if filename else language
     return Markup(f"{fence}{label}\n{clean}\n{fence}")
 
 
@@ -154,6 +160,13 @@ def raw_html_code(text: str, *, language: str | None = None, css_class: str = ""
 def html_entities(text: str) -> str:
     """Escape a text for raw HTML inside a page: ASCII punctuation becomes numeric entities, line breaks stay."""
     return PUNCTUATION.sub(lambda match: f"&#{ord(match[0])};", text)
+
+
+def html_attribute(text: str) -> str:
+    """Escape a text for a quoted attribute of raw HTML, on one line; Quarto would run a shortcode here, too."""
+    clean = "".join(c if c.isprintable() else " " for c in text)
+    escaped = html.escape(" ".join(clean.split()))
+    return escaped.replace("{", "&#123;").replace("}", "&#125;")
 
 
 def front_matter(fields: Mapping[str, Any]) -> str:

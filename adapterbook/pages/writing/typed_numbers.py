@@ -39,8 +39,6 @@ NOT_PROSE: Final = tuple(
         r"\\u[0-9a-fA-F]{4}",
     )
 )
-# Bibliographies consist of years, pages and addresses, and no result is quoted there.
-UNCHECKED: Final = ("references.yaml",)
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def find_typed_numbers(paths: Paths) -> list[TypedNumber]:
     files: dict[str, Path] = {}  # by name: the study's own lies over the shared one
     for folder in reversed(paths.template_folders):
         templates = [path for path in folder.rglob("*.j2") if path.is_file() and not path.name.startswith(".")]
-        phrases = [folder / name for name in PHRASE_FILES if name not in UNCHECKED and (folder / name).is_file()]
+        phrases = [folder / name for name in PHRASE_FILES if (folder / name).is_file()]
         of_both = (folder == paths.templates, [*templates, *phrases])
         for path in of_both[1]:
             name = path.relative_to(folder).as_posix()

@@ -86,6 +86,8 @@ def body_job(page: Page) -> Job:
         template=HERE / "body.html",
         toc_depth=int(page.metadata.get("toc-depth", options.get("toc-depth", 3))) if has_toc else None,
         metadata=metadata,
+        bibliography=page.bibliography,
+        citation_style=page.citation_style,
         distil=_tidy,
     )
 

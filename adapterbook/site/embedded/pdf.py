@@ -104,5 +104,7 @@ def typst_job(page: Page) -> Job:
         filter=FILTER,
         template=TEMPLATE,
         metadata={f"raw-{key}": str(page.metadata[key]) for key in ("title", "subtitle") if key in page.metadata},
+        bibliography=page.bibliography,
+        citation_style=page.citation_style,
         variables=variables,
     )

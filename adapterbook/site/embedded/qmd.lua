@@ -2,7 +2,7 @@
 --
 -- This filter recognises the elements and numbers them; emit_html.lua and emit_typst.lua write them.
 -- Order of the passes: metadata → math → removal of what the format hides → blocks, top-down (so that a figure is
--- numbered before those inside it) → headings → references, links and words (everything has its number by then). In a
+-- numbered before those inside it) → headings → references → citations → links and words (everything has its number by then). In a
 -- top-down pass pandoc visits the children of what a function returns, but not the returned blocks themselves: contents
 -- are returned inside a Div.
 
@@ -19,7 +19,7 @@ local WORDS = {
 }
 local NBSP = '\u{a0}'
 
-local words, number_sections = WORDS.en, false
+local words, number_sections, has_works = WORDS.en, false, false
 local counts = {fig=0, tbl=0, eq=0, lst=0}
 local numbered = {}      -- id → {kind=, number=, title=, parent=, letter=}
 
@@ -45,6 +45,7 @@ end
 local function read_metadata(meta)
   words = WORDS[stringify(meta.lang or 'en'):sub(1, 2)] or WORDS.en
   number_sections = meta['number-sections'] == true
+  has_works = meta.references ~= nil
   for _, key in ipairs{'title', 'subtitle', 'description'} do
     local raw = meta['raw-' .. key]
     if raw then meta[key] = pandoc.MetaInlines(safe_inlines(stringify(raw))) end
@@ -236,7 +237,10 @@ local function cite(element)
   for i, citation in ipairs(element.citations) do
     local entry = numbered[citation.id]
     if not entry then
-      if not kind_of(citation.id) then return element.content end  -- there is no bibliography: this is text with an @
+      if not kind_of(citation.id) then
+        if has_works then return nil end  -- citeproc's
+        return element.content            -- there is no bibliography: this is text with an @
+      end
       pandoc.log.warn('unresolved reference @' .. citation.id)
       return nil
     end
@@ -252,6 +256,24 @@ local function cite(element)
   return out
 end
 
+-- The citations and the list of works. Both formats get the text that citeproc makes: pandoc's Typst has a way of its own.
+local function cite_works(document)
+  if not has_works then return nil end
+  return pandoc.utils.citeproc(document):walk{Cite = function(element) return element.content end}
+end
+
+-- The blocks of a PDF's cover and abstract go where its template wants them.
+local function take_front(document)
+  local kept = pandoc.Blocks{}
+  for _, block in ipairs(document.blocks) do
+    local name = block.t == 'Div' and (block.classes:includes('front-page') and 'front-page'
+                                       or block.classes:includes('abstract') and 'abstract')
+    if name then document.meta[name] = pandoc.MetaBlocks(block.content) else kept:insert(block) end
+  end
+  document.blocks = kept
+  return document
+end
+
 -- Removes links whose target is a script.
 local function link(element)
   local scheme = element.target:gsub('[%s%c]', ''):lower():match('^([%a][%w+.-]*):')
@@ -265,5 +287,8 @@ return {
   {Div=conditional, Span=conditional},
   {traverse='topdown', Div=div, Figure=figure, Table=table_block, Para=equation, CodeBlock=code_block},
   {Pandoc=number_headings},
-  {Cite=cite, Link=link, Math=emit.math, Str=emit.word, DefinitionList=emit.definitions},
+  {Cite=cite},
+  {Pandoc=cite_works},
+  {Link=link, Math=emit.math, Str=emit.word, DefinitionList=emit.definitions},
+  {Pandoc=take_front},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from html.parser import HTMLParser
 
 import pytest
@@ -34,7 +35,7 @@ def make_page(stem: str, title: str = "Page") -> PageSpec:
 
 
 class Tags(HTMLParser):
-    """Reads links and metadata; anything else is a fault."""
+    """Reads links, metadata and data for search engines; anything else is a fault."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -48,13 +49,15 @@ class Tags(HTMLParser):
         if tag == "link":
             assert set(values) <= {"rel", "hreflang", "href"}
             self.links[values.get("hreflang") or values["rel"]] = values["href"]
+        elif tag == "script":
+            assert values == {"type": "application/ld+json"}
         else:
             assert tag == "meta"
             assert set(values) in ({"property", "content"}, {"name", "content"})
             self.meta[values.get("property") or values["name"]] = values["content"]
 
     def handle_data(self, data: str) -> None:
-        assert not data.strip()
+        assert not data.strip() or json.loads(data)["@type"] == "Report"
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])

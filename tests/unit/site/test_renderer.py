@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from adapterbook.common.errors import RenderError
-from adapterbook.site import build_site, choose_renderer
+from adapterbook.site import build_site, choose_renderer, make_documents
 from adapterbook.site.project import read_project
 from adapterbook.site.quarto import QuartoRenderer
 from tests.support.site_sample import write_sample
@@ -184,3 +184,13 @@ def test_site_imports_no_torch() -> None:
     program = "import sys, adapterbook.site; print([m for m in ('torch', 'transformers', 'peft') if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_documents_are_made_without_the_site(tmp_path: Path) -> None:
+    """The PDFs and 404.html come to lie in the project's folder, and the project names them as resources."""
+    root = write_sample(tmp_path)
+    make_documents(root, say=lambda line: None)
+    assert {path.name for path in root.iterdir()} >= {"404.html", "report-en.pdf", "report-zh.pdf"}
+    assert not (root / "_site").exists()
+    config = yaml.safe_load((Path(__file__).parents[3] / "_quarto.yml").read_text("utf-8"))
+    assert "/report-*.pdf" in config["project"]["resources"]  # Quarto finds 404.html by its name
