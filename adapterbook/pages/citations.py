@@ -101,14 +101,15 @@ class ReportCitation:
 
     @property
     def bibtex(self) -> str:
-        """Return the entry for a bibliography."""
+        """Return the entry for a bibliography; no two braces meet, because Quarto looks for shortcodes there."""
         fields = {
             "author": " and ".join(f"{{{_bibtex(name)}}}" for name in self.authors) or None,
             "title": f"{{{_bibtex(self.title)}}}: {_bibtex(self.subtitle)}",
             "year": self.year,
             "url": self.address,
         }
-        lines = [f"  {name} = {{{value}}}," for name, value in fields.items() if value is not None]
+        shown = {name: value.replace("{", " {", 1) for name, value in fields.items() if value is not None}
+        lines = [f"  {name} = {{{value}}}," for name, value in shown.items()]
         return "\n".join(["@misc{adapterbook,", *lines, "}"])
 
     def tags(self, tag: str) -> list[str]:

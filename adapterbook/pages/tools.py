@@ -161,7 +161,7 @@ class PageTools:
         text = as_markup(title if caption is None else caption)
         if caption is None and finding and figure.finding is not None:
             stated = escape_text(figure.finding.in_language(self.language))
-            text = Markup(f"**{stated}{'。' if self.language == 'zh' else '.'}** {text}")
+            text = Markup(f"**{stated}**。{text}" if self.language == "zh" else f"**{stated}.** {text}")
         image = self._image(figure, text, f"#{self._figure_id(figure)} ")
 
         def lead(row: Mapping[str, Any], shown: Markup) -> Markup:

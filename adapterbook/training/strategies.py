@@ -44,7 +44,8 @@ class Strategy:
 
         Examples
         --------
-        >>> log = [{"epoch": 0.5, "eval_validation_loss": 0.6}, {"epoch": 1.0, "eval_validation_loss": 0.7}]
+        >>> log = [{"step": 4, "epoch": 0.5, "eval_validation_loss": 0.6},
+        ...        {"step": 8, "epoch": 1.0, "eval_validation_loss": 0.7}]
         >>> Strategy("steps", "validation_loss").choose(log)["epoch"]
         0.5
         >>> Strategy("epoch", "validation_loss").choose(log)["epoch"]

@@ -90,8 +90,8 @@ def test_the_report_can_be_cited() -> None:
     citation = cite_report(Book.model_validate(BOOK), "zh", LAST_RUN)
     assert citation.bibtex.splitlines() == [
         "@misc{adapterbook,",
-        "  author = {{李明} and {王小華}},",
-        "  title = {{甲}: 乙},",
+        "  author = { {李明} and {王小華}},",
+        "  title = { {甲}: 乙},",
         "  year = {2026},",
         "  url = {https://example.org/book/report/zh/},",
         "}",
@@ -117,10 +117,10 @@ def test_a_title_cannot_act() -> None:
     assert [author["name"] for author in data["author"]] == ["Ming Li", "Hua Wang"]
     assert script.count("<") == 2
     assert "{{<" not in "".join(citation.tags("en"))
-    assert r"{A </script> \{\{< x >\}\} \& b}: B\_1" in citation.bibtex
+    assert r" {A </script> \{\{< x >\}\} \& b}: B\_1" in citation.bibtex
 
 
 def test_what_is_not_known_is_left_out() -> None:
     """Without author, address and runs there is the title alone."""
     citation = cite_report(Book.model_validate({"title": "A", "subtitle": "B"}), "en", None)
-    assert citation.bibtex == "@misc{adapterbook,\n  title = {{A}: B},\n}"
+    assert citation.bibtex == "@misc{adapterbook,\n  title = { {A}: B},\n}"
