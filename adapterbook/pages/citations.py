@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,9 +138,9 @@ def cite_report(book: Book, language: Language, origin: Provenance | None) -> Re
     date = None if origin is None else origin.last.isoformat()
     site = book.site_url
     return ReportCitation(
-        title=book.title.in_language(language),
-        subtitle=book.subtitle.in_language(language),
-        authors=tuple(name for name in NAME_BREAK.split(author or "") if name),
+        title=_on_one_line(book.title.in_language(language)),
+        subtitle=_on_one_line(book.subtitle.in_language(language)),
+        authors=tuple(_on_one_line(name) for name in NAME_BREAK.split(author or "") if name),
         date=date,
         year=date and date[:4],
         address=book.repository if site is None else f"{site}/report/{language}/",
@@ -148,8 +149,13 @@ def cite_report(book: Book, language: Language, origin: Provenance | None) -> Re
     )
 
 
+def _on_one_line(text: str) -> str:
+    """Return a text without line breaks, and with U+FFFD for each control character."""
+    return "".join("\ufffd" if unicodedata.category(char) == "Cc" else char for char in " ".join(text.split()))
+
+
 def _bibtex(text: str) -> str:
-    return ACTIVE_IN_BIBTEX.sub(r"\\\1", " ".join(text.split()))
+    return ACTIVE_IN_BIBTEX.sub(r"\\\1", text)
 
 
 def _json(value: object) -> str:

@@ -63,7 +63,7 @@ def test_notebooks_are_one_folded_answer_at_the_end(browser: Browser, study_site
     """However many notebooks hold the words, they take one line, the last; unfolded it leads to them."""
     with visit(browser, study_site / f"report/{language}/index.html") as opened:
         page = opened.page
-        ask(page, "learning_rate")
+        ask(page, "Trainer")
         group = page.locator(".search-results > ul > li").last
         assert group.locator("a").count() and group.locator("a").first.is_hidden()
         outside = page.locator(".search-results > ul > li > a").evaluate_all("links => links.map(link => link.href)")

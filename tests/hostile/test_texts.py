@@ -317,7 +317,8 @@ def test_texts_are_shown_as_typed(built: Built, parsed: dict[Path, Parsed]) -> N
                 number = int(match[1])
                 if number in built.texts:
                     wanted, shown = as_shown(built.texts[number]), comparable(match[2])
-                    others = [render(built.texts[number]) for render in (as_output, as_json, as_code)]
+                    forms = (as_output, as_json, as_code, as_meta, as_bibtex)
+                    others = [render(built.texts[number]) for render in forms]
                     assert shown in (wanted, *others), (path, number)
                     seen.add(number)
     assert len(seen) == len(set(built.texts.values())) >= 400
@@ -347,6 +348,16 @@ def as_json(text: str) -> str:
 def as_code(text: str) -> str:
     """Return a text as Python code has it inside quotes: the same text to Python, says a test of the escapes."""
     return comparable(python_literal(text)[1:-1])
+
+
+def as_meta(text: str) -> str:
+    """Return a text as the head's data have it, without characters that nothing shows."""
+    return comparable("".join(char if char.isprintable() else " " for char in text))
+
+
+def as_bibtex(text: str) -> str:
+    """Return a text as the entry for bibliographies has it, with BibTeX's own characters escaped."""
+    return comparable(re.sub(r"([\\{}%#$&_])", r"\\\1", text))
 
 
 def test_the_search_index_is_data(built: Built) -> None:
@@ -457,8 +468,9 @@ def test_pandoc_finds_nothing_but_text(trees: dict[Path, Any]) -> None:
 def test_front_matter_and_menus_are_yaml_of_text(built: Built) -> None:
     """Titles stay one value of YAML each, and no page gets a key that the generator does not write."""
     known = {"title", "pagetitle", "subtitle", "author", "course", "licence", "description", "description-meta",
-             "engine", "translation", "format", "lang", "sidebar", "toc", "runs", "last-run", "toc-depth", "number-sections",
-             "crossref", "search-group"}  # fmt: skip
+             "engine", "translation", "format", "lang", "sidebar", "toc", "runs", "last-run", "toc-depth",
+             "number-sections", "crossref", "search-group", "bibliography", "csl", "link-citations",
+             "nocite"}  # fmt: skip
     for path in sources(built):
         matter = yaml.safe_load(path.read_text("utf-8").split("---\n", 2)[1])
         assert set(matter) <= known, path
@@ -482,5 +494,9 @@ def test_the_pdfs_show_texts_and_run_nothing(built: Built) -> None:
         whole = [(typed, text) for typed, text in found if typed is not None]
         plain = [(typed, text) for typed, text in whole if typed.isascii() and typed.isprintable()]
         assert len(plain) > 20
-        wrong = [(typed, text) for typed, text in plain if comparable(text) not in (comparable(typed), as_code(typed))]
+        wrong = [
+            (typed, text)
+            for typed, text in plain
+            if comparable(text) not in (comparable(typed), as_code(typed), as_bibtex(typed))
+        ]
         assert not wrong
