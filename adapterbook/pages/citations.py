@@ -111,7 +111,7 @@ class ReportCitation:
         }
         shown = {name: value.replace("{", " {", 1) for name, value in fields.items() if value is not None}
         lines = [f"  {name} = {{{value}}}," for name, value in shown.items()]
-        return "\n".join(["@misc{adapterbook,", *lines, "}"])
+        return "\n".join(["@misc{report,", *lines, "}"])
 
     def tags(self, tag: str) -> list[str]:
         """Return what search engines and programs for references read in a page's head."""

@@ -131,7 +131,9 @@ def test_only_the_explorer_loads_vega(browser: Browser, built: Built) -> None:
         with visit(browser, path) as opened:
             opened.page.wait_for_load_state("networkidle")
             assert not [
-                url for url in opened.requests if "explorer" in url or url.endswith(("vega.js", "interactive.css"))
+                url
+                for url in opened.requests
+                if "/assets/explorer" in url or url.endswith(("vega.js", "interactive.css"))
             ]
     pages = [path for path in built.site.rglob("*.html") if "vega.js" in path.read_text("utf-8")]
     assert sorted(pages) == sorted(built.page(language) for language in LANGUAGES)

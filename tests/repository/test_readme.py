@@ -65,6 +65,7 @@ def test_every_make_target_is_there(readme: Path) -> None:
         name for page in pages for name in re.findall(r"`(?:\S+ )*make ([a-z][a-z-]*)\b", page.read_text("utf-8"))
     }
     listed = subprocess.run(["make", "help"], cwd=PROJECT.root, capture_output=True, text=True, check=True).stdout
+    assert re.search(r"(?m)^make test\b", readme.read_text("utf-8")), "what CI calls"
     assert {"all", "publish"} <= targets <= set(re.findall(r"make ([a-z-]+)", listed))
 
 

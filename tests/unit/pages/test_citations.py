@@ -89,7 +89,7 @@ def test_the_report_can_be_cited() -> None:
     """Title, every author, the year of the last run and the address are in the entry and in the page's head."""
     citation = cite_report(Book.model_validate(BOOK), "zh", LAST_RUN)
     assert citation.bibtex.splitlines() == [
-        "@misc{adapterbook,",
+        "@misc{report,",
         "  author = { {李明} and {王小華}},",
         "  title = { {甲}: 乙},",
         "  year = {2026},",
@@ -123,4 +123,4 @@ def test_a_title_cannot_act() -> None:
 def test_what_is_not_known_is_left_out() -> None:
     """Without author, address and runs there is the title alone."""
     citation = cite_report(Book.model_validate({"title": "A", "subtitle": "B"}), "en", None)
-    assert citation.bibtex == "@misc{adapterbook,\n  title = { {A}: B},\n}"
+    assert citation.bibtex == "@misc{report,\n  title = { {A}: B},\n}"
