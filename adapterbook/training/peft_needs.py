@@ -76,6 +76,22 @@ def need_problems(adapter: AdapterConfig, n_steps: int | None) -> Iterator[str]:
         yield f"final_warmup: expected at most the run's {n_steps} steps, got {last}: the subspaces would not be chosen"
 
 
+def check_loss(run: Run) -> None:
+    """Check that a run's loss keeps the term that its method adds, such as AdaLoRA's for orthogonality.
+
+    Raises
+    ------
+    ConfigError
+        If the labels are smoothed: the Trainer then computes the loss itself, without that term.
+    """
+    known = {field.name for field in dataclasses.fields(config_class_of(run.adapter.peft_type))}
+    if run.training.label_smoothing_factor and "orth_reg_weight" in known:
+        raise ConfigError(f"{run.id}: the loss would not be the method's:", [
+            f"label_smoothing_factor: {run.adapter.peft_type} adds a term to its loss, which the Trainer leaves out "
+            "when it smooths labels: leave the smoothing out, or name other adapters"
+        ])  # fmt: skip
+
+
 def count_steps(run: Run) -> int:
     """Return how many steps the optimiser takes in a run."""
     return count(run.training, run.data.n_train)

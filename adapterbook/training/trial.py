@@ -27,7 +27,7 @@ from adapterbook.runs.plan import Run
 from adapterbook.training.data import label_names
 from adapterbook.training.kernel_state import ignore_launchers, silence_transformers
 from adapterbook.training.model import MISFITS, freeze_adapter, load_base_model, make_peft_config, without_warnings
-from adapterbook.training.peft_needs import AllocateRanks, count_steps, initialise_from_data
+from adapterbook.training.peft_needs import AllocateRanks, check_loss, count_steps, initialise_from_data
 from adapterbook.training.reloading import check_saved, predict
 from adapterbook.training.tokens import load_tokenizer
 from adapterbook.training.trainer import ClassifierTrainer, training_kwargs
@@ -74,6 +74,7 @@ def try_runs(runs: Sequence[Run], base_model: Path, splits: DatasetDict) -> None
                 problems.setdefault(problem, []).append(f"{run.adapter.id}/{run.variant}")
         for run in runs:
             try:
+                check_loss(run)
                 make_peft_config(run.adapter, model, count_steps(run))
             except ConfigError as error:
                 problems.setdefault(error.problems[0], []).append(f"{run.adapter.id}/{run.variant}")
