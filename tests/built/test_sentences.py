@@ -102,7 +102,7 @@ def test_the_choice_knows_no_prediction() -> None:
     assert sample_sentences(predictions.assign(text="x"))["identity"] != sample["identity"]
 
 
-@pytest.mark.parametrize("length", [1000, 10 * MAX_LETTERS])
+@pytest.mark.parametrize("length", [1000, pytest.param(10 * MAX_LETTERS, marks=pytest.mark.slow)])
 def test_long_texts_are_fewer(length: int) -> None:
     """What a page holds is limited in letters too, but it holds at least one text."""
     sample = sample_sentences(make_predictions("lora_1", n=600).assign(text="x" * length))
