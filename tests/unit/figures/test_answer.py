@@ -26,7 +26,7 @@ ONE = {"submitted": {"title": "x"}}
          "every adapter is significantly better than training the head alone; the"),
         ({"lora_1": 0.95, "lora_2": 0.6, "ia3": 0.6, "head_only": 0.6},
          "LoRA 1 顯著優於只訓練分類頭，LoRA 1 顯著優於其他每一個轉接器",
-         "alone: LoRA 1; LoRA 1 is significantly better than every other adapter"),
+         "alone is significantly worse than LoRA 1; LoRA 1 is significantly better than every other adapter"),
         ({"lora_1": 0.9, "lora_2": 0.9, "ia3": 0.6, "head_only": 0.9},
          "沒有轉接器顯著優於只訓練分類頭，LoRA",
          "no adapter is significantly better than training the head alone; LoRA"),
