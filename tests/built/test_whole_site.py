@@ -315,7 +315,8 @@ def test_nothing_of_the_old_is_left(made_own: Path) -> None:
         if path.is_file():
             text = path.relative_to(made_own).as_posix() + text_of(path)
             # The program's own name is in the licences of its files and in its script, and marks its page for the lost.
-            ours = {shipped.title.zh, shipped.title.en} if path.name in ("404.html", "cover.js", "licences.txt") else set()
+            names_us = path.name in ("404.html", "cover.js", "licences.txt")
+            ours = {shipped.title.zh, shipped.title.en} if names_us else set()
             left = sorted(word for word in old - ours if word.lower() in text.lower())
             if left:
                 found[path.relative_to(made_own).as_posix()] = left
