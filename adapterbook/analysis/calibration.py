@@ -70,7 +70,7 @@ def measure_sureness(adapter: str, variant: str, answers: pd.DataFrame) -> Suren
     Parameters
     ----------
     answers : DataFrame
-        The rows of all its seeds' predictions, as ``record.load_predictions`` returns them.
+        The rows of all its seeds' predictions, as ``predictions.load_predictions`` returns them.
     """
     import numpy as np
 

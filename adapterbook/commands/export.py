@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from adapterbook.analysis.travel import steps_until
 from adapterbook.common.errors import AdapterBookError, RecordError
 from adapterbook.common.workdir import fresh_folder
 from adapterbook.config.paths import Paths
@@ -119,7 +120,11 @@ def _points(record: Record) -> Iterator[tuple[int, float, Mapping[str, float | N
     n_epochs = record.curve[-1].epoch
     for point in record.curve:
         share = point.epoch / n_epochs if n_epochs else 0.0
-        yield round(share * n_steps), share * last_s, {f"epoch/{name}": getattr(point, name) for name in CURVES}
+        yield (
+            steps_until(record, point.epoch),
+            share * last_s,
+            {f"epoch/{name}": getattr(point, name) for name in CURVES},
+        )
     results = {f"final/{name}": value for name, value in _results(record).items() if isinstance(value, int | float)}
     yield n_steps, last_s, results
 

@@ -86,6 +86,9 @@ Text = Annotated[BilingualText, BeforeValidator(_both_languages)]
 Title = Annotated[Text, AfterValidator(_check_title)]
 Margin = Annotated[float, AfterValidator(_check_margin)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Metric = Literal["loss", "accuracy", "f1", "selection_loss", "selection_accuracy"]
+Epochs = Annotated[float, Field(gt=0), AfterValidator(lambda epochs: int(epochs) if epochs % 1 == 0 else epochs)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class DataConfig(Settings):
@@ -98,13 +101,6 @@ class DataConfig(Settings):
     n_selection: NonNegativeInt = 0  # rows that learning rates and checkpoints may be chosen on; 0: validation serves
     max_words: PositiveInt
     tokenise_batch_size: PositiveInt
-
-
-Metric = Literal["loss", "accuracy", "f1", "selection_loss", "selection_accuracy"]
-
-
-Epochs = Annotated[float, Field(gt=0), AfterValidator(lambda epochs: int(epochs) if epochs % 1 == 0 else epochs)]
-Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainingConfig(Settings):
@@ -175,12 +171,18 @@ class TrainingConfig(Settings):
             raise ValueError("group_by_length and train_sampling_strategy say the same: keep one")
         return self
 
+    def count_steps(self, n_train: int) -> int:
+        """Return how many steps the optimiser takes with so many training rows, unless training stops early."""
+        return self.max_steps or math.ceil(self.num_train_epochs * self._steps_per_epoch(n_train))
+
     def count_epochs(self, n_train: int) -> float:
         """Return how many epochs of so many rows are trained, unless training stops early."""
+        return self.count_steps(n_train) / self._steps_per_epoch(n_train)
+
+    def _steps_per_epoch(self, n_train: int) -> int:
         batches, rest = divmod(n_train, self.per_device_train_batch_size)
         batches += bool(rest) and not self.dataloader_drop_last
-        steps = max(math.ceil(batches / self.gradient_accumulation_steps), 1)
-        return (self.max_steps or math.ceil(self.num_train_epochs * steps)) / steps
+        return max(math.ceil(batches / self.gradient_accumulation_steps), 1)
 
 
 class VariantConfig(Settings):

@@ -6,7 +6,6 @@ and the list with pandoc's citeproc. A study's own ``references.bib`` adds works
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from adapterbook.common.errors import RenderError
 from adapterbook.common.formatting import Language
 from adapterbook.config.book import Book
 from adapterbook.pages.numbers.provenance import Provenance
+from adapterbook.pages.scripts import json_in_script
 from adapterbook.pages.writing.escape import html_attribute
 
 BIBLIOGRAPHY: Final = "references.bib"
@@ -129,7 +129,7 @@ class ReportCitation:
         }  # fmt: skip
         known = {name: value for name, value in data.items() if value}
         metas = [f'<meta name="citation_{name}" content="{html_attribute(value)}">' for name, value in facts if value]
-        return [*metas, f'<script type="application/ld+json">{_json(known)}</script>']
+        return [*metas, f'<script type="application/ld+json">{json_in_script(known)}</script>']
 
 
 def cite_report(book: Book, language: Language, origin: Provenance | None) -> ReportCitation:
@@ -156,9 +156,3 @@ def _on_one_line(text: str) -> str:
 
 def _bibtex(text: str) -> str:
     return ACTIVE_IN_BIBTEX.sub(r"\\\1", text)
-
-
-def _json(value: object) -> str:
-    """Return JSON that can end no script and begin no shortcode."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("{{", "{\\u007b")

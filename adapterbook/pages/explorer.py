@@ -13,6 +13,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from adapterbook.analysis.shapes import AdapterReport, Curve, Group, Report, RunReport, Spread
+from adapterbook.analysis.travel import steps_until
 from adapterbook.common.formatting import Language, format_number
 from adapterbook.figures.style import baselines_of, style_of
 from adapterbook.figures.vega_charts import QUANTITIES, RAMP, chart_spec, line_look
@@ -218,13 +219,9 @@ def _mean_cell(spread: Spread | None, kind: str, language: Language) -> list[Any
     return [part for pair in zip(values, shown, strict=True) for part in pair]
 
 
-def _steps_per_epoch(record: Record) -> float:
-    return len(record.steps) / record.training.num_train_epochs
-
-
 def _seconds_at(records: Sequence[Record], epoch: float, language: Language) -> str | None:
     """Return the mean seconds of training after so many epochs, None where a record has no steps."""
-    places = [round(epoch * _steps_per_epoch(record)) for record in records]
+    places = [steps_until(record, epoch) for record in records]
     if any(not 1 <= place <= len(record.steps) for place, record in zip(places, records, strict=True)):
         return None
     times = [record.steps[place - 1].seconds for place, record in zip(places, records, strict=True)]
@@ -242,7 +239,7 @@ def _steps(records: Sequence[Record], most: int, language: Language) -> dict[str
     n = counts.pop()
     taken = range(n) if n <= most else sorted({round(i * (n - 1) / (most - 1)) for i in range(most)})
     rows = (tuple(record.steps[i] for record in records) for i in taken)
-    return {"per_epoch": _steps_per_epoch(records[0]), "steps": [_step(row, language) for row in rows]}
+    return {"per_epoch": n / records[0].epochs[-1].epoch, "steps": [_step(row, language) for row in rows]}
 
 
 def _step(row: Sequence[StepResult], language: Language) -> list[Any]:

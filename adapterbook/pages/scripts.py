@@ -57,6 +57,12 @@ def _bundle() -> str:
     return vl_convert.javascript_bundle(vl_version=version)  # type: ignore[call-arg]  # a snippet is optional
 
 
+def json_in_script(content: Mapping[str, Any]) -> str:
+    """Return JSON in which no character can end a script, or begin one of Quarto's shortcodes."""
+    data = json.dumps(content, ensure_ascii=False, separators=(",", ":")).translate(ACTIVE)
+    return data.replace("{{", r"{\u007b")  # JSON's own syntax never has two of them in a row
+
+
 def script_block(name: str, content: Mapping[str, Any], without: str) -> Markup:
     """Return a raw HTML block: an element of class `name` that holds the data of the script of that name.
 
@@ -68,10 +74,8 @@ def script_block(name: str, content: Mapping[str, Any], without: str) -> Markup:
     without : str
         The text for readers whose browser runs no script.
     """
-    data = json.dumps(content, ensure_ascii=False, separators=(",", ":")).translate(ACTIVE)
-    data = data.replace("{{", r"{\u007b")  # JSON's own syntax never has two of them in a row
     return Markup(
         "```{=html}\n"
         f'<div class="{name}">\n<p class="without-script">{html_entities(without)}</p>\n'
-        f'<script type="application/json">{data}</script>\n</div>\n```'
+        f'<script type="application/json">{json_in_script(content)}</script>\n</div>\n```'
     )

@@ -7,7 +7,6 @@ AdaLoRA that never takes a rank away.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -16,7 +15,7 @@ from peft import PeftModel, initialize_lora_eva_weights
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from adapterbook.common.errors import ConfigError
-from adapterbook.config.study import AdapterConfig, TrainingConfig
+from adapterbook.config.study import AdapterConfig
 from adapterbook.runs.plan import Run
 from adapterbook.training.head import modules_to_save
 from adapterbook.training.peft_settings import config_class_of
@@ -94,23 +93,7 @@ def check_loss(run: Run) -> None:
 
 def count_steps(run: Run) -> int:
     """Return how many steps the optimiser takes in a run."""
-    return count(run.training, run.data.n_train)
-
-
-def count(training: TrainingConfig, n_rows: int) -> int:
-    """Return how many steps the optimiser takes with so many training rows.
-
-    Examples
-    --------
-    >>> training = TrainingConfig(learning_rate=1e-3, per_device_train_batch_size=8, per_device_eval_batch_size=8,
-    ...                           num_train_epochs=10, gradient_accumulation_steps=2)
-    >>> count(training, 136)
-    90
-    """
-    if training.max_steps is not None:
-        return training.max_steps
-    n_batches = math.ceil(n_rows / training.per_device_train_batch_size)
-    return math.ceil(training.num_train_epochs * math.ceil(n_batches / training.gradient_accumulation_steps))
+    return run.training.count_steps(run.data.n_train)
 
 
 def initialise_from_data(model: PeftModel, batches: Callable[[], Iterable[dict[str, torch.Tensor]]]) -> None:

@@ -52,9 +52,7 @@ from adapterbook.training.model import (
     check_adapters,
     count_parameters,
     describe_config,
-    load_base_model,
     make_peft_config,
-    without_warnings,
 )
 from adapterbook.training.peft_needs import count_steps
 from adapterbook.training.reloading import check_saved
@@ -94,12 +92,8 @@ def preflight(runs: Sequence[Run], paths: Paths, source: ResolvedSource) -> dict
     check_arguments(runs)
     fetched = fetch_source(source)
     splits = load_splits(fetched.dataset, source.config, runs[0].data)
-    labels = label_names(splits)
-    check_adapters({run.adapter.id: run.adapter for run in runs}.values(), fetched.base_model, labels)
-    try_runs(runs, fetched.base_model, splits)
-    base_model = load_base_model(fetched.base_model, seed=0, labels=labels)
-    with without_warnings():
-        configs = {run.id: make_peft_config(run.adapter, base_model, count_steps(run)) for run in runs}
+    check_adapters({run.adapter.id: run.adapter for run in runs}.values(), fetched.base_model, label_names(splits))
+    configs = try_runs(runs, fetched.base_model, splits)
     info = describe_source(source, fetched, splits)
     environment, commit = describe_environment(current_device(), n_threads=1), git_state(paths.root)
     now = datetime.now(UTC)
@@ -243,7 +237,7 @@ def save_run(
 
 
 def make_predictions(test: datasets.Dataset, logits: npt.NDArray[np.floating[Any]]) -> pd.DataFrame:
-    """Return one row per test row, with the columns of ``record.prediction_columns``.
+    """Return one row per test row, with the columns of ``predictions.prediction_columns``.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from accelerate.state import AcceleratorState, GradientState
 from datasets import Dataset, DatasetDict
-from peft import PeftModel, get_peft_model
+from peft import PeftConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
@@ -47,8 +47,8 @@ OVERRIDDEN: dict[str, Any] = {
 PADDING_TOLERANCE = 1e-3  # of a probability
 
 
-def try_runs(runs: Sequence[Run], base_model: Path, splits: DatasetDict) -> None:
-    """Try out each adapter, and each variant that trains in another way.
+def try_runs(runs: Sequence[Run], base_model: Path, splits: DatasetDict) -> dict[str, PeftConfig]:
+    """Try out each adapter, and each variant that trains in another way; return PEFT's config of each run by its id.
 
     Parameters
     ----------
@@ -72,15 +72,17 @@ def try_runs(runs: Sequence[Run], base_model: Path, splits: DatasetDict) -> None
                 problem = _try_run(run, copy.deepcopy(model), tokenizer, rows, base_model, Path(folder))
             if problem is not None:
                 problems.setdefault(problem, []).append(f"{run.adapter.id}/{run.variant}")
+        configs: dict[str, PeftConfig] = {}
         for run in runs:
             try:
                 check_loss(run)
-                make_peft_config(run.adapter, model, count_steps(run))
+                configs[run.id] = make_peft_config(run.adapter, model, count_steps(run))
             except ConfigError as error:
                 problems.setdefault(error.problems[0], []).append(f"{run.adapter.id}/{run.variant}")
     if problems:
         listed = [f"{', '.join(dict.fromkeys(names))}: {problem}" for problem, names in problems.items()]
         raise ConfigError("One step of training was tried out on two rows, and failed:", listed)
+    return configs
 
 
 def _choose_runs(runs: Sequence[Run]) -> Iterator[Run]:

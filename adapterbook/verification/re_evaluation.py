@@ -6,18 +6,16 @@ gives, since a config can name other files and hosts; weights are safetensors.
 
 from __future__ import annotations
 
-import inspect
 import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from datasets import Dataset, DatasetDict
 from peft import PeftModel, get_peft_model
 from peft.utils.save_and_load import get_peft_model_state_dict
@@ -43,6 +41,7 @@ from adapterbook.training.model import (
 )
 from adapterbook.training.peft_needs import count_steps
 from adapterbook.training.recording import describe_source
+from adapterbook.training.reloading import predict
 from adapterbook.training.tokens import load_tokenizer
 from adapterbook.training.trainer import current_device
 from adapterbook.verification.choice import Fit
@@ -127,12 +126,11 @@ def evaluate_adapter(
                 freeze_adapter(counted)
             found = list(_find_other_counts(record, counted))
             found += _find_other_weights(record, model, folder / "adapter")
-            predict = _Predictor(model, material.tokenizer, record.training.per_device_eval_batch_size)
+            model = model.to(current_device()).eval()
+            rows = dict(material.splits) | {"train": _some(material.splits["train"])}
+            found_of = {name: predict(model, material.tokenizer, part["text"]) for name, part in rows.items()}
             evaluation = Evaluation(
-                predict(material.splits["validation"]),
-                predict(material.splits["test"]),
-                predict(material.splits["selection"]) if "selection" in material.splits else None,
-                predict(_some(material.splits["train"])),
+                found_of["validation"], found_of["test"], found_of.get("selection"), found_of["train"]
             )
             found += _find_other_updates(record, measure_updates(model))  # last: it leaves the model merged
         except (AdapterBookError, SafetensorError, OSError, *MISFITS) as error:
@@ -241,23 +239,3 @@ def _in_order(value: Any) -> Any:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return sorted(set(value))
     return value
-
-
-class _Predictor:
-    """Compute the probability of each label, batch by batch, in the order of the rows."""
-
-    def __init__(self, model: PeftModel, tokenizer: PreTrainedTokenizerBase, batch_size: int) -> None:
-        self._device = torch.device(current_device())
-        self._model, self._tokenizer, self._batch_size = model.to(self._device).eval(), tokenizer, batch_size
-        self._accepted = set(inspect.signature(model.get_base_model().forward).parameters)
-
-    @torch.no_grad()
-    def __call__(self, rows: Dataset) -> npt.NDArray[np.float64]:
-        texts, parts = list(rows["text"]), []
-        for start in range(0, len(texts), self._batch_size):
-            tokens = self._tokenizer(texts[start : start + self._batch_size], truncation=True, padding=True,
-                                     return_tensors="pt")  # fmt: skip
-            inputs = {name: tensor.to(self._device) for name, tensor in tokens.items() if name in self._accepted}
-            logits = cast(torch.Tensor, self._model(**inputs).logits)  # (batch, n_labels)
-            parts.append(torch.softmax(logits.double().cpu(), dim=-1).numpy())
-        return np.concatenate(parts)

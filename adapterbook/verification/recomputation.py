@@ -94,7 +94,7 @@ def find_wrong_metrics(record: Record | ProbeRecord, table: pd.DataFrame) -> lis
     Parameters
     ----------
     table : DataFrame, n_test rows
-        As ``record.load_predictions`` returns it.
+        As ``predictions.load_predictions`` returns it.
     """
     test, splits = record.test, record.splits
     assert test is not None and splits is not None

@@ -173,9 +173,7 @@ class Cells:
         if group.test_accuracy.sd is not None:
             sd = self.tools.derived(group, ["test_accuracy", "sd"], "points_unsigned")
             parts.insert(0, Markup(f"{as_markup(self.words.label('seeds_sd'))} {sd}{self.comma.strip()}"))
-        gap = self.comma.removeprefix(
-            self.comma.strip()
-        )  # after a Chinese comma there is none; a line may break anyway
+        gap = self.comma.removeprefix(self.comma.strip())  # none after a Chinese comma, where a line may break anyway
         return Markup(" ") + Markup(gap).join(Markup(f"[{part}]{{.beside}}") for part in parts)
 
     def mark(self, group: Group) -> Markup:

@@ -70,11 +70,9 @@ def find_typed_numbers(paths: Paths) -> list[TypedNumber]:
     for folder in reversed(paths.template_folders):
         templates = [path for path in folder.rglob("*.j2") if path.is_file() and not path.name.startswith(".")]
         phrases = [folder / name for name in PHRASE_FILES if (folder / name).is_file()]
-        of_both = (folder == paths.templates, [*templates, *phrases])
-        for path in of_both[1]:
-            name = path.relative_to(folder).as_posix()
-            # Phrases of a study are laid over the shared ones one by one, templates file by file.
-            files[name if path.suffix == ".j2" else f"{name} {of_both[0]}"] = path
+        files |= {path.relative_to(folder).as_posix(): path for path in templates}
+        # Phrases of a study are laid over the shared ones one by one, templates file by file.
+        files |= {f"{path.name} {folder == paths.templates}": path for path in phrases}
     return [found for _, path in sorted(files.items()) for found in numbers_of(path, paths)]
 
 
@@ -102,17 +100,13 @@ def numbers_of(path: Path, paths: Paths) -> Iterator[TypedNumber]:
     meant = {word.strip("%.") for marked in MEANT.findall(text) for word in re.split(r"[,\s]+", marked)}
     for pattern in NOT_PROSE:
         prose = pattern.sub(_blank, prose)
-    name = path.relative_to(path.parents[len(path.parents) - 1])
-    name_shown = paths.shown(path) if path.is_relative_to(paths.root) else f"templates/{_below_templates(name)}"
+    shared = f"templates/{path.as_posix().rpartition('/templates/')[2]}"
+    shown = paths.shown(path) if path.is_relative_to(paths.root) else shared
     for number, line in enumerate(prose.split("\n"), start=1):
         for found in NUMBER.finditer(line):
             if found[0] not in meant:
                 percent = "%" if line[found.end() :].lstrip()[:1] in ("%", "％") else ""
-                yield TypedNumber(name_shown, number, found[0] + percent)
-
-
-def _below_templates(path: Path) -> str:
-    return path.as_posix().rpartition("/templates/")[2]
+                yield TypedNumber(shown, number, found[0] + percent)
 
 
 def _prose_of_template(text: str) -> str:

@@ -13,7 +13,6 @@ from transformers import AutoModelForSequenceClassification, TrainingArguments
 
 from adapterbook.config.study import TrainingConfig
 from adapterbook.training.kernel_state import ignore_launchers
-from adapterbook.training.peft_needs import count
 from adapterbook.training.trainer import ClassifierTrainer, training_kwargs
 from tests.support.tiny_models import FAMILIES, make_config
 
@@ -130,4 +129,4 @@ def test_steps_are_counted_as_the_trainer_counts_them(
     arguments = TrainingArguments(str(tmp_path), use_cpu=True, report_to="none", **training_kwargs(training))
     trainer = ClassifierTrainer(model=_make("distilbert"), args=arguments, train_dataset=_rows(n_rows))
     counted = trainer.set_initial_training_values(arguments, trainer.get_train_dataloader())
-    assert count(training, n_rows) == counted[-1]
+    assert training.count_steps(n_rows) == counted[-1]
