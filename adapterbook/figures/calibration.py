@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +12,11 @@ from adapterbook.figures.figure import Drawing
 from adapterbook.figures.style import (
     GREY,
     LineStyle,
-    columns_of,
     format_percent_axis,
+    heights_of,
     legend_above,
     mark_size,
+    panels_of,
     style_of,
     why_nothing,
 )
@@ -51,20 +51,15 @@ def plan_calibration(report: Report, words: FigureWords) -> Drawing:
          "interval_high": part.interval.high, "n_answers": part.n_answers}
         for item in found for part in item.bins
     ]  # fmt: skip
-    height, phone_height = (1.2 + 2.1 * math.ceil(len(panels) / most) for most in (3, 2))
+    height, phone_height = heights_of(len(panels), 1.2, 2.1)
     alt = words.say("calibration.alt", title=title, adapters=adapters)
     paint = partial(_paint, panels, 1 / report.source.n_labels, labels)
     return Drawing(id, title, alt, paint, height=height, phone_height=phone_height, rows=rows)
 
 
 def _paint(panels: Sequence[_Panel], lowest: float, labels: Labels, canvas: Canvas) -> None:
-    columns = columns_of(canvas, len(panels))
-    all_axes = list(
-        canvas.subplots(math.ceil(len(panels) / columns), columns, sharex=True, sharey=True, squeeze=False).flat
-    )
-    for unused in all_axes[len(panels) :]:
-        unused.remove()
-    for axes, panel in zip(all_axes, panels, strict=False):
+    all_axes = panels_of(canvas, len(panels), sharey=True)
+    for axes, panel in zip(all_axes, panels, strict=True):
         axes.plot([lowest, 1.0], [lowest, 1.0], color=GREY, linewidth=1, linestyle="--", label=labels["calibrated"])
         for part in panel.bins:
             ends = [part.interval.low, part.interval.high]
@@ -75,8 +70,6 @@ def _paint(panels: Sequence[_Panel], lowest: float, labels: Labels, canvas: Canv
         axes.set_ylim(0.2 if lowest == 0.5 else 0, 1.02)
         format_percent_axis(axes.xaxis)
         format_percent_axis(axes.yaxis)
-    for axes in all_axes[max(0, len(panels) - columns) : len(panels)]:
-        axes.tick_params(labelbottom=True)
     canvas.supxlabel(labels["confidence"], fontsize=mark_size(canvas))
     canvas.supylabel(labels["right"], fontsize=mark_size(canvas))
     legend_above(canvas, all_axes[: len(panels)])

@@ -28,12 +28,14 @@ from adapterbook.figures.style import (
     draw_band,
     end_of,
     format_percent_axis,
+    heights_of,
     legend_above,
     mark_epochs,
     mark_log_axis,
     mark_size,
     name_ends,
     name_level,
+    panels_of,
     style_of,
     variant_style,
     why_nothing,
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-COLUMNS, PHONE_COLUMNS = 3, 2  # panels side by side
 LEAST_SPAN = 0.1  # nat: a scale of a loss shows at least so much
 LOSSES = ("train_loss", "validation_loss")
 
@@ -92,7 +93,7 @@ def plan_learning_rate(report: Report, words: FigureWords) -> Drawing:
         describe_missing(report, [adapter for adapter, _ in drawn], words),
     )
     rows = [row for found in groups.values() for group in found for row in curve_rows(group)]
-    height, phone_height = (1.0 + 3.6 * math.ceil(len(panels) / most) for most in (COLUMNS, PHONE_COLUMNS))
+    height, phone_height = heights_of(len(panels), 1.0, 3.6)
     paint = partial(_paint_learning_rate, panels, list(names.values()), _guess(report), words.labels(*LOSSES, "epoch"))
     return Drawing(id, title, alt, paint, height=height, phone_height=phone_height,
                    finding=_state_learning_rate(report, words), rows=rows)  # fmt: skip
@@ -138,7 +139,7 @@ def plan_curves(report: Report, adapter: AdapterReport, id: str, words: FigureWo
     )
     alt = words.say("curves.alt", title=title, curves=words.begin(curves or words.say("curves.not_evaluated")))
     rows = [row for group in groups for row in curve_rows(group)]
-    height, phone_height = (0.7 + 2.2 * math.ceil(len(groups) / most) for most in (COLUMNS, PHONE_COLUMNS))
+    height, phone_height = heights_of(len(groups), 0.7, 2.2)
     paint = partial(_paint_curves, lines, _guess(report), words.labels(*LOSSES, "epoch"))
     return Drawing(id, title, alt, paint, height=height, phone_height=phone_height, rows=rows, adapter=adapter.id)
 
@@ -380,16 +381,11 @@ def _show_at_least(panel: Axes, span: float) -> None:
 
 def _grid(canvas: Canvas, n: int, labels: Labels) -> list[Axes]:
     """Return n panels, a few beside each other, the lowest of each column with the axis of epochs."""
-    columns = columns_of(canvas, n)
-    panels = list(canvas.subplots(math.ceil(n / columns), columns, sharex=True, squeeze=False).flat)
-    for unused in panels[n:]:
-        unused.remove()
-    for panel in panels[:n]:
+    panels = panels_of(canvas, n)
+    for panel in panels:
         mark_epochs(panel)
-    for panel in panels[max(0, n - columns) : n]:  # where the lowest row is not full, the one above needs numbers too
-        panel.tick_params(labelbottom=True)
     canvas.supxlabel(labels["epoch"], fontsize=mark_size(canvas))
-    return panels[:n]
+    return panels
 
 
 def _guess(report: Report) -> float:

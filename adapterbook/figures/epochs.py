@@ -14,12 +14,13 @@ from adapterbook.figures.style import (
     GREY,
     Line,
     LineStyle,
-    columns_of,
     draw_band,
+    heights_of,
     legend_above,
     mark_epochs,
     mark_size,
     on_phone,
+    panels_of,
     style_of,
     why_nothing,
 )
@@ -165,7 +166,7 @@ def plan_epochs(report: Report, words: FigureWords) -> Drawing:
     alt = words.say("epochs.alt", title=title, rate=words.rate(groups[0]), curves=described)
     rows = [_onset_row(group) for group in groups]
     labels = words.labels("epochs.best_epoch", "epochs.onset", "train_loss", "validation_loss", "loss", "epoch")
-    height, phone_height = (1.1 + 1.9 * math.ceil(len(panels) / most) for most in (3, 2))
+    height, phone_height = heights_of(len(panels), 1.1, 1.9)
     return Drawing(id, title, alt, partial(_paint_epochs, panels, labels), height=height, phone_height=phone_height,
                    finding=words.say("epochs.finding", **counts), rows=rows)  # fmt: skip
 
@@ -190,12 +191,9 @@ def _name_best(group: Group, words: FigureWords) -> str:
 
 
 def _paint_epochs(panels: Sequence[_Course], labels: Labels, canvas: Canvas) -> None:
-    columns = columns_of(canvas, len(panels))
-    all_axes = list(canvas.subplots(math.ceil(len(panels) / columns), columns, sharex=True, squeeze=False).flat)
-    for unused in all_axes[len(panels) :]:
-        unused.remove()
+    all_axes = panels_of(canvas, len(panels))
     last = max(epoch for panel in panels for epoch, _ in panel.line.curve.values("validation_loss"))
-    for axes, panel in zip(all_axes, panels, strict=False):
+    for axes, panel in zip(all_axes, panels, strict=True):
         style = panel.line.style
         draw_band(axes, panel.line.curve, "train_loss", LineStyle(GREY, "--", ""), labels["train_loss"], linewidth=1.2)
         draw_band(axes, panel.line.curve, "validation_loss", style, labels["validation_loss"], linestyle="-", marker="")
@@ -210,11 +208,9 @@ def _paint_epochs(panels: Sequence[_Course], labels: Labels, canvas: Canvas) -> 
             axes.set_title(panel.line.label, loc="left")
             axes.set_title(panel.name, loc="right", fontsize=9, color=GREY)
         mark_epochs(axes)
-    for axes in all_axes[max(0, len(panels) - columns) : len(panels)]:
-        axes.tick_params(labelbottom=True)
     canvas.supxlabel(labels["epoch"], fontsize=mark_size(canvas))
     canvas.supylabel(labels["loss"], fontsize=mark_size(canvas))
-    legend_above(canvas, all_axes[: len(panels)])
+    legend_above(canvas, all_axes)
 
 
 def _most_overfitting(report: Report) -> list[Group]:

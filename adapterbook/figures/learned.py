@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from adapterbook.analysis.shapes import Learned, LearnedModule, Reason, Report
 from adapterbook.figures.figure import Drawing
-from adapterbook.figures.style import LineStyle, columns_of, legend_above, mark_log_axis, mark_size, style_of
+from adapterbook.figures.style import LineStyle, heights_of, legend_above, mark_log_axis, mark_size, panels_of, style_of
 from adapterbook.figures.words import FigureWords, Labels, short_names
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def plan_learned(report: Report, words: FigureWords) -> Drawing:
     rows = [_row(report, learned, module) for learned in drawn for module in learned.modules]
     if all(row["scale_deviation"] is None for row in rows):
         rows = [{key: value for key, value in row.items() if key != "scale_deviation"} for row in rows]
-    height, phone_height = (1.1 + 1.95 * math.ceil(len(kinds) / most) for most in (3, 2))
+    height, phone_height = heights_of(len(kinds), 1.1, 1.95)
     labels = words.labels("learned.layer", "learned.relative_update")
     paint = partial(_paint, kinds, updates, list(names.values()), labels)
     return Drawing(id, title, alt, paint, height=height, phone_height=phone_height, rows=rows)
@@ -69,13 +68,8 @@ def _paint(
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    columns = columns_of(canvas, len(kinds))
-    panels = list(
-        canvas.subplots(math.ceil(len(kinds) / columns), columns, sharex=True, sharey=True, squeeze=False).flat
-    )
-    for unused in panels[len(kinds) :]:
-        unused.remove()
-    for panel, kind in zip(panels, kinds, strict=False):
+    panels = panels_of(canvas, len(kinds), sharey=True)
+    for panel, kind in zip(panels, kinds, strict=True):
         for update in updates:
             points, style = update.kinds.get(kind, ()), update.style
             if points:
@@ -83,8 +77,6 @@ def _paint(
                                marker=style.marker, label=update.name)  # fmt: skip
         panel.set_title(kind, loc="left")
         panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    for panel in panels[max(0, len(kinds) - columns) : len(kinds)]:
-        panel.tick_params(labelbottom=True)
     mark_log_axis(panels[0].yaxis, factor=100, unit="%")
     canvas.supxlabel(labels["layer"], fontsize=mark_size(canvas))
     canvas.supylabel(labels["relative_update"], fontsize=mark_size(canvas))

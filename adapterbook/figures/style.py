@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 WIDTH = 6.4  # inches: in a column of 44 rem a letter of 10 pt is 15 px high
+COLUMNS, PHONE_COLUMNS = 3, 2  # panels side by side, at the most
 PHONE_WIDTH = 3.7  # inches, 355 px: on a phone of 390 px a letter of 9 pt is 12 px high
 GREY = "#6b6b6b"
 LEGEND_POINTS = 10
@@ -229,10 +230,27 @@ def mark_size(canvas: Canvas) -> float:
     return 9 if on_phone(canvas) else 11
 
 
-def columns_of(canvas: Canvas, n: int, most: int = 3) -> int:
-    """Return how many of ``n`` panels stand side by side, in rows as even as can be: on a phone two at the most."""
-    columns = min(n, 2 if on_phone(canvas) else most)
+def columns_of(canvas: Canvas, n: int) -> int:
+    """Return how many of ``n`` panels stand side by side, in rows as even as can be."""
+    columns = min(n, PHONE_COLUMNS if on_phone(canvas) else COLUMNS)
     return math.ceil(n / math.ceil(n / columns))
+
+
+def heights_of(n: int, margin: float, row: float) -> tuple[float, float]:
+    """Return the heights of a figure of ``n`` panels, in inches: on a page, and on a phone."""
+    on_page, on_a_phone = (margin + row * math.ceil(n / columns) for columns in (COLUMNS, PHONE_COLUMNS))
+    return on_page, on_a_phone
+
+
+def panels_of(canvas: Canvas, n: int, *, sharey: bool = False) -> list[Axes]:
+    """Return ``n`` panels with one horizontal axis; its numbers stand below the lowest panel of each column."""
+    columns = columns_of(canvas, n)
+    panels = list(canvas.subplots(math.ceil(n / columns), columns, sharex=True, sharey=sharey, squeeze=False).flat)
+    for unused in panels[n:]:
+        unused.remove()
+    for panel in panels[max(0, n - columns) : n]:  # where the lowest row is not full, the one above needs numbers too
+        panel.tick_params(labelbottom=True)
+    return panels[:n]
 
 
 def text_length(text: str, points: float = LEGEND_POINTS) -> float:

@@ -15,6 +15,7 @@ from adapterbook.figures.style import (
     LineStyle,
     columns_of,
     format_percent_axis,
+    heights_of,
     legend_above,
     mark_log_axis,
     mark_size,
@@ -74,7 +75,7 @@ def plan_travel(report: Report, words: FigureWords) -> Drawing:
     labels = words.labels("travel.kept", "travel.last", "travel.same_run", "travel.travel", "test_accuracy")
     paint = partial(_paint, clouds[reference.adapter], marks, panels, baselines, labels)
     rows = [_row(point) for point in travel.points]
-    height, phone_height = (4.4 + 2.2 * math.ceil(len(panels) / most) for most in (3, 2))
+    height, phone_height = heights_of(len(panels), 4.4, 2.2)
     finding = ""
     if reference.correlation is not None:
         correlation = words.number(reference.correlation, "correlation")
