@@ -538,6 +538,7 @@ def test_hostile_names_stay_text(browser: Browser, built: Built) -> None:
             assert [isolate_text(HOSTILE_NAME)] * 2 in [row[:2] for row in rows_of(page)]
             assert isolate_text(HOSTILE_NAME) in (page.locator(".explorer-chart").get_attribute("aria-label") or "")
             page.locator(".explorer-fold summary").first.click()
+            expect(page.locator(".explorer-runs td").first).to_be_visible()
             assert isolate_text(HOSTILE_NAME) in page.locator(".explorer-runs td").all_text_contents()
             assert page.locator("main img").count() == page.locator("main figure img").count()
             assert opened.messages == []
