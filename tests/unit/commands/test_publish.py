@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from adapterbook.commands import publish, rebuild, verify
+from adapterbook.commands.report import documents
 from adapterbook.common.cache import hash_inputs, run_step
 from adapterbook.common.errors import AdapterBookError, PublishError
 from adapterbook.config.paths import Paths
@@ -304,7 +305,8 @@ def test_publishing_for_real(made_project: Paths, tmp_path: Path, monkeypatch: p
     index = paths.root / "_site/index.html"
     page = index.read_text("utf-8")
     index.write_text(page.replace("<main", "<main data-forged", 1), "utf-8")
-    memory.write_text(json.dumps(json.loads(remembered) | {"outputs": hash_inputs(paths.root, [paths.root / "_site"])}))
+    forged = hash_inputs(paths.root, [paths.root / "_site", *documents(paths)])
+    memory.write_text(json.dumps(json.loads(remembered) | {"outputs": forged}), "utf-8")
     said = run("publish")
     assert said.startswith("2 ") and "_site/ is not published: it is unverified" in said, said
     assert "_site/index.html is not what today's records and texts give" in said
