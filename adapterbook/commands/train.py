@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Collection, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from adapterbook.config.study import DataConfig
 from adapterbook.execution.kernels import count_parallel_runs, list_devices
 from adapterbook.execution.progress import TrainingDisplay
 from adapterbook.execution.results_folder import clear_leftovers, hold_lock
-from adapterbook.runs.plan import Run
+from adapterbook.runs.plan import Run, RunStatus, compute_stamps
 from adapterbook.runs.probe import probe_status, stamp_probe
 from adapterbook.runs.select import compute_statuses, default_seeds, load_project, name_source
 from adapterbook.sources.resolve import ResolvedSource, resolve_source
@@ -68,16 +68,27 @@ def train(
     study, adapters = load_project(paths)
     resolved = resolve_source(source, paths)
     say(console, f"Source {resolved.config.name}: {resolved.reason}")
-    seeds, exit_code, tried = seeds or default_seeds(study), 0, set[str]()
-    while True:  # what the search for learning rates runs next depends on what it found
-        _, statuses = compute_statuses(paths, study, adapters, resolved.config.name, seeds, resolved)
-        due = [status.run for status in statuses if not status.up_to_date and status.run.id not in tried]
-        if not due:
-            break
-        _announce(due, len(statuses), tried, console)
-        exit_code |= _train(due, paths, source, resolved, jobs, cell_timeout_s, console, scheduler)
-        tried |= {run.id for run in due}
-    if not tried:
+    seeds, exit_code = seeds or default_seeds(study), 0
+
+    def plan() -> list[RunStatus]:
+        """Return the status of each run that follows from the results so far."""
+        return compute_statuses(paths, study, adapters, resolved.config.name, seeds, resolved)[1]
+
+    statuses = plan()
+    due = [status.run for status in statuses if not status.up_to_date]
+    if due:
+        say(console, f"{len(due)} of {len(statuses)} runs are to be trained.")
+        known = {status.run.id for status in statuses}
+
+        def find_more() -> list[Run]:
+            """Return what the search for learning rates runs next, which depends on what it has found."""
+            more = [status.run for status in plan() if status.run.id not in known]
+            _announce(more, known, console)
+            known.update(run.id for run in more)
+            return more
+
+        exit_code = _train(due, find_more, paths, source, resolved, jobs, cell_timeout_s, console, scheduler)
+    else:
         clear_leftovers(paths, resolved.config.name)
         say(console, f"All {len(statuses)} runs are up to date: nothing to train.")
     exit_code |= _update_probe(study.data, paths, resolved, console)
@@ -104,19 +115,9 @@ def _update_probe(data: DataConfig, paths: Paths, resolved: ResolvedSource, cons
     return 0
 
 
-def _announce(due: Sequence[Run], n_planned: int, tried: Collection[str], console: Console) -> None:
-    """Say what is trained next, and why, if the search added it."""
-    for run in due:
-        rate_is_new = not any(name.startswith(f"{run.adapter.id}/{run.variant}/") for name in tried)
-        if run.extends_grid is not None and rate_is_new:
-            edge, rate = run.extends_grid.edge_learning_rate, run.training.learning_rate
-            say(console, f"{run.adapter.id} is best at {edge:g}, at the edge of its learning rates: {rate:g} is added.")
-    more = " more" if tried else ""
-    say(console, f"{len(due)}{more} of {n_planned} runs are to be trained.")
-
-
 def _train(
     due: Sequence[Run],
+    find_more: Callable[[], list[Run]],
     paths: Paths,
     choice: str,
     resolved: ResolvedSource,
@@ -131,6 +132,16 @@ def _train(
     from adapterbook.training.kernel_state import gpu_memory_bytes
 
     executor: Executor
+    placeholders: dict[str, Record] = {}
+
+    def prepare() -> Mapping[str, Record]:
+        placeholders.update(_prepare(due, paths, resolved, n_workers, where, console))
+        return placeholders
+
+    def extend() -> list[tuple[Run, Record]]:
+        more = find_more()
+        return [(run, _placeholder(run, paths, resolved, placeholders.values())) for run in more]
+
     with ExitStack() as stack:
         if scheduler:
             cluster = _prepare_cluster(stack.enter_context(_connect(scheduler, console)), paths, resolved, console)
@@ -143,12 +154,13 @@ def _train(
             where = ""
         records = train_runs(
             due,
-            partial(_prepare, due, paths, resolved, n_workers, where, console),
+            prepare,
             paths,
             name_source(paths, choice, resolved),
             executor,
             cell_timeout_s=cell_timeout_s,
             display=TrainingDisplay(len(due), console),
+            find_more=extend,
         )
     failed = [record for record in records if record.status == "failed"]
     busy_s = sum((record.finished_at - record.started_at).total_seconds() for record in records)
@@ -159,6 +171,25 @@ def _train(
     for record in failed:
         say(console, f"  - {record.run_id}: {_describe_failure(record, paths)}")
     return 1 if failed else 0
+
+
+def _announce(runs: Sequence[Run], planned: Collection[str], console: Console) -> None:
+    """Say which runs the search adds, and why."""
+    for adapter, added in itertools.groupby(runs, lambda run: run.adapter.id):
+        run = next(added)
+        rate = run.training.learning_rate
+        if run.extends_grid is None or any(name.startswith(f"{adapter}/{run.variant}/") for name in planned):
+            say(console, f"{adapter} is best at {rate:g}: its other seeds are added.")
+        else:
+            edge = run.extends_grid.edge_learning_rate
+            say(console, f"{adapter} is best at {edge:g}, at the edge of its learning rates: {rate:g} is added.")
+
+
+def _placeholder(run: Run, paths: Paths, resolved: ResolvedSource, others: Iterable[Record]) -> Record:
+    """Return the placeholder record of a run that was not planned at first, from one of the same adapter."""
+    like = next(record for record in others if record.adapter.id == run.adapter.id)
+    own = {"variant": run.variant, "seed": run.seed, "training": run.training, "extends_grid": run.extends_grid}
+    return like.model_copy(update=own | {"stamps": compute_stamps(run, paths, resolved.data_identity())})
 
 
 def _describe_failure(record: Record, paths: Paths) -> str:

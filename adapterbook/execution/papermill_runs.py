@@ -51,6 +51,7 @@ def train_runs(
     *,
     cell_timeout_s: float | None = None,
     display: TrainingDisplay,
+    find_more: Callable[[], Sequence[tuple[Run, Record]]] = tuple,
 ) -> list[Record]:
     """Execute runs side by side; a run that fails is recorded, and the others continue.
 
@@ -66,6 +67,8 @@ def train_runs(
         Executes the runs; closed at the end.
     cell_timeout_s : float, optional
         Longest time one cell may take; None: no limit.
+    find_more : callable
+        Called when a run has ended; returns the runs that follow from its result, with their placeholder records.
 
     Returns
     -------
@@ -86,7 +89,8 @@ def train_runs(
         with closing(executor):
             check_parameters(paths)
             executor.warm_up()
-            context = TrainingContext(prepare(), paths, source, cell_timeout_s, display.started, stopping)
+            placeholders = dict(prepare())
+            context = TrainingContext(placeholders, paths, source, cell_timeout_s, display.started, stopping)
             futures = {executor.submit(run, context): run for run in runs}
             try:
                 with display:
@@ -95,6 +99,10 @@ def train_runs(
                         record = _move_run_into_results(executor.collect_record(future, run, context), run, paths)
                         records.append(record)
                         display.ended(record)
+                        more = find_more()
+                        placeholders |= {run.id: placeholder for run, placeholder in more}
+                        futures |= {executor.submit(run, context): run for run, _ in more}
+                        display.add(len(more))
             except BaseException:
                 stopping.set()
                 for future in futures:
@@ -104,7 +112,7 @@ def train_runs(
                     wait(futures, timeout=0.2)
                 raise
         completed = {record.run_id for record in records if record.status == "completed"}
-        repair_results(paths, runs[0].source, due=[run for run in runs if run.id not in completed])
+        repair_results(paths, runs[0].source, due=[run for run in futures.values() if run.id not in completed])
     return records
 
 
@@ -362,9 +370,11 @@ def _clean_run_folder(staging: Path, root: Path, *, keep_results: bool) -> None:
 
 
 def _as_completed(futures: Mapping[Future[Any], Run], tick: Callable[[], None]) -> Iterator[Future[Any]]:
-    """Yield futures as they complete, and call `tick` a few times a second while waiting."""
-    pending = set(futures)
-    while pending:
-        done, pending = wait(pending, timeout=0.25, return_when=FIRST_COMPLETED)
+    """Yield futures as they complete, also those that are added, and call `tick` often while waiting."""
+    ended: set[Future[Any]] = set()
+    while pending := futures.keys() - ended:
+        done, _ = wait(pending, timeout=0.25, return_when=FIRST_COMPLETED)
         tick()
-        yield from done
+        for future in done:
+            ended.add(future)
+            yield future

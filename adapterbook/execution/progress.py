@@ -55,6 +55,11 @@ class TrainingDisplay:
     ) -> None:
         self._progress.stop()
 
+    def add(self, n_runs: int) -> None:
+        """Count more runs."""
+        self._n_runs += n_runs
+        self._progress.update(self._total, total=self._n_runs)
+
     def started(self, run: Run, staging: Path) -> None:
         """Show a run that starts; called from the run's thread."""
         with self._lock:

@@ -113,6 +113,21 @@ def test_a_run_that_completes_replaces_the_one_before(study: Study) -> None:
     assert _leftovers(study.paths) == []
 
 
+def test_runs_that_follow_from_a_result_are_executed_too(study: Study) -> None:
+    """A run that is found when another one has ended goes into the same kernels, and its time is counted."""
+    study.write_notebook(COMPLETE)
+    first, *others = study.runs
+    found = [(run, study.placeholders[run.id]) for run in others]
+    output = io.StringIO()
+    ended = train_runs([first], lambda: {first.id: study.placeholders[first.id]}, study.paths, "embedded",
+                       study.executor(), display=TrainingDisplay(1, Console(file=output)),
+                       find_more=lambda: [found.pop() for _ in found])  # fmt: skip
+    assert [record.run_id for record in ended] == [run.id for run in study.runs]
+    assert {load_record(run.folder(study.paths)).status for run in study.runs} == {"completed"}
+    assert "[1/1]" in output.getvalue() and "[2/2]" in output.getvalue()
+    assert _leftovers(study.paths) == []
+
+
 def test_a_failing_cell_is_a_failed_run_and_the_others_go_on(study: Study) -> None:
     """Type, message and cell are recorded, and the executed notebook is kept."""
     study.write_notebook("if adapter == 'ia3': raise ValueError('no luck')", COMPLETE)
