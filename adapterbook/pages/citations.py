@@ -33,7 +33,11 @@ NO_PROSE: Final = re.compile(r"\A---\n.*?^---$|^(```+|~~~+).*?^\1|`[^`\n]*`", re
 CITED: Final = re.compile(r"\[[^\][]*@[^\][]*\]")
 CITED_KEY: Final = re.compile(r"(?<![\w@])@(?!(?:fig|tbl|eq|sec|lst)-)(\w[\w:.-]*\w)")
 NAME_BREAK: Final = re.compile(r"\s*(?:[、，,;；&]|\band\b)\s*")
-ACTIVE_IN_BIBTEX: Final = re.compile(r"([\\{}%#$&_])")
+ACTIVE_IN_BIBTEX: Final = re.compile(r"[\\{}%#$&_~^]")
+# What a backslash would make of these characters is something else: a new line, an accent.
+BIBTEX_WORDS: Final[Mapping[str, str]] = {
+    "\\": r"{\textbackslash}", "~": r"{\textasciitilde}", "^": r"{\textasciicircum}"
+}  # fmt: skip
 
 
 class Bibliography:
@@ -102,16 +106,15 @@ class ReportCitation:
 
     @property
     def bibtex(self) -> str:
-        """Return the entry for a bibliography; no two braces meet, because Quarto looks for shortcodes there."""
+        """Return the entry for a bibliography; no two braces open at once, because Quarto looks for shortcodes there."""
         fields = {
             "author": " and ".join(f"{{{_bibtex(name)}}}" for name in self.authors) or None,
             "title": f"{{{_bibtex(self.title)}}}: {_bibtex(self.subtitle)}",
             "year": self.year,
             "url": self.address,
         }
-        shown = {name: value.replace("{", " {", 1) for name, value in fields.items() if value is not None}
-        lines = [f"  {name} = {{{value}}}," for name, value in shown.items()]
-        return "\n".join(["@misc{report,", *lines, "}"])
+        lines = [f"  {name} = {{{value}}}," for name, value in fields.items() if value is not None]
+        return re.sub(r"\{(?=\{)", "{ ", "\n".join(["@misc{report,", *lines, "}"]))
 
     def tags(self, tag: str) -> list[str]:
         """Return what search engines and programs for references read in a page's head."""
@@ -155,4 +158,4 @@ def _on_one_line(text: str) -> str:
 
 
 def _bibtex(text: str) -> str:
-    return ACTIVE_IN_BIBTEX.sub(r"\\\1", text)
+    return ACTIVE_IN_BIBTEX.sub(lambda match: BIBTEX_WORDS.get(match[0], f"\\{match[0]}"), text)

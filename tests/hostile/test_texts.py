@@ -357,7 +357,9 @@ def as_meta(text: str) -> str:
 
 def as_bibtex(text: str) -> str:
     """Return a text as the entry for bibliographies has it, with BibTeX's own characters escaped."""
-    return comparable(re.sub(r"([\\{}%#$&_])", r"\\\1", text))
+    words = {"\\": r"{\textbackslash}", "~": r"{\textasciitilde}", "^": r"{\textasciicircum}"}
+    escaped = "".join(words.get(char, f"\\{char}" if char in "{}%#$&_" else char) for char in text)
+    return comparable(re.sub(r"\{(?=\{)", "{ ", escaped))
 
 
 def test_the_search_index_is_data(built: Built) -> None:

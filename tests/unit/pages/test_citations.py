@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from datetime import date
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from adapterbook.pages.numbers.provenance import Provenance
 from adapterbook.site.embedded.html import body_job
 from adapterbook.site.embedded.pdf import typst_job
 from adapterbook.site.links import read_start_tags
-from adapterbook.site.pandoc import convert_all
+from adapterbook.site.pandoc import convert_all, find_pandoc
 from adapterbook.site.project import Page, read_front_matter
 from tests.support.factory import BIBLIOGRAPHY
 
@@ -118,6 +119,18 @@ def test_a_title_cannot_act() -> None:
     assert script.count("<") == 2
     assert "{{<" not in "".join(citation.tags("en"))
     assert r" {A </script> \{\{< x >\}\} \& b}: B\_1" in citation.bibtex
+
+
+def test_pandoc_reads_the_title_back() -> None:
+    """Every character that is active in BibTeX, a backslash at either end too, is in the title that pandoc reads."""
+    title = "\\A\\b ~c^ #1 100% $x_2 & \\"
+    citation = cite_report(Book.model_validate({"title": title, "subtitle": "B"}), "en", None)
+    read = json.loads(
+        subprocess.run([find_pandoc(), "-f", "bibtex", "-t", "csljson"], input=citation.bibtex, text=True,
+                       capture_output=True, check=True, encoding="utf-8").stdout
+    )  # fmt: skip
+    assert read[0]["title"].strip() == f"{title}: b"  # an English title gets small letters outside of braces
+    assert "{{" not in citation.bibtex
 
 
 def test_what_is_not_known_is_left_out() -> None:
