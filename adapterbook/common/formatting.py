@@ -7,6 +7,7 @@ missing value has a reason, and a page gives the reason.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -28,6 +29,17 @@ def capitalised(text: str) -> str:
     ('Positive', 'iOS', '正面')
     """
     return text[:1].upper() + text[1:] if text.islower() and text.isascii() else text
+
+
+def keep_end(name: str) -> str:
+    """Return a name whose short last part stays on the line of the part before.
+
+    Examples
+    --------
+    >>> keep_end("LoRA 3") == "LoRA\\u00a03", keep_end("Head only")
+    (True, 'Head only')
+    """
+    return re.sub(r" (?=\S{1,2}$)", NO_BREAK_SPACE, name)
 
 
 def format_number(value: object, kind: str, language: Language) -> str:

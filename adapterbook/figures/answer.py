@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from adapterbook.analysis.shapes import BaselineKind, Comparison, Group, Report
+from adapterbook.common.formatting import keep_end
 from adapterbook.common.stats import Interval
 from adapterbook.figures.figure import Drawing
 from adapterbook.figures.style import (
@@ -119,7 +120,7 @@ def state_finding(report: Report, words: FigureWords) -> str:
     significantly from one another. Where neither was tested, it gives the accuracy of the only adapter, or the title.
     """
     comparison = report.comparisons["best"]
-    names = short_names(report, words)
+    names = {id: keep_end(name) for id, name in short_names(report, words).items()}
     clauses = [clause for clause in (_gain(comparison, names, words), _between(comparison, names, words)) if clause]
     if clauses:
         rates = "several" if report.best_rates.several_tried else "one"

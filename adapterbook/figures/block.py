@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterbook.analysis.shapes import AdapterReport, Report
 from adapterbook.figures.figure import Drawing
-from adapterbook.figures.style import GREY, adapter_style
+from adapterbook.figures.style import GREY, adapter_style, ink_on, on_phone
 from adapterbook.figures.words import FigureWords, Labels, short_names
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ Layout = Mapping[str, str]  # names as the picture shows them → whole names; o
 # A number is the place of a module in a layout, a text the key of a label.
 FLOW: tuple[int | str, ...] = (0, 1, 2, "attention", 3, "add_norm", 4, "gelu", 5, "add_norm")
 
+MAX_ON_PHONE = 6  # columns whose letters still fit
+LEGEND_LETTERS = 56  # in a line, on a phone
 UPRIGHT_NAMES = 5  # adapters beside each other whose names still fit above their columns
 # The meanings of the letters in the cells, as keys of labels.
 LEGEND = {"r =": "rank", "× l": "vector"}
@@ -98,7 +101,7 @@ def plan_block(report: Report, words: FigureWords) -> Drawing:
     ]
     cells = [what for column in columns for what in column.modules.values()]
     shown = [key for letters, key in LEGEND.items() if any(letters in what for what in cells)]
-    legend = words.joined((words.say(f"block.{key}") for key in shown), "legend")
+    legend = [words.say(f"block.{key}") for key in shown]
     labels = words.labels(*(f"block.{step}" for step in FLOW if isinstance(step, str)))
     adapters = words.joined(
         words.say(
@@ -111,22 +114,27 @@ def plan_block(report: Report, words: FigureWords) -> Drawing:
     rows = [{"module": module} | {name: module in modules for name, modules in touched.items()} for module in layout]
     alt = words.say("block.alt", title=title, adapters=adapters)
     paint = partial(_paint, list(layout), columns, legend, labels)
-    return Drawing(id, title, alt, paint, height=5.0, rows=rows)
+    phone_height = 4.6 if len(columns) <= MAX_ON_PHONE else 0.0
+    return Drawing(id, title, alt, paint, height=5.0, phone_height=phone_height, rows=rows)
 
 
-def _paint(modules: Sequence[str], columns: Sequence[_Column], legend: str, labels: Labels, canvas: Canvas) -> None:
-    axes, upright = canvas.subplots(), len(columns) <= UPRIGHT_NAMES
+def _paint(
+    modules: Sequence[str], columns: Sequence[_Column], legend: Sequence[str], labels: Labels, canvas: Canvas
+) -> None:
+    axes, upright, phone = canvas.subplots(), len(columns) <= UPRIGHT_NAMES, on_phone(canvas)
+    width = 2.2 if phone else 3.3
+    lines = [line for text in legend for line in textwrap.wrap(text, LEGEND_LETTERS)] if phone else ["　".join(legend)]
     axes.set_axis_off()
-    axes.set_xlim(-0.2, 4.6 + len(columns))
-    axes.set_ylim(len(FLOW) + 0.6, -1.1 if upright else -2.0)
-    _paint_flow(axes, modules, labels)
+    axes.set_xlim(-0.2, 1.3 + width + len(columns))
+    axes.set_ylim(len(FLOW) + 0.1 + 0.5 * len(lines), -1.1 if upright else -2.0)
+    _paint_flow(axes, modules, labels, width, 8.5 if phone else 10)
     for place, column in enumerate(columns):
-        center = 4.7 + place
-        _paint_name(axes, center, column.name, upright=upright)
+        center = 1.4 + width + place
+        _paint_name(axes, center, column.name, upright=upright, size=8.5 if phone else 10)
         for row, step in enumerate(FLOW):
             if isinstance(step, int):
                 _paint_cell(axes, center, row, column.color, column.modules.get(modules[step], ""))
-    axes.text(-0.1, len(FLOW) + 0.1, legend, ha="left", va="center", fontsize=9, color=GREY)
+    axes.text(-0.1, len(FLOW) - 0.3, "\n".join(lines), ha="left", va="top", fontsize=8.5 if phone else 9, color=GREY)
 
 
 def _targets(adapter: AdapterReport) -> Any:
@@ -141,26 +149,27 @@ def _layout_of(targets: Sequence[Any]) -> Layout:
     return max((DISTILBERT, BERT), key=lambda layout: sum(len(find_touched(target, layout)) for target in targets))
 
 
-def _paint_flow(axes: Axes, modules: Sequence[str], labels: Labels) -> None:
+def _paint_flow(axes: Axes, modules: Sequence[str], labels: Labels, width: float, size: float) -> None:
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
+    middle = 0.35 + width / 2
     for row, step in enumerate(FLOW):
         text = modules[step] if isinstance(step, int) else labels[step]
         if isinstance(step, int):
-            axes.add_patch(FancyBboxPatch((0.35, row - 0.32), 3.3, 0.64, boxstyle="round,pad=0,rounding_size=0.12",
+            axes.add_patch(FancyBboxPatch((0.35, row - 0.32), width, 0.64, boxstyle="round,pad=0,rounding_size=0.12",
                                           linewidth=1, facecolor="#eef3f7", edgecolor="#44535f"))  # fmt: skip
-        axes.text(
-            2.0, row, text, ha="center", va="center", fontsize=10, color="black" if isinstance(step, int) else GREY
-        )
+        axes.text(middle, row, text, ha="center", va="center", fontsize=size,
+                  color="black" if isinstance(step, int) else GREY)  # fmt: skip
     for start in range(2, len(FLOW) - 1):  # q, k and v stand side by side in the model: no arrow between them
-        axes.add_patch(FancyArrowPatch((2.0, start + 0.32), (2.0, start + 0.68), arrowstyle="-|>", mutation_scale=8,
-                                       color=GREY, linewidth=0.9, shrinkA=0, shrinkB=0))  # fmt: skip
+        ends = (middle, start + 0.32), (middle, start + 0.68)
+        axes.add_patch(FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=8, color=GREY, linewidth=0.9, shrinkA=0,
+                                       shrinkB=0))  # fmt: skip
     axes.plot([0.15, 0.05, 0.05, 0.15], [-0.32, -0.32, 2.32, 2.32], color=GREY, linewidth=1)
 
 
-def _paint_name(axes: Axes, center: float, name: str, *, upright: bool) -> None:
+def _paint_name(axes: Axes, center: float, name: str, *, upright: bool, size: float) -> None:
     if upright:
-        axes.text(center, -0.75, name, ha="center", va="center", fontsize=10)
+        axes.text(center, -0.75, name, ha="center", va="center", fontsize=size)
     else:
         axes.text(center - 0.3, -0.5, name, ha="left", va="bottom", rotation=50, rotation_mode="anchor", fontsize=9)
 
@@ -174,9 +183,7 @@ def _paint_cell(axes: Axes, center: float, row: int, color: str, what: str) -> N
         return
     axes.add_patch(FancyBboxPatch((center - 0.42, row - 0.32), 0.84, 0.64, boxstyle="round,pad=0,rounding_size=0.12",
                                   facecolor=color, edgecolor="none"))  # fmt: skip
-    red, green, blue = to_rgb(color)
-    light = 0.3 * red + 0.59 * green + 0.11 * blue > 0.55  # the eye's weights of the three colours
-    axes.text(center, row, what, ha="center", va="center", color="black" if light else "white", fontsize=8.5)
+    axes.text(center, row, what, ha="center", va="center", color=ink_on(to_rgb(color)), fontsize=8.5)
 
 
 def _what(adapter: AdapterReport, module: str, layout: Layout) -> str:

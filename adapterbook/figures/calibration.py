@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from adapterbook.analysis.shapes import Calibration, CalibrationBin, Report
 from adapterbook.figures.figure import Drawing
+from adapterbook.figures.findings import state_calibration
 from adapterbook.figures.style import (
     GREY,
     LineStyle,
@@ -54,7 +55,8 @@ def plan_calibration(report: Report, words: FigureWords) -> Drawing:
     height, phone_height = heights_of(len(panels), 1.2, 2.1)
     alt = words.say("calibration.alt", title=title, adapters=adapters)
     paint = partial(_paint, panels, 1 / report.source.n_labels, labels)
-    return Drawing(id, title, alt, paint, height=height, phone_height=phone_height, rows=rows)
+    return Drawing(id, title, alt, paint, height=height, phone_height=phone_height,
+                   finding=state_calibration(found, words), rows=rows)  # fmt: skip
 
 
 def _paint(panels: Sequence[_Panel], lowest: float, labels: Labels, canvas: Canvas) -> None:

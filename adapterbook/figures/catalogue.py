@@ -17,13 +17,14 @@ from adapterbook.figures.answer import plan_answer
 from adapterbook.figures.block import plan_block
 from adapterbook.figures.calibration import plan_calibration
 from adapterbook.figures.confusion import plan_confusion
-from adapterbook.figures.curves import plan_accuracy, plan_batch_size, plan_curves, plan_learning_rate, plan_published
+from adapterbook.figures.curves import plan_accuracy, plan_batch_size, plan_curves, plan_learning_rate
 from adapterbook.figures.directions import plan_directions
 from adapterbook.figures.dots import plan_costs, plan_test_accuracy
 from adapterbook.figures.epochs import plan_epochs, plan_eval_strategy
 from adapterbook.figures.figure import Drawing, Figure
 from adapterbook.figures.headline import plan_headline
 from adapterbook.figures.learned import plan_learned
+from adapterbook.figures.published import plan_published
 from adapterbook.figures.render import Picture, render_pictures
 from adapterbook.figures.style import PHONE_WIDTH
 from adapterbook.figures.travel import plan_travel

@@ -12,6 +12,8 @@ from adapterbook.analysis.shapes import AdapterReport, Report, RunReport
 from adapterbook.common.confusion import MAX_CLASSES
 from adapterbook.common.formatting import capitalised
 from adapterbook.figures.figure import Drawing
+from adapterbook.figures.findings import one_answer_of, state_most_right
+from adapterbook.figures.style import ink_on, mark_size, on_phone
 from adapterbook.figures.words import FigureWords, Labels, short_names
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 MAX_NAME = 14  # characters of a label's name beside a matrix
+RIGHT, WRONG = "Blues", "Oranges"  # on the diagonal dark is good, beside it dark is bad
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,9 @@ class _Matrix:
 def plan_confusion(report: Report, adapter: AdapterReport, id: str, words: FigureWords) -> Drawing:
     """Return one adapter's confusion matrices: rows the labels, columns the predictions, counts of test rows."""
     title = words.say("confusion.title", name=short_names(report, words)[adapter.id])
-    names = report.ablations["learning_rate"].variants or (report.study.submitted,)
-    groups = [adapter.groups[name] for name in names if name in adapter.groups]
+    names = dict.fromkeys((report.study.submitted, *report.ablations["learning_rate"].variants))
+    groups = sorted((adapter.groups[name] for name in names if name in adapter.groups),
+                    key=lambda group: group.training.learning_rate)  # fmt: skip
     found = [(run, run.confusion) for group in groups if (run := group.representative) is not None and run.confusion]
     if not found or report.source.wording is None:
         reason = next((run.reason for group in groups for run in group.runs if run.reason), adapter.reason)
@@ -55,23 +59,27 @@ def plan_confusion(report: Report, adapter: AdapterReport, id: str, words: Figur
     matrices = words.begin(words.joined(_describe(run, matrix, classes, words) for run, matrix in counts))
     alt = words.say("confusion.alt", title=title, matrices=matrices)
     labels = words.labels("confusion.label", "confusion.prediction")
-    paint = partial(_paint, [_matrix_of(run, matrix, words) for run, matrix in counts], classes, labels)
-    height = _height(len(classes), len(found))
-    return Drawing(id, title, alt, paint, height=height, rows=rows, adapter=adapter.id)
+    matrices_of = [_matrix_of(report, run, matrix, words) for run, matrix in counts]
+    height, phone_height = (_height(len(classes), len(found), phone=phone) for phone in (False, True))
+    return Drawing(id, title, alt, partial(_paint, matrices_of, classes, labels), height=height,
+                   phone_height=phone_height, finding=state_most_right([run for run, _ in found], words), rows=rows,
+                   adapter=adapter.id)  # fmt: skip
 
 
-def _n_columns(n_classes: int) -> int:
+def _n_columns(n_classes: int, *, phone: bool) -> int:
     """Return how many matrices stand beside each other."""
+    if phone:
+        return 2 if n_classes <= 3 else 1
     return 3 if n_classes <= 3 else 2 if n_classes <= 5 else 1
 
 
-def _height(n_classes: int, n_matrices: int) -> float:
-    n_columns = _n_columns(n_classes)
-    each = {3: 2.5, 2: 3.6, 1: 1.8 + 0.4 * n_classes}[n_columns]
-    return each * math.ceil(n_matrices / n_columns) + 0.4
+def _height(n_classes: int, n_matrices: int, *, phone: bool) -> float:
+    n_columns = _n_columns(n_classes, phone=phone)
+    each = {3: 2.5, 2: 2.3 if phone else 3.6, 1: min(1.8 + 0.4 * n_classes, 4.2) if phone else 1.8 + 0.4 * n_classes}
+    return each[n_columns] * math.ceil(n_matrices / n_columns) + 0.4
 
 
-def _matrix_of(run: RunReport, counts: Sequence[Sequence[int]], words: FigureWords) -> _Matrix:
+def _matrix_of(report: Report, run: RunReport, counts: Sequence[Sequence[int]], words: FigureWords) -> _Matrix:
     shares = [[n / max(sum(row), 1) for n in row] for row in counts]
     texts = [
         [
@@ -80,11 +88,14 @@ def _matrix_of(run: RunReport, counts: Sequence[Sequence[int]], words: FigureWor
         ]
         for row in (tuple(pair) for pair in zip(counts, shares, strict=True))
     ]
-    return _Matrix(words.rate_label(run.run.training.learning_rate), shares, texts)
+    title, answer = words.rate_label(run.run.training.learning_rate), one_answer_of(report, run, words)
+    if answer:
+        title = f"{title}\n{words.say('confusion.one_answer', answer=answer)}"
+    return _Matrix(title, shares, texts)
 
 
 def _paint(matrices: Sequence[_Matrix], classes: Sequence[str], labels: Labels, canvas: Canvas) -> None:
-    n_columns = _n_columns(len(classes))
+    n_columns = _n_columns(len(classes), phone=on_phone(canvas))
     n_rows = math.ceil(len(matrices) / n_columns)
     grid = canvas.subplots(n_rows, min(len(matrices), n_columns), sharey=True, squeeze=False)
     panels = list(grid.flat)
@@ -92,16 +103,20 @@ def _paint(matrices: Sequence[_Matrix], classes: Sequence[str], labels: Labels, 
         unused.remove()
     for panel, matrix in zip(panels, matrices, strict=False):
         _paint_matrix(panel, matrix, [capitalised(_cut(name)) for name in classes])
-    panels[0].set_ylabel(labels["label"])
-    canvas.supxlabel(labels["prediction"], fontsize=11)
+    canvas.supylabel(labels["label"], fontsize=mark_size(canvas))
+    canvas.supxlabel(labels["prediction"], fontsize=mark_size(canvas))
 
 
 def _paint_matrix(panel: Axes, matrix: _Matrix, classes: Sequence[str]) -> None:
-    panel.imshow(matrix.shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+    from matplotlib import colormaps, rcParams
+
+    cells = [[colormaps[RIGHT if row == column else WRONG](share)[:3] for column, share in enumerate(shares)]
+             for row, shares in enumerate(matrix.shares)]  # fmt: skip
+    panel.imshow(cells, aspect="equal")
+    size = 8.5 if len(classes) > 8 else rcParams["xtick.labelsize"]
     for row, texts in enumerate(matrix.texts):
         for column, text in enumerate(texts):
-            color = "white" if matrix.shares[row][column] > 0.7 else "black"
-            panel.text(column, row, text, ha="center", va="center", color=color, fontsize=10)
+            panel.text(column, row, text, ha="center", va="center", color=ink_on(cells[row][column]), fontsize=size)
     places, few = range(len(classes)), len(classes) == 2
     panel.set_xticks(places, classes, rotation=0 if few else 45, ha="center" if few else "right",
                      rotation_mode="anchor")  # fmt: skip

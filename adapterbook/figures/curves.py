@@ -1,4 +1,4 @@
-"""Draw curves by epoch: by learning rate, by batch size, each adapter's own, and the published beside this study's."""
+"""Draw curves by epoch: by learning rate, by batch size, and each adapter's own."""
 
 from __future__ import annotations
 
@@ -8,16 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from adapterbook.analysis.shapes import (
-    AdapterReport,
-    BatchSizeFinding,
-    Group,
-    LearningRateFinding,
-    PublishedRun,
-    Report,
-)
+from adapterbook.analysis.shapes import AdapterReport, Group, Report
 from adapterbook.analysis.travel import compute_travel
 from adapterbook.figures.figure import Drawing
+from adapterbook.figures.findings import state_batch_size, state_best_rate, state_overfitting
 from adapterbook.figures.headline import curve_rows
 from adapterbook.figures.style import (
     GREY,
@@ -36,6 +30,7 @@ from adapterbook.figures.style import (
     name_ends,
     name_level,
     panels_of,
+    show_at_least,
     style_of,
     variant_style,
     why_nothing,
@@ -46,7 +41,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-LEAST_SPAN = 0.1  # nat: a scale of a loss shows at least so much
 LOSSES = ("train_loss", "validation_loss")
 
 
@@ -96,17 +90,7 @@ def plan_learning_rate(report: Report, words: FigureWords) -> Drawing:
     height, phone_height = heights_of(len(panels), 1.0, 3.6)
     paint = partial(_paint_learning_rate, panels, list(names.values()), _guess(report), words.labels(*LOSSES, "epoch"))
     return Drawing(id, title, alt, paint, height=height, phone_height=phone_height,
-                   finding=_state_learning_rate(report, words), rows=rows)  # fmt: skip
-
-
-def _state_learning_rate(report: Report, words: FigureWords) -> str:
-    """Return the smallest learning rate at which an adapter overfits, or that there is none."""
-    ablation = report.ablations["learning_rate"]
-    found = [finding for finding in ablation.findings if isinstance(finding, LearningRateFinding)]
-    rates = [ablation.values[finding.variant] for finding in found if finding.overfit]
-    if rates:
-        return words.say("learning-rate.overfit_from", rate=words.number(min(rates), "rate"))
-    return words.say("learning-rate.no_overfit") if any(finding.level or finding.improving for finding in found) else ""
+                   finding=state_overfitting(report, words), rows=rows)  # fmt: skip
 
 
 def _paint_learning_rate(
@@ -119,7 +103,7 @@ def _paint_learning_rate(
             draw_band(validation, line.curve, "validation_loss", line.style, line.label, markersize=3.5, markevery=3)
         for axes in (train, validation):
             _draw_guess(axes, guess)
-            _show_at_least(axes, LEAST_SPAN)
+            show_at_least(axes)
         train.set_title(panel.title, loc="left")
     legend_above(canvas, [axes for pair in grid for axes in pair], first=names)
 
@@ -141,7 +125,9 @@ def plan_curves(report: Report, adapter: AdapterReport, id: str, words: FigureWo
     rows = [row for group in groups for row in curve_rows(group)]
     height, phone_height = heights_of(len(groups), 0.7, 2.2)
     paint = partial(_paint_curves, lines, _guess(report), words.labels(*LOSSES, "epoch"))
-    return Drawing(id, title, alt, paint, height=height, phone_height=phone_height, rows=rows, adapter=adapter.id)
+    finding = state_best_rate(groups, "validation_loss", words)
+    return Drawing(id, title, alt, paint, height=height, phone_height=phone_height, finding=finding, rows=rows,
+                   adapter=adapter.id)  # fmt: skip
 
 
 def _paint_curves(lines: Sequence[Line], guess: float, labels: Labels, canvas: Canvas) -> None:
@@ -152,7 +138,7 @@ def _paint_curves(lines: Sequence[Line], guess: float, labels: Labels, canvas: C
         draw_band(panel, line.curve, "validation_loss", line.style, labels["validation_loss"],
                   linestyle="-", markersize=3.5)  # fmt: skip
         _draw_guess(panel, guess)
-        _show_at_least(panel, LEAST_SPAN)
+        show_at_least(panel)
         panel.set_title(line.label, loc="left")
     legend_above(canvas, panels)
 
@@ -175,7 +161,8 @@ def plan_accuracy(report: Report, adapter: AdapterReport, id: str, words: Figure
     alt = words.say("accuracy.alt", title=title, curves=curves)
     labels = words.labels("majority", "validation_accuracy", "epoch")
     paint = partial(_paint_accuracy, lines, labels, baselines_of(report)["validation_accuracy"])
-    return Drawing(id, title, alt, paint, height=3.1, phone_height=3.1, rows=rows, adapter=adapter.id)
+    finding = state_best_rate(groups, "validation_accuracy", words)
+    return Drawing(id, title, alt, paint, height=3.1, phone_height=3.1, finding=finding, rows=rows, adapter=adapter.id)
 
 
 def _paint_accuracy(lines: Sequence[Line], labels: Labels, level: float, canvas: Canvas) -> None:
@@ -188,47 +175,6 @@ def _paint_accuracy(lines: Sequence[Line], labels: Labels, level: float, canvas:
     mark_epochs(axes, labels["epoch"])
     if not name_ends(axes, [end_of(line, "validation_accuracy") for line in lines], canvas.get_figheight() - 0.7):
         legend_above(canvas, axes)
-
-
-def plan_published(report: Report, adapter: AdapterReport, id: str, words: FigureWords) -> Drawing:
-    """Return validation loss and accuracy by epoch, published and rerun."""
-    title = words.say("published.title", name=short_names(report, words)[adapter.id])
-    run = report.published.runs.get(adapter.id)
-    if run is None or run.variant is None:
-        reason = report.published.reason or (run.reason if run else "not_published")
-        return Drawing(id, title, title, None, adapter=adapter.id, reason=reason)
-    rows = [
-        {"epoch": point.epoch, "published_loss": point.published_loss, "rerun_loss": point.rerun_loss,
-         "loss_difference": point.loss_difference, "published_accuracy": point.published_accuracy,
-         "rerun_accuracy": point.rerun_accuracy, "accuracy_difference": point.accuracy_difference}
-        for point in run.points
-    ]  # fmt: skip
-    labels = words.labels("published.published", "published.rerun", "validation_loss", "validation_accuracy", "epoch")
-    paint = partial(_paint_published, run, style_of(report, adapter.id), labels)
-    alt = _describe_published(run, title, words)
-    return Drawing(id, title, alt, paint, height=4.8, phone_height=4.6, rows=rows, adapter=adapter.id)
-
-
-def _paint_published(run: PublishedRun, style: LineStyle, labels: Labels, canvas: Canvas) -> None:
-    panels = list(canvas.subplots(2, 1, sharex=True))
-    for panel, quantity in zip(panels, ("loss", "accuracy"), strict=True):
-        for origin, look in (("published", {"color": GREY, "linestyle": "--", "marker": "s"}),
-                             ("rerun", {"color": style.color, "marker": style.marker})):  # fmt: skip
-            values = [(point.epoch, getattr(point, f"{origin}_{quantity}")) for point in run.points]
-            known = [(epoch, value) for epoch, value in values if value is not None]
-            panel.plot([epoch for epoch, _ in known], [value for _, value in known], label=labels[origin], **look)
-        panel.set_title(labels[f"validation_{quantity}"], loc="left")
-    format_percent_axis(panels[1].yaxis)
-    mark_epochs(panels[1], labels["epoch"])
-    legend_above(canvas, panels)
-
-
-def _describe_published(run: PublishedRun, title: str, words: FigureWords) -> str:
-    if run.max_loss_difference is None or run.max_accuracy_difference is None:
-        return words.say("published.not_comparable", title=title)
-    loss = words.number(run.max_loss_difference, "loss")
-    points = words.number(run.max_accuracy_difference, "points_unsigned")
-    return words.say("published.difference", title=title, loss=loss, points=points)
 
 
 def plan_batch_size(report: Report, words: FigureWords) -> Drawing:
@@ -260,18 +206,7 @@ def plan_batch_size(report: Report, words: FigureWords) -> Drawing:
     paint = partial(_paint_batch_size, lines, axes, _guess(report),
                     words.labels("batch-size.step", "travel.travel", "validation_loss"))  # fmt: skip
     return Drawing(id, title, alt, paint, height=1.0 + 2.3 * len(axes), phone_height=1.2 + 2.3 * len(axes),
-                   finding=_state_batch_size(report, adapter, words), rows=rows)  # fmt: skip
-
-
-def _state_batch_size(report: Report, adapter: str, words: FigureWords) -> str:
-    """Return the batch size with the lowest validation loss, or nothing where that is not known."""
-    findings = report.ablations["batch_size"].findings
-    found = next((item for item in findings if isinstance(item, BatchSizeFinding) and item.adapter == adapter), None)
-    if found is None or found.best is None:
-        return ""
-    loss = min(value.mean for _, value in found.best.curve.values("validation_loss"))
-    size = words.number(found.best.training.per_device_train_batch_size)
-    return words.say("batch-size.best", size=size, loss=words.number(loss, "loss"))
+                   finding=state_batch_size(report, adapter, words), rows=rows)  # fmt: skip
 
 
 def _batch_size_rows(group: Group, n_train: int) -> list[dict[str, object]]:
@@ -369,14 +304,6 @@ def _paired_grid(canvas: Canvas, n: int, labels: Labels) -> list[tuple[Axes, Axe
                 panel.set_ylabel(labels[quantity])
     canvas.supxlabel(labels["epoch"], fontsize=mark_size(canvas))
     return pairs
-
-
-def _show_at_least(panel: Axes, span: float) -> None:
-    """Widen a scale that is narrower than a span, so that it does not make a trend of noise."""
-    low, high = panel.get_ylim()
-    if high - low < span:
-        middle = (low + high) / 2
-        panel.set_ylim(middle - span / 2, middle + span / 2)
 
 
 def _grid(canvas: Canvas, n: int, labels: Labels) -> list[Axes]:

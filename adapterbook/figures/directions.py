@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from adapterbook.analysis.shapes import Directions, Report
 from adapterbook.figures.figure import Drawing
-from adapterbook.figures.style import LineStyle, legend_above, mark_log_axis, style_of, why_nothing
+from adapterbook.figures.findings import state_directions
+from adapterbook.figures.style import End, LineStyle, legend_above, mark_log_axis, name_ends, style_of, why_nothing
 from adapterbook.figures.words import FigureWords, Labels, short_names
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def plan_directions(report: Report, words: FigureWords) -> Drawing:
     alt = words.say("directions.alt", title=title, adapters=words.joined(described))
     labels = words.labels("directions.direction", "directions.relative_value")
     return Drawing(id, title, alt, partial(_paint, lines, list(names.values()), labels), height=4.2, phone_height=3.8,
-                   rows=rows)  # fmt: skip
+                   finding=state_directions(found, names, words), rows=rows)  # fmt: skip
 
 
 def _paint(lines: Sequence[_Values], names: Sequence[str], labels: Labels, canvas: Canvas) -> None:
@@ -57,7 +58,9 @@ def _paint(lines: Sequence[_Values], names: Sequence[str], labels: Labels, canva
     mark_log_axis(axes.yaxis)
     axes.set_xlabel(labels["direction"])
     axes.set_ylabel(labels["relative_value"])
-    legend_above(canvas, axes, first=names)
+    ends = [End(len(line.values), line.values[-1], line.name, line.style.color) for line in lines]
+    if not name_ends(axes, ends, canvas.get_figheight() - 0.7):
+        legend_above(canvas, axes, first=names)
 
 
 def _describe(directions: Directions, name: str, words: FigureWords) -> str:

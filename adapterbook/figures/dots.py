@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from adapterbook.analysis.shapes import CostRow, CostTable, Measured, Report
 from adapterbook.common.stats import Interval
 from adapterbook.figures.figure import Drawing
+from adapterbook.figures.findings import one_answer_of
 from adapterbook.figures.style import (
     BASELINES,
     GREY,
@@ -43,6 +44,7 @@ class _Dot:
     mean: float
     interval: Interval
     n_seeds: int
+    note: str  # that it gives one answer
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,11 @@ def plan_test_accuracy(report: Report, words: FigureWords) -> Drawing:
         else words.say("test-accuracy.probe", accuracy=words.number(lines["linear_probe"], "percent")),
         describe_missing(report, list(names), words),
     )  # fmt: skip
+    best = max(dots, key=lambda dot: dot.mean)
+    finding = words.say("test-accuracy.most", name=names[best.adapter], accuracy=words.number(best.mean, "percent"),
+                        rate=words.number(best.learning_rate, "rate"))  # fmt: skip
     return Drawing(id, title, alt, paint, height=1.5 + 0.62 * len(names), phone_height=2.1 + 0.66 * len(names),
-                   rows=rows)  # fmt: skip
+                   finding=finding if dots[1:] else "", rows=rows)  # fmt: skip
 
 
 def _paint_test_accuracy(
@@ -112,6 +117,8 @@ def _paint_test_accuracy(
         axes.plot([dot.interval.low, dot.interval.high], [height, height], color=style.color, linewidth=1.6)
         axes.plot(dot.mean, height, style.marker, color=style.color, markersize=7,
                   label=None if dot.label in shown else dot.label)  # fmt: skip
+        axes.annotate(dot.note, (dot.interval.high, height), (5, 0), textcoords="offset points", va="center",
+                      fontsize=8.5, color=GREY)  # fmt: skip
         shown.add(dot.label)
     for (kind, accuracy), dashes in zip(lines.items(), ((0, (1, 2)), "--"), strict=True):
         if accuracy is not None:
@@ -142,9 +149,10 @@ def plan_costs(report: Report, table: CostTable | None, id: str, words: FigureWo
     axes = {"params": words.say("costs.params"), "time": words.say(f"costs.{table.clock}")}
     labels = words.labels("costs.front", "test_accuracy")
     paint = partial(_paint_costs, points, axes, labels)
-    return Drawing(
-        id, title, alt, paint, height=5.2, phone_height=5.0, rows=[_cost_row(row, table) for row in table.rows]
-    )
+    front = [point.name for point in points if "params" in point.pareto]
+    finding = words.say("costs.finding", adapters=words.joined(front, "comma")) if front else ""
+    return Drawing(id, title, alt, paint, height=5.2, phone_height=5.0, finding=finding,
+                   rows=[_cost_row(row, table) for row in table.rows])  # fmt: skip
 
 
 def _paint_costs(points: Sequence[_Point], axes: Labels, labels: Labels, canvas: Canvas) -> None:
@@ -176,10 +184,15 @@ def _dots_of(report: Report, variants: Sequence[str], words: FigureWords) -> lis
     ]
     return [
         _Dot(group.adapter, position, group.training.learning_rate, words.rate_label(group.training.learning_rate),
-             group.test_accuracy.mean, group.test_interval, group.n_completed)
+             group.test_accuracy.mean, group.test_interval, group.n_completed,
+             _note(one_answer_of(report, group.representative, words), words))
         for position, group in found
         if group is not None and group.test_accuracy is not None and group.test_interval is not None
     ]  # fmt: skip
+
+
+def _note(answer: str, words: FigureWords) -> str:
+    return words.say("test-accuracy.one_answer", answer=answer) if answer else ""
 
 
 def _exactly(value: float) -> Measured:

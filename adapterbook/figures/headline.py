@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from adapterbook.analysis.shapes import Basis, Group, Report
 from adapterbook.figures.figure import Drawing
+from adapterbook.figures.findings import state_lowest, state_one_answer
 from adapterbook.figures.style import (
     Line,
     baselines_of,
@@ -18,6 +19,8 @@ from adapterbook.figures.style import (
     mark_epochs,
     name_ends,
     name_level,
+    on_phone,
+    show_at_least,
     style_of,
     why_nothing,
 )
@@ -39,8 +42,10 @@ def plan_headline(report: Report, basis: Basis, words: FigureWords) -> Drawing:
     labels = words.labels("guessing", "majority", "validation_loss", "validation_accuracy", "epoch")
     alt = _describe(report, title, groups, words)
     rows = [row for group in groups for row in curve_rows(group)]
-    paint = partial(_paint, headline_lines(report, basis, words), labels, baselines_of(report))
-    return Drawing(id, title, alt, paint, height=5.4, phone_height=4.8, rows=rows)
+    collapsed = state_one_answer(report, groups, words)
+    finding = collapsed or state_lowest(groups, words)
+    paint = partial(_paint, headline_lines(report, basis, words), labels, baselines_of(report), collapsed)
+    return Drawing(id, title, alt, paint, height=5.4, phone_height=4.8, finding=finding, rows=rows)
 
 
 def headline_lines(report: Report, basis: Basis, words: FigureWords) -> list[Line]:
@@ -59,13 +64,19 @@ def _groups(report: Report, basis: Basis) -> list[Group]:
     return [group for group in groups if group is not None and group.curve.values("validation_loss")]
 
 
-def _paint(lines: Sequence[Line], labels: Labels, levels: Mapping[str, float], canvas: Canvas) -> None:
+def _paint(lines: Sequence[Line], labels: Labels, levels: Mapping[str, float], note: str, canvas: Canvas) -> None:
     panels = list(canvas.subplots(2, 1, sharex=True))
     for panel, quantity, level in zip(panels, QUANTITIES, ("guessing", "majority"), strict=True):
         for line in lines:
             draw_band(panel, line.curve, quantity, line.style, line.label)
         name_level(panel, levels[quantity], labels[level])
         panel.set_title(labels[quantity], loc="left")
+    show_at_least(panels[0])
+    if note:
+        axes, room = panels[1], 0.03 * (1 if on_phone(canvas) else 1.4)
+        low, high = axes.get_ylim()
+        axes.set_ylim(low - 2 * room * (high - low), high)
+        axes.annotate(note, (0, 0), (4, 4), xycoords="axes fraction", textcoords="offset points", fontsize=8.5)
     format_percent_axis(panels[1].yaxis)
     mark_epochs(panels[1], labels["epoch"])
     height = canvas.get_figheight() / 2 - 0.55

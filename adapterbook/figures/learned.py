@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from adapterbook.analysis.shapes import Learned, LearnedModule, Reason, Report
 from adapterbook.figures.figure import Drawing
+from adapterbook.figures.findings import state_learned
 from adapterbook.figures.style import LineStyle, heights_of, legend_above, mark_log_axis, mark_size, panels_of, style_of
 from adapterbook.figures.words import FigureWords, Labels, short_names
 
@@ -51,7 +52,8 @@ def plan_learned(report: Report, words: FigureWords) -> Drawing:
     height, phone_height = heights_of(len(kinds), 1.1, 1.95)
     labels = words.labels("learned.layer", "learned.relative_update")
     paint = partial(_paint, kinds, updates, list(names.values()), labels)
-    return Drawing(id, title, alt, paint, height=height, phone_height=phone_height, rows=rows)
+    return Drawing(id, title, alt, paint, height=height, phone_height=phone_height,
+                   finding=state_learned(drawn, names, words), rows=rows)  # fmt: skip
 
 
 def _points(learned: Learned, kind: str) -> list[tuple[int, float]]:

@@ -27,6 +27,7 @@ WIDTH = 6.4  # inches: in a column of 44 rem a letter of 10 pt is 15 px high
 COLUMNS, PHONE_COLUMNS = 3, 2  # panels side by side, at the most
 PHONE_WIDTH = 3.7  # inches, 355 px: on a phone of 390 px a letter of 9 pt is 12 px high
 GREY = "#6b6b6b"
+LEAST_SPAN = 0.1  # nat: a scale of a loss shows at least so much
 LEGEND_POINTS = 10
 LEGEND_ROWS = 6  # that the heights of figures make room for
 LEGEND_HANDLE_EM = 5.6  # the line's sample, the gap after it, and the gap between columns
@@ -34,7 +35,7 @@ LEGEND_HANDLE_EM = 5.6  # the line's sample, the gap after it, and the gap betwe
 
 @dataclass(frozen=True)
 class LineStyle:
-    """Hold colour, dashes and marker: two lines differ in all three, so that colour alone never tells them apart."""
+    """Hold colour, dashes and marker; two lines differ in colour and marker, so that colour alone never parts them."""
 
     color: str
     linestyle: str
@@ -54,11 +55,12 @@ class Line:
 # from the page in both themes, and any two are told apart by readers who see no red, no green or no blue.
 KNOWN_ADAPTERS = {
     "lora_1": LineStyle("#0072b2", "-", "o"),
-    "lora_2": LineStyle("#d55e00", "--", "s"),
-    "lora_3": LineStyle("#009e73", "-.", "^"),
-    "ia3": LineStyle("#a4508b", ":", "D"),
+    "lora_2": LineStyle("#d55e00", "-", "s"),
+    "lora_3": LineStyle("#009e73", "-", "^"),
+    "ia3": LineStyle("#a4508b", "-", "D"),
 }
-BASELINES = {"head_only": LineStyle("#8f8f8f", "-", "h"), "full_fine_tuning": LineStyle("#4d4d4d", "--", "d")}
+# An adapter's line is solid and a baseline's dashed. Of other adapters there may be more than hues: dashes help there.
+BASELINES = {"head_only": LineStyle("#8f8f8f", "--", "h"), "full_fine_tuning": LineStyle("#4d4d4d", "--", "d")}
 OTHER_COLORS = ("#7d5f1f", "#26305e", "#1f1f1f", "#b012d8")
 OTHER_LINES = ("-", "--", "-.", ":")
 OTHER_MARKERS = ("v", "P", "X", "*", "<", ">", "p")
@@ -98,15 +100,22 @@ def style_of(report: Report, adapter: str) -> LineStyle:
 
 def variant_style(position: int, n: int) -> LineStyle:
     """Return the style of the variant at a position among ``n`` in order of their value: its place on the ramp."""
-    return LineStyle(_on_ramp(position / max(n - 1, 1)), "-", VARIANT_MARKERS[position % len(VARIANT_MARKERS)])
+    return LineStyle(ramp_color(position / max(n - 1, 1)), "-", VARIANT_MARKERS[position % len(VARIANT_MARKERS)])
 
 
-def _on_ramp(share: float) -> str:
+def ramp_color(share: float) -> str:
     """Return the colour at a share of the ramp's length."""
     stop = min(int(share * (len(RAMP) - 1)), len(RAMP) - 2)
     part = share * (len(RAMP) - 1) - stop
     ends = [[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in RAMP[stop : stop + 2]]
     return "#" + "".join(f"{round(low + part * (high - low)):02x}" for low, high in zip(*ends, strict=True))
+
+
+def ink_on(ground: Sequence[float]) -> str:
+    """Return black or white, whichever has more contrast with a colour of red, green and blue in [0, 1] (WCAG 2)."""
+    channels = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in ground]
+    luminance = sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), channels, strict=True))
+    return "black" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "white"
 
 
 def why_nothing(report: Report, otherwise: Reason) -> Reason:
@@ -135,6 +144,14 @@ def draw_band(axes: Axes, curve: Curve, quantity: str, style: LineStyle, label: 
     if all(value.known for _, value in points):
         low, high = [value.low for _, value in points], [value.high for _, value in points]
         axes.fill_between(epochs, low, high, color=style.color, alpha=0.18, linewidth=0)
+
+
+def show_at_least(panel: Axes, span: float = LEAST_SPAN) -> None:
+    """Widen a scale that is narrower than a span, so that it does not make a trend of noise."""
+    low, high = panel.get_ylim()
+    if high - low < span:
+        middle = (low + high) / 2
+        panel.set_ylim(middle - span / 2, middle + span / 2)
 
 
 def mark_epochs(axes: Axes, label: str | None = None) -> None:
@@ -204,8 +221,8 @@ def name_ends(axes: Axes, ends: Sequence[End | None], height: float) -> bool:
     step, room = 1.2 * size, height * 72
     if len(found) * step > room:
         return False
-    low, high = axes.get_ylim()
-    wanted = [room * (end.y - low) / (high - low) for end in found]
+    low, high, *heights = axes.yaxis.get_transform().transform([*axes.get_ylim(), *(end.y for end in found)])
+    wanted = [room * float((height - low) / (high - low)) for height in heights]
     places: list[float] = []
     for place in wanted:
         places.append(max(place, places[-1] + step) if places else max(place, size / 2))

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from adapterbook.figures.style import GREY, LineStyle
+from adapterbook.figures.style import GREY, LineStyle, ramp_color
 
 QUANTITIES: Final = ("train_loss", "validation_loss", "validation_accuracy")
 # Names by which the page's script gives a chart its curves, its baseline, and the bounds that panels share.
@@ -21,9 +21,9 @@ BOUNDS: Final = ("first", "last", "low", "high")
 INK: Final = "#1d2126"
 LINE_WIDTH: Final = 1.8  # pixels, as in the static figures
 MARKER_AREA: Final = 50  # square pixels
-# Where the lines of one adapter differ in an ordered setting, such as the learning rate: from low to high. Each stands
-# out 3 to 1 from the page in both themes.
-RAMP: Final = ("#c2791c", "#b4552d", "#96324f", "#6a2468", "#382060")
+# The static figures' colours of an ordered setting, such as the learning rate, from low to high. The steps are so many
+# that up to seven lines get the very colours of a figure with as many.
+RAMP: Final = tuple(ramp_color(step / 60) for step in range(61))
 # Matplotlib's dashes, which are multiples of the line's width.
 DASHES: Final[Mapping[str, Sequence[float]]] = {"-": (1, 0), "--": (3.7, 1.6), "-.": (6.4, 1.6, 1, 1.6), ":": (1, 1.65)}
 

@@ -213,9 +213,10 @@ def test_ids_of_figures_never_collide(crowded: Report) -> None:
 
 
 def test_a_style_follows_from_the_id_alone() -> None:
-    """The homework's four differ in colour, dashes and marker; any other id has its own, always the same."""
+    """The homework's four have solid lines in four colours with four markers; another id always has the same style."""
     styles = [adapter_style(name) for name in ADAPTERS]
-    for attribute in ("color", "linestyle", "marker"):
+    assert {style.linestyle for style in styles} == {"-"}
+    for attribute in ("color", "marker"):
         assert len({getattr(style, attribute) for style in styles}) == 4
     assert adapter_style("dora") == adapter_style("dora") != adapter_style("vera")
     assert adapter_style("dora").color not in {style.color for style in styles}
@@ -520,7 +521,7 @@ def test_a_study_without_results_draws_the_block_alone(tmp_path: Path) -> None:
     (tmp_path / "figures" / "zh" / "note.txt").write_text("kept")
     figures = draw_figures(read_report(paths, "nothing-yet"), tmp_path / "figures", PHRASES)
     assert [id for id, figure in figures.items() if figure.drawn] == ["block"]
-    assert sorted(path.name for path in (tmp_path / "figures" / "zh").iterdir()) == ["block.svg", "note.txt"]
+    assert sorted(path.name for path in (tmp_path / "figures" / "zh").iterdir()) == ["block.svg", "note.txt", "phone"]
     reasons = {id: figure.reason for id, figure in figures.items() if not figure.drawn}
     assert None not in reasons.values()
     assert (reasons["costs"], reasons["test-accuracy"], reasons["curves-ia3"]) == ("missing", "missing", "missing")
