@@ -318,6 +318,7 @@ class _Builder:
             **ENGINE,
             "sidebar": False,
             "toc": False,
+            "search": False,  # the overview says the same, in one language
             "format": {"html": {"include-in-header": [{"text": cover_head(self.book, self.card, self.origin)}]}},
         }
         return front_matter(fields) + "\n" + "\n".join(parts)

@@ -26,7 +26,7 @@ from adapterbook.site.pandoc import convert_ahead, pandoc_version
 from adapterbook.site.project import Page, Project, find_files, read_navbar, read_project, read_sidebars
 
 HERE: Final = Path(__file__).parent
-ASSETS: Final = ("site.css", "site.js", "theme.js")
+ASSETS: Final = ("site.css", "content.css", "site.js", "theme.js")
 
 
 class EmbeddedRenderer:
@@ -78,7 +78,7 @@ def _write_site(project: Project, folder: Path) -> None:
         entries = [
             entry
             for source, page in project.pages.items()
-            if page.language == language
+            if page.language == language and page.metadata.get("search") is not False
             for entry in index_page(page.href, page.title, bodies[source].body, group_of(page), project.cache)
         ]
         _write(assets / f"search-{language}.js", render_index(entries))
