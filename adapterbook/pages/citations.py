@@ -106,7 +106,7 @@ class ReportCitation:
 
     @property
     def bibtex(self) -> str:
-        """Return the entry for a bibliography; no two braces open at once, because Quarto looks for shortcodes there."""
+        """Return the entry for a bibliography; braces do not open two at once, where Quarto looks for shortcodes."""
         fields = {
             "author": " and ".join(f"{{{_bibtex(name)}}}" for name in self.authors) or None,
             "title": f"{{{_bibtex(self.title)}}}: {_bibtex(self.subtitle)}",

@@ -11,7 +11,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from adapterbook.analysis.shapes import AdapterReport, Report
-from adapterbook.common.formatting import Language
+from adapterbook.common.formatting import Language, keep_end
 from adapterbook.common.privacy import rename_folders
 from adapterbook.config.phrases import Phrases
 from adapterbook.config.study import BilingualText, StudyConfig
@@ -102,7 +102,7 @@ class Words:
 
     def name(self, adapter: AdapterReport | str) -> str:
         """Return an adapter's short name; in a Chinese sentence it may need spaces around it, or none."""
-        name = self.short_names[adapter if isinstance(adapter, str) else adapter.id]
+        name = keep_end(self.short_names[adapter if isinstance(adapter, str) else adapter.id])
         return mark_edges(name) if self.language == "zh" else name
 
     def variant_title(self, name: str) -> str:

@@ -12,9 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pypdf
 import pytest
 import yaml
+from PIL import Image
 from pypdf.generic import Destination, DictionaryObject, IndirectObject, NumberObject
 
 from adapterbook.common.formatting import Language
@@ -220,6 +222,26 @@ def test_the_contents_name_pages(pdf: Pdf) -> None:
     starts = [f"{number} " for number in entries]
     for start, page in zip(starts, entries.values(), strict=True):
         assert any(line.text.startswith(start) for line in pdf.pages[page - 1]), (start, page)
+
+
+def shares_used(path: Path, folder: Path) -> list[float]:
+    """Return of each rendered page the share of its text's height that lies in no empty band of more than 1.2 cm."""
+    subprocess.run(["pdftoppm", "-r", "25.4", "-gray", path, folder / "page"], check=True, capture_output=True)
+    shares = []
+    for file in sorted(folder.glob("page*")):
+        with Image.open(file) as image:  # a pixel is a millimetre; above and below are header and number
+            ink = np.flatnonzero((np.asarray(image)[22:277] < 200).any(axis=1))
+        gaps = np.diff([0, *ink, 255])
+        shares.append(1 - float(gaps[gaps > 12].sum()) / 255)
+    return shares
+
+
+def test_no_page_is_nearly_empty(pdf: Pdf, tmp_path: Path) -> None:
+    """Between the cover and the last page every page is used for more than a third, most for more than nine tenths."""
+    shares = shares_used(pdf.path, tmp_path)[1:-1]
+    assert len(shares) == len(pdf.pages) - 2
+    assert min(shares) > 1 / 3
+    assert np.median(shares) > 0.85
 
 
 def test_all_fonts_are_inside(pdf: Pdf) -> None:

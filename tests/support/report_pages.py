@@ -82,8 +82,8 @@ class Qmd:
         return [node for node in each_node(self.tree) if node["t"] in kinds]
 
     def text_of(self, node: Any) -> str:
-        """Return the plain text of a piece of the tree."""
-        return "".join(text_pieces(node))
+        """Return the plain text of a piece of the tree; a no-break space is a space."""
+        return "".join(text_pieces(node)).replace("\u00a0", " ")
 
 
 @dataclass(frozen=True)

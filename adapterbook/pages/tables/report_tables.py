@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from markupsafe import Markup
 
@@ -66,16 +65,20 @@ class ReportTables(BaselineTables):
         part = "evaluations" if run.record.evaluations else "epochs"
         return self._plain(columns, [Row(run, (part, i), True) for i in range(len(run.record.curve))])
 
-    def confusion(self, run: RunReport) -> Markup:
-        """Return the confusion matrix of a run; of many labels, one row for each with what it was taken for."""
-        labels = range(self.report.source.n_labels)
-        if len(labels) > MAX_CLASSES:
-            return self._by_label(run)
-        columns = [Column("truth_prediction", align="l")]
-        columns += [Column("predicted", heading=self._named("predicted", label)) for label in labels]
-        of = self.tools.derived
-        cells = [[self._named("truth", i), *(of(run, ["confusion", "counts", i, j], "count") for j in labels)]
-                 for i in labels]  # fmt: skip
+    def mistakes(self, run: RunReport) -> Markup:
+        """Return for each label what it was most often taken for; nothing where the figure shows them all."""
+        if run.confusion is None or self.report.source.n_labels <= MAX_CLASSES:
+            return Markup()
+        columns = (Column("truth", align="l"), Column("n"), Column("n_correct"), Column("mistaken_for", align="l"))
+        cells: list[list[str]] = []
+        for label, other in enumerate(run.confusion.mistakes):
+            found = [self.tools.derived(run, ["confusion", "n_with", label], "count"),
+                     self.tools.derived(run, ["confusion", "counts", label, label], "count")]  # fmt: skip
+            mistake: str = NONE
+            if other is not None:
+                n = self.tools.derived(run, ["confusion", "counts", label, other], "count")
+                mistake = as_markup(self.words.class_name(other)) + Markup(f" ({n})")
+            cells.append([self.words.class_name(label), *found, mistake])
         return self._plain(columns, (), extra=cells)
 
     def examples(self, run: RunReport, kind: str) -> Markup:
@@ -123,12 +126,6 @@ class ReportTables(BaselineTables):
         """Return how many directions the updates of some adapters use; nothing where no record says it."""
         known = [item for item in adapters if item.learned is not None and item.learned.directions is not None]
         return self._numbered("directions", of.DIRECTIONS, known) if known else Markup()
-
-    def accuracies(self) -> Markup:
-        """Return the test accuracy at every learning rate: one row an adapter, one column a rate."""
-        rates = [Column("test_accuracy", align="l", heading=self.words.variant_title(variant), cell=_result_in(variant))
-                 for variant in self._rates()]  # fmt: skip
-        return self._numbered("accuracies", [of.ADAPTER, *rates], self.report.adapters.values())
 
     def runs(self, runs: Sequence[RunReport], fault: Callable[[RunReport], str], caption: str = "runs") -> Markup:
         """Return the state of each run, on the site with its record; ``fault`` says what is wrong with a run."""
@@ -312,10 +309,6 @@ class ReportTables(BaselineTables):
         learned = None if group is None else group.learned
         return self._plain([*(of.LEARNED if scales else of.LEARNED[:3]), *of.directions_of(learned)], rows)
 
-    def _rates(self) -> Sequence[str]:
-        """Return the variants that differ in the learning rate alone, or else the submitted one."""
-        return self.report.ablations["learning_rate"].variants or [self.report.study.submitted]
-
     def _groups(self, ablation: Ablation) -> list[Group]:
         """Return the groups of an ablation in order of the factor's value, then of the adapters."""
         adapters = [id for id in self.report.adapters if id in ablation.adapters]
@@ -326,21 +319,6 @@ class ReportTables(BaselineTables):
         """Return the first run that has a record."""
         return next((run for run in self.report.runs if run.record is not None), None)
 
-    def _by_label(self, run: RunReport) -> Markup:
-        """Return for each label its rows, those predicted right, and the label that it was most often taken for."""
-        assert run.confusion is not None
-        columns = (Column("truth", align="l"), Column("n"), Column("n_correct"), Column("mistaken_for", align="l"))
-        cells: list[list[str]] = []
-        for label, other in enumerate(run.confusion.mistakes):
-            found = [self.tools.derived(run, ["confusion", "n_with", label], "count"),
-                     self.tools.derived(run, ["confusion", "counts", label, label], "count")]  # fmt: skip
-            mistake: str = NONE
-            if other is not None:
-                n = self.tools.derived(run, ["confusion", "counts", label, other], "count")
-                mistake = as_markup(self.words.class_name(other)) + Markup(f" ({n})")
-            cells.append([self.words.class_name(label), *found, mistake])
-        return self._plain(columns, (), extra=cells)
-
     def _named(self, key: str, label: int) -> str:
         """Return a word that names a label, such as "Predicted negative"."""
         return self.words.label(key).replace("{label}", self.words.class_name(label))
@@ -350,8 +328,3 @@ def _method(adapters: Sequence[AdapterReport]) -> str:
     """Return the name of some adapters' method for a caption."""
     peft_type = adapters[0].config.peft_type
     return METHOD_NAMES.get(peft_type, peft_type)
-
-
-def _result_in(variant: str) -> Callable[[Any, AdapterReport], Markup]:
-    """Return the cell of an adapter's result in one variant."""
-    return lambda cells, adapter: cells.result_or_reason(cells.report.group(adapter.id, variant))

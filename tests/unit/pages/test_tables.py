@@ -26,7 +26,6 @@ RUNS = ["Run", "State", "Why", "Record"]
 COLUMNS = {
     ("index", "adapters"): ["Adapter", "Configuration", "Adapter parameters", "Accuracy as submitted",
                             "Accuracy at own best learning rate", "Training time"],
-    ("comparison", "accuracies"): ["Adapter", "as submitted", "learning rate 1e-3"],
     ("comparison", "pairs-best"): PAIRS,
     ("comparison", "pairs-submitted"): PAIRS,
     ("comparison", "calibration"): ["Adapter", "Accuracy", "Confidence", "Confidence minus accuracy (95% interval)",
@@ -63,7 +62,6 @@ COLUMNS = {
 UNNUMBERED = {
     "adapters/ia3": [
         ["Epoch", "Train loss", "Validation loss", "Validation accuracy", "Kept"],
-        ["Actual / predicted", "Predicted negative", "Predicted positive"],
         ["Sentence", "Actually", "Prediction", "P(positive)"],
         [
             "Module",

@@ -133,25 +133,27 @@ def test_two_adapters_of_one_method_are_the_headline(tmp_path: Path) -> None:
     """Without an IA³ the answer is about the two LoRAs."""
     made = make(tmp_path, ("lora_1", "lora_2"), {"lora_1": 0.9, "lora_2": 0.6})
     for language, sentence, pair in (
-        ("zh", "LoRA 1 在測試集上的表現比 LoRA 2 好", "LoRA 1 對 LoRA 2"),
-        ("en", "LoRA 1 classifies the test sentences better than LoRA 2", "LoRA 1 against LoRA 2"),
+        ("zh", "LoRA 1 在測試集上的表現比 LoRA 2 好", "差異顯著的有：LoRA 1 高於 LoRA 2。"),
+        ("en", "LoRA 1 classifies the test sentences better than LoRA 2", "after correction: LoRA 1 above LoRA 2."),
     ):
         assert sentence in answer(made, language)
         assert pair in section(made, language, "comparison", "pairs-best")
 
 
 def test_a_found_difference_is_never_said_without_its_interval(tmp_path: Path) -> None:
-    """Each pair named as different, and each gain over the baseline, has its interval behind it in brackets."""
+    """Each gain over the baseline has its interval behind it, and each pair named as different in the table below."""
     accuracy = {"lora_1": 0.9, "lora_2": 0.62, "ia3": 0.61, "head_only": 0.6}
     made = make(tmp_path, (*accuracy,), accuracy)
-    for language, against, better in (
-        ("zh", "LoRA 1 對 LoRA 2，", "就這些訓練好的模型而言，優於只訓練分類頭的有：LoRA 1，"),
-        ("en", "LoRA 1 against LoRA 2, ", "Among these trained models, better than the head alone: LoRA 1, "),
+    for language, above, better in (
+        ("zh", "LoRA 1 高於 LoRA 2；", "就這些訓練好的模型而言，優於只訓練分類頭的有：LoRA 1，"),
+        ("en", "LoRA 1 above LoRA 2; ", "Among these trained models, better than the head alone: LoRA 1, "),
     ):
         to = {"zh": "至", "en": "to"}[language]
         shown = section(made, language, "comparison", "pairs-best")
         numbers = rf"\+\d+\.\d (points |個百分點)[(（][+−]?\d+\.\d {to} [+−]?\d+\.\d[)）]"
-        assert re.search(against + numbers, shown)
+        assert above in shown
+        assert re.search(rf"LoRA 1 − LoRA 2\s*\+\d+\.\d [(（][+−]?\d+\.\d {to} [+−]?\d+\.\d[)）]", shown)
+        shown = section(made, language, "index", "answer")
         assert re.search(better + numbers, shown)
         rest = {"zh": "與只訓練分類頭差異未達顯著的有 LoRA 2 與 IA³。",
                 "en": "Not significantly different from the head alone: LoRA 2 and IA³."}  # fmt: skip
@@ -162,8 +164,12 @@ def test_adapters_that_agree_everywhere_are_the_same_and_why_is_said(tmp_path: P
     """Where models hardly ever disagree, the page does not take the narrow interval for a sharp test."""
     made = make(tmp_path, ("lora_1", "ia3", "head_only"), dict.fromkeys(("lora_1", "ia3", "head_only"), 1.0))
     for language, same, alike in (
-        ("zh", "差距在 5 個百分點以內、視為相同的有：", "最多只在 0.0% 的句子上不同"),
-        ("en", "The same within 5 points: ", "they differ on 0.0% of the sentences at most"),
+        ("zh", "檢定過的每一對，差距都在 5 個百分點以內，視為相同。", "最多只在 0.0% 的句子上不同"),
+        (
+            "en",
+            "Every pair that was tested is the same within 5 points.",
+            "they differ on 0.0% of the sentences at most",
+        ),
     ):
         shown = section(made, language, "comparison", "pairs-best")
         assert same in shown
