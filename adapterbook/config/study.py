@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 from adapterbook.common.errors import ConfigError
+from adapterbook.common.formatting import format_number
 from adapterbook.common.yaml_files import (
     describe_problems,
     list_yaml_files,
@@ -222,8 +223,8 @@ class SearchConfig(Settings):
     title: Title
 
     def title_of(self, rate: float) -> BilingualText:
-        """Return the title of a rate's variant."""
-        shown = name_rate(rate).removeprefix("lr-")
+        """Return the title of a rate's variant, with the rate as the pages write it."""
+        shown = format_number(rate, "rate", "en")
         return BilingualText(zh=self.title.zh.replace("{rate}", shown), en=self.title.en.replace("{rate}", shown))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -158,7 +159,9 @@ def plan_costs(report: Report, table: CostTable | None, id: str, words: FigureWo
 def _paint_costs(points: Sequence[_Point], axes: Labels, labels: Labels, canvas: Canvas) -> None:
     panels = list(canvas.subplots(2, 1, sharey=True))
     for panel, cost in zip(panels, COSTS, strict=True):
-        for place, point in enumerate(sorted(points, key=lambda point: point.costs[cost].median)):
+        ordered = sorted(points, key=lambda point: point.costs[cost].median)
+        whole = math.log(ordered[-1].costs[cost].median / ordered[0].costs[cost].median) if ordered else 0
+        for place, point in enumerate(ordered):
             color, found = point.style.color, point.costs[cost]
             cross = {"color": color, "linewidth": 1.2, "alpha": 0.7}
             panel.plot([found.low, found.high], [point.accuracy] * 2, **cross)
@@ -166,8 +169,10 @@ def _paint_costs(points: Sequence[_Point], axes: Labels, labels: Labels, canvas:
             panel.plot(found.median, point.accuracy, point.style.marker, color=color, markersize=8,
                        markeredgewidth=1.6, markerfacecolor=color if cost in point.pareto else "none",
                        zorder=3, label=f"_{point.name}")  # fmt: skip
-            panel.annotate(point.name, (found.median, point.accuracy), (7, -13 if place % 2 else 5),
-                           textcoords="offset points", fontsize=9,
+            after = ordered[place + 1].costs[cost].median if place + 1 < len(ordered) else math.inf
+            crowded = math.log(after / found.median) < 0.2 * whole  # the next marker is where the name would be
+            panel.annotate(point.name, (found.median, point.accuracy), (-7 if crowded else 7, -13 if place % 2 else 5),
+                           textcoords="offset points", fontsize=9, ha="right" if crowded else "left",
                            color=GREY if point.style in BASELINES.values() else color)  # fmt: skip
         panel.set_xscale("log")
         mark_log_axis(panel.xaxis)

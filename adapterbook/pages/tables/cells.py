@@ -21,7 +21,7 @@ from adapterbook.analysis.shapes import (
     Verdict,
 )
 from adapterbook.common.formatting import format_number
-from adapterbook.pages.numbers.number import look_up
+from adapterbook.pages.numbers.number import look_up, plain
 from adapterbook.pages.tools import PageTools
 from adapterbook.pages.words import Words
 from adapterbook.pages.writing.escape import as_markup, escape_attribute, inline_code
@@ -244,6 +244,13 @@ class Cells:
         if isinstance(modules, str):
             return inline_code(modules)
         return self.listed([inline_code(module) for module in modules]) if modules else Markup(NONE)
+
+    def setting_value(self, value: object) -> Markup:
+        """Return a setting as Python code; a list's items one by one, so that a line may break between them."""
+        value = plain(value)
+        if isinstance(value, list | tuple) and value:
+            return self.listed([self.words.literal(item) for item in value])
+        return self.words.literal(value)
 
     def cost(self, row: CostRow, kind: Literal["params", "time"], field: str, format: str) -> Markup:
         """Return a cost, with a mark before it if the row is on the front of accuracy against it."""

@@ -46,9 +46,9 @@ class ReportTables(BaselineTables):
         columns = (
             Column("setting", cell=lambda cells, item: inline_code(item.key), align="l"),
             Column("reference", align="l", heading=self.words.name(str(adapter.reference)), cell=lambda cells, item: (
-                None if item.kind == "added" else cells.words.literal(item.reference))),
+                None if item.kind == "added" else cells.setting_value(item.reference))),
             Column("adapter", align="l", heading=self.words.name(adapter), cell=lambda cells, item: (
-                None if item.kind == "removed" else cells.words.literal(item.value))),
+                None if item.kind == "removed" else cells.setting_value(item.value))),
         )  # fmt: skip
         return self._numbered("differences", columns, adapter.differences)
 
