@@ -24,16 +24,17 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 FIRST_PAINT = "(performance.getEntriesByName('first-contentful-paint')[0] || {}).startTime || null"
 SCROLL_DOWN = """async () => {
   for (let y = 0; y < document.body.scrollHeight; y += 400) {
-    scrollTo(0, y);
+    scrollTo({ top: y, behavior: "instant" });
     await new Promise(done => setTimeout(done, 20));
   }
 }"""
 
 
 def measure_first_page(site: Path, repeat: int, say: Callable[[str], None]) -> list[Quantity]:
-    """Open the overview in a fresh Chromium, from a file and from a server on this machine, and scroll to its end.
+    """Open the overview in a fresh Chromium, from a file and from a server on this machine, then scroll to its end.
 
-    Bytes are those of all response bodies, uncompressed, including the pictures further down.
+    Bytes are those of all response bodies, uncompressed: of what is fetched at once, and of all of it with the pictures
+    further down, which are fetched when a reader comes near.
     """
     chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     try:
@@ -52,14 +53,15 @@ def measure_first_page(site: Path, repeat: int, say: Callable[[str], None]) -> l
                 browser.close()
     quantities = []
     for way, visits in seen.items():
-        for name, unit, limit in (("bytes", "B", MAX_BYTES), ("requests", "", None), ("first_paint", "s", None)):
+        for name, unit, limit in (("bytes", "B", MAX_BYTES), ("all_bytes", "B", None), ("requests", "", None),
+                                  ("first_paint", "s", None)):  # fmt: skip
             quantities.append(Quantity(f"first_page.{way}_{name}", unit, [visit[name] for visit in visits], limit))
     say("; ".join(f"{way}: {visits[-1]}" for way, visits in seen.items()))
     return quantities
 
 
 def _visit(page: Any, url: str) -> dict[str, float]:
-    """Open a page, scroll to its end, and return its bytes, its requests and the time to its first contentful paint."""
+    """Open a page and scroll to its end; return bytes and requests before that, all bytes, and when it is painted."""
     bodies: dict[str, float] = {}
     urls: dict[str, str] = {}
     session = page.context.new_cdp_session(page)
@@ -70,15 +72,21 @@ def _visit(page: Any, url: str) -> dict[str, float]:
     session.on("Network.requestWillBeSent", lambda event: urls.update({event["requestId"]: event["request"]["url"]}))
     session.on("Network.dataReceived", count)
     session.send("Network.enable")
+
+    def real() -> set[str]:
+        return {key for key, address in urls.items() if not address.startswith(("data:", "blob:"))}
+
+    def fetched() -> float:
+        return sum(bodies.get(key, 0) for key in real())
+
     page.goto(url, wait_until="networkidle")
+    at_once, requests = fetched(), len(real())
     page.evaluate(SCROLL_DOWN)
     page.wait_for_load_state("networkidle")
-    real = {key for key, address in urls.items() if not address.startswith(("data:", "blob:"))}
     paint_ms = page.evaluate(FIRST_PAINT)
     if paint_ms is None:
         raise RunError(f"Chromium painted nothing of {Path(url).name}.")
-    return {"bytes": sum(bodies.get(key, 0) for key in real), "requests": len(real),
-            "first_paint": paint_ms / 1000}  # fmt: skip
+    return {"bytes": at_once, "all_bytes": fetched(), "requests": requests, "first_paint": paint_ms / 1000}
 
 
 @contextmanager

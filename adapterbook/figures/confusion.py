@@ -66,17 +66,17 @@ def plan_confusion(report: Report, adapter: AdapterReport, id: str, words: Figur
                    adapter=adapter.id)  # fmt: skip
 
 
-def _n_columns(n_classes: int, *, phone: bool) -> int:
-    """Return how many matrices stand beside each other."""
+def _most_columns(n_classes: int, *, phone: bool) -> int:
+    """Return how many matrices fit beside each other."""
     if phone:
         return 2 if n_classes <= 3 else 1
     return 3 if n_classes <= 3 else 2 if n_classes <= 5 else 1
 
 
 def _height(n_classes: int, n_matrices: int, *, phone: bool) -> float:
-    n_columns = _n_columns(n_classes, phone=phone)
+    most = _most_columns(n_classes, phone=phone)
     each = {3: 2.5, 2: 2.3 if phone else 3.6, 1: min(1.8 + 0.4 * n_classes, 4.2) if phone else 1.8 + 0.4 * n_classes}
-    return each[n_columns] * math.ceil(n_matrices / n_columns) + 0.4
+    return each[most] * math.ceil(n_matrices / most) + 0.4
 
 
 def _matrix_of(report: Report, run: RunReport, counts: Sequence[Sequence[int]], words: FigureWords) -> _Matrix:
@@ -95,9 +95,8 @@ def _matrix_of(report: Report, run: RunReport, counts: Sequence[Sequence[int]], 
 
 
 def _paint(matrices: Sequence[_Matrix], classes: Sequence[str], labels: Labels, canvas: Canvas) -> None:
-    n_columns = _n_columns(len(classes), phone=on_phone(canvas))
-    n_rows = math.ceil(len(matrices) / n_columns)
-    grid = canvas.subplots(n_rows, min(len(matrices), n_columns), sharey=True, squeeze=False)
+    n_rows = math.ceil(len(matrices) / _most_columns(len(classes), phone=on_phone(canvas)))
+    grid = canvas.subplots(n_rows, math.ceil(len(matrices) / n_rows), sharey=True, squeeze=False)
     panels = list(grid.flat)
     for unused in panels[len(matrices) :]:
         unused.remove()

@@ -147,8 +147,8 @@ class PageTools:
         """Return a number of the analysis as a link to the runs or settings behind it."""
         return self._linked(derived_span(thing, field, kind, self.language), link_of_derived(thing, field, self.report))
 
-    def figure(self, id: str, caption: str | None = None, *, finding: bool = True) -> Markup:
-        """Return a figure with its caption, its alternative text and a folded table of its numbers.
+    def figure(self, id: str, caption: str | None = None, *, finding: bool = True, numbers: bool = True) -> Markup:
+        """Return a figure with caption and alternative text, and a table of its numbers unless another page has it.
 
         Without a caption of its own it is the figure's title, after its finding, if there is one and it is asked for.
         """
@@ -163,6 +163,8 @@ class PageTools:
             stated = escape_text(figure.finding.in_language(self.language))
             text = Markup(f"**{stated}**。{text}" if self.language == "zh" else f"**{stated}.** {text}")
         image = self._image(figure, text, f"#{self._figure_id(figure)} ")
+        if not numbers:
+            return image
 
         def lead(row: Mapping[str, Any], shown: Markup) -> Markup:
             return self._linked(shown, link_of_row(figure, row, self.report))
