@@ -122,5 +122,5 @@ bench: $(VENV)/.ready-dev ## Measure what it costs here; writes benchmarks/resul
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks
 
 clean: ## Remove what is made again in seconds; results and .venv stay
-	rm -rf _site .quarto .cache/build .cache/steps index.qmd report-zh.pdf report-en.pdf report/zh report/en report/pdf report/figures report/scripts report/fonts report/_navigation.yml report/references*
+	rm -rf _site .quarto .cache/build .cache/steps index.qmd ro-crate-metadata.json report-zh.pdf report-en.pdf report/zh report/en report/pdf report/figures report/scripts report/fonts report/_navigation.yml report/references*
 	if grep -qs 'content="AdapterBook"' 404.html; then rm 404.html; fi
