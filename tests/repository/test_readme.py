@@ -14,9 +14,9 @@ READMES = [PROJECT.root / name for name in ("README.md", "README.zh-TW.md")]
 PAIRS = [
     (PROJECT.root / name, PROJECT.root / name.replace(".md", ".zh-TW.md"))
     for name in ("README.md", "CONTRIBUTING.md", "examples/bert-products/README.md", "docs/costs.md",
-                 "docs/cluster.md", "docs/records.md", "docs/publishing.md")
+                 "docs/cluster.md", "docs/records.md", "docs/publishing.md", "docs/verification.md")
 ]  # fmt: skip
-ALONE = [PROJECT.root / name for name in ("ARCHITECTURE.md", "docs/verification.md")]
+ALONE = [PROJECT.root / "ARCHITECTURE.md"]
 PAGES = [*(page for pair in PAIRS for page in pair), *ALONE]
 
 # Which test runs a command of the READMEs and docs/, or why none can. A make target runs the command of its name.
