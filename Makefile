@@ -20,7 +20,7 @@
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup lock train pages site all test check preview publish status verify bench clean export new-adapter new-study push-adapters
+.PHONY: help setup lock train pages site all test check preview publish status verify bench clean export gallery new-adapter new-study push-adapters
 
 PYTHON ?= python3
 VENV := .venv
@@ -114,6 +114,10 @@ new-study: setup ## Write a study of your own base model and data: NAME=mine BAS
 
 export: setup ## Write curves, results and settings of all runs for another tool: TO=csv or TO=tensorboard
 	@$(BOOK) export
+
+gallery: all ## Make the studies of docs/gallery.md, each with its site
+	@$(MAKE) --no-print-directory -C examples/bert-products all SOURCE=products
+	@$(MAKE) --no-print-directory -C examples/eight-kinds all SOURCE=kinds
 
 push-adapters: setup ## Upload the adapters with their model cards to the Hub: NAMESPACE=me, or DRY_RUN=yes
 	@$(BOOK) push-adapters
