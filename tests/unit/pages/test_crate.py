@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from adapterbook.config.book import Book, load_book
 from adapterbook.pages.crate import CRATE, WORKFLOW, render_crate
 from adapterbook.pages.numbers.provenance import provenance_of
 from tests.support.factory import PROJECT
+from tests.support.isolated import run_isolated
 from tests.support.report_pages import MadePages, make_study_pages
 
 # The project's book.yaml leaves these open.
@@ -136,13 +135,8 @@ def test_the_validator_of_ro_crates_finds_it_valid(made: MadePages, tmp_path: Pa
 
 
 def validate(site: Path) -> list[str]:
-    """Return what the validator objects to; its packages do not go together with ours."""
+    """Return what the validator objects to; it needs an older rich than we have."""
     packages = ("roc-validator==0.13.0", "rocrate==0.16.0")
-    done = subprocess.run(
-        [sys.executable, "-m", "uv", "--no-config", "run", "--quiet", "--no-project", "--isolated",
-         "--python", sys.executable, *(f"--with={package}" for package in packages),
-         str(PROJECT.root / "tests/support/validate_crate.py"), str(site)],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    done = run_isolated(packages, str(PROJECT.root / "tests/support/validate_crate.py"), str(site))
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
