@@ -20,7 +20,7 @@
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup lock train pages site all test check preview publish status verify bench clean export new-adapter new-study push-adapters
+.PHONY: help setup lock train pages site all test check preview publish status verify bench clean export gallery new-adapter new-study push-adapters
 
 PYTHON ?= python3
 VENV := .venv
@@ -115,6 +115,10 @@ new-study: setup ## Write a study of your own base model and data: NAME=mine BAS
 export: setup ## Write curves, results and settings of all runs for another tool: TO=csv or TO=tensorboard
 	@$(BOOK) export
 
+gallery: all ## Make the studies of docs/gallery.md, each with its site
+	@$(MAKE) --no-print-directory -C examples/bert-products all SOURCE=products
+	@$(MAKE) --no-print-directory -C examples/eight-kinds all SOURCE=kinds
+
 push-adapters: setup ## Upload the adapters with their model cards to the Hub: NAMESPACE=me, or DRY_RUN=yes
 	@$(BOOK) push-adapters
 
@@ -122,5 +126,5 @@ bench: $(VENV)/.ready-dev ## Measure what it costs here; writes benchmarks/resul
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks
 
 clean: ## Remove what is made again in seconds; results and .venv stay
-	rm -rf _site .quarto .cache/build .cache/steps index.qmd report-zh.pdf report-en.pdf report/zh report/en report/pdf report/figures report/scripts report/fonts report/_navigation.yml report/references*
+	rm -rf _site .quarto .cache/build .cache/steps index.qmd ro-crate-metadata.json report-zh.pdf report-en.pdf report/zh report/en report/pdf report/figures report/scripts report/fonts report/_navigation.yml report/references*
 	if grep -qs 'content="AdapterBook"' 404.html; then rm 404.html; fi

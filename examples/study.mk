@@ -22,5 +22,5 @@ all train pages site status verify preview: setup
 	@PATH="$(dir $(PYTHON_OF_VENV)):$$PATH" PYTHONPATH="$(ROOT)" $(PYTHON_OF_VENV) -m adapterbook $@
 
 clean: ## Results stay, and so does every file that a person may have written
-	rm -rf _site .quarto .cache/build .cache/steps index.qmd report-zh.pdf report-en.pdf report/zh report/en report/pdf report/figures report/scripts report/fonts report/_navigation.yml report/references*
+	rm -rf _site .quarto .cache/build .cache/steps index.qmd ro-crate-metadata.json report-zh.pdf report-en.pdf report/zh report/en report/pdf report/figures report/scripts report/fonts report/_navigation.yml report/references*
 	if grep -qs 'content="AdapterBook"' 404.html; then rm 404.html; fi

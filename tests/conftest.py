@@ -18,7 +18,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Files and folders; a file is one piece of work for pytest-xdist. The first trains what others in "whole" wait for.
-LONGEST_FIRST = ("test_end_to_end.py", "built", "hostile", "whole")
+LONGEST_FIRST = ("test_end_to_end.py", "test_colab.py", "built", "hostile", "whole")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,6 +6,7 @@ and adapters begin as copies of another study's. The data set is read before any
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 import yaml
 
-from adapterbook.common.errors import ConfigError
+from adapterbook.common.errors import AdapterBookError, ConfigError
 from adapterbook.common.workdir import fresh_folder
 from adapterbook.common.yaml_files import shown_text
 from adapterbook.config.book import load_book
@@ -24,6 +25,8 @@ from adapterbook.config.study import IDENTIFIER, NAMING_RULE, load_adapters, loa
 from adapterbook.sources.resolve import fetch_source, resolve_source
 
 FOLDER: Final = "studies"
+# A key of a source's file in a message; the person knows it as a setting, in capitals.
+KEY: Final = re.compile(r"^[a-z_]+(?=:)|(?<=: mend )[a-z_]+$")
 MAKEFILE: Final = """# The commands of this study are those of ../../examples/study.mk, with this source.
 
 ROOT ?= $(abspath ../..)
@@ -94,7 +97,11 @@ def create_study(answers: Answers, root: Path) -> Path:
         _write(file, {key: value for key, value in source.items() if value is not None})
         _write(made.book, book)
         (new / "Makefile").write_text(MAKEFILE.format(name=answers.name), "utf-8")
-        _check(made, file)
+        try:
+            _check(made, file)
+        except AdapterBookError as error:  # it names a file that is removed again, and the file's keys
+            problems = [KEY.sub(lambda key: key[0].upper(), problem) for problem in error.problems or [error.summary]]
+            raise type(error)("No study was made:", problems) from error
     return folder
 
 

@@ -11,14 +11,14 @@ from typing import Final
 
 from rich.console import Console
 
-from adapterbook.commands.report import REPORT_PARTS, site_folder, update_pages, update_site
+from adapterbook.commands.report import BESIDE, REPORT_PARTS, site_folder, update_pages, update_site
 from adapterbook.common.files import hash_file
 from adapterbook.common.workdir import workplace_of
 from adapterbook.config.paths import Paths
 from adapterbook.runs.select import load_report
 
 FROM_RUNS: Final = ("record.json", "predictions.parquet", "notebook.ipynb")
-NOT_INPUTS: Final = ("_site", "index.qmd", "__pycache__")
+NOT_INPUTS: Final = ("_site", *BESIDE, "__pycache__")
 
 
 def find_site_differences(root: Path, source: str, seeds: Sequence[int] | None) -> list[str]:

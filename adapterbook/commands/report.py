@@ -25,7 +25,8 @@ from adapterbook.runs.probe import probe_folder
 from adapterbook.runs.select import load_report
 
 RENDERERS = ("auto", "quarto", "embedded")
-# What `make pages` writes under report/.
+# What `make pages` writes: beside _quarto.yml, and under report/.
+BESIDE = ("index.qmd", "ro-crate-metadata.json")
 REPORT_PARTS = ("zh", "en", "pdf", "figures", "scripts", "_navigation.yml", "references.bib", "references-zh.csl")
 
 
@@ -47,7 +48,8 @@ def pages_step(paths: Paths, source: str, seeds: Sequence[int], statuses: Sequen
     states = [(status.run.id, status.state, status.stale, status.problem) for status in statuses]
     files = [*runs, *written_by_hand, *paths.template_folders, *_own_code()]
     inputs = hash_inputs(paths.root, files, source, tuple(seeds), states, *_surroundings())
-    return Step("pages", inputs, (paths.root / "index.qmd", *(paths.report / part for part in REPORT_PARTS)))
+    beside, parts = (paths.root / name for name in BESIDE), (paths.report / part for part in REPORT_PARTS)
+    return Step("pages", inputs, (*beside, *parts))
 
 
 def site_step(paths: Paths, renderer: str) -> Step:
@@ -94,7 +96,8 @@ def _site_steps(paths: Paths, renderers: Sequence[str]) -> list[Step]:
     results = [path for folder in folders for path in _report_files(folder)]
     # The site's own cut fonts lie in report/fonts.
     report = [path for path in sorted(paths.report.glob("*")) if path.name != "fonts"]
-    pages = [paths.root / "_quarto.yml", paths.root / "index.qmd", *report, *results, *_own_code()]
+    beside = [paths.notebook, *(paths.root / name for name in ("_quarto.yml", *BESIDE))]
+    pages = [*beside, *report, *results, *_own_code()]
     files = hash_inputs(paths.root, pages, *_surroundings())
     outputs = (site_folder(paths.root), *documents(paths))
     return [Step("site", hash_inputs(paths.root, [], files, renderer), outputs) for renderer in renderers]

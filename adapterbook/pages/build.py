@@ -29,6 +29,7 @@ from adapterbook.figures import Figure
 from adapterbook.figures.words import FigureWords, short_names
 from adapterbook.pages.cache_key import hash_page_inputs, hash_templates
 from adapterbook.pages.citations import WORKS, Bibliography, cite_report
+from adapterbook.pages.crate import CRATE, render_crate
 from adapterbook.pages.head import (
     LANGUAGE_TAGS,
     both,
@@ -92,7 +93,8 @@ def write_pages(
     figures : mapping
         From ``figures.draw_figures``, by id; their files must be there already.
     paths : Paths
-        Templates are looked up in ``paths.template_folders``; ``index.qmd`` and parts of ``report/`` are written.
+        Templates are looked up in ``paths.template_folders``; ``index.qmd``, the crate and parts of ``report/`` are
+        written.
     cache : Cache, optional
         Texts that were rendered before.
     has_cards : bool
@@ -172,6 +174,7 @@ class _Builder:
         texts[self.paths.report / "pdf" / "_quarto.yml"] = _yaml({"project": {"type": "default"}})
         texts[self.paths.report / "_navigation.yml"] = _yaml(self._navigation())
         texts[self.paths.root / "index.qmd"] = self._cover()
+        texts[self.paths.root / CRATE] = render_crate(self.report, self.book, self.origin)
         texts[self.paths.report / VEGA] = vega_script(self.cache)
         texts |= {self.paths.report / name: text for name, text in self.bibliography.files().items()}
         return texts

@@ -21,6 +21,7 @@ import adapterbook
 from adapterbook.common.fonts import MATH, TEXT, find_font
 from adapterbook.pages.head import LICENCES
 from tests.support.factory import PROJECT
+from tests.support.isolated import run_isolated
 
 SETTINGS = tomllib.loads((PROJECT.root / "pyproject.toml").read_text("utf-8"))
 SHARED = SETTINGS["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
@@ -82,6 +83,16 @@ def test_the_citation_is_of_this_version_and_licence() -> None:
     assert citation["license"] == SETTINGS["project"]["license"]
     assert citation["version"] == adapterbook.__version__
     assert citation["authors"] == SETTINGS["project"]["authors"]
+
+
+@pytest.mark.slow  # it brings the validator's packages into an environment that is thrown away
+def test_the_citation_is_valid_by_its_schema(tmp_path: Path) -> None:
+    """The validator of the Citation File Format takes CITATION.cff, and refuses one with a type that there is not."""
+    file, wrong = PROJECT.root / "CITATION.cff", tmp_path / "CITATION.cff"
+    wrong.write_text(file.read_text("utf-8").replace("type: software", "type: softwares"), "utf-8")
+    command = (["cffconvert==2.0.0"], "cffconvert", "--validate", "--infile")
+    assert "valid according to schema version 1.2.0" in run_isolated(*command, str(file)).stdout
+    assert run_isolated(*command, str(wrong)).returncode != 0
 
 
 def test_the_licences_of_the_site_name_its_fonts_and_scripts() -> None:

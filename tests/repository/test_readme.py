@@ -14,15 +14,18 @@ READMES = [PROJECT.root / name for name in ("README.md", "README.zh-TW.md")]
 PAIRS = [
     (PROJECT.root / name, PROJECT.root / name.replace(".md", ".zh-TW.md"))
     for name in ("README.md", "CONTRIBUTING.md", "examples/bert-products/README.md", "docs/costs.md",
-                 "docs/cluster.md", "docs/records.md", "docs/publishing.md")
+                 "docs/cluster.md", "docs/records.md", "docs/publishing.md", "docs/verification.md",
+                 "docs/gallery.md", "examples/eight-kinds/README.md")
 ]  # fmt: skip
-ALONE = [PROJECT.root / name for name in ("ARCHITECTURE.md", "docs/verification.md")]
+ALONE = [PROJECT.root / "ARCHITECTURE.md"]
 PAGES = [*(page for pair in PAIRS for page in pair), *ALONE]
 
 # Which test runs a command of the READMEs and docs/, or why none can. A make target runs the command of its name.
 RUN_BY = {
     r"make all\b": "whole/test_end_to_end.py",
     r"make -C examples/bert-products all": "whole/test_example.py",
+    r"make -C examples/eight-kinds all": "whole/test_gallery.py",
+    r"make gallery\b": "whole/test_gallery.py",
     r"make train\b": "whole/test_interruption.py",
     r"make site\b": "unit/pages/test_rebuild.py",
     r"make pages\b": "unit/commands/test_commands.py",
@@ -75,6 +78,8 @@ def test_every_link_and_file_is_there(page: Path) -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", page.read_text("utf-8")) if "://" not in link]
     assert page not in READMES or any(link.endswith(".png") for link in links)
     for link in links:
+        if "_site" in Path(link).parts:  # of the gallery: made by `make gallery`
+            link = link.partition("/_site/")[0]
         assert (page.parent / link).exists(), link
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from adapterbook.commands.new_study import Answers, create_study
 from adapterbook.commands.shared_files import copy_shared_files
 from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
@@ -221,3 +222,21 @@ def test_a_wrong_module_name_is_answered_with_bert_s(trained: Paths, tmp_path: P
     assert "lora_1.yaml is not a valid adapter" in done.stderr
     assert "query" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_first_make_all_of_a_new_study_runs(tmp_path: Path, embedded_model: Path) -> None:
+    """What `make new-study FROM=examples/bert-products` writes trains as it is, and its pages have its words."""
+    make_bert(tmp_path / "tiny-bert", embedded_model)
+    (tmp_path / "mails").mkdir()
+    rows = {"body": [f"mail {i} {'buy now' if i % 3 else 'see you'}" for i in range(900)],
+            "kind": ["spam" if i % 3 else "ham" for i in range(900)]}  # fmt: skip
+    pd.DataFrame(rows).to_parquet(tmp_path / "mails" / "train.parquet", index=False)
+    answers = Answers("spam", str(tmp_path / "tiny-bert"), str(tmp_path / "mails"), "body", "kind",
+                      "ham=正常|wanted, spam=垃圾|unwanted", "垃圾信|Spam mails", model=str(EXAMPLE))  # fmt: skip
+    paths = Paths(create_study(answers, tmp_path / "project"))
+    done = run_adapterbook(paths, "all", SOURCE="spam")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list(paths.results.glob("spam/*/*/*/record.json"))) == len(ADAPTERS) * 2
+    page = (paths.root / "_site" / "report" / "en" / "sentences.html").read_text("utf-8")
+    assert "Spam mails" in page and "unwanted" in page

@@ -69,7 +69,7 @@ def test_tensorboard_reads_what_the_records_hold(paths: Paths) -> None:
         assert losses == pytest.approx([point.validation_loss for point in record.curve])
         assert [event.value for event in events.Scalars("step/loss")] == pytest.approx([s.loss for s in record.steps])
         assert events.Scalars("final/test.accuracy")[0].value == pytest.approx(record.test.accuracy)
-        text = events.Tensors("configuration/text_summary")[0].tensor_proto.string_val[0].decode()
+        text = events.Tensors("configuration")[0].tensor_proto.string_val[0].decode()
         assert f"| training.learning_rate | {record.training.learning_rate} |" in text
 
 

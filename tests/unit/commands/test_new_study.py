@@ -52,8 +52,10 @@ def test_a_study_holds_what_differs(answers: Answers, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"text_column": "text"}, "text"),
+        ({"text_column": "text"}, "expected a column 'text', got body, kind: mend TEXT_COLUMN"),
         ({"labels": "ham=x, eggs=y"}, "eggs"),
+        ({"labels": "ham=x"}, "LABELS: .*at least 2"),
+        ({"base_model": "embedded/none"}, "BASE_MODEL: expected one of"),
         ({"labels": "ham"}, "LABELS: expected a list such as"),
         ({"name": "a b"}, "NAME: expected the name"),
         ({"name": ""}, "got nothing"),
@@ -65,8 +67,9 @@ def test_a_wrong_answer_is_one_message_and_no_study(
     answers: Answers, tmp_path: Path, changes: dict[str, str], message: str
 ) -> None:
     """The message names what was expected; nothing is half-written."""
-    with pytest.raises(AdapterBookError, match=message):
+    with pytest.raises(AdapterBookError, match=message) as found:
         create_study(replace(answers, **changes), tmp_path)
+    assert ".cache" not in str(found.value)
     assert [path for path in tmp_path.glob("studies/**/*") if path.is_file()] == []
 
 
