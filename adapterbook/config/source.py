@@ -64,6 +64,12 @@ class SourceConfig(Settings):
     task: Title | None = None  # what the classifier learns, after "learns to", such as "tell spam from other mail"
     labels: Labels | None = None
 
+    @model_validator(mode="after")
+    def _columns_differ(self) -> SourceConfig:
+        if self.text_column == self.label_column:
+            raise ValueError(f"text_column and label_column: expected two columns, got {self.text_column!r} for both")
+        return self
+
     def wording(self, names: Sequence[str]) -> Wording:
         """Return what the pages call the task and the labels of these names."""
         titles = self.labels or {name: BilingualText(zh=name, en=name) for name in names}

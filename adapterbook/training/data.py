@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -224,6 +224,8 @@ def _load(folder: Path, source: SourceConfig) -> DatasetDict:
             raise _error(source, [f"expected one of its configurations, {some}: write it as dataset_config in the "
                                   "source's file"]) from None  # fmt: skip
         problem = f"expected parquet, csv or json files, or a folder of save_to_disk, got: {_explain(error, folder)}"
+        if isinstance(error.__cause__ or error, UnicodeError):
+            problem += ". Save the file as UTF-8; a spreadsheet calls it “CSV UTF-8”"
         # With `from None`, because the error's text holds paths of this machine, which would stay in the notebook.
         raise _error(source, [problem]) from None
     # save_to_disk of one split writes no reliable name: it is the train split.
@@ -260,7 +262,8 @@ def _shuffle(rows: Dataset, split: str, source: SourceConfig, data: DataConfig) 
     """Check a split, give its rows their ids, and shuffle it; columns row_id, text, label."""
     columns = {source.text_column: "text", source.label_column: "label"}
     problems = [
-        f"split {split!r}: expected a column {name!r}, got {', '.join(rows.column_names)}: mend {role}_column"
+        f"split {split!r}: expected a column {name!r}, got {', '.join(map(repr, rows.column_names))}: "
+        + _column_remedy(rows.column_names, role)
         for name, role in columns.items()
         if name not in rows.column_names
     ]
@@ -278,12 +281,22 @@ def _shuffle(rows: Dataset, split: str, source: SourceConfig, data: DataConfig) 
         return rows.shuffle(seed=data.shuffle_seed, keep_in_memory=True)
 
 
+def _column_remedy(names: Sequence[str], role: str) -> str:
+    marks = [mark for mark in (";", "\t", "|") if len(names) == 1 and mark in names[0]]
+    return f"separate its cells with commas, not {marks[0]!r}" if marks else f"mend {role}_column"
+
+
 def _text_problems(rows: Dataset, split: str) -> list[str]:
     kind = getattr(rows.features["text"], "dtype", type(rows.features["text"]).__name__)
     if kind not in ("string", "large_string"):
         return [f"split {split!r}: expected text in the text column, got {kind}: mend text_column"]
     n_missing = rows.data.column("text").null_count
-    return [f"split {split!r}: expected a text in every row, got {n_missing} rows without one"] if n_missing else []
+    if not n_missing:
+        return []
+    return [
+        f"split {split!r}: expected a text in every row, got {n_missing} rows without one: leave them out. In a CSV "
+        "file an empty cell, NA, None and null count as missing"
+    ]
 
 
 class _Shortener:

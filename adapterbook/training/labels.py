@@ -6,12 +6,16 @@ A label is a whole number, a text, true or false, or one of a ``ClassLabel``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from unicodedata import category
 
 from datasets import ClassLabel, Dataset
 
 from adapterbook.config.source import MAX_LABELS, MIN_LABELS
 
 MAX_NAME = 200  # characters
+LARGEST = 2**53  # whole numbers beyond it are not exact as floats
+KINDS = ("int", "uint", "float", "bool", "string", "large_string", "date", "timestamp", "binary", "decimal", "null")
+OVERRIDES = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # turn the direction of what follows
 NO_LABEL = -1  # of a ClassLabel: the Hub's way to say that a row has none, as in the test splits of GLUE
 
 
@@ -42,6 +46,10 @@ def find_classes(splits: Mapping[str, Dataset], wanted: Sequence[str] | None) ->
         raise ValueError("expected the same classes in every split: write the labels of all splits the same way")
     found: dict[object, str] = {}
     for split, rows in splits.items():
+        kind = str(getattr(rows.features["label"], "dtype", None))
+        if not kind.startswith(KINDS):  # such as a list, or texts and numbers in turn
+            raise ValueError(f"split {split!r}: expected one label in every row, all numbers or all texts: mend "
+                             "label_column, or write the labels of all rows the same way")  # fmt: skip
         values = rows.unique("label") if len(rows) else []
         n_missing = rows.data.column("label").null_count
         if given is not None and NO_LABEL in values:
@@ -49,9 +57,13 @@ def find_classes(splits: Mapping[str, Dataset], wanted: Sequence[str] | None) ->
             values.remove(NO_LABEL)
         if n_missing or "" in values:
             raise ValueError(f"split {split!r}: expected a label in every row, got {n_missing or 'some'} rows without "
-                             "one: mend the label column, or name another split")  # fmt: skip
+                             "one: mend the label column, or name another split. In a CSV file an empty cell, NA, None "
+                             "and null count as missing")  # fmt: skip
         found |= {value: _name_of(value, given) for value in values}
     names = list(wanted) if wanted is not None else given or sorted(set(found.values()), key=_place_of)
+    _check_signs(names)
+    if wanted is None and given is None:
+        _check_twins(names)
     by_name = _number_by_name(names, given)
     unknown = sorted({name for name in found.values() if name not in by_name}, key=_place_of)
     unused = sorted(set(names) - set(given or found.values()) - {str(i) for i in range(len(given or ()))})
@@ -68,12 +80,31 @@ def _name_of(value: object, given: Sequence[str] | None) -> str:
     """Return the name of a label; raise ValueError for a value that is not one."""
     if given is not None and isinstance(value, int):
         return given[value]
-    if isinstance(value, float) and value.is_integer():  # pandas writes whole numbers so if one is missing
+    if (
+        isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST
+    ):  # pandas writes whole numbers so if one is missing
         return str(int(value))
     if isinstance(value, (bool, int)) or (isinstance(value, str) and 0 < len(value) <= MAX_NAME):
         return str(value)
     raise ValueError(f"expected labels that are whole numbers, texts of {MAX_NAME} characters at most, or true and "
                      f"false, got {str(value)[:40]!r}: mend label_column")  # fmt: skip
+
+
+def _check_signs(names: Sequence[str]) -> None:
+    """Refuse labels with signs that no page can show."""
+    for name in names:
+        if any(category(letter) in ("Cc", "Cs", "Zl", "Zp") or letter in OVERRIDES for letter in name):
+            raise ValueError(f"expected labels without control characters, got {name[:40]!a}: mend the label column")
+
+
+def _check_twins(names: Sequence[str]) -> None:
+    """Refuse labels that are probably one class written in two ways."""
+    same: dict[str, str] = {}
+    for name in names:
+        other = same.setdefault(" ".join(name.split()).casefold(), name)
+        if other != name:
+            raise ValueError(f"the labels {other!r} and {name!r} differ only in blanks or capitals: write them the "
+                             "same way, or name all labels in the source's file if they are different")  # fmt: skip
 
 
 def _number_by_name(names: Sequence[str], given: Sequence[str] | None) -> dict[str, int]:

@@ -55,7 +55,7 @@ from adapterbook.training.model import (
     make_peft_config,
 )
 from adapterbook.training.peft_needs import count_steps
-from adapterbook.training.reloading import check_saved
+from adapterbook.training.reloading import check_saved, tolerance_of
 from adapterbook.training.strategies import Kept, metric_name
 from adapterbook.training.tokens import count_truncated, token_limit
 from adapterbook.training.trainer import (
@@ -171,9 +171,9 @@ def save_run(
     model.save_pretrained(str(prepared.output / "adapter"), safe_serialization=True)
     (prepared.output / "adapter" / "README.md").unlink()  # PEFT's empty model card
     logits = logits_of(prediction.predictions)[np.argsort(order)]
-    exact = prepared.device == "cpu" and not {"bf16", "fp16"} & {name for name, value in prepared.run.training if value}
+    tolerance = tolerance_of(prepared.run.training, same_device=prepared.device == "cpu")
     probabilities = softmax(logits.astype(np.float64), axis=-1)
-    check_saved(prepared.fetched.base_model, prepared.output / "adapter", splits["test"], probabilities, exact=exact)
+    check_saved(prepared.fetched.base_model, prepared.output / "adapter", splits["test"], probabilities, tolerance)
     table = make_predictions(splits["test"], logits)
     table.to_parquet(prepared.output / "predictions.parquet", index=False)
     metrics, state = prediction.metrics or {}, trainer.state

@@ -97,12 +97,12 @@ def _choose_runs(runs: Sequence[Run]) -> Iterator[Run]:
 
 
 def _choose_rows(splits: DatasetDict, tokenizer: PreTrainedTokenizerBase, name: str) -> Dataset:
-    """Return the longest and the shortest text of all splits, with their labels."""
+    """Return the texts of the most and of the fewest tokens of all splits, with their labels."""
     texts = [text for rows in splits.values() for text in rows["text"]]
     labels = [label for rows in splits.values() for label in rows["label"]]
-    places = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    longest, shortest = places[-1], places[0]
-    if not tokenizer(texts[shortest])["input_ids"]:
+    n_tokens = [len(ids) for ids in tokenizer(texts, truncation=True, verbose=False)["input_ids"]]
+    longest, shortest = n_tokens.index(max(n_tokens)), n_tokens.index(min(n_tokens))
+    if not n_tokens[shortest]:
         problem = f"its tokenizer makes no token of {texts[shortest]!r}: leave such rows out of the data set"
         raise SourceError(f"the base model in {name} cannot read a text:", [problem])
     return Dataset.from_dict({"text": [texts[longest], texts[shortest]], "label": [labels[longest], labels[shortest]]})
@@ -139,7 +139,7 @@ def _try_run(
             )
         stage = "saving and loading"
         model.save_pretrained(str(output / "adapter"))
-        check_saved(folder, output / "adapter", rows, predicted, exact=True)
+        check_saved(folder, output / "adapter", rows, predicted)
     except AdapterBookError as error:
         return error.problems[0] if error.problems else str(error)
     except MISFITS as error:

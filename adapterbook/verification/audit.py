@@ -22,6 +22,7 @@ from adapterbook.runs.plan import Run, compute_stamps, status_of
 from adapterbook.runs.probe import stamp_probe
 from adapterbook.runs.record import load_record
 from adapterbook.sources.resolve import ResolvedSource
+from adapterbook.training.reloading import tolerance_of
 from adapterbook.training.trainer import current_device
 from adapterbook.verification.choice import Choice, SoundRun, order_runs
 from adapterbook.verification.findings import (
@@ -196,8 +197,8 @@ def audit_run(run: Run, paths: Paths, stamps: Mapping[str, str], material: Mater
     evaluation, problems = evaluate_adapter(run, record, folder, material)
     found += problems
     if evaluation is not None:
-        same_device = record.environment.device == current_device()
-        found += find_other_results(record, table, evaluation, material.splits, same_device=same_device)
+        tolerance = tolerance_of(record.training, same_device=record.environment.device == current_device())
+        found += find_other_results(record, table, evaluation, material.splits, tolerance)
     fit = measure_fit(evaluation, material) if evaluation is not None else None
     return RunAudit(found, None if found else SoundRun(record, fit))
 

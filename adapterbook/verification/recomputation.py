@@ -233,10 +233,6 @@ def short(value: float | None) -> str:
     return "null" if value is None else f"{value:.10g}"
 
 
-# Largest difference of a probability between two evaluations: on the same kind of device, and on different kinds.
-SAME_DEVICE_TOLERANCE, OTHER_DEVICE_TOLERANCE = 1e-4, 1e-2
-
-
 @dataclass(frozen=True)
 class Evaluation:
     """Hold the probabilities, shape (n, n_labels), that a saved adapter gives today."""
@@ -288,8 +284,7 @@ def find_other_results(
     table: pd.DataFrame | None,
     evaluation: Evaluation,
     splits: Mapping[str, Dataset],
-    *,
-    same_device: bool,
+    tolerance: float,
 ) -> list[Finding]:
     """Return where the adapter, evaluated again, differs from the record or the stored predictions.
 
@@ -300,10 +295,9 @@ def find_other_results(
     ----------
     table : DataFrame or None
         The stored predictions; None where they could not be read.
-    same_device : bool
-        Whether the run was trained on the kind of device that it was evaluated on.
+    tolerance : float
+        Of a probability.
     """
-    tolerance = SAME_DEVICE_TOLERANCE if same_device else OTHER_DEVICE_TOLERANCE
     found = []
     if table is not None and len(table) == len(evaluation.test):
         stored = class_probabilities(table)

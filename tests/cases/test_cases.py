@@ -4,7 +4,9 @@ A case is a YAML file. What it leaves out is as in a small sound project: a tiny
 
 about:        a sentence that states the claim
 report:       where the input comes from
-rows:         columns of the data set, each a list that is repeated up to 80 rows; ``class_label`` gives names
+rows:         columns of the data set, each a list that is repeated up to 80 rows; ``class_label`` gives names; null:
+              the files, or a ``csv``, give the rows
+csv:          instead, a CSV file of 80 rows: its encoding, its line ends, and the text of row ``{i}`` as it is there
 files:        texts of other files, by their path below the project; null removes a file
 source, study, adapter:
               keys that replace those of the file, at any depth; null removes a key
@@ -94,7 +96,11 @@ def test_every_case_states_its_claim_and_its_origin() -> None:
 def _write(case: dict[str, Any], paths: Paths) -> None:
     """Write the files of a case."""
     sources = paths.experiments / "sources"
-    _write_rows(case.get("rows", {}), sources / "data")
+    (sources / "data").mkdir()
+    if "csv" in case:
+        _write_csv(case["csv"], sources / "data" / "train.csv")
+    elif (rows := case.get("rows", {})) is not None:
+        _write_rows(rows, sources / "data")
     for file, sound, key in (
         (sources / "mine.yaml", SOURCE, "source"),
         (paths.study, STUDY, "study"),
@@ -112,13 +118,17 @@ def _write(case: dict[str, Any], paths: Paths) -> None:
 
 
 def _write_rows(rows: dict[str, Any], folder: Path) -> None:
-    folder.mkdir()
     columns: dict[str, Any] = {"text": [f"sentence number {i}" for i in range(N_ROWS)], "label": [0, 1]} | rows
     class_label = columns.pop("class_label", None)
     table = Dataset.from_dict({name: list(islice(cycle(values), N_ROWS)) for name, values in columns.items()})
     if class_label is not None:
         table = table.cast_column("label", Value("int64")).cast_column("label", ClassLabel(names=class_label))
     table.to_parquet(folder / "train.parquet")
+
+
+def _write_csv(form: dict[str, str], path: Path) -> None:
+    lines = ["text,label", *(f"{form['text'].format(i=i)},{i % 2}" for i in range(N_ROWS))]
+    path.write_bytes("".join(line + form["newline"] for line in lines).encode(form["encoding"]))
 
 
 def _merged(sound: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

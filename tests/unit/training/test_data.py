@@ -201,7 +201,7 @@ REFUSED = {
     "an empty label": (_bad(label=["", "a"] * 20), "got some rows without one"),
     "text is a number": (_bad(text=range(40)), "expected text in the text column, got int64: mend text_column"),
     "a text missing": (_bad(text=["a", None] * 20), "a text in every row, got 20 rows without one"),
-    "no label": (_rows(40).drop(columns="label"), "expected a column 'label', got text: mend label_column"),
+    "no label": (_rows(40).drop(columns="label"), "expected a column 'label', got 'text': mend label_column"),
 }
 
 

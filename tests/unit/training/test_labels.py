@@ -39,6 +39,11 @@ def test_the_file_gives_the_order() -> None:
     assert find_classes({"train": _rows([0, 1], ["neg", "pos"])}, ["0", "1"]) == ({0: 0, 1: 1}, ["0", "1"])
 
 
+def test_labels_that_differ_in_capitals_may_be_named() -> None:
+    """The source's file says that two labels which differ only in capitals are two classes."""
+    assert find_classes({"train": _rows(["US", "us"])}, ["US", "us"]) == ({"US": 0, "us": 1}, ["US", "us"])
+
+
 REFUSED = {
     "a label that the file lacks": ({"train": _rows(["a", "b", "c"])}, ["a", "b"], "labels are 'a', 'b', 'c', but"),
     "a label that no row has": ({"train": _rows(["a", "b"])}, ["a", "b", "z"], "names 'a', 'b', 'z'"),
@@ -47,6 +52,12 @@ REFUSED = {
     ),
     "rows without a label, as in GLUE": ({"test": _rows([-1, -1, 0], ["a", "b"])}, None, "got 2 rows without one"),
     "a number that is no class": ({"train": _rows([0.5, 1.0])}, None, "got '0.5'"),
+    "a number that no float holds": ({"train": _rows([1e300, 2e300])}, None, r"got '1e\+300'"),
+    "a list": ({"train": _rows([[1], [0]])}, None, "expected one label in every row"),
+    "a blank more": ({"train": _rows(["pos", "pos ", "neg"])}, None, "'pos' and 'pos ' differ only in blanks"),
+    "other capitals": ({"train": _rows(["Pos", "pos", "neg"])}, None, "'Pos' and 'pos' differ only in blanks or"),
+    "an escape": ({"train": _rows(["a\x1b[31m", "b"])}, None, r"without control characters, got 'a\\x1b\[31m'"),
+    "a turn of direction": ({"train": _rows(["a\u202e", "b"])}, None, "without control characters"),
     "a date": (
         {"train": Dataset.from_dict({"label": [1, 2]}, features=Features({"label": Value("timestamp[s]")}))},
         None, "expected labels that are whole numbers",

@@ -223,8 +223,9 @@ def test_a_run_whose_adapter_does_not_give_its_predictions_has_no_record(
     """The saved adapter is checked with the run's probabilities, in the order of the rows, before the record."""
     seen: dict[str, Any] = {}
 
-    def check(base_model: Path, adapter: Path, test: Any, probabilities: Any, *, exact: bool) -> None:
-        seen.update(base_model=base_model, adapter=adapter, probabilities=probabilities.round(2).tolist(), exact=exact)
+    def check(base_model: Path, adapter: Path, test: Any, probabilities: Any, tolerance: float) -> None:
+        seen.update(base_model=base_model, adapter=adapter, probabilities=probabilities.round(2).tolist())
+        seen["tolerance"] = tolerance
         raise RunError("The saved adapter does not give this run's predictions.")
 
     monkeypatch.setattr("adapterbook.training.recording.check_saved", check)
@@ -238,6 +239,6 @@ def test_a_run_whose_adapter_does_not_give_its_predictions_has_no_record(
     kept: Any = SimpleNamespace(test=SimpleNamespace(predictions=np.log([[0.9, 0.1], [0.2, 0.8]]), metrics={}))
     with pytest.raises(RunError):
         save_run(prepared, MagicMock(), MagicMock(), [kept], None, order=[1, 0])
-    assert seen == {"base_model": tmp_path / "base", "adapter": tmp_path / "adapter", "exact": True,
+    assert seen == {"base_model": tmp_path / "base", "adapter": tmp_path / "adapter", "tolerance": 1e-4,
                     "probabilities": [[0.2, 0.8], [0.9, 0.1]]}  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]

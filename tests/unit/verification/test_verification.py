@@ -24,6 +24,7 @@ from adapterbook.runs.plan import Run, compute_stamps, package_versions, plan_ru
 from adapterbook.runs.predictions import class_probabilities, load_predictions
 from adapterbook.runs.record import Record, load_record, seal_record, write_record
 from adapterbook.sources.resolve import resolve_source
+from adapterbook.training.reloading import OTHER_TOLERANCE, TOLERANCE
 from adapterbook.verification.audit import Retraining, audit_run, audit_runs, repeat_runs
 from adapterbook.verification.choice import Choice
 from adapterbook.verification.comparison import compare_runs
@@ -379,13 +380,13 @@ def test_an_adapter_that_gives_other_results_is_found() -> None:
     record = make_record(predictions=table, **changes)
     splits = {"test": _rows(table), "validation": _rows(validation)}
     same = Evaluation(class_probabilities(validation), class_probabilities(table))
-    assert find_other_results(record, table, same, splits, same_device=True) == []
+    assert find_other_results(record, table, same, splits, TOLERANCE) == []
     shifted = Evaluation(same.validation + 1e-3, same.test - 1e-3)
-    assert find_other_results(record, table, shifted, splits, same_device=False) == []
-    subjects = {finding.subject for finding in find_other_results(record, table, shifted, splits, same_device=True)}
+    assert find_other_results(record, table, shifted, splits, OTHER_TOLERANCE) == []
+    subjects = {finding.subject for finding in find_other_results(record, table, shifted, splits, TOLERANCE)}
     assert "predictions.parquet" in subjects
     flipped = Evaluation(1 - same.validation, 1 - same.test)
-    subjects = {finding.subject for finding in find_other_results(record, table, flipped, splits, same_device=True)}
+    subjects = {finding.subject for finding in find_other_results(record, table, flipped, splits, TOLERANCE)}
     assert subjects == {"predictions.parquet", "test.accuracy", "test.loss", f"epochs.{kept}.validation_accuracy",
                         f"epochs.{kept}.validation_loss"}  # fmt: skip
 
