@@ -48,6 +48,17 @@ class ProbeStamps(RecordPart):
     packages: Sha256 = Field(description="Versions of the packages that the probe uses")
 
 
+class HeadLayer(RecordPart):
+    """Describe a linear layer of a base model's classification head, the dropout before it and what follows it."""
+
+    n_in: PositiveInt
+    n_out: PositiveInt
+    bias: bool
+    dropout: float = Field(ge=0, lt=1, description="Share of its inputs that training sets to zero")
+    activation: Literal["relu", "tanh", "gelu"] | None = Field(description="What its outputs go through")
+    initial_std: PositiveFloat = Field(description="Of its first weights, which are random; its first biases are zero")
+
+
 class ProbeRecord(SealedRecord):
     """Record the linear probe of a source."""
 
@@ -62,6 +73,9 @@ class ProbeRecord(SealedRecord):
     seal: Sha256 | None = Field(default=None, description="SHA-256 over this record without the seal")
     splits: Splits
     n_features: PositiveInt = Field(description="Width of the base model: the mean over a text's tokens")
+    head: tuple[HeadLayer, ...] | None = Field(
+        default=None, description="The head whose inputs are among the features; null: it is not a chain of layers"
+    )
     chosen_on: Literal["selection", "validation"] = Field(description="Split that C was chosen on")
     grid: tuple[ProbeChoice, ...] = Field(min_length=1, description="Every C that was tried")
     C: PositiveFloat = Field(description="The one with most rows right; of several, the smallest")

@@ -1,7 +1,9 @@
-"""Make the linear probe: logistic regression on the mean of the frozen base model's token vectors.
+"""Make the linear probe, logistic regression on the mean of the frozen base model's token vectors, and store features.
 
 The regression has an L2 penalty. Its strength is the one of a small grid with most rows right on the selection rows, or
 on the validation rows where the study has no selection rows; of several, the strongest penalty.
+
+Beside the means, the features hold what the model's own head reads, for the training lab of the pages.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +32,7 @@ from adapterbook.config.study import PROBE, DataConfig
 from adapterbook.runs.predictions import class_probabilities
 from adapterbook.runs.probe import (
     FEATURES,
+    HeadLayer,
     ProbeChoice,
     ProbeRecord,
     ProbeStamps,
@@ -40,6 +43,7 @@ from adapterbook.runs.probe import (
 from adapterbook.runs.record import TestResult, seal_record, write_record
 from adapterbook.sources.resolve import ResolvedSource, fetch_source
 from adapterbook.training.data import label_names, load_splits
+from adapterbook.training.head_layers import WatchedHead
 from adapterbook.training.kernel_state import one_thread, silence_transformers
 from adapterbook.training.model import load_base_model
 from adapterbook.training.recording import (
@@ -64,12 +68,16 @@ class Probe:
     Attributes
     ----------
     features : dict
-        ``<split>.mean`` and ``<split>.cls``, float32 of shape (n, width), and ``<split>.label``, int64 of shape (n,).
+        ``<split>.mean`` and ``<split>.head``, what the head reads, float32 of shape (n, width), and ``<split>.label``,
+        int64 of shape (n,).
+    head : tuple of HeadLayer or None
+        The head's layers. None: it is not a chain of layers, and there is no ``<split>.head``.
     predictions : DataFrame
         As `recording.make_predictions` returns them.
     """
 
     features: dict[str, npt.NDArray[np.generic]]
+    head: tuple[HeadLayer, ...] | None
     chosen_on: Literal["selection", "validation"]
     grid: tuple[ProbeChoice, ...]
     C: float
@@ -90,33 +98,54 @@ def compute_probe(base_model: Path, splits: DatasetDict) -> Probe:
         raise RunError(f"The linear probe needs two labels, but all {len(splits['train'])} train rows have label "
                        f"{label}: change n_train or shuffle_seed in study.yaml.")  # fmt: skip
     with one_thread():
-        features = compute_features(base_model, splits)
-        return fit_probe(features, splits["test"])
+        features, head = compute_features(base_model, splits)
+        return fit_probe(features, splits["test"], head)
 
 
-def compute_features(base_model: Path, splits: DatasetDict) -> dict[str, npt.NDArray[np.generic]]:
-    """Return two vectors of each row: the mean of its tokens' last hidden states, and the first token's."""
+def compute_features(
+    base_model: Path, splits: DatasetDict
+) -> tuple[dict[str, npt.NDArray[np.generic]], tuple[HeadLayer, ...] | None]:
+    """Return two vectors of each row, the mean of its last hidden states and what the head reads, and the head."""
     with silence_transformers():
-        encoder = load_base_model(base_model, seed=0, labels=label_names(splits)).base_model.eval()
+        model = load_base_model(base_model, seed=0, labels=label_names(splits))
+        model.train(False)
         tokenizer = load_tokenizer(base_model)
+    some = tokenizer(splits["train"]["text"][:BATCH_SIZE], truncation=True, padding=True, return_tensors="pt")
+    head, states = WatchedHead(model, some), _Outputs(model.base_model)
+    layers = head.describe()
     found: dict[str, npt.NDArray[np.generic]] = {}
     for name, rows in splits.items():
-        means, firsts = [], []
+        means, inputs = [], []
         order = np.argsort([len(text) for text in rows["text"]], kind="stable")  # batches of almost no padding
         for batch in np.split(order, range(BATCH_SIZE, len(order), BATCH_SIZE)):
             tokens = tokenizer(rows[batch]["text"], truncation=True, padding=True, return_tensors="pt")
             with torch.no_grad():
-                states = encoder(**tokens).last_hidden_state  # (batch, tokens, width)
+                logits = model(**tokens).logits  # (batch, labels)
             mask = tokens["attention_mask"].unsqueeze(-1)  # (batch, tokens, 1)
-            means.append(((states * mask).sum(dim=1) / mask.sum(dim=1)).numpy())
-            firsts.append(states[:, 0].numpy())
+            means.append(((states.last * mask).sum(dim=1) / mask.sum(dim=1)).numpy())
+            if layers is not None:
+                inputs.append(head.read(logits))
         back = np.argsort(order)
-        found |= {f"{name}.mean": np.concatenate(means)[back], f"{name}.cls": np.concatenate(firsts)[back],
-                  f"{name}.label": np.asarray(rows["label"], dtype=np.int64)}  # fmt: skip
-    return found
+        found |= {f"{name}.mean": np.concatenate(means)[back], f"{name}.label": np.asarray(rows["label"], np.int64)}
+        if layers is not None:
+            found[f"{name}.head"] = np.concatenate(inputs)[back]
+    return found, layers
 
 
-def fit_probe(features: dict[str, npt.NDArray[np.generic]], test: Dataset) -> Probe:
+class _Outputs:
+    """Keep the last hidden states that an encoder returned."""
+
+    def __init__(self, encoder: torch.nn.Module) -> None:
+        self.last = torch.empty(0)
+        encoder.register_forward_hook(self._keep)
+
+    def _keep(self, module: torch.nn.Module, inputs: object, output: Any) -> None:
+        self.last = output[0]  # (batch, tokens, width)
+
+
+def fit_probe(
+    features: dict[str, npt.NDArray[np.generic]], test: Dataset, head: tuple[HeadLayer, ...] | None = None
+) -> Probe:
     """Fit a regression for each C of the grid on the train rows, choose one, and predict the test rows."""
     chosen_on: Literal["selection", "validation"] = "selection" if "selection.mean" in features else "validation"
     models, grid = [LogisticRegression(C=strength, max_iter=MAX_ITERATIONS) for strength in GRID], []
@@ -129,7 +158,7 @@ def fit_probe(features: dict[str, npt.NDArray[np.generic]], test: Dataset) -> Pr
     scores = np.full((len(test), len(names)), -np.inf)  # a label without a train row is never predicted
     scores[:, models[best].classes_] = _log_odds(models[best], features["test.mean"])
     table = make_predictions(test, scores)
-    return Probe(features, chosen_on, tuple(grid), GRID[best], table, _test_result(table, len(names)))
+    return Probe(features, head, chosen_on, tuple(grid), GRID[best], table, _test_result(table, len(names)))
 
 
 def _log_odds(model: LogisticRegression, rows: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
@@ -162,6 +191,7 @@ def make_probe(data: DataConfig, paths: Paths, source: ResolvedSource) -> ProbeR
         finished_at=datetime.now(UTC),
         splits=describe_splits(splits),
         n_features=probe.features["train.mean"].shape[1],
+        head=probe.head,
         chosen_on=probe.chosen_on,
         grid=probe.grid,
         C=probe.C,

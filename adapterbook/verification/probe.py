@@ -78,6 +78,7 @@ def _find_other_features(record: ProbeRecord, folder: Path, today: Probe) -> Ite
 
 def _find_other_fit(record: ProbeRecord, table: pd.DataFrame | None, today: Probe) -> Iterator[Finding]:
     pairs = {
+        "head": (record.head, today.head),
         "chosen_on": (record.chosen_on, today.chosen_on),
         "C": (record.C, today.C),
         "grid": ([(choice.C, choice.n_right) for choice in record.grid],

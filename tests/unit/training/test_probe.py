@@ -37,15 +37,18 @@ def splits_of(labels: list[int]) -> DatasetDict:
 
 @pytest.mark.parametrize("name", [BASE_MODEL, pytest.param(BERT_MODEL, marks=pytest.mark.slow)])
 def test_features_are_means_without_the_padding(name: str) -> None:
-    """Each row has the mean of its own tokens' last hidden states, and the first one, as if it were alone."""
+    """Each row has the mean of its tokens' last hidden states, and what the head reads of them, as if it were alone."""
     folder = materialise(name)
-    features = compute_features(folder, splits_of([1, 0, 1]))
+    features, head = compute_features(folder, splits_of([1, 0, 1]))
     encoder, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    assert head is not None and head[0].n_in == 384
     for i, text in enumerate(TEXTS):
         with torch.no_grad():
-            states = encoder(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]  # (tokens, width)
+            output = encoder(**tokenizer(text, return_tensors="pt"))
+            states = output.last_hidden_state[0]  # (tokens, width)
+            read = states[0] if name == BASE_MODEL else output.pooler_output[0]  # by DistilBERT's head, by BERT's
         np.testing.assert_allclose(features["test.mean"][i], states.mean(dim=0).numpy(), atol=1e-5)
-        np.testing.assert_allclose(features["test.cls"][i], states[0].numpy(), atol=1e-5)
+        np.testing.assert_allclose(features["test.head"][i], read.numpy(), atol=1e-5)
     assert features["train.mean"].dtype == np.float32 and list(features["validation.label"]) == [1, 0, 1]
 
 

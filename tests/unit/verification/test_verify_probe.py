@@ -71,12 +71,12 @@ def test_what_does_not_follow_from_the_base_model_is_found(paths: Paths, materia
     file = probe_folder(paths, "embedded") / FEATURES
     features = load_file(file)
     features["test.mean"] = features["test.mean"] + np.float32(0.01)
-    del features["test.cls"]
+    del features["test.head"]
     save_file(features, file)
     change(paths, C=record.C, test=record.test)
     told = [str(finding) for finding in audit_probe(paths, "embedded", STAMPS, material)]
     assert told == [
-        f"linear_probe: {FEATURES} does not hold test.cls as the base model gives it",
+        f"linear_probe: {FEATURES} does not hold test.head as the base model gives it",
         f"linear_probe: {FEATURES} differs from the base model's vectors in test.mean",
     ]
 
