@@ -21,7 +21,7 @@ from adapterbook.config.phrases import load_phrases
 from adapterbook.config.source import load_published
 from adapterbook.config.study import PROBE
 from adapterbook.runs.plan import RunStatus
-from adapterbook.runs.probe import probe_folder
+from adapterbook.runs.probe import FEATURES, probe_folder
 from adapterbook.runs.select import load_report
 
 RENDERERS = ("auto", "quarto", "embedded")
@@ -42,7 +42,7 @@ class Step:
 def pages_step(paths: Paths, source: str, seeds: Sequence[int], statuses: Sequence[RunStatus]) -> Step:
     """Return the step that makes the pages of a source's runs."""
     folders = [probe_folder(paths, source), *(status.run.folder(paths) for status in statuses)]
-    runs = [path for folder in folders for path in _report_files(folder)]
+    runs = [path for folder in folders for path in _report_files(folder)] + [folders[0] / FEATURES]
     settings = [paths.experiments / name for name in ("adapters", "sources")]
     written_by_hand = [paths.book, paths.study, *settings, *published_files(paths), paths.notebook]
     states = [(status.run.id, status.state, status.stale, status.problem) for status in statuses]

@@ -88,6 +88,7 @@ class PhrasesFile(Settings):
     labels: dict[str, Phrase]
     explorer: dict[str, Phrase]
     test_sentences: dict[str, Phrase]
+    lab: dict[str, Phrase]
     states: dict[str, Phrase]
     stamps: dict[str, Phrase]
     failures: dict[str, Phrase]

@@ -40,6 +40,7 @@ from adapterbook.pages.head import (
     page_head,
     signature,
 )
+from adapterbook.pages.lab import lab_scripts, open_lab
 from adapterbook.pages.notebook import notebook_body, prose_of
 from adapterbook.pages.numbers.number import Number, look_up
 from adapterbook.pages.numbers.provenance import format_date, provenance_of, record_block
@@ -150,7 +151,8 @@ class _Builder:
         self.card = figures["headline" if figures["headline"].drawn else "headline-best"].alt if has_cards else None
         self.bibliography = Bibliography(paths.template_folders)
         self.origin = provenance_of(report.runs)
-        self.inputs = hash_page_inputs(report, figures, paths, self.hidden)
+        self.lab = open_lab(report, paths)
+        self.inputs = f"{hash_page_inputs(report, figures, paths, self.hidden)} {self.lab.obstacle}"
 
     def build(self) -> dict[Path, str]:
         """Return every file's content by its path."""
@@ -176,6 +178,8 @@ class _Builder:
         texts[self.paths.root / "index.qmd"] = self._cover()
         texts[self.paths.root / CRATE] = render_crate(self.report, self.book, self.origin)
         texts[self.paths.report / VEGA] = vega_script(self.cache)
+        made = lab_scripts(self.lab, self.report, self.phrases)
+        texts |= {self.paths.report / name: text for name, text in made.items()}
         texts |= {self.paths.report / name: text for name, text in self.bibliography.files().items()}
         return texts
 
@@ -237,7 +241,7 @@ class _Builder:
     def _tools(self, page: PageSpec, language: Language, target: Target) -> PageTools:
         return PageTools(
             page, language, target, self.report, self.index, self.figures, self.paths, self.phrases,
-            self.short_names[language], self.book.site_url,
+            self.short_names[language], self.book.site_url, self.lab.obstacle,
         )  # fmt: skip
 
     def _body(self, page: PageSpec, language: Language, target: Target) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from adapterbook.analysis.shapes import AdapterReport, Report, RunReport
 from adapterbook.config.phrases import Phrases
 from adapterbook.config.study import BilingualText
-from adapterbook.pages.scripts import VEGA
+from adapterbook.pages.scripts import LAB, VEGA
 
 # With more runs than this, not each gets a page: the site would take too long to make and to load.
 MAX_RUN_PAGES = 200
@@ -96,7 +96,8 @@ def make_outline(report: Report, phrases: Phrases) -> list[PageSpec]:
     chapters = len(report.adapters) <= MAX_ADAPTER_CHAPTERS
     pages = [
         page("index", "overview", "overview", names={"chapters": chapters}),
-        page("method", "method", "method", section="how"),
+        page("method", "method", "method", section="how", scripts=(LAB,)),
+        page("lab", "lab", "lab", section="how", in_pdf=False, scripts=(LAB,)),
     ]
     for method, adapters in by_method(report).items():
         if method in METHODS_WITH_A_PAGE:

@@ -19,6 +19,7 @@ from adapterbook.pages.writing.escape import html_entities
 # Below report/: assets/ is written by hand, scripts/ is made.
 VEGA: Final = "scripts/vega.js"
 STYLE: Final = "assets/interactive.css"
+LAB: Final = "assets/lab/loader.js"  # loads what it needs, its style among it
 # These could act in HTML, or end a fence or a line of a script. In JSON they occur only in texts.
 ACTIVE: Final = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&`\u2028\u2029"})
 
@@ -35,8 +36,8 @@ def head_of(scripts: Sequence[str], up: str) -> list[str]:
     """
     if not scripts:
         return []
-    style = f'<link rel="stylesheet" href="{up}{STYLE}">'
-    return [style, *(f'<script src="{up}{script}" defer></script>' for script in scripts)]
+    style = [] if set(scripts) == {LAB} else [f'<link rel="stylesheet" href="{up}{STYLE}">']
+    return [*style, *(f'<script src="{up}{script}" defer></script>' for script in scripts)]
 
 
 def vega_script(cache: Cache) -> str:

@@ -24,6 +24,7 @@ from adapterbook.config.phrases import Phrases
 from adapterbook.figures import Figure
 from adapterbook.figures.words import FigureWords
 from adapterbook.pages.explorer import explorer_block
+from adapterbook.pages.lab import lab_block
 from adapterbook.pages.notebook import FAILED_CELL
 from adapterbook.pages.numbers.number import FieldPath, derived_span, number_span
 from adapterbook.pages.numbers.provenance import RECORD_ANCHOR
@@ -99,6 +100,7 @@ class PageTools:
     phrases: Phrases
     short_names: Mapping[str, str]
     site_url: str | None = None
+    lab_obstacle: str | None = None
 
     def names(self) -> dict[str, Any]:
         """Return the functions and values that the template sees, by name."""
@@ -127,6 +129,8 @@ class PageTools:
             "cell_anchor": Markup(f"{{#{FAILED_CELL}}}"),
             "config_code": self.config_code,
             "explorer": self.explorer,
+            "lab": self.lab,
+            "no_lab": self.no_lab,
             "training_code": lambda arguments: python_block(training_code(arguments)),
         }
 
@@ -252,6 +256,18 @@ class PageTools:
     def explorer(self) -> Markup | None:
         """Return the data of the curve explorer, ``None`` if there is no curve."""
         return explorer_block(self.report, FigureWords(self.phrases, self.language), self.short_names, self.address)
+
+    def lab(self, knob: str = "") -> Markup:
+        """Return the place of the training lab, or of its form of one knob; nothing in the PDF or without a lab."""
+        if self.target == "pdf" or self.lab_obstacle is not None:
+            return Markup()
+        return lab_block(knob, self.phrases, self.language)
+
+    @property
+    def no_lab(self) -> str | None:
+        """Return why there is no training lab, None if there is one."""
+        key = self.lab_obstacle
+        return None if key is None else self.phrases.text("lab", ["reason", key], self.language)
 
     def cell_link(self, run: RunReport, text: str) -> Markup:
         """Return a link to the cell of a failed run's notebook in which it failed."""

@@ -83,6 +83,11 @@ class ProbeRecord(SealedRecord):
     time_s: NonNegativeFloat = Field(description="To compute the features of all rows and fit every regression")
 
     @property
+    def n_head_weights(self) -> int:
+        """Return how many weights the head has; none where its layers are not known."""
+        return sum(layer.n_in * layer.n_out + layer.n_out * layer.bias for layer in self.head or ())
+
+    @property
     def run_id(self) -> str:
         """Return the name that findings give it."""
         return PROBE

@@ -38,14 +38,15 @@ interface LabSettings {
   rates: number[];
   batches: number[];
   epochs: number[];
-  every: number;
   seeds: number[];
   presets: LabPreset[];
+  embedded: Record<string, Partial<LabChoice>>;
   n_labels: number;
   chance: { loss: number; accuracy: number };
   tolerance: number;
-  megabytes: number;
+  size: string;
   data: string;
+  page: string;
   words: Record<string, string>;
 }
 
@@ -68,3 +69,20 @@ declare var labTraining: {
   unpack(data: LabData): LabMaterial;
   train(material: LabMaterial, choice: LabChoice): Generator<LabStep, LabOutcome>;
 };
+
+interface LabTools { load(path: string): Promise<void>; settings: LabSettings }
+declare var labCharts: {
+  curves(
+    title: string,
+    look: { x: string; level: number; percent?: boolean; legend: [string, string][] },
+    linesOf: (run: LabRun) => { kind: string; points: [number, number][]; dots?: boolean }[],
+  ): LabChart;
+  strip(title: string, look: { low: string; high: string; level: number }): {
+    element: HTMLElement;
+    draw(probabilities: Float32Array | null, text: string): void;
+  };
+  make(tag: string, properties?: Record<string, unknown>, ...children: (Node | string)[]): HTMLElement;
+};
+declare var labData: LabData;
+declare var labSettings: LabSettings;
+declare var openLab: (box: HTMLElement, tools: LabTools) => void;
