@@ -42,7 +42,8 @@ EPOCHS: Final = (1, 2, 3, 5, 10, 20, 30)
 MIDDLE_RATE, LARGE_RATE, FOR_ONE_LAYER = 3e-4, 1e-3, 30
 SMALL_BATCH: Final = 4
 N_SEEDS: Final = 5
-TOLERANCE: Final = 0.02  # a loss that moves by less of the loss of guessing has not moved
+# Shares of the loss of guessing: what a training loss has to fall by, and a validation loss to rise by, to count.
+FALL, RISE = 0.02, 0.05
 KNOBS: Final = ("learning_rate", "batch_size", "eval_strategy", "epochs")
 
 
@@ -65,8 +66,10 @@ class Lab:
 def open_lab(report: Report, paths: Paths) -> Lab:
     """Read the features of the report's source, if they are what its record says and a page can hold them."""
     record = report.probe.record
-    obstacle = "missing" if record is None else _find_obstacle(record)
-    if record is None or obstacle is not None:
+    if record is None:
+        return Lab("missing" if report.probe.reason == "missing" else "damaged", {})
+    obstacle = _find_obstacle(record)
+    if obstacle is not None:
         return Lab(obstacle, {})
     try:
         return Lab(None, dict(_read_splits(record, paths)))
@@ -166,7 +169,8 @@ def _settings(report: Report, record: ProbeRecord, phrases: Phrases, language: L
         },
         "n_labels": len(record.source.labels),
         "chance": {"loss": levels["validation_loss"], "accuracy": levels["validation_accuracy"]},
-        "tolerance": TOLERANCE,
+        "fall": FALL,
+        "rise": RISE,
         "data": f"../../{DATA}",
         "page": "lab.html",
         "words": {name: phrases.text("lab", name, language) for name in phrases.lab

@@ -13,6 +13,7 @@ from adapterbook.common.formatting import Language
 from adapterbook.pages import write_pages
 from adapterbook.pages.lab import DATA, KNOBS
 from benchmarks.first_page import _serve
+from tests.built.test_accessibility import OF_LAYOUT, WCAG, make_ready, violations
 from tests.support.browser import Visit, open_browser, visit
 from tests.support.factory import write_results
 from tests.support.probe import write_probe
@@ -59,7 +60,7 @@ def page_of(site: Path, language: Language, name: str = "lab") -> Path:
 
 def train(lab: Locator) -> str:
     """Press the button, wait for the end, and return what is said."""
-    lab.locator(".lab-train").click()
+    lab.locator(".lab-start").click()
     expect(lab.locator(".lab-verdict")).to_be_visible(timeout=20_000)
     return lab.locator(".lab-said").inner_text()
 
@@ -144,7 +145,7 @@ def test_an_address_is_a_training(browser: Browser, site: Path) -> None:
     assert rows_of(page) == rows
     assert page.locator(".lab-said").inner_text() == said
     page.goto(f"{page_of(site, 'en').as_uri()}#run=9~-1~x~%00~1")
-    expect(page.locator(".lab-train")).to_be_enabled()
+    expect(page.locator(".lab-start")).to_be_enabled()
     context.close()
 
 
@@ -204,7 +205,7 @@ def test_an_explanation_has_its_knob(browser: Browser, site: Path) -> None:
             assert sorted(loaded) == ["lab.css", "loader.js"]
             for lab in labs.all():
                 lab.get_by_role("button").click()
-                expect(lab.locator(".lab-train")).to_be_focused()
+                expect(lab.locator(".lab-start")).to_be_focused()
                 assert lab.locator("form :is(input, select)").count() == 1
                 train(lab)
                 expect(lab.locator(".lab-panel")).to_have_count(3)
@@ -232,6 +233,51 @@ def test_the_lab_works_under_a_prefix(browser: Browser, site: Path) -> None:
         context.close()
 
 
+def test_the_lab_keeps_to_wcag(browser: Browser, site: Path) -> None:
+    """Trained and unfolded, the lab and a form in an explanation break no rule, in both themes, wide and narrow."""
+    for name in ("lab", "method"):
+        for theme, width in (("light", 1280), ("dark", 390)):
+            with visit(browser, page_of(site, "en", name), theme=theme, width=width) as opened:
+                page, lab = opened.page, opened.page.locator(".lab").first
+                if name == "method":
+                    lab.get_by_role("button").click()
+                for _ in range(2):
+                    train(lab)
+                make_ready(page)
+                assert violations(page, WCAG) == []
+                assert violations(page, OF_LAYOUT) == []
+
+
+def test_keys_alone_train(browser: Browser, site: Path) -> None:
+    """Tab reaches every control in order, arrow keys turn them, and Enter trains; what is said is in a live region."""
+    with visit(browser, page_of(site, "en")) as opened:
+        page, lab = opened.page, opened.page.locator(".lab")
+        lab.locator(".lab-presets button").first.focus()
+        names = []
+        for _ in range(9):
+            page.keyboard.press("Tab")
+            names.append(page.evaluate("document.activeElement.name || document.activeElement.textContent"))
+        assert names == ["Too small a rate?", "Does it overfit?", "rate", "batch", "strategy", "epochs", "seed", "expected-",
+                         "Train"]  # fmt: skip
+        page.keyboard.press("Enter")
+        expect(lab.get_by_role("status").locator(".lab-verdict")).to_be_visible(timeout=20_000)
+
+
+def test_nothing_moves_for_who_asked_for_rest(browser: Browser, site: Path) -> None:
+    """With prefers-reduced-motion there is one picture, the last, and no dot glides."""
+    context = browser.new_context(reduced_motion="reduce")
+    page = context.new_page()
+    page.goto(page_of(site, "en").as_uri())
+    page.evaluate(
+        """() => { window.drawn = 0; new MutationObserver(found => { window.drawn += found.length; })
+          .observe(document.querySelector('.lab-chart'), {childList: true}); }"""
+    )
+    train(page.locator(".lab"))
+    assert page.evaluate("window.drawn") <= 2  # the last, and perhaps the window's size
+    assert page.locator(".lab-sentence").first.evaluate("dot => getComputedStyle(dot).transitionDuration") == "0s"
+    context.close()
+
+
 def test_without_scripts_the_figure_stays(browser: Browser, site: Path) -> None:
     """Without JavaScript the method page has its figures and no empty form; the lab says what it needs."""
     context = browser.new_context(java_script_enabled=False)
@@ -249,7 +295,7 @@ def test_data_that_do_not_load_are_said(browser: Browser, site: Path) -> None:
     opened: Visit
     with visit(browser, page_of(site, "en")) as opened:
         opened.page.route(f"**/{DATA}", lambda route: route.abort())
-        opened.page.locator(".lab-train").click()
+        opened.page.locator(".lab-start").click()
         expect(opened.page.locator(".lab-said")).to_contain_text("could not be loaded")
         opened.page.unroute(f"**/{DATA}")
         assert "training loss" in train(opened.page.locator(".lab"))

@@ -78,7 +78,7 @@ def make_rows(n_labels: int, width: int) -> dict[str, tuple[np.ndarray[Any, Any]
         labels = rng.integers(0, n_labels, n)
         features = rng.normal(size=(n, width)).astype(np.float32)
         features[np.arange(n), labels] += 1.5
-        rows[name] = (features, labels)
+        rows[name] = (features.astype(np.float16).astype(np.float32), labels)  # a page holds 16 bits of each
     return rows
 
 

@@ -263,7 +263,7 @@ ELEMENTS = {
 
 
 SITE = Path(adapterbook.site.__file__).parent
-OUR_SCRIPTS = r"(\.\./)*((report/)?assets/(cover|theme|site|explorer(-[a-z]+)?|sentences)|scripts/vega)\.js"
+OUR_SCRIPTS = r"(\.\./)*((report/)?assets/(cover|theme|site|explorer(-[a-z]+)?|sentences|lab/loader)|scripts/vega)\.js"
 
 
 def test_a_page_has_our_elements_only(parsed: dict[Path, Parsed]) -> None:

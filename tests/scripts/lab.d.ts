@@ -43,7 +43,8 @@ interface LabSettings {
   embedded: Record<string, Partial<LabChoice>>;
   n_labels: number;
   chance: { loss: number; accuracy: number };
-  tolerance: number;
+  fall: number;
+  rise: number;
   size: string;
   data: string;
   page: string;

@@ -90,7 +90,7 @@
       return make("label", {}, make("span", { textContent: label }), input);
     }
     /** @type {[string, string][]} */
-    const strategies = [["no", strategyName("no")], ["epoch", strategyName("epoch")], ["steps", strategyName("steps")]];
+    const strategies = /** @type {const} */ (["no", "epoch", "steps"]).map((id) => [id, strategyName(id).replace(/^./, (letter) => letter.toUpperCase())]);
     const knobs = {
       learning_rate: () => slider("rate", rateText),
       batch_size: () => slider("batch", String),
@@ -112,7 +112,7 @@
       made.addEventListener("click", act);
       return made;
     };
-    const start = button(words.train, () => run(choice), "lab-train");
+    const start = button(words.train, () => run(choice), "lab-start");
     const presets = settings.presets.map(({ id, choice: own }) => {
       const made = button(words[`preset_${id}`], () => {
         choice = { ...submitted, ...own };
@@ -193,23 +193,19 @@
       legend.replaceChildren(...names);
     }
 
-    // What happened, computed. A change counts if it is more than two standard errors, of the same rows, and a share of
-    // the loss of guessing.
+    // What happened, computed. A loss has moved if it moved by a share of the loss of guessing.
     /** @param {LabRun} run */
     function judge({ steps }) {
       const epochs = steps.filter((step) => step.train_loss !== null);
       const seen = steps.filter((step) => step.validation && step.step);
-      const room = settings.tolerance * settings.chance.loss;
       const lastLoss = /** @type {number} */ (epochs[epochs.length - 1].train_loss);
       if (!seen.length) return { verdict: "blind", lastLoss, lowest: null, last: null };
       const score = (/** @type {LabStep} */ step) => /** @type {LabScore} */ (step.validation);
       const lowest = seen.reduce((best, step) => (score(step).loss < score(best).loss ? step : best));
       const last = seen[seen.length - 1];
-      const gaps = Array.from(score(last).probabilities, (p, i) => Math.log(score(lowest).probabilities[i] / p));
-      const mean = gaps.reduce((sum, gap) => sum + gap, 0) / gaps.length;
-      const spread = Math.sqrt(gaps.reduce((sum, gap) => sum + (gap - mean) ** 2, 0) / Math.max(1, gaps.length - 1) / gaps.length);
-      const rises = mean > room && mean > 2 * spread;
-      return { verdict: rises ? "overfits" : lastLoss > settings.chance.loss - room ? "flat" : "fits", lastLoss, lowest, last };
+      const { loss } = settings.chance;
+      const rises = score(last).loss - score(lowest).loss > settings.rise * loss && lastLoss < loss;
+      return { verdict: rises ? "overfits" : lastLoss > loss * (1 - settings.fall) ? "flat" : "fits", lastLoss, lowest, last };
     }
 
     /** @param {LabRun} run */
@@ -220,7 +216,7 @@
       const lines = [make("p", { className: "lab-verdict", textContent: words[`verdict_${verdict}`] })];
       if (expected) {
         const right = expected === verdict;
-        const text = verdict === "blind" ? words.guess_blind : fill(right ? words.guess_right : words.guess_wrong, { expected: words[`expect_${expected}`] });
+        const text = verdict === "blind" ? words.guess_blind : right ? words.guess_right : fill(words.guess_wrong, { expected: words[`expect_${expected}`] });
         lines.push(make("p", { textContent: text }));
       }
       const facts = [fill(words.said_train, { first: lossText(firstLoss), last: lossText(lastLoss) })];
@@ -233,8 +229,8 @@
       const right = (/** @type {LabScore} */ score) => Math.round(score.accuracy * test);
       facts.push(
         outcome.kept_step < run.steps[run.steps.length - 1].step
-          ? fill(words.said_kept, { epoch: keptEpoch, kept: right(outcome.kept), last: right(outcome.last), test })
-          : fill(words.said_last, { last: right(outcome.last), test }),
+          ? fill(words.said_kept, { epoch: keptEpoch, kept: right(outcome.kept), kept_loss: lossText(outcome.kept.loss), last: right(outcome.last), last_loss: lossText(outcome.last.loss), test })
+          : fill(words.said_last, { last: right(outcome.last), last_loss: lossText(outcome.last.loss), test }),
         fill(words.said_steps, { steps: run.steps.length - 1, evaluations: outcome.n_evaluations, moved: outcome.moved.toExponential(1), reach: ((run.choice.rate * (run.steps.length - 1)) / 2).toExponential(1) }),
       ); // prettier-ignore
       lines.push(make("p", { textContent: facts.join(settings.language === "zh" ? "" : " ") }), make("p", { className: "lab-mark", textContent: words.mark }));
@@ -311,7 +307,7 @@
     ); // prettier-ignore
     form.setAttribute("aria-label", words.form);
     form.addEventListener("submit", (event) => event.preventDefault());
-    const others = make("p", { className: "lab-others", textContent: knob ? fill(words[`others_${knob}`], { rate: rateText(choice.rate), batch: choice.batch, strategy: strategyName(choice.strategy), epochs: choice.epochs }) : words.mark });
+    const others = make("p", { className: "lab-others", hidden: whole, textContent: knob ? fill(words[`others_${knob}`], { rate: rateText(choice.rate), batch: choice.batch, strategy: strategyName(choice.strategy), epochs: choice.epochs }) : "" });
     if (knob) {
       const more = /** @type {HTMLAnchorElement} */ (make("a", { textContent: words.more }));
       shown.push(() => {
