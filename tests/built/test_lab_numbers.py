@@ -23,7 +23,8 @@ from adapterbook.verification.re_evaluation import load_material
 from tests.support.browser import open_browser
 from tests.support.factory import PROJECT
 
-TOLERANCE = 1e-3
+TOLERANCE = 1e-3  # of features that the page holds in 16 bits
+OF_ARITHMETIC = 1e-4  # of the same features, with torch in 32 bits
 SCRIPTS = [PROJECT.report / "assets" / "lab" / f"{name}.js" for name in ("numbers", "training")]
 OPTIMISER = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.01, "max_grad_norm": 1.0}
 ACTIVATIONS = {None: nn.Identity, "relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
@@ -146,8 +147,10 @@ def test_losses_are_those_of_torch(page: Page, family: str) -> None:
     head = HEADS[family]
     rows = make_rows(head[-1]["n_out"], 40)
     rate = 3e-2 if len(head) == 1 else 3e-3
-    assert largest_difference(page, head, rows, rate=rate) < TOLERANCE
-    assert largest_difference(page, head, rows, rate=rate, batch=7) < TOLERANCE, "and with a last batch that is smaller"
+    assert largest_difference(page, head, rows, rate=rate) < OF_ARITHMETIC
+    assert largest_difference(page, head, rows, rate=rate, batch=7) < OF_ARITHMETIC, (
+        "and with a last batch that is smaller"
+    )
 
 
 def test_losses_are_those_of_torch_on_real_features(page: Page) -> None:

@@ -78,8 +78,9 @@
    * @param {LabWeights[]} layers
    * @param {number} label
    * @param {number} n rows of the batch
+   * @param {boolean} drops whether inputs were dropped
    */
-  function backward(layers, label, n) {
+  function backward(layers, label, n, drops) {
     const last = layers[layers.length - 1];
     const [loss, sum, most] = crossEntropy(last.after, label);
     for (let j = 0; j < last.n_out; j += 1) last.back[j] = (exp(last.after[j] - most) / sum - (j === label ? 1 : 0)) / n;
@@ -96,7 +97,7 @@
         if (gb.length) gb[j] += d;
         if (below) for (let i = 0; i < n_in; i += 1) below[i] += d * w[at + i];
       }
-      if (below && dropout) {
+      if (below && drops && dropout) {
         // An input that was dropped is zero; one that is zero anyway has no slope that matters below a ReLU or a linear layer.
         const scale = 1 / (1 - dropout);
         for (let i = 0; i < n_in; i += 1) below[i] = input[i] === 0 ? 0 : below[i] * scale;
@@ -188,7 +189,7 @@
         let loss = 0;
         for (const r of batch) {
           forward(layers, rows.x, r * layers[0].n_in, drop);
-          loss += backward(layers, rows.labels[r], batch.length);
+          loss += backward(layers, rows.labels[r], batch.length, drop !== null);
         }
         loss /= batch.length;
         const rate = (choice.rate * (total - t)) / total;
