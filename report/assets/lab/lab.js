@@ -181,7 +181,7 @@
       if (whole) accuracy.draw(runs, moment === null ? null : step.epoch);
       for (const rows of /** @type {const} */ (["train", "validation"])) {
         const score = latest(rows);
-        const blind = rows === "validation" && now.choice.strategy === "no" && at > 0;
+        const blind = rows === "validation" && now.choice.strategy === "no";
         const text = blind ? words.unseen : score ? fill(words.share, { accuracy: percent(score.accuracy), loss: lossText(score.loss) }) : "";
         strips[rows].draw(blind ? null : (score?.probabilities ?? null), text);
       }

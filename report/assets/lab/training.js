@@ -179,8 +179,9 @@
     /** @type {{step: number, score: LabScore, weights: Float32Array[][]} | null} */
     let best = null;
     let n_evaluations = 0;
-    const start = [evaluate(layers, rows), evaluate(layers, material.validation)];
-    yield { step: 0, total, epoch: 0, loss: null, rate: choice.rate, train_loss: null, train: start[0], validation: start[1], order: [] };
+    const unseen = choice.strategy === "no";
+    const before = { train: evaluate(layers, rows), validation: unseen ? null : evaluate(layers, material.validation) };
+    yield { step: 0, total, epoch: 0, loss: null, rate: choice.rate, train_loss: null, ...before, order: [] };
     for (let epoch = 0, t = 0; epoch < choice.epochs; epoch += 1) {
       const order = shuffled(rows.n, draws.order);
       let sum = 0;
