@@ -144,7 +144,7 @@ def test_an_address_is_a_training(browser: Browser, site: Path) -> None:
     expect(page.locator(".lab-verdict")).to_be_visible()
     assert rows_of(page) == rows
     assert page.locator(".lab-said").inner_text() == said
-    page.goto(f"{page_of(site, 'en').as_uri()}#run=9~-1~x~%00~1")
+    page.goto(f"{page_of(site, 'en').as_uri()}#run=9_-1_x_%00_1")
     expect(page.locator(".lab-start")).to_be_enabled()
     context.close()
 

@@ -47,10 +47,10 @@
     let turn = 0;
 
     const KEYS = /** @type {const} */ ({ rate: settings.rates, batch: settings.batches, epochs: settings.epochs, seed: settings.seeds });
-    const writeChoice = (/** @type {LabChoice} */ own) => [rateText(own.rate), own.batch, own.strategy, own.epochs, own.seed].join("~");
+    const writeChoice = (/** @type {LabChoice} */ own) => [rateText(own.rate), own.batch, own.strategy, own.epochs, own.seed].join("_");
     /** @param {string | null} text @returns {LabChoice | null} */
     function readChoice(text) {
-      const [rate, batch, strategy, epochs, seed] = (text ?? "").split("~");
+      const [rate, batch, strategy, epochs, seed] = (text ?? "").split("_");
       const found = { rate: Number(rate), batch: Number(batch), epochs: Number(epochs), seed: Number(seed) };
       const known = Object.entries(KEYS).every(([key, values]) => values.includes(found[/** @type {keyof typeof KEYS} */ (key)]));
       return known && ["no", "epoch", "steps"].includes(strategy) ? { ...submitted, ...found, strategy: /** @type {LabStrategy} */ (strategy) } : null;
@@ -163,7 +163,7 @@
     const legend = make("p", { className: "lab-legend" });
     const said = make("div", { className: "lab-said" });
     said.setAttribute("role", "status");
-    const table = make("details", { className: "lab-table" }, make("summary", { textContent: words.table }));
+    const table = make("details", { className: "lab-table", hidden: true }, make("summary", { textContent: words.table }));
 
     // The moments that the pictures can go back to: before the first step, and each at which rows were looked at.
     const momentsOf = (/** @type {LabRun} */ { steps }) => steps.flatMap((step, i) => (step.train || step.validation ? [i] : []));
@@ -241,6 +241,7 @@
       const frame = make("div", { className: "lab-frame", tabIndex: 0 }, make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...cells.map((row) => make("tr", {}, ...row.map((textContent) => make("td", { textContent })))))));
       frame.setAttribute("role", "group");
       frame.setAttribute("aria-label", words.table);
+      table.hidden = false;
       table.replaceChildren(table.firstElementChild ?? "", frame);
     }
 
