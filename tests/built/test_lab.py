@@ -68,9 +68,10 @@ def train(lab: Locator) -> str:
 def rows_of(page: Page) -> list[list[str]]:
     """Return the table of the training's numbers."""
     page.locator(".lab-table").evaluate("details => { details.open = true; }")
-    return page.locator(".lab-table tbody tr").evaluate_all(
+    found: list[list[str]] = page.locator(".lab-table tbody tr").evaluate_all(
         "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
     )
+    return found
 
 
 def move(lab: Locator, name: str, to: str) -> None:
@@ -114,6 +115,7 @@ def test_numbers_in_words_are_those_of_the_table(browser: Browser, site: Path) -
     with visit(browser, page_of(site, "en")) as opened:
         lab = opened.page.locator(".lab")
         lab.locator(".lab-presets button").nth(2).click()
+        move(lab, "rate", "1e-2")
         said = train(lab)
         losses = [float(row[2]) for row in rows_of(opened.page)[1:]]
         lowest = min(losses)
@@ -121,7 +123,7 @@ def test_numbers_in_words_are_those_of_the_table(browser: Browser, site: Path) -
         assert f"epoch {losses.index(lowest) + 1}" in said
         right = re.search(r"they get (\d+) of (\d+)", said)
         assert right and int(right[1]) <= int(right[2]) == 60
-        assert f"{1e-3 * 320 / 2:.1e}".replace("e-0", "e-") in said, "how far the weights can move"
+        assert f"about {1e-2 * 320 / 2:.1f}." in said, "how far the weights can move"
 
 
 def test_an_address_is_a_training(browser: Browser, site: Path) -> None:
@@ -176,7 +178,7 @@ def test_the_dots_go_back_in_time(browser: Browser, site: Path) -> None:
         assert "epoch 0" in str(time.get_attribute("aria-valuetext"))
         first = dots.evaluate_all(places)
         width = lab.locator(".lab-strip").first.evaluate("strip => strip.clientWidth")
-        assert sum(x > 0.9 * width for x in last) > 64 > sum(x > 0.9 * width for x in first)
+        assert sum(x > 0.75 * width for x in last) > 64 > 32 > sum(x > 0.75 * width for x in first)
 
 
 def test_a_training_can_be_kept(browser: Browser, site: Path) -> None:

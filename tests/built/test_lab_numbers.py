@@ -105,7 +105,7 @@ def train_in_torch(
     model = nn.Sequential(*modules)
     decayed = [parameter for name, parameter in model.named_parameters() if name.endswith("weight")]
     others = [parameter for name, parameter in model.named_parameters() if not name.endswith("weight")]
-    groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=choice["rate"], weight_decay=OPTIMISER["weight_decay"])
     orders = answer["orders"]
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: (len(orders) - step) / len(orders))
@@ -116,7 +116,7 @@ def train_in_torch(
     for step, order in enumerate(orders, start=1):
         loss = nn.functional.cross_entropy(model(x[order]), y[order])
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), OPTIMISER["max_grad_norm"])
         optimiser.step()
         schedule.step()
@@ -136,7 +136,7 @@ def largest_difference(page: Page, head: list[dict[str, Any]], rows: dict[str, A
     expected = train_in_torch(head, rows, choice, answer)
     assert len(expected) == len(answer["epochs"]) == choice["epochs"]
     assert expected[-1][0] < expected[0][0] - 0.05, "it learns, so that there is something to compare"
-    gaps = [abs(a - b) for ours, theirs in zip(answer["epochs"], expected, strict=True)
+    gaps: list[float] = [abs(a - b) for ours, theirs in zip(answer["epochs"], expected, strict=True)
             for a, b in zip(ours[:2], theirs, strict=True)]  # fmt: skip
     return max(gaps)
 

@@ -9,6 +9,7 @@
     text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
   const rateText = (/** @type {number} */ rate) => rate.toExponential().replace("e+", "e");
   const lossText = (/** @type {number} */ loss) => loss.toFixed(3);
+  const sizeText = (/** @type {number} */ size) => (size < 0.01 ? size.toExponential(1) : size.toPrecision(2));
   const percent = (/** @type {number} */ share) => `${(share * 100).toFixed(1)}%`;
   const epochText = (/** @type {number} */ epoch) => String(Number(epoch.toFixed(2)));
 
@@ -231,7 +232,7 @@
         outcome.kept_step < run.steps[run.steps.length - 1].step
           ? fill(words.said_kept, { epoch: keptEpoch, kept: right(outcome.kept), kept_loss: lossText(outcome.kept.loss), last: right(outcome.last), last_loss: lossText(outcome.last.loss), test })
           : fill(words.said_last, { last: right(outcome.last), last_loss: lossText(outcome.last.loss), test }),
-        fill(words.said_steps, { steps: run.steps.length - 1, evaluations: outcome.n_evaluations, moved: outcome.moved.toExponential(1), reach: ((run.choice.rate * (run.steps.length - 1)) / 2).toExponential(1) }),
+        fill(words.said_steps, { steps: run.steps.length - 1, evaluations: outcome.n_evaluations, moved: sizeText(outcome.moved), reach: sizeText((run.choice.rate * (run.steps.length - 1)) / 2) }),
       ); // prettier-ignore
       lines.push(make("p", { textContent: facts.join(settings.language === "zh" ? "" : " ") }), make("p", { className: "lab-mark", textContent: words.mark }));
       said.replaceChildren(...lines);
