@@ -201,6 +201,7 @@ def test_an_explanation_has_its_knob(browser: Browser, site: Path) -> None:
     for language in LANGUAGES:
         with visit(browser, page_of(site, language, "method"), width=390) as opened:
             page = opened.page
+            page.emulate_media(reduced_motion="reduce")  # trains without pictures on the way, which is faster
             labs = page.locator(".lab")
             assert labs.evaluate_all("labs => labs.map(lab => lab.dataset.knob)") == list(KNOBS)
             loaded = [Path(address).name for address in opened.requests if "/lab/" in address]

@@ -53,7 +53,8 @@
       svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
       const drawn = runs.map(linesOf);
       const last = Math.max(1, ...runs.map((run) => run.choice.epochs));
-      const values = [look.level, ...drawn.flat().flatMap(({ points }) => points.map((point) => point[1]))];
+      // Never so near that the noise of a flat curve fills the chart.
+      const values = [look.level * 0.85, look.level * 1.1, ...drawn.flat().flatMap(({ points }) => points.map((point) => point[1]))];
       const [least, most] = [Math.min(...values), Math.max(...values)];
       const room = Math.max(0.02, (most - least) * 0.08);
       const [low, high] = [Math.max(0, least - room), look.percent ? Math.min(1, most + room) : most + room];
