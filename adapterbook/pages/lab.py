@@ -10,12 +10,12 @@ import base64
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
-from safetensors import SafetensorError, safe_open
 
 from adapterbook.analysis.shapes import Report
 from adapterbook.common.files import hash_file, is_plain_file
@@ -73,7 +73,7 @@ def open_lab(report: Report, paths: Paths) -> Lab:
         return Lab(obstacle, {})
     try:
         return Lab(None, dict(_read_splits(record, paths)))
-    except (OSError, ValueError, SafetensorError):
+    except (OSError, ValueError):
         return Lab("damaged", {})
 
 
@@ -99,13 +99,22 @@ def _read_splits(record: ProbeRecord, paths: Paths) -> Iterator[tuple[str, dict[
         raise ValueError("another file than the record names")
     if [layer.n_out for layer in head] != [*(layer.n_in for layer in head[1:]), len(record.source.labels)]:
         raise ValueError("the layers do not fit")
-    with safe_open(file, "np") as tensors:
-        for name in SPLITS:
-            features, labels = tensors.get_tensor(f"{name}.head"), tensors.get_tensor(f"{name}.label")
-            n = getattr(record.splits, name).n
-            _check(features, labels, (n, head[0].n_in), len(record.source.labels))
-            halves = features.astype("<f2").tobytes()
-            yield name, {"features": base64.b64encode(halves).decode(), "labels": labels.tolist()}
+    for name in SPLITS:
+        features, labels = _read_tensors(file, f"{name}.head", f"{name}.label")
+        n = getattr(record.splits, name).n
+        _check(features, labels, (n, head[0].n_in), len(record.source.labels))
+        halves = features.astype("<f2").tobytes()
+        yield name, {"features": base64.b64encode(halves).decode(), "labels": labels.tolist()}
+
+
+def _read_tensors(file: Path, *names: str) -> list[npt.NDArray[Any]]:
+    from safetensors import SafetensorError, safe_open  # imported here: most pages are made without it
+
+    try:
+        with safe_open(file, "np") as tensors:
+            return [tensors.get_tensor(name) for name in names]
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
 
 
 def _check(features: npt.NDArray[Any], labels: npt.NDArray[Any], shape: tuple[int, int], n_labels: int) -> None:

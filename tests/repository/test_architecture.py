@@ -34,6 +34,7 @@ MAY_IMPORT["__main__"] = ("cli",)
 LOADS_TORCH = {"torch", "transformers", "peft", "datasets", "accelerate", "evaluate", "safetensors"}
 # Files elsewhere that import one of them inside a function, each with its reason.
 TORCH_ELSEWHERE = {
+    "pages/lab.py": {"safetensors"},  # reads NumPy arrays; loads no torch
     "sources/packages.py": {"safetensors"},  # converts NumPy arrays; loads no torch
     "sources/folder_checks.py": {"safetensors"},  # reads the head of a file; loads no torch
 }
