@@ -426,7 +426,7 @@ def test_the_answer_follows_the_numbers(tmp_path: Path, options: dict[str, Any],
         finding = made.figures["answer"].finding
         assert not accuracy or finding is not None
         on_cover = sentence if finding is None or not accuracy else finding.in_language(language)
-        assert on_cover in made.page("index").text_of(made.page("index").tree["blocks"])
+        assert on_cover.replace("\u00a0", " ") in made.page("index").text_of(made.page("index").tree["blocks"])
         if accuracy:
             answer = next(page.text_of(node) for node in page.elements("Strong") if sentence in page.text_of(node))
             assert {"zh": "95% 區間", "en": "95% interval"}[language] in answer
