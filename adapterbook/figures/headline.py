@@ -19,7 +19,6 @@ from adapterbook.figures.style import (
     mark_epochs,
     name_ends,
     name_level,
-    on_phone,
     show_at_least,
     style_of,
     why_nothing,
@@ -73,10 +72,9 @@ def _paint(lines: Sequence[Line], labels: Labels, levels: Mapping[str, float], n
         panel.set_title(labels[quantity], loc="left")
     show_at_least(panels[0])
     if note:
-        axes, room = panels[1], 0.03 * (1 if on_phone(canvas) else 1.4)
-        low, high = axes.get_ylim()
-        axes.set_ylim(low - 2 * room * (high - low), high)
-        axes.annotate(note, (0, 0), (4, 4), xycoords="axes fraction", textcoords="offset points", fontsize=8.5)
+        low, high = panels[1].get_ylim()
+        panels[1].set_ylim(low - 0.08 * (high - low), high)  # room for the note below the lines
+        panels[1].annotate(note, (0, 0), (4, 4), xycoords="axes fraction", textcoords="offset points", fontsize=8.5)
     format_percent_axis(panels[1].yaxis)
     mark_epochs(panels[1], labels["epoch"])
     height = canvas.get_figheight() / 2 - 0.55

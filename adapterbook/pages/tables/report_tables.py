@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from markupsafe import Markup
 
@@ -126,6 +127,12 @@ class ReportTables(BaselineTables):
         """Return how many directions the updates of some adapters use; nothing where no record says it."""
         known = [item for item in adapters if item.learned is not None and item.learned.directions is not None]
         return self._numbered("directions", of.DIRECTIONS, known) if known else Markup()
+
+    def accuracies(self) -> Markup:
+        """Return the test accuracy at every learning rate: one row an adapter, one column a rate."""
+        rates = [Column("test_accuracy", align="l", heading=self.words.variant_title(variant), cell=_result_in(variant))
+                 for variant in self._rates()]  # fmt: skip
+        return self._numbered("accuracies", [of.ADAPTER, *rates], self.report.adapters.values())
 
     def runs(self, runs: Sequence[RunReport], fault: Callable[[RunReport], str], caption: str = "runs") -> Markup:
         """Return the state of each run, on the site with its record; ``fault`` says what is wrong with a run."""
@@ -319,6 +326,10 @@ class ReportTables(BaselineTables):
         """Return the first run that has a record."""
         return next((run for run in self.report.runs if run.record is not None), None)
 
+    def _rates(self) -> Sequence[str]:
+        """Return the variants that differ in the learning rate alone, or else the submitted one."""
+        return self.report.ablations["learning_rate"].variants or [self.report.study.submitted]
+
     def _named(self, key: str, label: int) -> str:
         """Return a word that names a label, such as "Predicted negative"."""
         return self.words.label(key).replace("{label}", self.words.class_name(label))
@@ -328,3 +339,8 @@ def _method(adapters: Sequence[AdapterReport]) -> str:
     """Return the name of some adapters' method for a caption."""
     peft_type = adapters[0].config.peft_type
     return METHOD_NAMES.get(peft_type, peft_type)
+
+
+def _result_in(variant: str) -> Callable[[Any, AdapterReport], Markup]:
+    """Return the cell of an adapter's result in one variant."""
+    return lambda cells, adapter: cells.result_or_reason(cells.report.group(adapter.id, variant))

@@ -228,12 +228,13 @@ def without_sentences(tree: Any) -> Any:
 
 def test_numbers_behind_a_figure_are_its_table(study: MadePages) -> None:
     """Folded under a figure stand the numbers drawn, all of them and no others."""
-    page = study.page("en/index")
-    folded = [node for node in page.elements("Div") if "figure-numbers" in node["c"][0][1]]
-    assert len(folded) == 4
-    for block, figure, column, kind in (
-        (folded[1], "travel", "travel", "travel"), (folded[2], "headline", "validation_loss", "loss"),
+    for name, place, n, figure, column, kind in (
+        ("index", 1, 3, "headline", "validation_loss", "loss"), ("method", 0, 5, "travel", "travel", "travel"),
     ):  # fmt: skip
+        page = study.page(f"en/{name}")
+        folded = [node for node in page.elements("Div") if "figure-numbers" in node["c"][0][1]]
+        assert len(folded) == n
+        block = folded[place]
         table, shown = study.figures[figure].table, page.text_of(block)
         for value in table[column]:
             assert format_number(value, kind, "en") in shown
@@ -426,7 +427,7 @@ def test_the_answer_follows_the_numbers(tmp_path: Path, options: dict[str, Any],
         finding = made.figures["answer"].finding
         assert not accuracy or finding is not None
         on_cover = sentence if finding is None or not accuracy else finding.in_language(language)
-        assert on_cover in made.page("index").text_of(made.page("index").tree["blocks"])
+        assert on_cover.replace("\u00a0", " ") in made.page("index").text_of(made.page("index").tree["blocks"])
         if accuracy:
             answer = next(page.text_of(node) for node in page.elements("Strong") if sentence in page.text_of(node))
             assert {"zh": "95% 區間", "en": "95% interval"}[language] in answer

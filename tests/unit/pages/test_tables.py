@@ -26,6 +26,7 @@ RUNS = ["Run", "State", "Why", "Record"]
 COLUMNS = {
     ("index", "adapters"): ["Adapter", "Configuration", "Adapter parameters", "Accuracy as submitted",
                             "Accuracy at own best learning rate", "Training time"],
+    ("comparison", "accuracies"): ["Adapter", "as submitted", "learning rate 1e-3"],
     ("comparison", "pairs-best"): PAIRS,
     ("comparison", "pairs-submitted"): PAIRS,
     ("comparison", "calibration"): ["Adapter", "Accuracy", "Confidence", "Confidence minus accuracy (95% interval)",
