@@ -52,7 +52,7 @@ def test_a_study_holds_what_differs(answers: Answers, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"text_column": "text"}, "expected a column 'text', got body, kind: mend TEXT_COLUMN"),
+        ({"text_column": "text"}, "expected a column 'text', got 'body', 'kind': mend TEXT_COLUMN"),
         ({"labels": "ham=x, eggs=y"}, "eggs"),
         ({"labels": "ham=x"}, "LABELS: .*at least 2"),
         ({"base_model": "embedded/none"}, "BASE_MODEL: expected one of"),
