@@ -13,6 +13,7 @@ from rich.console import Console
 
 from adapterbook.common.cache import PACKAGE, hash_inputs, installed_packages, is_made, run_step
 from adapterbook.common.formatting import format_duration, say
+from adapterbook.common.progress import show_progress
 from adapterbook.common.workdir import hold_workplace
 from adapterbook.common.yaml_files import list_yaml_files, load_yaml
 from adapterbook.config.book import load_book
@@ -144,7 +145,7 @@ def update_pages(root: Path, source: str, seeds: Sequence[int] | None, console: 
         start = time.monotonic()
         book, phrases = load_book(paths.book), load_phrases(*paths.template_folders)
         published = {file.stem: load_published(file) for file in published_files(paths)}
-        with hold_workplace(root, lambda text: say(console, text)):
+        with show_progress(console), hold_workplace(root, lambda text: say(console, text)):
             numbers, pictures, texts = open_cache(root, "analysis"), open_figures_cache(root), open_cache(root, "pages")
             report = analyse(statuses, paths, study, adapters, published, numbers)
             figures = draw_figures(report, paths.report / "figures", phrases, cache=pictures)
@@ -170,7 +171,8 @@ def update_documents(root: Path, console: Console) -> None:
     def make() -> None:
         from adapterbook.site import make_documents
 
-        make_documents(root, say=lambda text: say(console, text))
+        with show_progress(console):
+            make_documents(root, say=lambda text: say(console, text))
 
     step = _documents_step(Paths(root))
     run_step(step.name, root, step.inputs, step.outputs, make)
@@ -182,7 +184,8 @@ def update_site(root: Path, renderer: str, console: Console) -> None:
     def make() -> None:
         from adapterbook.site import build_site
 
-        build_site(root, renderer, say=lambda text: say(console, text))
+        with show_progress(console):
+            build_site(root, renderer, say=lambda text: say(console, text))
         made = _documents_step(paths)
         run_step(made.name, root, made.inputs, made.outputs, lambda: None)  # they are made
 

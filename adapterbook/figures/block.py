@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterbook.analysis.shapes import AdapterReport, Report
 from adapterbook.figures.figure import Drawing
-from adapterbook.figures.style import GREY, adapter_style, ink_on, on_phone
+from adapterbook.figures.style import GREY, MAX_NAMED, adapter_style, ink_on, on_phone
 from adapterbook.figures.words import FigureWords, Labels, short_names
 
 if TYPE_CHECKING:
@@ -113,9 +113,29 @@ def plan_block(report: Report, words: FigureWords) -> Drawing:
     )
     rows = [{"module": module} | {name: module in modules for name, modules in touched.items()} for module in layout]
     alt = words.say("block.alt", title=title, adapters=adapters)
+    if len(columns) > MAX_NAMED:  # too many to stand side by side
+        height = 1.4 + 0.2 * len(columns)
+        return Drawing(id, title, alt, partial(_paint_list, list(layout), columns, legend), height=height, rows=rows)
     paint = partial(_paint, list(layout), columns, legend, labels)
     phone_height = 4.6 if len(columns) <= MAX_ON_PHONE else 0.0
     return Drawing(id, title, alt, paint, height=5.0, phone_height=phone_height, rows=rows)
+
+
+def _paint_list(modules: Sequence[str], columns: Sequence[_Column], legend: Sequence[str], canvas: Canvas) -> None:
+    """Draw a row an adapter and a column a module, for very many adapters."""
+    axes = canvas.subplots()
+    axes.set_xlim(-0.6, len(modules) - 0.4)
+    axes.set_ylim(len(columns) - 0.4, -0.6)
+    axes.set_xticks(range(len(modules)), modules, rotation=30, ha="left", rotation_mode="anchor")
+    axes.set_yticks(range(len(columns)), [column.name for column in columns], fontsize=9)
+    axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
+    axes.grid(False)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    for row, column in enumerate(columns):
+        for place, module in enumerate(modules):
+            _paint_cell(axes, place, row, column.color, column.modules.get(module, ""))
+    canvas.supxlabel("　".join(legend), fontsize=9, color=GREY)
 
 
 def _paint(

@@ -12,7 +12,7 @@ from adapterbook.analysis.shapes import AdapterReport, Group, Report
 from adapterbook.analysis.travel import compute_travel
 from adapterbook.figures.figure import Drawing
 from adapterbook.figures.findings import state_batch_size, state_best_rate, state_overfitting
-from adapterbook.figures.headline import curve_rows
+from adapterbook.figures.headline import adapter_lines, curve_rows
 from adapterbook.figures.style import (
     GREY,
     Line,
@@ -77,7 +77,7 @@ def plan_learning_rate(report: Report, words: FigureWords) -> Drawing:
     panels = [
         _Panel(
             words.rate_label(ablation.values[variant]),
-            [Line(group.curve, style_of(report, group.adapter), names[group.adapter]) for group in found],
+            adapter_lines(report, found, lambda group: names[group.adapter], words),
         )
         for variant, found in groups.items()
     ]

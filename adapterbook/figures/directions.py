@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING
 from adapterbook.analysis.shapes import Directions, Report
 from adapterbook.figures.figure import Drawing
 from adapterbook.figures.findings import state_directions
-from adapterbook.figures.style import End, LineStyle, legend_above, mark_log_axis, name_ends, style_of, why_nothing
-from adapterbook.figures.words import FigureWords, Labels, short_names
+from adapterbook.figures.style import (
+    QUIET,
+    End,
+    LineStyle,
+    legend_above,
+    mark_log_axis,
+    name_ends,
+    named_adapters,
+    style_of,
+    why_nothing,
+)
+from adapterbook.figures.words import FigureWords, Labels, others, short_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -33,9 +43,11 @@ def plan_directions(report: Report, words: FigureWords) -> Drawing:
     found = [(item, item.directions) for item in learned if item.directions is not None]
     if not found:
         return Drawing(id, title, title, None, reason=why_nothing(report, "not_measured"))
-    names = short_names(report, words)
+    names, named = short_names(report, words), named_adapters(report)
     lines = [
         _Values(names[item.adapter], style_of(report, item.adapter), directions.relative_values)
+        if item.adapter in named
+        else _Values(others(report, named, words), QUIET, directions.relative_values)
         for item, directions in found
     ]
     rows = [
@@ -54,13 +66,17 @@ def _paint(lines: Sequence[_Values], names: Sequence[str], labels: Labels, canva
     axes = canvas.subplots()
     for line in lines:
         axes.semilogy(range(1, len(line.values) + 1), line.values, color=line.style.color,
-                      linestyle=line.style.linestyle, label=line.name)  # fmt: skip
+                      linestyle=line.style.linestyle, label=line.name,
+                      zorder=1.8 if line.style == QUIET else 2)  # fmt: skip
     mark_log_axis(axes.yaxis)
     axes.set_xlabel(labels["direction"])
     axes.set_ylabel(labels["relative_value"])
-    ends = [End(len(line.values), line.values[-1], line.name, line.style.color) for line in lines]
-    if not name_ends(axes, ends, canvas.get_figheight() - 0.7):
-        legend_above(canvas, axes, first=names)
+    ends = [
+        End(len(line.values), line.values[-1], line.name, line.style.color) for line in lines if line.style != QUIET
+    ]
+    named = name_ends(axes, ends, canvas.get_figheight() - 0.7)
+    only = [line.name for line in lines if line.style == QUIET] if named else None
+    legend_above(canvas, axes, first=names, only=only)
 
 
 def _describe(directions: Directions, name: str, words: FigureWords) -> str:

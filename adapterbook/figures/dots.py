@@ -15,16 +15,18 @@ from adapterbook.figures.findings import one_answer_of
 from adapterbook.figures.style import (
     BASELINES,
     GREY,
+    QUIET,
     LineStyle,
     format_percent_axis,
     legend_above,
     mark_log_axis,
     mark_size,
+    named_adapters,
     style_of,
     variant_style,
     why_nothing,
 )
-from adapterbook.figures.words import FigureWords, Labels, describe_missing, short_names
+from adapterbook.figures.words import FigureWords, Labels, describe_missing, others, short_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -137,9 +139,10 @@ def plan_costs(report: Report, table: CostTable | None, id: str, words: FigureWo
     title = words.say("costs.title")
     if table is None:
         return Drawing(id, title, title, None, reason=why_nothing(report, "missing"))
-    names = short_names(report, words)
+    names, named = short_names(report, words), named_adapters(report)
     points = [
-        _Point(names[row.adapter], style_of(report, row.adapter), row.accuracy, row.test_interval,
+        _Point(names[row.adapter], style_of(report, row.adapter) if row.adapter in named else QUIET,
+               row.accuracy, row.test_interval,
                {"params": _exactly(row.n_trainable_params), "time": row.time_s}, row.pareto)
         for row in table.rows if row.accuracy is not None and row.test_interval is not None
     ]  # fmt: skip
@@ -148,7 +151,7 @@ def plan_costs(report: Report, table: CostTable | None, id: str, words: FigureWo
         *(_describe_front(cost, [point.name for point in points if cost in point.pareto], words) for cost in COSTS),
     )
     axes = {"params": words.say("costs.params"), "time": words.say(f"costs.{table.clock}")}
-    labels = words.labels("costs.front", "test_accuracy")
+    labels = {**words.labels("costs.front", "test_accuracy"), "others": others(report, named, words)}
     paint = partial(_paint_costs, points, axes, labels)
     front = [point.name for point in points if "params" in point.pareto]
     finding = words.say("costs.finding", adapters=words.joined(front, "comma")) if front else ""
@@ -158,17 +161,25 @@ def plan_costs(report: Report, table: CostTable | None, id: str, words: FigureWo
 
 def _paint_costs(points: Sequence[_Point], axes: Labels, labels: Labels, canvas: Canvas) -> None:
     panels = list(canvas.subplots(2, 1, sharey=True))
+    many = any(point.style == QUIET for point in points)  # names beside the points would cover each other
     for panel, cost in zip(panels, COSTS, strict=True):
         ordered = sorted(points, key=lambda point: point.costs[cost].median)
         whole = math.log(ordered[-1].costs[cost].median / ordered[0].costs[cost].median) if ordered else 0
         for place, point in enumerate(ordered):
             color, found = point.style.color, point.costs[cost]
+            if point.style == QUIET:
+                panel.plot(found.median, point.accuracy, "o", color=color, markersize=5, zorder=1.8,
+                           markerfacecolor=color if cost in point.pareto else "none",
+                           label=labels["others"])  # fmt: skip
+                continue
             cross = {"color": color, "linewidth": 1.2, "alpha": 0.7}
             panel.plot([found.low, found.high], [point.accuracy] * 2, **cross)
             panel.plot([found.median] * 2, [point.interval.low, point.interval.high], **cross)
             panel.plot(found.median, point.accuracy, point.style.marker, color=color, markersize=8,
                        markeredgewidth=1.6, markerfacecolor=color if cost in point.pareto else "none",
-                       zorder=3, label=f"_{point.name}")  # fmt: skip
+                       zorder=3, label=point.name if many else f"_{point.name}")  # fmt: skip
+            if many:
+                continue
             after = ordered[place + 1].costs[cost].median if place + 1 < len(ordered) else math.inf
             crowded = math.log(after / found.median) < 0.2 * whole  # the next marker is where the name would be
             panel.annotate(point.name, (found.median, point.accuracy), (-7 if crowded else 7, -13 if place % 2 else 5),

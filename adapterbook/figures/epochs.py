@@ -19,9 +19,11 @@ from adapterbook.figures.style import (
     legend_above,
     mark_epochs,
     mark_size,
+    named_adapters,
     on_phone,
     panels_of,
     style_of,
+    text_length,
     why_nothing,
 )
 from adapterbook.figures.words import FigureWords, Labels, describe_loss, short_names
@@ -155,11 +157,12 @@ def plan_epochs(report: Report, words: FigureWords) -> Drawing:
     if not groups:
         return Drawing(id, title, title, None, reason=why_nothing(report, "not_evaluated"))
 
+    named = named_adapters(report)
     names, overfit = short_names(report, words), [group for group in groups if _onset(group) is not None]
     panels = [
         _Course(Line(group.curve, style_of(report, group.adapter), names[group.adapter]),
                 _best(group), _onset(group), _name_best(group, words))
-        for group in groups[:MAX_PANELS]
+        for group in sorted(groups, key=lambda group: group.adapter not in named)[:MAX_PANELS]
     ]  # fmt: skip
     described = words.joined(_describe_onset(group, names[group.adapter], words) for group in groups)
     counts = {"rate": words.rate(groups[0]), "overfit": words.number(len(overfit)), "n": words.number(len(groups))}
@@ -192,6 +195,8 @@ def _name_best(group: Group, words: FigureWords) -> str:
 
 def _paint_epochs(panels: Sequence[_Course], labels: Labels, canvas: Canvas) -> None:
     all_axes = panels_of(canvas, len(panels))
+    # Both texts stand above a panel, which is about two thirds of the figure's column wide.
+    long = any(text_length(panel.line.label, 11) + text_length(panel.name, 9) > 124 for panel in panels)
     last = max(epoch for panel in panels for epoch, _ in panel.line.curve.values("validation_loss"))
     for axes, panel in zip(all_axes, panels, strict=True):
         style = panel.line.style
@@ -202,7 +207,7 @@ def _paint_epochs(panels: Sequence[_Course], labels: Labels, canvas: Canvas) -> 
         if panel.best is not None:
             axes.plot(*panel.best, "o", markersize=8, markerfacecolor="none", markeredgewidth=1.8, color=style.color,
                       label=labels["best_epoch"])  # fmt: skip
-        if on_phone(canvas):
+        if on_phone(canvas) or long:
             axes.set_title(f"{panel.line.label}\n{panel.name}".rstrip(), loc="left")
         else:
             axes.set_title(panel.line.label, loc="left")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from adapterbook.analysis.shapes import Basis, Group, Report
 from adapterbook.figures.figure import Drawing
 from adapterbook.figures.findings import state_lowest, state_one_answer
 from adapterbook.figures.style import (
+    QUIET,
     Line,
     baselines_of,
     draw_band,
@@ -19,11 +20,12 @@ from adapterbook.figures.style import (
     mark_epochs,
     name_ends,
     name_level,
+    named_adapters,
     show_at_least,
     style_of,
     why_nothing,
 )
-from adapterbook.figures.words import FigureWords, Labels, describe_loss, describe_missing, short_names
+from adapterbook.figures.words import FigureWords, Labels, describe_loss, describe_missing, others, short_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -55,7 +57,20 @@ def headline_lines(report: Report, basis: Basis, words: FigureWords) -> list[Lin
         name = names[group.adapter]
         return words.say("headline-best.line", name=name, rate=words.rate(group)) if basis == "best" else name
 
-    return [Line(group.curve, style_of(report, group.adapter), label(group)) for group in _groups(report, basis)]
+    return adapter_lines(report, _groups(report, basis), label, words)
+
+
+def adapter_lines(
+    report: Report, groups: Sequence[Group], label: Callable[[Group], str], words: FigureWords
+) -> list[Line]:
+    """Return a line for each adapter's group; of very many adapters those without a name are quiet."""
+    named = named_adapters(report)
+    return [
+        Line(group.curve, style_of(report, group.adapter), label(group))
+        if group.adapter in named
+        else Line(group.curve, QUIET, others(report, named, words))
+        for group in groups
+    ]
 
 
 def _groups(report: Report, basis: Basis) -> list[Group]:
@@ -84,6 +99,8 @@ def _paint(lines: Sequence[Line], labels: Labels, levels: Mapping[str, float], n
     ]
     if not all(named):
         legend_above(canvas, panels)
+    else:
+        legend_above(canvas, panels, only=[line.label for line in lines if line.style == QUIET])
 
 
 def curve_rows(group: Group) -> list[dict[str, object]]:

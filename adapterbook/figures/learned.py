@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING
 from adapterbook.analysis.shapes import Learned, LearnedModule, Reason, Report
 from adapterbook.figures.figure import Drawing
 from adapterbook.figures.findings import state_learned
-from adapterbook.figures.style import LineStyle, heights_of, legend_above, mark_log_axis, mark_size, panels_of, style_of
-from adapterbook.figures.words import FigureWords, Labels, short_names
+from adapterbook.figures.style import (
+    QUIET,
+    LineStyle,
+    heights_of,
+    legend_above,
+    mark_log_axis,
+    mark_size,
+    named_adapters,
+    panels_of,
+    style_of,
+)
+from adapterbook.figures.words import FigureWords, Labels, others, short_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -35,11 +45,11 @@ def plan_learned(report: Report, words: FigureWords) -> Drawing:
         return Drawing(id, title, title, None, reason=_why_nothing(report))
     kinds = list(dict.fromkeys(kind.name for learned in drawn for kind in learned.kinds))
 
-    names = short_names(report, words)
+    names, named = short_names(report, words), named_adapters(report)
     updates = [
         _Updates(
-            names[learned.adapter],
-            style_of(report, learned.adapter),
+            names[learned.adapter] if learned.adapter in named else others(report, named, words),
+            style_of(report, learned.adapter) if learned.adapter in named else QUIET,
             {kind.name: _points(learned, kind.name) for kind in learned.kinds},
         )
         for learned in drawn
@@ -76,7 +86,7 @@ def _paint(
             points, style = update.kinds.get(kind, ()), update.style
             if points:
                 panel.semilogy(*zip(*points, strict=True), color=style.color, linestyle=style.linestyle,
-                               marker=style.marker, label=update.name)  # fmt: skip
+                               marker=style.marker, label=update.name, zorder=1.8 if style == QUIET else 2)  # fmt: skip
         panel.set_title(kind, loc="left")
         panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     mark_log_axis(panels[0].yaxis, factor=100, unit="%")

@@ -25,6 +25,7 @@ from adapterbook.common.cache import NO_CACHE, Cache, open_cache
 from adapterbook.common.errors import RenderError
 from adapterbook.common.fonts import PLOT, find_font
 from adapterbook.common.machine import count_cores
+from adapterbook.common.progress import watch
 from adapterbook.figures.style import WIDTH
 from adapterbook.figures.svg import draw_svg
 
@@ -72,22 +73,24 @@ def render_pictures(pictures: Sequence[Picture], cache: Cache = NO_CACHE) -> lis
     identities = [picture.identity() for picture in pictures]
     found = [cache.find("svg", [identity]) for identity in identities]
     missing = [index for index, svg in enumerate(found) if svg is None]
-    for index, svg in zip(missing, _draw_all([pictures[index] for index in missing]), strict=True):
+    drawn = watch(_draw_all([pictures[index] for index in missing]), "figures", len(missing))
+    for index, svg in zip(missing, drawn, strict=True):
         found[index] = svg.encode()
         cache.store("svg", [identities[index]], svg.encode())
     return [svg.decode() for svg in found if svg is not None]
 
 
-def _draw_all(pictures: Sequence[Picture]) -> list[str]:
+def _draw_all(pictures: Sequence[Picture]) -> Iterator[str]:
     n_processes = min(count_cores(), len(pictures) // PICTURES_PER_PROCESS, MAX_PROCESSES)
     if n_processes < 2:
-        return [_draw(picture) for picture in pictures]
+        yield from map(_draw, pictures)
+        return
     # Not forked: a lock that another thread holds would stay locked for ever in the copy.
     with ProcessPoolExecutor(n_processes, get_context("spawn"), _end_with_parent) as pool:
         try:
             with _deaf_processes():
                 drawn = pool.map(_draw, pictures, chunksize=2)
-            return list(drawn)
+            yield from drawn
         except BrokenProcessPool as error:
             raise RenderError(
                 "A process that draws figures was killed, probably out of memory. Close other programs, or give this "

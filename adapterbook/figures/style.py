@@ -59,6 +59,9 @@ KNOWN_ADAPTERS = {
     "lora_3": LineStyle("#009e73", "-", "^"),
     "ia3": LineStyle("#a4508b", "-", "D"),
 }
+# Of more adapters a figure names so many at the most; the others are lines that show where most adapters are.
+MAX_NAMED = 10
+QUIET = LineStyle("#bdbdbd", "-", "")
 # An adapter's line is solid and a baseline's dashed. Of other adapters there may be more than hues: dashes help there.
 BASELINES = {"head_only": LineStyle("#8f8f8f", "--", "h"), "full_fine_tuning": LineStyle("#4d4d4d", "--", "d")}
 OTHER_COLORS = ("#7d5f1f", "#26305e", "#1f1f1f", "#b012d8")
@@ -96,6 +99,19 @@ def style_of(report: Report, adapter: str) -> LineStyle:
     """Return the style of one of the report's adapters; a baseline is a quiet grey."""
     baseline = report.adapters[adapter].baseline
     return adapter_style(adapter) if baseline is None else BASELINES[baseline]
+
+
+def named_adapters(report: Report) -> frozenset[str]:
+    """Return the adapters that figures name: all, or of very many the baselines and those of the best test accuracy."""
+    if len(report.adapters) <= MAX_NAMED:
+        return frozenset(report.adapters)
+
+    def place(name: str) -> tuple[bool, float]:
+        adapter = report.adapters[name]
+        accuracy = adapter.best.test_accuracy if adapter.best is not None else None
+        return adapter.baseline is None, -1.0 if accuracy is None else -accuracy.mean
+
+    return frozenset(sorted(report.adapters, key=place)[:MAX_NAMED])
 
 
 def variant_style(position: int, n: int) -> LineStyle:
@@ -138,10 +154,12 @@ def draw_band(axes: Axes, curve: Curve, quantity: str, style: LineStyle, label: 
         return
     epochs = [epoch for epoch, _ in points]
     options = {"color": style.color, "linestyle": style.linestyle, "marker": style.marker} | line
-    if style in BASELINES.values():
+    if style == QUIET:
+        options |= {"zorder": 1.8, "linewidth": 1.0}
+    elif style in BASELINES.values():
         options["zorder"] = 1.9  # under the adapters' lines, which it is there to be compared with
     axes.plot(epochs, [value.mean for _, value in points], label=label, **options)
-    if all(value.known for _, value in points):
+    if style != QUIET and all(value.known for _, value in points):
         low, high = [value.low for _, value in points], [value.high for _, value in points]
         axes.fill_between(epochs, low, high, color=style.color, alpha=0.18, linewidth=0)
 
@@ -197,7 +215,9 @@ class End:
 def end_of(line: Line, quantity: str) -> End | None:
     """Return where a line of one quantity ends, or None where it has no points or no name."""
     points = line.curve.values(quantity)
-    return End(points[-1][0], points[-1][1].mean, line.label, line.style.color) if points and line.label else None
+    if not points or not line.label or line.style == QUIET:
+        return None
+    return End(points[-1][0], points[-1][1].mean, line.label, line.style.color)
 
 
 def name_ends(axes: Axes, ends: Sequence[End | None], height: float) -> bool:
@@ -275,7 +295,9 @@ def text_length(text: str, points: float = LEGEND_POINTS) -> float:
     return points * sum(1.0 if east_asian_width(letter) in "WF" else 0.54 for letter in text)
 
 
-def legend_above(canvas: Canvas, axes: Axes | Sequence[Axes], *, first: Sequence[str] = ()) -> None:
+def legend_above(
+    canvas: Canvas, axes: Axes | Sequence[Axes], *, first: Sequence[str] = (), only: Sequence[str] | None = None
+) -> None:
     """Put one legend of all panels above them, each entry once, in as many columns as fit.
 
     A long legend makes the figure higher, so that it takes no room from the panels.
@@ -284,12 +306,15 @@ def legend_above(canvas: Canvas, axes: Axes | Sequence[Axes], *, first: Sequence
     ----------
     first : sequence of str
         Labels in the order wanted; those that no panel has are passed over, all others follow.
+    only : sequence of str, optional
+        Labels that get an entry; None: all.
     """
     panels = list(axes) if isinstance(axes, Sequence) else [axes]
     entries: dict[str, Any] = {}
     for panel in panels:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
-            entries.setdefault(label, handle)
+            if only is None or label in only:
+                entries.setdefault(label, handle)
     if not entries:
         return
     labels = [*(label for label in first if label in entries), *(label for label in entries if label not in first)]

@@ -20,6 +20,7 @@ from adapterbook.figures.style import (
     legend_above,
     mark_log_axis,
     mark_size,
+    named_adapters,
     style_of,
     text_length,
     why_nothing,
@@ -63,9 +64,12 @@ def plan_travel(report: Report, words: FigureWords) -> Drawing:
     if reference is None:
         return Drawing(id, title, title, None, reason=why_nothing(report, "no_steps"))
     names = short_names(report, words)
+    named = named_adapters(report)
     clouds = {name: _cloud(report, name, names) for name in travel.findings}
     methods: dict[str, list[_Cloud]] = {}
     for name, cloud in clouds.items():
+        if name not in named:
+            continue  # the table behind the figure has its points
         adapter = report.adapters[name]
         method = words.say("axes.head_only") if adapter.head_only else adapter.config.peft_type
         methods.setdefault(method, []).append(cloud)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -64,6 +64,11 @@ class FigureWords:
     def begin(self, text: str) -> str:
         """Return a text that begins a sentence."""
         return text if self.language == "zh" else text[:1].upper() + text[1:]
+
+
+def others(report: Report, named: Collection[str], words: FigureWords) -> str:
+    """Return what a legend calls the adapters that a figure does not name."""
+    return words.say("axes.others", n=words.number(len(report.adapters) - len(named)))
 
 
 def short_names(report: Report, words: FigureWords) -> dict[str, str]:

@@ -21,6 +21,7 @@ from adapterbook.analysis.shapes import Report, RunReport
 from adapterbook.common.cache import NO_CACHE, Cache
 from adapterbook.common.files import is_plain_file
 from adapterbook.common.formatting import Language
+from adapterbook.common.progress import watch
 from adapterbook.common.workdir import put_in_place
 from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
@@ -159,7 +160,8 @@ class _Builder:
         texts: dict[Path, str] = {}
         for language in LANGUAGES:
             cited: set[str] = set()
-            for page in self.outline:  # the list of references, the last page, has what the others cite
+            pages = watch(self.outline, f"pages, {language}", len(self.outline))
+            for page in pages:  # the list of references, the last page, has what the others cite
                 listed = tuple(sorted(cited)) if page.stem == REFERENCES else ()
                 text = self._kept("page", language, [page], partial(self._page, page, language, listed), *listed)
                 texts[page_path(self.paths, language, page.stem)] = text

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from adapterbook.common.cache import NO_CACHE, Cache, Part
 from adapterbook.common.errors import RenderError
+from adapterbook.common.progress import watch
 
 # A report of 44 adapters takes 30 s of a processor; a busy or slow machine needs much longer.
 TIME_LIMIT_S: Final = 900
@@ -166,7 +167,9 @@ def _answer_all(jobs: Sequence[Job], cache: Cache) -> list[_Answer]:
     missing = [number for number in range(len(jobs)) if number not in answers]
     if missing:
         with ThreadPoolExecutor(N_PROCESSES) as pool:
-            list(pool.map(convert, _batches(jobs, missing)))
+            batches = _batches(jobs, missing)
+            for _ in watch(pool.map(convert, batches), "pages by pandoc", len(batches)):
+                pass
     return [answers[number] for number in range(len(jobs))]
 
 

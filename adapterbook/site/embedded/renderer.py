@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from adapterbook.common.cache import NO_CACHE, Cache
 from adapterbook.common.errors import RenderError
 from adapterbook.common.files import passes_a_link
+from adapterbook.common.progress import watch
 from adapterbook.common.workdir import fresh_folder
 from adapterbook.site.check import PDF_SOURCES
 from adapterbook.site.document import read_document
@@ -67,8 +68,9 @@ def _write_site(project: Project, folder: Path) -> None:
     """
     frame = Frame(project, read_navbar(project), read_sidebars(project))
     bodies = render_bodies(project.pages, project.cache)
-    pages = {source: render_page(page, bodies[source], frame) for source, page in project.pages.items()}
-    for source, page in project.pages.items():
+    pages = {}
+    for source, page in watch(project.pages.items(), "pages", len(project.pages)):
+        pages[source] = render_page(page, bodies[source], frame)
         _write(folder / page.href, pages[source])
     assets = folder / "assets"
     assets.mkdir(exist_ok=True)

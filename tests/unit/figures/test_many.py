@@ -10,7 +10,8 @@ import pytest
 from matplotlib.figure import Figure as Canvas
 
 from adapterbook.figures.catalogue import plan_figures
-from adapterbook.figures.style import WIDTH, settings_of
+from adapterbook.figures.headline import headline_lines
+from adapterbook.figures.style import MAX_NAMED, QUIET, WIDTH, named_adapters, settings_of
 from tests.support.factory import FIGURE_WORDS, read_report, write_results
 
 MANY = ("lora_1", "ia3", *(f"mine_{number:02d}" for number in range(42)))
@@ -33,4 +34,17 @@ def test_no_legend_lies_over_a_plot(tmp_path: Path) -> None:
         assert min(panel.height for panel in panels) > 0.6 * canvas.dpi, drawing.id
         boxes = [legend.get_window_extent() for legend in canvas.legends]
         assert not [box for box in boxes for panel in panels if box.overlaps(panel)], drawing.id
+        names = [text.get_text() for legend in canvas.legends for text in legend.get_texts()]
+        assert len(names) <= MAX_NAMED + 2, drawing.id
     assert len(drawn) >= 10
+
+
+def test_the_best_and_the_baselines_are_named(tmp_path: Path) -> None:
+    """Of twelve adapters ten are named: the baseline, and those of the highest test accuracy; the others are grey."""
+    adapters = (*(f"mine_{number:02d}" for number in range(11)), "head_only")
+    accuracy = {f"mine_{number:02d}/submitted": 0.6 + number / 100 for number in range(11)}
+    one = {"submitted": {"title": "as submitted"}}
+    report = read_report(write_results(tmp_path, adapters=adapters, variants=one, accuracy=accuracy))
+    assert named_adapters(report) == {"head_only", *(f"mine_{number:02d}" for number in range(2, 11))}
+    quiet = [line.label for line in headline_lines(report, "submitted", FIGURE_WORDS["en"]) if line.style == QUIET]
+    assert quiet == ["2 others"] * 2
