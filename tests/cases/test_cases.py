@@ -100,7 +100,7 @@ def _write(case: dict[str, Any], paths: Paths) -> None:
     if "csv" in case:
         _write_csv(case["csv"], sources / "data" / "train.csv")
     elif (rows := case.get("rows", {})) is not None:
-        _write_rows(rows, sources / "data")
+        write_rows(rows, sources / "data")
     for file, sound, key in (
         (sources / "mine.yaml", SOURCE, "source"),
         (paths.study, STUDY, "study"),
@@ -117,7 +117,8 @@ def _write(case: dict[str, Any], paths: Paths) -> None:
             path.write_text(text, "utf-8")
 
 
-def _write_rows(rows: dict[str, Any], folder: Path) -> None:
+def write_rows(rows: dict[str, Any], folder: Path) -> None:
+    """Write 80 rows of two labels, with other columns where a case names them."""
     columns: dict[str, Any] = {"text": [f"sentence number {i}" for i in range(N_ROWS)], "label": [0, 1]} | rows
     class_label = columns.pop("class_label", None)
     table = Dataset.from_dict({name: list(islice(cycle(values), N_ROWS)) for name, values in columns.items()})
