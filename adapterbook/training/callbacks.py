@@ -13,6 +13,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from adapterbook.common.errors import RunError
+from adapterbook.common.strict import LARGEST
 from adapterbook.config.study import TrainingConfig
 from adapterbook.training.checkpoints import Snapshot, save_snapshot
 from adapterbook.training.peft_needs import allocates_ranks
@@ -26,7 +27,7 @@ STATUS = Path("/proc/self/status")
 class ProgressFile(TrainerCallback):
     """Write one JSON line a step into ``progress.jsonl``, for the driver, and each step's time into the Trainer's log.
 
-    It stops the run at a loss that is not finite, because the Trainer would continue.
+    It stops the run at a loss that is not finite or that no record takes, because the Trainer would continue.
     """
 
     def __init__(self, prepared: PreparedRun) -> None:
@@ -42,11 +43,11 @@ class ProgressFile(TrainerCallback):
         self._start = time.monotonic()
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Keep the last losses and the time; raise RunError for a loss that is not finite."""
+        """Keep the last losses and the time; raise RunError for a loss that no record takes."""
         entry = state.log_history[-1]
         for key, name in (("loss", "loss"), ("eval_validation_loss", "validation loss")):
             if key in entry:
-                if not math.isfinite(entry[key]):
+                if not abs(entry[key]) <= LARGEST:  # or not a number
                     raise RunError(f"The {name} is {entry[key]} after step {state.global_step}: training diverged.")
                 self._last[key] = entry[key]
         if "loss" in entry:

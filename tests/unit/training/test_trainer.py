@@ -103,12 +103,14 @@ def test_progress_is_one_line_a_step_with_the_last_losses(tmp_path: Path) -> Non
     assert state.log_history[-1]["seconds"] >= 0
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 6.79e20])
 @pytest.mark.parametrize("name", ["loss", "eval_validation_loss"])
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, name: str, value: float) -> None:
-    """A loss that is not finite makes the run fail, although the Trainer would continue, and the record says why."""
+    """A loss that is not finite, or too large for a record, makes the run fail, and the record says why."""
     state = TrainerState(global_step=3, log_history=[{name: value}])
-    with pytest.raises(RunError, match=r"The (validation )?loss is (nan|inf) after step 3"):
+    with pytest.raises(
+        RunError, match=r"The (validation )?loss is (nan|inf|6.79e\+20) after step 3: training diverged"
+    ):
         _progress_file(tmp_path).on_log(SimpleNamespace(), state, TrainerControl())  # type: ignore[arg-type]
 
 
