@@ -23,6 +23,8 @@ def describe_live(study: StudyConfig, statuses: Sequence[RunStatus], paths: Path
     status = live_status(paths, statuses[0].run.source, stamp_live(chosen))
     if status.record is None:
         return LiveReport(reason="missing" if status.state == "missing" else "broken", problem=status.problem)
-    if hash_files(live_folder(paths, status.record.source.name)) != status.record.files:
+    folder = live_folder(paths, status.record.source.name)
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.name in status.record.files}
+    if sizes != status.record.sizes or hash_files(folder) != status.record.files:
         return LiveReport(reason="broken", problem="A file is not what the record says: run `make train`.")
     return LiveReport(status.record, status.stale, reason=status.record.refusal)

@@ -388,9 +388,8 @@ def _load_adapter(file: Path) -> AdapterConfig:
     problems = [problem for key, value in content.items() if (problem := misread_number(key, value)) is not None]
     if not IDENTIFIER.fullmatch(file.stem):
         problems.append(f"the file's name names a folder: {NAMING_RULE}")
-    for name, owner in ((PROBE, "the linear probe's"), (LIVE, "the page's on which readers try the adapters")):
-        if file.stem.lower() == name:
-            problems.append(f"the file's name names a folder, and {name} is {owner}: take another name")
+    if owner := {PROBE: "the linear probe's", LIVE: "the page's that shows adapters"}.get(file.stem.lower()):
+        problems.append(f"the file's name names a folder, and {file.stem} is {owner}: take another name")
     try:
         adapter = AdapterConfig.model_validate({"id": file.stem, "settings": content, **own})
     except ValidationError as error:

@@ -137,7 +137,7 @@ class LiveTables(TableWriter):
             run = self.report.run(adapter.run_id)
             cells.append([
                 as_markup(self.words.name(adapter.adapter)),
-                self.tools.link(run, self.words.variant_title(run.run.variant)),
+                self.tools.link(run, self.kept_whole(self.words.variant_title(run.run.variant))),
                 self.tools.derived(self.report.live, [*where, "mean_difference"], "points_fine"),
                 self.tools.derived(self.report.live, [*where, "max_difference"], "points_fine"),
                 Markup(f"{equal} / {n}"),

@@ -23,6 +23,7 @@ from adapterbook.runs.live.names import pack_adapter, pack_base, read_base, read
 from adapterbook.runs.live.record import ANSWERS, LiveRecord, live_folder
 from adapterbook.sources.packages import materialise
 from adapterbook.training.data import truncate_words
+from tests.built.test_accessibility import WCAG, make_ready, violations
 from tests.support.browser import open_browser, visit
 from tests.support.factory import PROJECT, write_results
 from tests.support.live import prepare_live, seal_runs, write_base_model
@@ -257,3 +258,17 @@ def test_the_page_says_how_far_it_is_from_the_records(built: Built) -> None:
         for adapter in built.record.adapters:
             assert f"{100 * adapter.mean_difference:.2f}" in text
             assert f"{100 * adapter.max_difference:.2f}" in text
+
+
+@pytest.mark.parametrize(("language", "width", "theme"), [("zh", 390, "light"), ("en", 1280, "dark")])
+def test_axe_finds_nothing_on_the_loaded_page(
+    browser: Browser, built: Built, language: Language, width: int, theme: str
+) -> None:
+    """With a model, answers and coloured words on the page, axe-core finds no violation of WCAG 2.2 AA."""
+    with visit(browser, built.page(language), width=width, theme=theme) as opened:
+        _load(opened.page)
+        _ask(opened.page, "a good film, unable")
+        opened.page.locator(".live-measure").click()
+        expect(opened.page.locator(".live-words li")).to_have_count(4)
+        make_ready(opened.page)
+        assert violations(opened.page, WCAG) == []

@@ -23,6 +23,7 @@ Refusal = Literal["architecture", "tokenizer"]
 MAX_PARAMS: Final = 40_000_000  # of a base model that is prepared unless book.yaml says otherwise
 ANSWERS: Final = "answers.safetensors"  # the probabilities of the test rows, a matrix an adapter; not for the page
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+MAX_BYTES: Final = 512 * 1024**2  # of all files, which are read whole
 BAD_DIFFERENCE: Final = 0.02  # of an adapter, in the mean: the build and the page say so
 
 
@@ -99,6 +100,8 @@ class LiveRecord(SealedRecord):
             raise ValueError("a base model is either described or refused")
         if {adapter.file for adapter in self.adapters} - self.sizes.keys() or not all(map(NAME.fullmatch, self.sizes)):
             raise ValueError("a file has no plain name, or an adapter no file")
+        if sum(self.sizes.values()) > MAX_BYTES:
+            raise ValueError(f"the files have more than {MAX_BYTES // 1024**2} MiB")
         return self
 
     @property

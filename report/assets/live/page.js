@@ -350,7 +350,7 @@
 
   function showSizes() {
     const names = missing(filesFor(chosen()));
-    loadButton.textContent = fill(words.load, { size: megabytes(sizeOf(names)) });
+    loadButton.textContent = names.length ? fill(words.load, { size: megabytes(sizeOf(names)) }) : words.ready;
     loadButton.disabled = names.length === 0 || chosen().length === 0;
   }
 
@@ -376,6 +376,8 @@
   const table = make("table", { className: "live-answers" });
   const whose = make("select", { name: "whose" });
   whose.addEventListener("change", clearWords);
+  const measure = button(words.measure, () => leaveOut());
+  measure.className = "live-measure";
   const wordsSaid = make("p", { className: "live-words-said" });
   wordsSaid.setAttribute("role", "status");
   const wordsList = make("ol", { className: "live-words" });
@@ -387,7 +389,7 @@
     make("div", { className: "live-dials" }, make("label", {}, make("span", { textContent: words.scale }), scaleSlider, scaleSaid), rankLabel),
     make("div", { className: "live-scroll" }, table),
     heading,
-    make("div", { className: "live-row" }, make("label", {}, make("span", { textContent: words.whose }), whose), button(words.measure, () => leaveOut())),
+    make("div", { className: "live-row" }, make("label", {}, make("span", { textContent: words.whose }), whose), measure),
     wordsSaid, wordsList,
   ); // prettier-ignore
 
