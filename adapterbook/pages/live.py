@@ -131,7 +131,7 @@ class LiveTables(TableWriter):
             return Markup()
         cells = []
         for i, adapter in enumerate(record.adapters):
-            where = ["record", "adapters", i]
+            where: list[str | int] = ["record", "adapters", i]
             n = self.tools.derived(self.report.live, ["record", "n_test"], "count")
             equal = self.tools.derived(self.report.live, [*where, "n_equal"], "count")
             run = self.report.run(adapter.run_id)

@@ -114,7 +114,9 @@ def audit_runs(
             say(console, f"[{i:{len(str(len(runs)))}}/{len(runs)}] {run.id}  {outcome}")
     of_probe = audit_probe(paths, runs[0].source, stamp_probe(runs[0].data, identity), material)
     findings += of_probe
-    findings += audit_live(paths, runs[0].source, load_live(paths, runs[0].source)[1], material and material.folder)
+    findings += audit_live(
+        paths, runs[0].source, load_live(paths, runs[0].source)[1], material.folder if material else None
+    )
     if not console.is_terminal:
         say(console, f"{PROBE}  {f'findings: {len(of_probe)}' if of_probe else 'matches its record'}")
     verified = f"{len(runs)} runs" if len(sound) == len(runs) else f"{len(sound)} of {len(runs)} runs"

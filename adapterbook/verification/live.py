@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, load_file, save
 from tokenizers import Tokenizer
@@ -19,6 +20,7 @@ from adapterbook.runs.live.record import ANSWERS, LiveAdapter, LiveRecord, LiveS
 from adapterbook.runs.predictions import class_probabilities, load_predictions
 from adapterbook.verification.findings import Finding, find_state_problems, find_wrong_files
 
+Answers = Mapping[str, npt.NDArray[Any]]
 N_ROWS: Final = 8  # of each adapter's answers that are computed again
 TOLERANCE: Final = 1e-4
 
@@ -52,9 +54,7 @@ def audit_live(paths: Paths, source: str, status: LiveStatus | None, base_model:
     return found
 
 
-def _find_other_numbers(
-    record: LiveRecord, results: Path, answers: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]
-) -> Iterator[Finding]:
+def _find_other_numbers(record: LiveRecord, results: Path, answers: Answers) -> Iterator[Finding]:
     """Yield each number of the record that its stored answers and the runs' predictions do not give."""
     for adapter in record.adapters:
         table = load_predictions(results / adapter.run_id)
@@ -74,7 +74,7 @@ def _find_other_files(
     record: LiveRecord,
     folder: Path,
     results: Path,
-    answers: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]],
+    answers: Answers,
     base_model: Path,
 ) -> Iterator[Finding]:
     """Yield each file that the base model and the runs' adapters do not give, and each answer that it does not give."""

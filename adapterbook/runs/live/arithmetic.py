@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import erf
 
 Array = npt.NDArray[np.float32]
-Tensors = Mapping[str, npt.NDArray[np.generic]]
+Tensors = Mapping[str, npt.NDArray[Any]]
 SCALE: Final = ".scale"  # beside a matrix of 8-bit integers: what each of its rows is multiplied by
 LARGEST: Final = 127
 
@@ -103,7 +103,8 @@ class Encoder:
         hidden = np.maximum(hidden, 0) if self.shape.pool == "relu" else np.tanh(hidden)
         scores = self._linear(hidden, "classifier")[0].astype(np.float64)
         shares: npt.NDArray[np.float64] = np.exp(scores - scores.max())
-        return shares / shares.sum()
+        shares /= shares.sum()
+        return shares
 
     def _first_states(self, tokens: Sequence[int]) -> Array:
         ids = np.asarray(tokens)

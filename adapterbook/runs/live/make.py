@@ -128,12 +128,12 @@ def _write_files(chosen: Chosen, paths: Paths, base_model: Path, first: Record, 
     left_out: list[LeftOut] = []
     answers: dict[str, npt.NDArray[np.float32]] = {}
     for (adapter, setting), status in chosen.items():
-        said = {"run_id": status.id, "adapter": adapter, "setting": setting, "seal": _seal_of(status)}
+        said: dict[str, Any] = {"run_id": status.id, "adapter": adapter, "setting": setting, "seal": _seal_of(status)}
         run = status.run.folder(paths)
         try:
             content = save(pack_adapter(run / "adapter", base))
         except UnsupportedError as error:
-            left_out.append(LeftOut(**said, reason=error.reason))
+            left_out.append(LeftOut.model_validate({**said, "reason": error.reason}))
             continue
         file = f"{adapter}-{setting}.safetensors"
         write_atomically(folder / file, content)

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 from adapterbook.common.strict import load_json
 from adapterbook.runs.live.arithmetic import HEAD, POSITIONS, SCALE, WORDS, Array, Shape, quantise
 
-Weights = dict[str, npt.NDArray[np.generic]]
+Weights = dict[str, npt.NDArray[Any]]
 
 
 class UnsupportedError(Exception):
@@ -149,7 +149,7 @@ def pack_base(base: Base) -> Weights:
     return _packed({name: weight for name, weight in base.weights.items() if not name.startswith(HEAD)})
 
 
-def _packed(weights: Mapping[str, npt.NDArray[np.generic]]) -> Weights:
+def _packed(weights: Mapping[str, npt.NDArray[Any]]) -> Weights:
     packed: Weights = {}
     for name, weight in weights.items():
         if weight.ndim == 2:

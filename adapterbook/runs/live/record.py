@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Final, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
@@ -16,6 +17,7 @@ from adapterbook.config.paths import Paths
 from adapterbook.config.study import LIVE, RateVariant, StudyConfig
 from adapterbook.runs.plan import RunStatus, find_record, hash_json
 from adapterbook.runs.record import Moment, Proportion, RecordPart, SealedRecord, Sha256, SourceInfo
+from adapterbook.runs.search import score
 
 Setting = Literal["best", "submitted"]
 LeftOutReason = Literal["method", "size"]
@@ -163,19 +165,47 @@ def choose_live_runs(study: StudyConfig, statuses: Iterable[RunStatus]) -> dict[
     Parameters
     ----------
     study : StudyConfig
-        With a variant for each learning rate of its search, as `select.compute_statuses` returns it.
+        With a variant for each learning rate of its search, as `select.compute_statuses` returns it. Without a search
+        the best is chosen among the variants that differ in the learning rate alone, as the report does.
     """
+    in_order = sorted(statuses, key=lambda status: status.run.seed)
+    usable = [status for status in in_order if status.state == "completed" and status.record and status.record.seal]
     found: dict[tuple[str, Setting], RunStatus] = {}
-    for status in sorted(statuses, key=lambda status: status.run.seed):
-        adapter, variant = status.run.adapter.id, study.variants[status.run.variant]
-        if status.record is None or status.state != "completed" or status.record.seal is None:
-            continue
-        if isinstance(variant, RateVariant) and adapter in variant.every_seed_of:
-            found.setdefault((adapter, "best"), status)
-        if status.run.variant == study.submitted:
-            found.setdefault((adapter, "submitted"), status)
-    order = list(dict.fromkeys(status.run.adapter.id for status in statuses))
-    return dict(sorted(found.items(), key=lambda item: (order.index(item[0][0]), item[0][1])))
+    for adapter in dict.fromkeys(status.run.adapter.id for status in usable):
+        own = [status for status in usable if status.run.adapter.id == adapter]
+        for setting, variant in (("best", _best_variant(study, own)), ("submitted", study.submitted)):
+            first = next((status for status in own if status.run.variant == variant), None)
+            if first is not None and first not in found.values():
+                found[adapter, setting] = first
+    return found
+
+
+def _best_variant(study: StudyConfig, runs: Sequence[RunStatus]) -> str | None:
+    """Return the variant with an adapter's best learning rate, None where there is no choice."""
+    adapter = runs[0].run.adapter.id
+    searched = {name: variant for name, variant in study.variants.items() if isinstance(variant, RateVariant)}
+    if searched:
+        return next((name for name, variant in searched.items() if adapter in variant.every_seed_of), None)
+    rates = {study.training_of(name).learning_rate: name for name in reversed(study.variants) if _is_plain(study, name)}
+    scores = {name: found for name in rates.values()
+              if (found := _score([run for run in runs if run.run.variant == name]))}  # fmt: skip
+    return max(scores, key=scores.__getitem__) if len(scores) > 1 else None
+
+
+def _is_plain(study: StudyConfig, variant: str) -> bool:
+    """Tell whether a variant differs from the submitted one in the learning rate alone."""
+    one, other = (study.training_of(name).model_dump(exclude={"learning_rate"}) for name in (variant, study.submitted))
+    return one == other
+
+
+def _score(runs: Sequence[RunStatus]) -> tuple[float, float] | None:
+    """Return how well some seeds did, higher is better, as `Group.score` of the report."""
+    records = [run.record for run in runs if run.record is not None]
+    if records and records[0].selection is not None:
+        return score(records[0].selection)
+    losses = [[point.validation_loss for point in record.curve if point.validation_loss is not None]
+              for record in records]  # fmt: skip
+    return (-fmean(map(min, losses)), 0.0) if losses and all(losses) else None
 
 
 def stamp_live(chosen: Mapping[tuple[str, Setting], RunStatus]) -> dict[str, str]:

@@ -25,7 +25,7 @@ from adapterbook.runs.live.names import UnsupportedError, pack_adapter, pack_bas
 from adapterbook.runs.live.record import MAX_PARAMS, is_wanted, live_folder
 from adapterbook.runs.record import load_record, seal_record, write_record
 from adapterbook.runs.select import load_live
-from tests.support.factory import read_statuses, write_results
+from tests.support.factory import read_report, read_statuses, write_results
 from tests.support.live import prepare_live, seal_runs, write_adapter, write_base_model, write_tokenizer
 
 SUBMITTED = {"submitted": {"title": "As submitted"}}
@@ -39,7 +39,7 @@ HEADS = {"distilbert": ["pre_classifier", "classifier"], "bert": ["classifier"]}
 
 
 def _peft_config(method: str, kind: str) -> Any:
-    shared = {"task_type": "SEQ_CLS", "modules_to_save": HEADS[kind]}
+    shared: dict[str, Any] = {"task_type": "SEQ_CLS", "modules_to_save": HEADS[kind]}
     if method == "LORA":
         return LoraConfig(r=4, lora_alpha=8, use_rslora=kind == "bert", target_modules=MODULES[kind], **shared)
     if method == "IA3":
@@ -170,3 +170,15 @@ def test_a_file_with_a_path_for_a_name_is_refused(tmp_path: Path) -> None:
     file.write_text(record.model_copy(update={"sizes": record.sizes | {"../../../secret": 1}}).model_dump_json())
     status = load_live(paths, "embedded")[1]
     assert status is not None and status.state == "broken" and "plain name" in str(status.problem)
+
+
+def test_the_best_is_the_reports(tmp_path: Path) -> None:
+    """Without a search, too, the page shows the learning rate that the report calls an adapter's best."""
+    paths = write_results(tmp_path, adapters=("lora_1", "ia3", "head_only"), n_test=12, seeds=(224, 225))
+    seal_runs(paths)
+    report = read_report(paths)
+    chosen = load_live(paths, "embedded")[0]
+    for name, adapter in report.adapters.items():
+        best = chosen.get((name, "best")) or chosen[name, "submitted"]
+        assert (best.run.variant, best.run.seed) == (adapter.best_variant, 224)
+    assert {setting for _, setting in chosen} == {"best", "submitted"}
