@@ -67,7 +67,7 @@
       const all = (async () => {
         for (const part of files[name].parts) {
           await loadScript(part);
-          if (progress.max > bytesDone) say(fill(words.loading, { done: megabytes(bytesDone), size: megabytes(progress.max) }));
+          progressSaid.textContent = fill(words.loading, { done: megabytes(bytesDone), size: megabytes(progress.max) });
         }
         const parts = received.get(name);
         const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
@@ -100,7 +100,7 @@
     const started = performance.now();
     const names = missing(filesFor(chosen()));
     loadButton.disabled = true;
-    progress.hidden = false;
+    progress.hidden = progressSaid.hidden = false;
     bytesDone = 0;
     progress.max = Math.max(1, sizeOf(names));
     progress.value = 0;
@@ -111,7 +111,7 @@
       loadButton.disabled = false;
       return;
     } finally {
-      progress.hidden = true;
+      progress.hidden = progressSaid.hidden = true;
     }
     if (!base) {
       tokenizer = makeTokenizer(JSON.parse(new TextDecoder().decode(complete.get("tokenizer.json"))));
@@ -221,7 +221,8 @@
       const label = two ? [] : [make("span", { className: i === top ? "live-label live-top" : "live-label", textContent: labels[i] })];
       return make("div", { className: "live-share" }, ...label, bar, value);
     });
-    if (two) rows.push(make("div", { className: "live-label", textContent: labels[top] }));
+    const about = [two ? labels[top] : "", cell.dataset.title ?? ""].filter(Boolean).join(" · ");
+    if (about) rows.push(make("div", { className: "live-label", textContent: about }));
     cell.replaceChildren(...rows);
     cell.classList.remove("live-old");
     cell.dataset.shares = JSON.stringify(shares);
@@ -233,7 +234,7 @@
   function clearWords() {
     wordsTurn += 1;
     wordsList.replaceChildren();
-    wordsSaid.textContent = "";
+    wordsSaid.textContent = wordsStep.textContent = "";
   }
 
   async function leaveOut() {
@@ -250,11 +251,12 @@
     const label = whole.indexOf(Math.max(...whole));
     const falls = [];
     for (let i = 0; i < parts.length; i += 1) {
-      wordsSaid.textContent = fill(words.measuring, { i: i + 1, n: parts.length });
+      wordsStep.textContent = fill(words.measuring, { i: i + 1, n: parts.length });
       const without = await compute(file, await read(parts.filter((_, j) => j !== i).join(" ")), turn);
       if (!without || mine !== wordsTurn) return;
       falls.push(whole[label] - without[label]);
     }
+    wordsStep.textContent = "";
     const most = Math.max(0.02, ...falls.map(Math.abs));
     wordsList.replaceChildren(
       ...parts.map((word, i) => {
@@ -308,6 +310,7 @@
         if (!own) return make("td", { textContent: words.none });
         const cell = make("td");
         cell.dataset.file = own.file;
+        if (name === "best") cell.dataset.title = own.title;
         return cell;
       });
       const title = Object.values(adapter.settings)[0];
@@ -345,6 +348,8 @@
   loadButton.className = "live-load";
   const progress = make("progress", { hidden: true, max: 1, value: 0 });
   progress.setAttribute("aria-label", words.load.replace(/[（(].*$/, "").trim());
+  // No screen reader says each step: what it says is the status at the end.
+  const progressSaid = make("span", { className: "live-size", hidden: true });
   const status = make("p", { className: "live-status" });
   status.setAttribute("role", "status");
 
@@ -380,6 +385,7 @@
   measure.className = "live-measure";
   const wordsSaid = make("p", { className: "live-words-said" });
   wordsSaid.setAttribute("role", "status");
+  const wordsStep = make("span", { className: "live-size" });
   const wordsList = make("ol", { className: "live-words" });
   const heading = make("p", { className: "live-heading", textContent: words.words });
   const work = make(
@@ -389,11 +395,11 @@
     make("div", { className: "live-dials" }, make("label", {}, make("span", { textContent: words.scale }), scaleSlider, scaleSaid), rankLabel),
     make("div", { className: "live-scroll" }, table),
     heading,
-    make("div", { className: "live-row" }, make("label", {}, make("span", { textContent: words.whose }), whose), measure),
+    make("div", { className: "live-row" }, make("label", {}, make("span", { textContent: words.whose }), whose), measure, wordsStep),
     wordsSaid, wordsList,
   ); // prettier-ignore
 
   one(".without-script", box).remove();
-  box.append(choices, make("div", { className: "live-row" }, loadButton, progress), status, work);
+  box.append(choices, make("div", { className: "live-row" }, loadButton, progress, progressSaid), status, work);
   showSizes();
 })();
