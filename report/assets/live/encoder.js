@@ -3,18 +3,11 @@
 (() => {
   "use strict";
 
-  /** @typedef {{ shape: number[], data: Float32Array | Int8Array }} Tensor */
-  /** @typedef {Record<string, Tensor>} Tensors */
-  /** @typedef {{ n_layers: number, n_heads: number, width: number, eps: number, pool: "relu" | "tanh", words_per_file: number }} Shape */
-  /** @typedef {{ out: number, inn: number, weight: Float32Array, bias: Float32Array | null }} Layer */
-  /** @typedef {{ a: Layer | null, b: Layer | null, scaleIn: Float32Array | null, scaleOut: Float32Array | null }} Beside */
-  /** @typedef {{ scale: number, rank: number }} Dials */
-
-  /** Read a file of safetensors: the length of a JSON head, the head, the numbers. @param {Uint8Array} bytes @returns {Tensors} */
+  /** Read a file of safetensors: the length of a JSON head, the head, the numbers. @param {Uint8Array} bytes @returns {LiveTensors} */
   function readTensors(bytes) {
     const length = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
     const head = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
-    /** @type {Tensors} */
+    /** @type {LiveTensors} */
     const found = {};
     for (const [name, about] of Object.entries(head)) {
       if (name === "__metadata__") continue;
@@ -25,7 +18,7 @@
     return found;
   }
 
-  /** A weight as numbers. @param {Tensors} tensors @param {string} name */
+  /** A weight as numbers. @param {LiveTensors} tensors @param {string} name */
   function numbersOf(tensors, name) {
     const { shape, data } = tensors[name];
     if (data instanceof Float32Array) return data;
@@ -39,7 +32,7 @@
     return numbers;
   }
 
-  /** @param {Tensors} tensors @param {string} name @returns {Layer} */
+  /** @param {LiveTensors} tensors @param {string} name @returns {LiveLayer} */
   function layerOf(tensors, name) {
     const [out, inn] = tensors[`${name}.weight`].shape;
     return { out, inn, weight: numbersOf(tensors, `${name}.weight`), bias: numbersOf(tensors, `${name}.bias`) };
@@ -56,7 +49,7 @@
   /** @param {number} n */
   const padded = (n) => (n + 3) & ~3;
 
-  /** Multiply states by a layer's weights. @param {Float32Array} x @param {number} n @param {Layer} layer */
+  /** Multiply states by a layer's weights. @param {Float32Array} x @param {number} n @param {LiveLayer} layer */
   function multiply(x, n, { out, inn, weight, bias }) {
     const rows = padded(n);
     const y = new Float32Array(rows * out);
@@ -128,7 +121,10 @@
     let top = -Infinity;
     for (let i = 0; i < n; i += 1) if (scores[i] > top) top = scores[i];
     let sum = 0;
-    for (let i = 0; i < n; i += 1) sum += scores[i] = Math.exp(scores[i] - top);
+    for (let i = 0; i < n; i += 1) {
+      scores[i] = Math.exp(scores[i] - top);
+      sum += scores[i];
+    }
     for (let i = 0; i < n; i += 1) scores[i] /= sum;
     return scores;
   }
@@ -141,28 +137,27 @@
 
   const PARTS = ["q", "k", "v", "o", "up", "down"];
 
-  /** The base model. Its rows of word embeddings are read as they are needed. @param {Shape} shape @param {Tensors} tensors */
+  /** The base model. Its rows of word embeddings are read as they are needed. @param {LiveShape} shape @param {LiveTensors} tensors */
   function makeBase(shape, tensors) {
-    /** @type {Record<string, Layer>} */
+    /** @type {Record<string, LiveLayer>} */
     const layers = {};
     for (let i = 0; i < shape.n_layers; i += 1) for (const part of PARTS) layers[`layers.${i}.${part}`] = layerOf(tensors, `layers.${i}.${part}`);
     /** @type {Record<string, Float32Array>} */
     const vectors = {};
     for (const [name, { shape: size }] of Object.entries(tensors)) if (size.length === 1) vectors[name] = numbersOf(tensors, name);
-    /** @type {Map<number, Tensors>} */
+    /** @type {Map<number, LiveTensors>} */
     const words = new Map();
     return { shape, layers, vectors, positions: numbersOf(tensors, "positions"), words };
   }
-  /** @typedef {ReturnType<typeof makeBase>} Base */
 
-  /** The files of word embeddings that some tokens need. @param {Base} base @param {number[]} tokens */
+  /** The files of word embeddings that some tokens need. @param {LiveBase} base @param {number[]} tokens */
   function filesOf(base, tokens) {
     return [...new Set(tokens.map((token) => Math.floor(token / base.shape.words_per_file)))];
   }
 
-  /** An adapter and its head. @param {Tensors} tensors */
+  /** An adapter and its head. @param {LiveTensors} tensors */
   function makeAdapter(tensors) {
-    /** @type {Record<string, Beside>} */
+    /** @type {Record<string, LiveBeside>} */
     const beside = {};
     /** @type {Record<string, Float32Array>} */
     const deltas = {};
@@ -175,7 +170,8 @@
         deltas[layer] = numbers;
         continue;
       }
-      const own = (beside[layer] ??= { a: null, b: null, scaleIn: null, scaleOut: null });
+      if (!(layer in beside)) beside[layer] = { a: null, b: null, scaleIn: null, scaleOut: null };
+      const own = beside[layer];
       const [rows, columns] = tensors[name].shape;
       if (kind === "a") own.a = { out: rows, inn: columns, weight: numbers, bias: null };
       else if (kind === "b") own.b = { out: columns, inn: rows, weight: transposed(numbers, rows, columns), bias: null };
@@ -185,7 +181,6 @@
     }
     return { beside, deltas, rank, pool: layerOf(tensors, "pool"), classifier: layerOf(tensors, "classifier") };
   }
-  /** @typedef {ReturnType<typeof makeAdapter>} Adapter */
 
   /** Multiply rows by a vector that the scale draws towards 1, in place. @param {Float32Array} x @param {Float32Array} vector @param {number} scale */
   function stretch(x, vector, scale) {
@@ -194,7 +189,7 @@
     return x;
   }
 
-  /** @param {Base} base @param {Adapter} adapter @param {Dials} dials @param {string} name @param {Float32Array} x @param {number} n */
+  /** @param {LiveBase} base @param {LiveAdapter} adapter @param {LiveDials} dials @param {string} name @param {Float32Array} x @param {number} n */
   function through(base, adapter, { scale, rank }, name, x, n) {
     const own = adapter.beside[name];
     const layer = withDelta(base.layers[name], adapter, scale, name);
@@ -210,7 +205,7 @@
     return own.scaleOut ? stretch(y, own.scaleOut, scale) : y;
   }
 
-  /** @param {Layer} layer @param {Adapter} adapter @param {number} scale @param {string} name @returns {Layer} */
+  /** @param {LiveLayer} layer @param {LiveAdapter} adapter @param {number} scale @param {string} name @returns {LiveLayer} */
   function withDelta(layer, adapter, scale, name) {
     const delta = adapter.deltas[`${name}.bias`];
     return delta && layer.bias ? { ...layer, bias: layer.bias.map((value, i) => value + scale * delta[i]) } : layer;
@@ -219,10 +214,10 @@
   /**
    * Compute the probability of each label, pausing after each layer; the last value is the answer.
    *
-   * @param {Base} base
-   * @param {Adapter} adapter
+   * @param {LiveBase} base
+   * @param {LiveAdapter} adapter
    * @param {number[]} tokens
-   * @param {Dials} dials scale 0 is the base model with the adapter's head, 1 the adapter as trained
+   * @param {LiveDials} dials scale 0 is the base model with the adapter's head, 1 the adapter as trained
    * @returns {Generator<undefined, number[], undefined>}
    */
   function* answer(base, adapter, tokens, dials) {
@@ -235,9 +230,10 @@
     };
     /** @param {Float32Array} x @param {string} name */
     const norm = (x, name) => normalise(x, n, width, vector(`${name}.weight`), vector(`${name}.bias`), eps);
+    /** @type {Float32Array} */
     let x = new Float32Array(padded(n) * width);
     tokens.forEach((token, t) => {
-      const file = /** @type {Tensors} */ (base.words.get(Math.floor(token / words_per_file)));
+      const file = /** @type {LiveTensors} */ (base.words.get(Math.floor(token / words_per_file)));
       const row = token % words_per_file;
       const scale = file["words.scale"].data[row];
       for (let i = 0; i < width; i += 1) x[t * width + i] = file.words.data[row * width + i] * scale + base.positions[t * width + i];

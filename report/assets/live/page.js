@@ -3,35 +3,60 @@
 // short pieces between which the browser can draw.
 (() => {
   "use strict";
-  const { makeTokenizer, firstWords } = globalThis.liveTokenizer;
-  const { readTensors, makeBase, makeAdapter, filesOf, answer } = globalThis.liveEncoder;
+  const { makeTokenizer, firstWords } = liveTokenizer;
+  const { readTensors, makeBase, makeAdapter, filesOf, answer } = liveEncoder;
   const PIECE_MS = 25;
   const WAIT_MS = 400; // after the last key, before a text is answered
-  const one = (selector, within = document) => within.querySelector(selector);
+  /**
+   * What a selector finds; it is there, since this script or the page's template has put it there.
+   *
+   * @template {Element} T
+   * @param {string} selector
+   * @param {ParentNode} within
+   * @param {new () => T} kind
+   */
+  const one = (selector, within, kind) => {
+    const found = within.querySelector(selector);
+    if (!(found instanceof kind)) throw new Error(selector);
+    return found;
+  };
+  /**
+   * @template {keyof HTMLElementTagNameMap} K
+   * @param {K} tag
+   * @param {Record<string, unknown>} properties
+   * @param {(Node | string)[]} children
+   */
   const make = (tag, properties = {}, ...children) => {
     const element = Object.assign(document.createElement(tag), properties);
     element.append(...children);
     return element;
   };
-  const fill = (text, values) => text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+  /** @param {string} text @param {Record<string, string | number>} values */
+  const fill = (text, values) => text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+  /** @param {number} share */
   const percent = (share) => `${(100 * share).toFixed(1)}%`;
+  /** @param {number} bytes */
   const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)}\u00a0MB`;
+  /** @param {number} share */
   const signed = (share) => `${share < 0 ? "−" : "+"}${Math.abs(100 * share).toFixed(1)}`;
 
-  const box = one(".live");
-  if (!box) return;
-  const data = JSON.parse(one("script", box).textContent);
+  if (!document.querySelector(".live")) return;
+  const box = one(".live", document, HTMLElement);
+  /** @type {LiveData} */
+  const data = JSON.parse(one("script", box, HTMLScriptElement).text);
   const { words, labels, adapters, files } = data;
   const settings = ["best", "submitted"].filter((name) => adapters.some((adapter) => adapter.settings[name]));
   const two = labels.length === 2;
 
   // Files: each is several scripts, and each script calls liveFile with a part of it.
+  /** @type {Map<string, Uint8Array[]>} */
   const received = new Map(); // by name, the bytes of the parts that have come
+  /** @type {Map<string, Uint8Array>} */
   const complete = new Map();
   let bytesDone = 0;
 
+  /** @param {string} text */
   function decode(text) {
-    if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
     const raw = atob(text);
     const bytes = new Uint8Array(raw.length);
     for (let i = 0; i < raw.length; i += 1) bytes[i] = raw.charCodeAt(i);
@@ -39,12 +64,14 @@
   }
 
   globalThis.liveFile = (name, part, text) => {
-    if (!received.has(name)) received.set(name, []);
-    received.get(name)[part] = decode(text);
+    const parts = received.get(name) ?? [];
+    parts[part] = decode(text);
+    received.set(name, parts);
     bytesDone += text.length;
     progress.value = bytesDone;
   };
 
+  /** @param {string} address @returns {Promise<void>} */
   function loadScript(address) {
     return new Promise((resolve, reject) => {
       const script = make("script", { src: address });
@@ -60,16 +87,19 @@
     });
   }
 
+  /** @type {Map<string, Promise<void>>} */
   const underway = new Map();
 
+  /** @param {string} name */
   function loadFile(name) {
-    if (!underway.has(name)) {
-      const all = (async () => {
+    let all = underway.get(name);
+    if (!all) {
+      all = (async () => {
         for (const part of files[name].parts) {
           await loadScript(part);
           progressSaid.textContent = fill(words.loading, { done: megabytes(bytesDone), size: megabytes(progress.max) });
         }
-        const parts = received.get(name);
+        const parts = received.get(name) ?? [];
         const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
         let at = 0;
         for (const part of parts) {
@@ -82,19 +112,33 @@
       all.catch(() => underway.delete(name));
       underway.set(name, all);
     }
-    return underway.get(name);
+    return all;
   }
 
   // The model
+  /** @type {((text: string) => number[]) | null} */
   let tokenizer = null;
+  /** @type {LiveBase | null} */
   let base = null;
+  /** @type {Map<string, LiveAdapter>} */
   const ready = new Map(); // adapters by file
 
+  /** @param {number} number */
   const wordsFile = (number) => `words-${String(number).padStart(2, "0")}.safetensors`;
-  const chosen = () => adapters.filter(({ id }) => one(`input[value="${CSS.escape(id)}"]`, choices).checked);
+  const chosen = () => adapters.filter(({ id }) => one(`input[value="${CSS.escape(id)}"]`, choices, HTMLInputElement).checked);
+  /** @param {LiveChoice[]} list */
   const filesFor = (list) => ["tokenizer.json", "encoder.safetensors", wordsFile(0), ...list.flatMap(({ settings: own }) => Object.values(own).map(({ file }) => file))];
+  /** @param {string[]} names */
   const missing = (names) => names.filter((name) => !complete.has(name) && !(name === "encoder.safetensors" && base) && !ready.has(name));
+  /** @param {string[]} names */
   const sizeOf = (names) => names.reduce((sum, name) => sum + files[name].bytes, 0);
+
+  /** The tensors of a file; its bytes are not kept beside them. @param {string} name */
+  function take(name) {
+    const tensors = readTensors(/** @type {Uint8Array} */ (complete.get(name)));
+    complete.set(name, new Uint8Array());
+    return tensors;
+  }
 
   async function load() {
     const started = performance.now();
@@ -115,13 +159,12 @@
     }
     if (!base) {
       tokenizer = makeTokenizer(JSON.parse(new TextDecoder().decode(complete.get("tokenizer.json"))));
-      base = makeBase(data.shape, readTensors(complete.get("encoder.safetensors")));
-      complete.set("encoder.safetensors", null); // its numbers are in the base model now
-      base.words.set(0, readTensors(complete.get(wordsFile(0))));
+      base = makeBase(data.shape, take("encoder.safetensors"));
+      base.words.set(0, take(wordsFile(0)));
     }
     for (const adapter of chosen()) {
       for (const { file } of Object.values(adapter.settings)) {
-        if (!ready.has(file)) ready.set(file, makeAdapter(readTensors(complete.get(file))));
+        if (!ready.has(file)) ready.set(file, makeAdapter(take(file)));
       }
     }
     const rank = Math.max(...[...ready.values()].map((adapter) => adapter.rank));
@@ -140,8 +183,10 @@
 
   // Computing, in pieces
   const channel = new MessageChannel();
+  /** @type {(() => void)[]} */
   const waiting = [];
   channel.port1.onmessage = () => waiting.shift()?.();
+  /** @returns {Promise<void>} */
   const pause = () =>
     new Promise((resolve) => {
       waiting.push(resolve);
@@ -152,8 +197,11 @@
   let pieceBegan = 0;
 
   // Return an answer, or null if another question has come since.
+  /** @param {string} file @param {number[]} tokens @param {number} mine */
   async function compute(file, tokens, mine) {
-    const steps = answer(base, ready.get(file), tokens, { scale: Number(scaleSlider.value), rank: Number(rankSlider.value) });
+    const adapter = ready.get(file);
+    if (!base || !adapter) return null;
+    const steps = answer(base, adapter, tokens, { scale: Number(scaleSlider.value), rank: Number(rankSlider.value) });
     for (;;) {
       if (performance.now() - pieceBegan > PIECE_MS) {
         await pause();
@@ -166,12 +214,14 @@
   }
 
   // The tokens of a text, once the rows of the word embeddings that they need are there.
+  /** @param {string} text */
   async function read(text) {
+    if (!base || !tokenizer) return [];
     const tokens = tokenizer(text);
     for (const number of filesOf(base, tokens)) {
       if (base.words.has(number)) continue;
       await loadFile(wordsFile(number));
-      base.words.set(number, readTensors(complete.get(wordsFile(number))));
+      base.words.set(number, take(wordsFile(number)));
     }
     return tokens;
   }
@@ -179,12 +229,14 @@
   const current = () => firstWords(textBox.value, data.max_words);
   const shown = () => adapters.filter((adapter) => Object.values(adapter.settings).every(({ file }) => ready.has(file)));
 
+  const cells = () => /** @type {NodeListOf<HTMLElement>} */ (table.querySelectorAll("td[data-file]"));
+
   async function answerAll() {
     turn += 1;
     const mine = turn;
     clearWords();
     const text = current();
-    for (const cell of table.querySelectorAll("td[data-file]")) cell.classList.add("live-old");
+    for (const cell of cells()) cell.classList.add("live-old");
     if (!text) {
       say(words.empty);
       return;
@@ -199,8 +251,8 @@
     say(words.computing);
     const began = performance.now();
     let n = 0;
-    for (const cell of table.querySelectorAll("td[data-file]")) {
-      const shares = await compute(cell.dataset.file, tokens, mine);
+    for (const cell of cells()) {
+      const shares = await compute(cell.dataset.file ?? "", tokens, mine);
       if (!shares) return;
       showAnswer(cell, shares);
       n += 1;
@@ -211,11 +263,13 @@
     box.dataset.answered = String(mine);
   }
 
+  /** @param {HTMLElement} cell @param {number[]} shares */
   function showAnswer(cell, shares) {
     const top = shares.indexOf(Math.max(...shares));
     const rows = (two ? [1] : labels.map((_, i) => i)).map((i) => {
-      const bar = make("span", { className: "live-bar" }, make("span"));
-      bar.firstChild.style.width = percent(shares[i]);
+      const filled = make("span");
+      filled.style.width = percent(shares[i]);
+      const bar = make("span", { className: "live-bar" }, filled);
       bar.setAttribute("aria-hidden", "true");
       const value = make("span", { className: "live-value", textContent: percent(shares[i]) });
       const label = two ? [] : [make("span", { className: i === top ? "live-label live-top" : "live-label", textContent: labels[i] })];
@@ -249,6 +303,7 @@
     const whole = await compute(file, await read(parts.join(" ")), turn);
     if (!whole || mine !== wordsTurn) return;
     const label = whole.indexOf(Math.max(...whole));
+    /** @type {number[]} */
     const falls = [];
     for (let i = 0; i < parts.length; i += 1) {
       wordsStep.textContent = fill(words.measuring, { i: i + 1, n: parts.length });
@@ -273,6 +328,7 @@
 
   // Controls
   let timer = 0;
+  /** @param {number} ms */
   const soon = (ms) => {
     clearTimeout(timer);
     timer = setTimeout(() => answerAll(), ms);
@@ -307,8 +363,8 @@
       swatch.style.background = adapter.color;
       const cells = settings.map((name) => {
         const own = adapter.settings[name];
-        if (!own) return make("td", { textContent: words.none });
-        const cell = make("td");
+        const cell = make("td", { textContent: own ? "" : words.none });
+        if (!own) return cell;
         cell.dataset.file = own.file;
         if (name === "best") cell.dataset.title = own.title;
         return cell;
@@ -328,9 +384,11 @@
     if (ready.has(before)) whose.value = before;
   }
 
+  /** @param {string} text */
   const say = (text) => {
     status.textContent = text;
   };
+  /** @param {string} text @param {() => void} act */
   const button = (text, act) => {
     const made = make("button", { type: "button", textContent: text });
     made.addEventListener("click", act);
@@ -399,7 +457,7 @@
     wordsSaid, wordsList,
   ); // prettier-ignore
 
-  one(".without-script", box).remove();
+  one(".without-script", box, HTMLElement).remove();
   box.append(choices, make("div", { className: "live-row" }, loadButton, progress, progressSaid), status, work);
   showSizes();
 })();

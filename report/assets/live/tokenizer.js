@@ -3,26 +3,11 @@
 (() => {
   "use strict";
 
-  /**
-   * @typedef {object} TokenizerSettings
-   * @property {string[]} tokens every token, in the order of the numbers
-   * @property {boolean} clean whether control characters are taken out
-   * @property {boolean} chinese whether each Han character is a word
-   * @property {boolean} strip whether accents are taken off
-   * @property {boolean} lower whether letters are made small
-   * @property {number} unknown
-   * @property {string} prefix what a token within a word begins with
-   * @property {number} most_chars the longest word that is looked up
-   * @property {Record<string, number>} special tokens that a text may name as they are
-   * @property {number} first
-   * @property {number} last
-   * @property {number | null} most_tokens
-   */
-
   // As str.split() of Python: no byte order mark, but the separators of files, groups, records and units.
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: Python splits there, too.
   const BLANKS = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/;
   const UNSPACED = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Bopomofo}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u;
-  const WORDS = /[\p{Script=Katakana}ー]+|(?:[\p{Script=Han}\p{Script=Hiragana}\p{Script=Bopomofo}]|[\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}])\p{M}*|[\p{L}\p{N}\p{M}_'’.]+?(?=[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Bopomofo}]|[^\p{L}\p{N}\p{M}_'’.]|$)|[^]/gu;
+  const WORDS = /[\p{Script=Katakana}ー]+|(?:[\p{Script=Han}\p{Script=Hiragana}\p{Script=Bopomofo}]|[\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}])\p{M}*|[\p{L}\p{N}\p{M}_'’.]+?(?=[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Bopomofo}]|[^\p{L}\p{N}\p{M}_'’.]|$)|[\s\S]/gu;
   const ALNUM = /[\p{L}\p{N}]/u;
 
   /** The words of a text without blanks, each with the punctuation that follows it. @param {string} piece */
@@ -62,7 +47,7 @@
     return HAN.some(([from, to]) => code >= from && code <= to);
   };
 
-  /** The words of a text, each sign of punctuation one of them. @param {string} text @param {TokenizerSettings} settings */
+  /** The words of a text, each sign of punctuation one of them. @param {string} text @param {LiveTokens} settings */
   function normalisedWords(text, settings) {
     let clean = "";
     for (const char of text) {
@@ -90,7 +75,7 @@
     return words;
   }
 
-  /** Return a function from a text to its tokens' numbers. @param {TokenizerSettings} settings */
+  /** Return a function from a text to its tokens' numbers. @param {LiveTokens} settings */
   function makeTokenizer(settings) {
     const numbers = new Map(settings.tokens.map((token, number) => [token, number]));
     const special = Object.keys(settings.special);
