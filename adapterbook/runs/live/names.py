@@ -32,9 +32,9 @@ class UnsupportedError(Exception):
 
 @dataclass(frozen=True)
 class Family:
-    """Say how one architecture calls its settings and its weights."""
+    """Say how one architecture calls its settings, with what a config.json leaves out, and its weights."""
 
-    settings: Mapping[str, str]
+    settings: Mapping[str, tuple[str, int | str]]
     layer: str
     parts: Mapping[str, str]
     outside: Mapping[str, str]
@@ -43,7 +43,8 @@ class Family:
 
 FAMILIES: Final[dict[str, Family]] = {
     "distilbert": Family(
-        {"n_layers": "n_layers", "n_heads": "n_heads", "width": "dim", "activation": "activation"},
+        {"n_layers": ("n_layers", 6), "n_heads": ("n_heads", 12), "width": ("dim", 768),
+         "activation": ("activation", "gelu")},
         "transformer.layer",
         {"attention.q_lin": "q", "attention.k_lin": "k", "attention.v_lin": "v", "attention.out_lin": "o",
          "sa_layer_norm": "norm1", "ffn.lin1": "up", "ffn.lin2": "down", "output_layer_norm": "norm2"},
@@ -51,8 +52,8 @@ FAMILIES: Final[dict[str, Family]] = {
         "relu",
     ),
     "bert": Family(
-        {"n_layers": "num_hidden_layers", "n_heads": "num_attention_heads", "width": "hidden_size",
-         "activation": "hidden_act"},
+        {"n_layers": ("num_hidden_layers", 12), "n_heads": ("num_attention_heads", 12), "width": ("hidden_size", 768),
+         "activation": ("hidden_act", "gelu")},
         "encoder.layer",
         {"attention.self.query": "q", "attention.self.key": "k", "attention.self.value": "v",
          "attention.output.dense": "o", "attention.output.LayerNorm": "norm1", "intermediate.dense": "up",
@@ -93,9 +94,9 @@ def read_base(folder: Path) -> Base:
     family = FAMILIES.get(kind)
     if family is None or not (folder / "model.safetensors").is_file():
         raise UnsupportedError("architecture")
-    settings = {name: config.get(key) for name, key in family.settings.items()}
+    settings = {name: config.get(key, default) for name, (key, default) in family.settings.items()}
     plain = config.get("position_embedding_type") in (None, "absolute") and not config.get("is_decoder")
-    if settings.pop("activation") != "gelu" or not plain or None in settings.values():
+    if settings.pop("activation") != "gelu" or not plain:
         raise UnsupportedError("architecture")
     shape = Shape(**settings, eps=config.get("layer_norm_eps", 1e-12), pool=family.pool)  # type: ignore[arg-type]
     found = {_without_prefix(name, kind): weight for name, weight in load_file(folder / "model.safetensors").items()}
