@@ -32,6 +32,8 @@ interface LiveData {
 
 declare var liveTokenizer: {
   firstWords(text: string, most: number): string;
+  wordsWithGaps(text: string): [string, string][];
+  joined(words: [string, string][]): string;
   makeTokenizer(settings: LiveTokens): (text: string) => number[];
 };
 declare var liveEncoder: {

@@ -3,7 +3,7 @@
 // short pieces between which the browser can draw.
 (() => {
   "use strict";
-  const { makeTokenizer, firstWords } = liveTokenizer;
+  const { makeTokenizer, firstWords, wordsWithGaps, joined } = liveTokenizer;
   const { readTensors, makeBase, makeAdapter, filesOf, answer } = liveEncoder;
   const PIECE_MS = 25;
   const WAIT_MS = 400; // after the last key, before a text is answered
@@ -36,7 +36,7 @@
   /** @param {number} share */
   const percent = (share) => `${(100 * share).toFixed(1)}%`;
   /** @param {number} bytes */
-  const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)}\u00a0MB`;
+  const megabytes = (bytes) => (bytes < 1e5 ? `${(bytes / 1e3).toFixed(1)}\u00a0kB` : `${(bytes / 1e6).toFixed(1)}\u00a0MB`);
   /** @param {number} share */
   const signed = (share) => `${share < 0 ? "−" : "+"}${Math.abs(100 * share).toFixed(1)}`;
 
@@ -258,7 +258,7 @@
       n += 1;
     }
     const ms = n ? Math.round((performance.now() - began) / n) : 0;
-    const isCut = textBox.value.trim().split(/\s+/).join(" ") !== text;
+    const isCut = wordsWithGaps(textBox.value).length > data.max_words;
     say([fill(words.answered, { n, ms, tokens: tokens.length }), isCut ? fill(words.cut, { n: data.max_words }) : ""].join(" ").trim());
     box.dataset.answered = String(mine);
   }
@@ -294,27 +294,27 @@
   async function leaveOut() {
     clearWords();
     const mine = wordsTurn;
-    const parts = current().split(" ").filter(Boolean);
+    const parts = wordsWithGaps(current());
     if (!parts.length) {
       wordsSaid.textContent = words.empty;
       return;
     }
     const file = whose.value;
-    const whole = await compute(file, await read(parts.join(" ")), turn);
+    const whole = await compute(file, await read(joined(parts)), turn);
     if (!whole || mine !== wordsTurn) return;
     const label = whole.indexOf(Math.max(...whole));
     /** @type {number[]} */
     const falls = [];
     for (let i = 0; i < parts.length; i += 1) {
       wordsStep.textContent = fill(words.measuring, { i: i + 1, n: parts.length });
-      const without = await compute(file, await read(parts.filter((_, j) => j !== i).join(" ")), turn);
+      const without = await compute(file, await read(joined(parts.filter((_, j) => j !== i))), turn);
       if (!without || mine !== wordsTurn) return;
       falls.push(whole[label] - without[label]);
     }
     wordsStep.textContent = "";
     const most = Math.max(0.02, ...falls.map(Math.abs));
     wordsList.replaceChildren(
-      ...parts.map((word, i) => {
+      ...parts.map(([word], i) => {
         const strength = Math.abs(falls[i]) / most;
         const points = make("span", { className: "live-points", textContent: signed(falls[i]) });
         const item = make("li", { className: falls[i] < 0 ? "live-against" : "live-for" }, make("span", { className: "live-word", textContent: word }), points);

@@ -23,18 +23,21 @@
     return words;
   }
 
+  /** The words of a text, each with what follows it: a blank, or nothing. @param {string} text @returns {[string, string][]} */
+  function wordsWithGaps(text) {
+    return text.split(BLANKS).filter(Boolean).flatMap((piece) => {
+      const words = wordsOf(piece);
+      return words.map((word, i) => /** @type {[string, string]} */ ([word, i === words.length - 1 ? " " : ""]));
+    });
+  }
+
   /** The first words of a text, joined by single blanks. @param {string} text @param {number} most */
   function firstWords(text, most) {
-    const kept = [];
-    let left = most;
-    for (const piece of text.split(BLANKS).filter(Boolean)) {
-      if (left === 0) break;
-      const words = wordsOf(piece).slice(0, left);
-      left -= words.length;
-      kept.push(words.join(""));
-    }
-    return kept.join(" ");
+    return joined(wordsWithGaps(text).slice(0, most));
   }
+
+  /** @param {[string, string][]} words */
+  const joined = (words) => words.flat().join("").trimEnd();
 
   const CONTROL = /[\p{Cc}\p{Cf}\p{Co}\ufffd]/u;
   const WHITE = /[\t-\r\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
@@ -112,5 +115,5 @@
     };
   }
 
-  Object.assign(globalThis, { liveTokenizer: { firstWords, makeTokenizer } });
+  Object.assign(globalThis, { liveTokenizer: { firstWords, wordsWithGaps, joined, makeTokenizer } });
 })();
