@@ -43,8 +43,7 @@ from adapterbook.config.arguments import REFUSED
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAMING_RULE = "letters, digits, '.', '_' and '-', 64 at most"
 MAX_SEED = 2**32 - 1  # NumPy's
-PROBE = "linear_probe"  # the folder of the linear probe's results, beside those of the adapters
-LIVE = "live_adapters"  # the folder of what the page needs on which readers try the adapters
+PROBE, LIVE = "linear_probe", "live_adapters"  # folders of a source's results, beside those of the adapters
 MAX_TITLE = 200  # characters; a title also stands in menus and legends
 
 

@@ -42,7 +42,7 @@ HARD = [
     "", "   ", "naïve CAFÉ Ελλάς ΟΔΟΣ İstanbul ﬁne", "tabs\tand\nlines\u2028end\u00a0of\u3000it",
     "zero\u200bwidth\ufeff\u0000mark", "這部電影，很好看。 A must-see!", "我看了 Star Wars 三次", "カタカナとひらがな",
     "한국어 영화", "a[SEP]b [MASK] [sep]", "don't -- (well...) 'tis", "x" * 101, "e\u0301 é \u0130",
-    "😀 good 👍🏽 film", "$9.99 & 50% <b>off</b> `code` {x}", "good " * 80, "unable", "\ud7ff\ue000",
+    "😀 good 👍🏽 film", "$9.99 & 50% <b>off</b> `code` {x}", "good " * 80, "unable", "\ud7ff\ue000", "end\ufeff",
 ]  # fmt: skip
 
 

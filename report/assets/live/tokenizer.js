@@ -37,7 +37,7 @@
   }
 
   /** @param {[string, string][]} words */
-  const joined = (words) => words.flat().join("").trimEnd();
+  const joined = (words) => words.flat().join("").replace(/ $/, "");
 
   const CONTROL = /[\p{Cc}\p{Cf}\p{Co}\ufffd]/u;
   const WHITE = /[\t-\r\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
