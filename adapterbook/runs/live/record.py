@@ -173,7 +173,8 @@ def choose_live_runs(study: StudyConfig, statuses: Iterable[RunStatus]) -> dict[
     found: dict[tuple[str, Setting], RunStatus] = {}
     for adapter in dict.fromkeys(status.run.adapter.id for status in usable):
         own = [status for status in usable if status.run.adapter.id == adapter]
-        for setting, variant in (("best", _best_variant(study, own)), ("submitted", study.submitted)):
+        variants: dict[Setting, str | None] = {"best": _best_variant(study, own), "submitted": study.submitted}
+        for setting, variant in variants.items():
             first = next((status for status in own if status.run.variant == variant), None)
             if first is not None and first not in found.values():
                 found[adapter, setting] = first
