@@ -28,6 +28,7 @@ STAMPED = {
     "data": "the base model or the data set",
     "packages": "the versions of the packages",
     "runs": "the runs that are shown",
+    "program": "the program that prepares the page's files",
 }
 
 

@@ -25,7 +25,7 @@ Refusal = Literal["architecture", "tokenizer"]
 MAX_PARAMS: Final = 40_000_000  # of a base model that is prepared unless book.yaml says otherwise
 ANSWERS: Final = "answers.safetensors"  # the probabilities of the test rows, a matrix an adapter; not for the page
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-CODE: Final = ("arithmetic.py", "make.py", "names.py")  # what decides the content of the files
+PROGRAM: Final = ("arithmetic.py", "make.py", "names.py")  # what decides the content of the files
 MAX_BYTES: Final = 512 * 1024**2  # of all files, which are read whole
 BAD_DIFFERENCE: Final = 0.02  # of an adapter, in the mean: the build and the page say so
 
@@ -62,7 +62,7 @@ class LiveStamps(RecordPart):
     """Hold the stamps, which are compared with today's."""
 
     runs: Sha256 = Field(description="The runs that are shown, and their seals")
-    code: Sha256 = Field(description="The modules that prepare the page's files")
+    program: Sha256 = Field(description="The modules that prepare the page's files")
 
 
 class LiveShape(RecordPart):
@@ -214,7 +214,7 @@ def stamp_live(chosen: Mapping[tuple[str, Setting], RunStatus]) -> dict[str, str
     """Return today's stamps."""
     runs = {f"{adapter} {setting}": (status.id, status.record.seal if status.record else None)
             for (adapter, setting), status in chosen.items()}  # fmt: skip
-    return {"runs": hash_json(runs), "code": fingerprint(Path(__file__).with_name(name) for name in CODE)}
+    return {"runs": hash_json(runs), "program": fingerprint(Path(__file__).with_name(name) for name in PROGRAM)}
 
 
 def live_status(paths: Paths, source: str, stamps: Mapping[str, str]) -> LiveStatus:
