@@ -38,7 +38,10 @@
   /** @param {number} bytes */
   const megabytes = (bytes) => (bytes < 1e5 ? `${(bytes / 1e3).toFixed(1)}\u00a0kB` : `${(bytes / 1e6).toFixed(1)}\u00a0MB`);
   /** @param {number} share */
-  const signed = (share) => `${share < 0 ? "−" : "+"}${Math.abs(100 * share).toFixed(1)}`;
+  const signed = (share) => {
+    const size = Math.abs(100 * share).toFixed(1);
+    return size === "0.0" ? size : `${share < 0 ? "−" : "+"}${size}`;
+  };
 
   if (!document.querySelector(".live")) return;
   const box = one(".live", document, HTMLElement);
