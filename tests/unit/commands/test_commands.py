@@ -84,7 +84,8 @@ def test_the_adapters_for_readers_are_prepared_once(tmp_path: Path, monkeypatch:
     assert said[0].startswith("2 adapters can be tried on a page") and said[1] == ""
     status = selection.load_statuses(tmp_path, "embedded", None)[-2]
     assert (status.id, status.state, status.up_to_date) == ("live_adapters", "completed", True)
-    paths.book.write_text(paths.book.read_text("utf-8").replace("live_adapters: null   # true", "live_adapters: false"), "utf-8")
+    book = paths.book.read_text("utf-8")
+    paths.book.write_text(book.replace("live_adapters: null", "live_adapters: false"), "utf-8")
     assert selection.load_live(paths, "embedded") == ({}, None)
 
 
