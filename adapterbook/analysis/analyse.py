@@ -18,6 +18,7 @@ from adapterbook.analysis.calibration import compute_calibration
 from adapterbook.analysis.comparison import choose_headline, compare_adapters, compare_with_probe
 from adapterbook.analysis.costs import compute_baselines, compute_costs
 from adapterbook.analysis.groups import describe_adapter, group_runs
+from adapterbook.analysis.live import describe_live
 from adapterbook.analysis.modules import compute_size_ratios
 from adapterbook.analysis.probe import describe_probe
 from adapterbook.analysis.published import compare_with_published
@@ -109,6 +110,7 @@ def analyse(
         best_rates=find_best_rates(reports, ablations["learning_rate"].variants),
         baselines=baselines,
         probe=probe,
+        live=describe_live(study, statuses, paths),
         costs=compute_costs(reports, family),
         calibration=compute_calibration(reports, paths, cache),
         published=compare_with_published(groups, source, published),

@@ -15,6 +15,7 @@ from adapterbook.commands.report import BESIDE, REPORT_PARTS, site_folder, updat
 from adapterbook.common.files import hash_file
 from adapterbook.common.workdir import workplace_of
 from adapterbook.config.paths import Paths
+from adapterbook.config.study import LIVE
 from adapterbook.runs.select import load_report
 
 FROM_RUNS: Final = ("record.json", "predictions.parquet", "notebook.ipynb")
@@ -73,7 +74,7 @@ def _unneeded(paths: Paths) -> Callable[[str, list[str]], list[str]]:
     def ignore(folder: str, names: list[str]) -> list[str]:
         if Path(folder) == paths.report:
             return [name for name in names if name in (*REPORT_PARTS, "fonts")]
-        if Path(folder).is_relative_to(paths.results):
+        if Path(folder).is_relative_to(paths.results) and Path(folder).name != LIVE:
             return [name for name in names if not ((Path(folder) / name).is_dir() or name in FROM_RUNS)]
         return []
 

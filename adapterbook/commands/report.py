@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from adapterbook.common.cache import PACKAGE, hash_inputs, installed_packages, is_made, run_step
-from adapterbook.common.formatting import format_duration, say
+from adapterbook.common.formatting import format_duration, format_number, say
 from adapterbook.common.progress import show_progress
 from adapterbook.common.workdir import hold_workplace
 from adapterbook.common.yaml_files import list_yaml_files, load_yaml
@@ -20,7 +20,8 @@ from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
 from adapterbook.config.phrases import load_phrases
 from adapterbook.config.source import load_published
-from adapterbook.config.study import PROBE
+from adapterbook.config.study import LIVE, PROBE
+from adapterbook.runs.live.record import live_folder
 from adapterbook.runs.plan import RunStatus
 from adapterbook.runs.probe import FEATURES, probe_folder
 from adapterbook.runs.select import load_report
@@ -42,7 +43,11 @@ class Step:
 
 def pages_step(paths: Paths, source: str, seeds: Sequence[int], statuses: Sequence[RunStatus]) -> Step:
     """Return the step that makes the pages of a source's runs."""
-    folders = [probe_folder(paths, source), *(status.run.folder(paths) for status in statuses)]
+    folders = [
+        probe_folder(paths, source),
+        live_folder(paths, source),
+        *(status.run.folder(paths) for status in statuses),
+    ]
     runs = [path for folder in folders for path in _report_files(folder)] + [folders[0] / FEATURES]
     settings = [paths.experiments / name for name in ("adapters", "sources")]
     written_by_hand = [paths.book, paths.study, *settings, *published_files(paths), paths.notebook]
@@ -93,7 +98,9 @@ def published_files(paths: Paths) -> list[Path]:
 
 def _site_steps(paths: Paths, renderers: Sequence[str]) -> list[Step]:
     """Return the step of each renderer, with the files read once."""
-    folders = sorted([*paths.results.glob(f"*/{PROBE}"), *paths.results.glob("*/*/*/*")])
+    folders = sorted(
+        [*paths.results.glob(f"*/{PROBE}"), *paths.results.glob(f"*/{LIVE}"), *paths.results.glob("*/*/*/*")]
+    )
     results = [path for folder in folders for path in _report_files(folder)]
     # The site's own cut fonts lie in report/fonts.
     report = [path for path in sorted(paths.report.glob("*")) if path.name != "fonts"]
@@ -110,7 +117,7 @@ def _documents_step(paths: Paths) -> Step:
 
 
 def _report_files(folder: Path) -> list[Path]:
-    """Return the files of a run, or of the linear probe, that a report uses or publishes."""
+    """Return the files of a run, the linear probe or the live adapters that a report uses or publishes."""
     return [folder / name for name in ("record.json", "predictions.parquet", "notebook.ipynb")]
 
 
@@ -158,6 +165,11 @@ def update_pages(root: Path, source: str, seeds: Sequence[int] | None, console: 
             for cache in (numbers, pictures, texts):
                 cache.forget_unused()
         took = format_duration(time.monotonic() - start)
+        live = report.live.record
+        if live is not None and live.inexact:
+            difference = format_number(live.mean_difference, "points_unsigned", "en")
+            say(console, f"The page on which readers try the adapters is inexact: in 8 bits a weight its probabilities "
+                         f"differ from the runs' by {difference} points in the mean. The page says so.")  # fmt: skip
         say(console, f"{len(written)} files under report/ from {len(statuses)} runs of {name}, {took}.")
 
     step = pages_step(paths, name, study.seeds, statuses)

@@ -21,8 +21,8 @@ from adapterbook.execution.progress import TrainingDisplay
 from adapterbook.execution.results_folder import clear_leftovers, hold_lock
 from adapterbook.runs.plan import Run, RunStatus, compute_stamps
 from adapterbook.runs.probe import probe_status, stamp_probe
-from adapterbook.runs.select import compute_statuses, default_seeds, load_project, name_source
-from adapterbook.sources.resolve import ResolvedSource, resolve_source
+from adapterbook.runs.select import compute_statuses, default_seeds, load_live, load_project, name_source
+from adapterbook.sources.resolve import ResolvedSource, fetch_source, resolve_source
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -92,6 +92,7 @@ def train(
         clear_leftovers(paths, resolved.config.name)
         say(console, f"All {len(statuses)} runs are up to date: nothing to train.")
     exit_code |= _update_probe(study.data, paths, resolved, console)
+    _update_live(paths, resolved, console)
     return TrainOutcome(resolved.config.name, exit_code)
 
 
@@ -113,6 +114,27 @@ def _update_probe(data: DataConfig, paths: Paths, resolved: ResolvedSource, cons
     accuracy = format_number(record.test.accuracy, "percent", "en")
     say(console, f"The linear probe predicts {accuracy} of the test rows; {format_duration(record.time_s)} of work.")
     return 0
+
+
+def _update_live(paths: Paths, resolved: ResolvedSource, console: Console) -> None:
+    """Prepare the adapters for the page on which readers try them, if that is wanted and not up to date."""
+    chosen, status = load_live(paths, resolved.config.name)
+    if status is None or status.up_to_date:
+        return
+    with hold_lock(paths), console.status("Preparing the adapters for the page on which readers try them …"):
+        from adapterbook.runs.live.make import make_live
+
+        record = make_live(chosen, paths, fetch_source(resolved).base_model)
+    took = format_duration(record.time_s)
+    if record.refusal is not None:
+        say(
+            console,
+            f"Readers cannot try these adapters on a page: its {record.refusal} is not one that the page knows.",
+        )
+    elif record.mean_difference is not None:
+        difference = format_number(record.mean_difference, "points_unsigned", "en")
+        say(console, f"{len(record.adapters)} adapters can be tried on a page, in 8 bits a weight; their probabilities "
+                     f"differ from the runs' by {difference} points in the mean; {took} of work.")  # fmt: skip
 
 
 def _train(

@@ -107,6 +107,11 @@ def _points(value: float, _: Language) -> str:
     return "0.0" if shown in ("+0.0", "-0.0") else shown
 
 
+def _points_fine(value: float, _: Language) -> str:
+    """Return a small difference of two proportions in percentage points, without a sign."""
+    return f"{100 * value:.2f}"
+
+
 def _loss(value: float, _: Language) -> str:
     return f"{value:.4f}"
 
@@ -205,6 +210,7 @@ FORMATS: Final[Mapping[str, Callable[[float, Language], str]]] = {
     "percent_bare": _percent_bare,
     "points": _points,
     "points_unsigned": _percent_bare,
+    "points_fine": _points_fine,
     "percent_short": _percent_short,
     "points_short": _points_short,
     "loss": _loss,

@@ -70,6 +70,8 @@ class Book(Settings):
         The https address of the published site, without a slash at its end.
     licence_url : str, optional
         The https address of the licence's terms.
+    live_adapters : bool, optional
+        Whether there is a page on which readers try the adapters; None: if the base model is small.
     """
 
     title: Words
@@ -80,6 +82,7 @@ class Book(Settings):
     site_url: Address | None = None
     licence: Words | None = None
     licence_url: Annotated[str, AfterValidator(_check_page)] | None = None
+    live_adapters: bool | None = None
 
     @model_validator(mode="after")
     def _licence_has_a_name(self) -> Book:

@@ -89,6 +89,7 @@ class PhrasesFile(Settings):
     explorer: dict[str, Phrase]
     test_sentences: dict[str, Phrase]
     lab: dict[str, Phrase]
+    live: dict[str, Phrase]
     states: dict[str, Phrase]
     stamps: dict[str, Phrase]
     failures: dict[str, Phrase]

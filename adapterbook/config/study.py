@@ -43,7 +43,7 @@ from adapterbook.config.arguments import REFUSED
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAMING_RULE = "letters, digits, '.', '_' and '-', 64 at most"
 MAX_SEED = 2**32 - 1  # NumPy's
-PROBE = "linear_probe"  # the folder of the linear probe's results, beside those of the adapters
+PROBE, LIVE = "linear_probe", "live_adapters"  # folders of a source's results, beside those of the adapters
 MAX_TITLE = 200  # characters; a title also stands in menus and legends
 
 
@@ -387,8 +387,8 @@ def _load_adapter(file: Path) -> AdapterConfig:
     problems = [problem for key, value in content.items() if (problem := misread_number(key, value)) is not None]
     if not IDENTIFIER.fullmatch(file.stem):
         problems.append(f"the file's name names a folder: {NAMING_RULE}")
-    if file.stem.lower() == PROBE:
-        problems.append(f"the file's name names a folder, and {PROBE} is the linear probe's: take another name")
+    if owner := {PROBE: "the linear probe's", LIVE: "the page's that shows adapters"}.get(file.stem.lower()):
+        problems.append(f"the file's name names a folder, and {file.stem} is {owner}: take another name")
     try:
         adapter = AdapterConfig.model_validate({"id": file.stem, "settings": content, **own})
     except ValidationError as error:

@@ -42,6 +42,7 @@ from adapterbook.pages.head import (
     signature,
 )
 from adapterbook.pages.lab import lab_scripts, open_lab
+from adapterbook.pages.live import live_scripts
 from adapterbook.pages.notebook import notebook_body, prose_of
 from adapterbook.pages.numbers.number import Number, look_up
 from adapterbook.pages.numbers.provenance import format_date, provenance_of, record_block
@@ -182,6 +183,7 @@ class _Builder:
         texts[self.paths.report / VEGA] = vega_script(self.cache)
         made = lab_scripts(self.lab, self.report, self.phrases)
         texts |= {self.paths.report / name: text for name, text in made.items()}
+        texts |= live_scripts(self.report.live, self.paths)
         texts |= {self.paths.report / name: text for name, text in self.bibliography.files().items()}
         return texts
 

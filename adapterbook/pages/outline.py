@@ -21,6 +21,7 @@ EXPLORER = (
     VEGA,
     *(f"assets/{name}.js" for name in ("explorer-chart", "explorer-tables", "explorer-panels", "explorer")),
 )
+LIVE = tuple(f"assets/live/{name}" for name in ("live.css", "tokenizer.js", "encoder.js", "page.js"))
 NOT_IN_A_SLUG = re.compile(r"[^a-z0-9]+")
 # Methods that a page has been written about; any other gets a general one.
 METHODS_WITH_A_PAGE = {"LORA": "lora", "IA3": "ia3"}
@@ -122,6 +123,7 @@ def make_outline(report: Report, phrases: Phrases) -> list[PageSpec]:
             runs=report.sentences.runs,
             scripts=("assets/sentences.js",),
         ),
+        page("live", "live", "live", section="results", in_pdf=False, scripts=LIVE),
         page("reproduction", "reproduction", "reproduction", section="results"),
         page(
             "notebooks/index",

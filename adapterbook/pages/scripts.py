@@ -30,14 +30,17 @@ def head_of(scripts: Sequence[str], up: str) -> list[str]:
     Parameters
     ----------
     scripts : sequence of str
-        Paths below ``report/``, in the order in which they run.
+        Style sheets (``.css``) and scripts: paths below ``report/``, in the order in which they run.
     up : str
         The way from the page to ``report/``.
     """
     if not scripts:
         return []
-    style = [] if set(scripts) == {LAB} else [f'<link rel="stylesheet" href="{up}{STYLE}">']
-    return [*style, *(f'<script src="{up}{script}" defer></script>' for script in scripts)]
+    styles = [*([] if set(scripts) == {LAB} else [STYLE]), *(name for name in scripts if name.endswith(".css"))]
+    return [
+        *(f'<link rel="stylesheet" href="{up}{style}">' for style in styles),
+        *(f'<script src="{up}{script}" defer></script>' for script in scripts if not script.endswith(".css")),
+    ]
 
 
 def vega_script(cache: Cache) -> str:

@@ -1,1 +1,4 @@
-"""Plan the runs of a study, read their records, and tell which runs are due. Imports sources, config and common."""
+"""Plan the runs of a study, read their records, tell which are due, and prepare adapters for readers.
+
+Imports sources, config and common.
+"""

@@ -10,17 +10,26 @@ from pathlib import Path
 from adapterbook.common.errors import RecordError, SourceError
 from adapterbook.common.machine import has_gpu
 from adapterbook.common.yaml_files import list_yaml_files
+from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
 from adapterbook.config.source import load_source
 from adapterbook.config.study import IDENTIFIER, MAX_SEED, AdapterConfig, StudyConfig, load_adapters, load_study
+from adapterbook.runs.live.record import (
+    LiveStatus,
+    Setting,
+    choose_live_runs,
+    is_wanted,
+    live_status,
+    stamp_live,
+)
 from adapterbook.runs.plan import Run, RunStatus, hash_config, status_of, today_stamps
 from adapterbook.runs.probe import ProbeStatus, probe_status, stamp_probe
 from adapterbook.runs.search import Outcome, plan_study
 from adapterbook.sources.resolve import ResolvedSource, resolve_source
 
 
-def load_statuses(root: Path, source: str, seeds: Sequence[int] | None) -> list[RunStatus | ProbeStatus]:
-    """Return the status of each run, and of the linear probe, compared with today's stamps.
+def load_statuses(root: Path, source: str, seeds: Sequence[int] | None) -> list[RunStatus | LiveStatus | ProbeStatus]:
+    """Return the status of each run, of the live adapters if they are wanted, and of the linear probe.
 
     Raises
     ------
@@ -33,7 +42,8 @@ def load_statuses(root: Path, source: str, seeds: Sequence[int] | None) -> list[
     seeds = seeds or default_seeds(study)
     statuses = compute_statuses(paths, study, adapters, resolved.config.name, seeds, resolved)[1]
     probe_stamps = stamp_probe(study.data, resolved.data_identity())
-    return [*statuses, probe_status(paths, resolved.config.name, probe_stamps)]
+    live = load_live(paths, resolved.config.name)[1]
+    return [*statuses, *([] if live is None else [live]), probe_status(paths, resolved.config.name, probe_stamps)]
 
 
 def load_report(
@@ -48,6 +58,21 @@ def load_report(
     study = study.model_copy(update={"seeds": tuple(seeds or recorded_seeds(paths, name) or study.seeds)})
     study, statuses = compute_statuses(paths, study, adapters, name, study.seeds, None)
     return name, study, adapters, statuses
+
+
+def load_live(paths: Paths, source: str) -> tuple[dict[tuple[str, Setting], RunStatus], LiveStatus | None]:
+    """Return the runs that readers can try, and the status of what their page needs; None where it is not wanted.
+
+    The runs are those of the source's records, as in a report, whatever seeds are due.
+    """
+    try:
+        _, study, _, statuses = load_report(paths, source, None)
+    except RecordError:  # nothing has been trained
+        return {}, None
+    chosen = choose_live_runs(study, statuses)
+    if not chosen or not is_wanted(load_book(paths.book) if paths.book.is_file() else None, statuses):
+        return {}, None
+    return chosen, live_status(paths, source, stamp_live(chosen))
 
 
 def choose_results(paths: Paths, source: str) -> str:

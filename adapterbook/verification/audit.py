@@ -21,6 +21,7 @@ from adapterbook.config.study import PROBE
 from adapterbook.runs.plan import Run, compute_stamps, status_of
 from adapterbook.runs.probe import stamp_probe
 from adapterbook.runs.record import load_record
+from adapterbook.runs.select import load_live
 from adapterbook.sources.resolve import ResolvedSource
 from adapterbook.training.reloading import tolerance_of
 from adapterbook.training.trainer import current_device
@@ -33,6 +34,7 @@ from adapterbook.verification.findings import (
     find_state_problems,
     find_wrong_files,
 )
+from adapterbook.verification.live import audit_live
 from adapterbook.verification.probe import audit_probe
 from adapterbook.verification.re_evaluation import Material, evaluate_adapter, load_material, measure_fit
 from adapterbook.verification.recomputation import (
@@ -112,6 +114,9 @@ def audit_runs(
             say(console, f"[{i:{len(str(len(runs)))}}/{len(runs)}] {run.id}  {outcome}")
     of_probe = audit_probe(paths, runs[0].source, stamp_probe(runs[0].data, identity), material)
     findings += of_probe
+    findings += audit_live(
+        paths, runs[0].source, load_live(paths, runs[0].source)[1], material.folder if material else None
+    )
     if not console.is_terminal:
         say(console, f"{PROBE}  {f'findings: {len(of_probe)}' if of_probe else 'matches its record'}")
     verified = f"{len(runs)} runs" if len(sound) == len(runs) else f"{len(sound)} of {len(runs)} runs"

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from adapterbook.common.errors import ConfigError
 from adapterbook.common.files import find_intruders
 from adapterbook.config.paths import Paths
+from adapterbook.runs.live.record import LiveRecord, LiveStatus
 from adapterbook.runs.plan import Run, RunStatus, package_versions, read_code_cells
 from adapterbook.runs.probe import ProbeRecord, ProbeStatus
 from adapterbook.runs.record import Record, hash_files
@@ -26,6 +27,8 @@ STAMPED = {
     "notebook": "the code of the notebook",
     "data": "the base model or the data set",
     "packages": "the versions of the packages",
+    "runs": "the runs that are shown",
+    "program": "the program that prepares the page's files",
 }
 
 
@@ -74,7 +77,7 @@ def find_links(run: Run, paths: Paths) -> list[Finding]:
     return found
 
 
-def find_state_problems(status: RunStatus | ProbeStatus) -> list[Finding]:
+def find_state_problems(status: RunStatus | LiveStatus | ProbeStatus) -> list[Finding]:
     """Return why a run or the probe is missing, broken or failed, and each stamp that differs from today's."""
     if status.state == "missing":
         return [Finding(status.id, "record.json", "is missing: run `make train`", "stale")]
@@ -86,7 +89,7 @@ def find_state_problems(status: RunStatus | ProbeStatus) -> list[Finding]:
     return found + [Finding(status.id, f"stamps.{name}", message, "stale") for name, message in changed.items()]
 
 
-def find_wrong_files(record: Record | ProbeRecord, folder: Path) -> list[Finding]:
+def find_wrong_files(record: Record | LiveRecord | ProbeRecord, folder: Path) -> list[Finding]:
     """Return where the seal and the hashes of the record do not match the record and the files.
 
     The folder must hold no links (`find_links`). A seal shows that a run was not changed by accident after it ended. It

@@ -263,7 +263,8 @@ ELEMENTS = {
 
 
 SITE = Path(adapterbook.site.__file__).parent
-OUR_SCRIPTS = r"(\.\./)*((report/)?assets/(cover|theme|site|explorer(-[a-z]+)?|sentences|lab/loader)|scripts/vega)\.js"
+OUR_NAMES = r"cover|theme|site|explorer(-[a-z]+)?|sentences|lab/loader|live/(tokenizer|encoder|page)"
+OUR_SCRIPTS = rf"(\.\./)*((report/)?assets/({OUR_NAMES})|scripts/vega)\.js"
 
 
 def test_a_page_has_our_elements_only(parsed: dict[Path, Parsed]) -> None:

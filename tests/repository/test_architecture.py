@@ -37,6 +37,8 @@ TORCH_ELSEWHERE = {
     "pages/lab.py": {"safetensors"},  # reads NumPy arrays; loads no torch
     "sources/packages.py": {"safetensors"},  # converts NumPy arrays; loads no torch
     "sources/folder_checks.py": {"safetensors"},  # reads the head of a file; loads no torch
+    "runs/live/names.py": {"safetensors"},  # reads NumPy arrays; loads no torch
+    "runs/live/make.py": {"safetensors"},  # writes NumPy arrays; loads no torch
 }
 # These files show code to readers that names a room which the file itself does not import.
 SHOWN_CODE = {"pages/writing/markdown.py": {"training"}}

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from adapterbook.analysis.shapes.calibration import Calibration, CalibrationBin, CalibrationReport, Sureness
-from adapterbook.analysis.shapes.comparisons import ALPHA, Baseline, BaselineKind, Comparison, ProbeReport, Verdict
+from adapterbook.analysis.shapes.comparisons import (
+    ALPHA,
+    Baseline,
+    BaselineKind,
+    Comparison,
+    LiveReport,
+    ProbeReport,
+    Verdict,
+)
 from adapterbook.analysis.shapes.findings import (
     Ablation,
     AboveMajority,
@@ -100,6 +108,7 @@ __all__ = [
     "LearningRateFinding",
     "Lever",
     "LeverStep",
+    "LiveReport",
     "Measured",
     "OneAnswer",
     "Overfitting",

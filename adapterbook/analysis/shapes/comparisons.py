@@ -9,6 +9,7 @@ from typing import Literal
 from adapterbook.analysis.shapes.predicted import PredictedRows
 from adapterbook.analysis.shapes.runs import Basis, Reason, VerdictKind
 from adapterbook.common.stats import Interval
+from adapterbook.runs.live.record import LiveRecord, Refusal
 from adapterbook.runs.probe import ProbeRecord
 
 BaselineKind = Literal["chance", "majority", "head_only", "linear_probe", "full_fine_tuning"]
@@ -248,3 +249,26 @@ class ProbeReport:
     rows: PredictedRows | None = None
     problem: str | None = None
     reason: Reason | None = None
+
+
+@dataclass(frozen=True)
+class LiveReport:
+    """Hold what was prepared for the page on which readers try the adapters.
+
+    Attributes
+    ----------
+    record : LiveRecord or None
+        None, with ``reason``, where there is none that can be read.
+    stale : tuple of str
+        Names of the stamps that differ from today's.
+    reason : str or None
+        Why readers cannot try the adapters: ``off`` (as book.yaml says, or the base model is large), ``missing``,
+        ``broken``, or the record's refusal.
+    problem : str or None
+        The reason in detail, as a message.
+    """
+
+    record: LiveRecord | None = None
+    stale: tuple[str, ...] = ()
+    reason: Literal["off", "missing", "broken"] | Refusal | None = None
+    problem: str | None = None

@@ -10,7 +10,7 @@ Report
 │                                    └── formula: ParameterFormula
 ├── headline: Verdict            one method against another
 ├── comparisons: {"submitted" | "best": Comparison}   every pair of adapters, the baseline among them
-├── baselines, probe, planning, costs, calibration, published, sentences
+├── baselines, probe, live, planning, costs, calibration, published, sentences
 ├── travel: TravelReport         how far training had moved the weights at each checkpoint
 └── ablations: {"learning_rate" | "batch_size" | "eval_strategy" | "epochs": Ablation}
 """
@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from adapterbook.analysis.shapes.calibration import CalibrationReport
-from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, ProbeReport, Verdict
+from adapterbook.analysis.shapes.comparisons import Baseline, BaselineKind, Comparison, LiveReport, ProbeReport, Verdict
 from adapterbook.analysis.shapes.findings import Ablation, AboveMajority, BestRates, CostTable, PublishedReport
 from adapterbook.analysis.shapes.runs import AdapterReport, Basis, Factor, Group, Reason, RunReport
 from adapterbook.analysis.shapes.travel import TravelReport
@@ -172,6 +172,8 @@ class Report:
     baselines : tuple of Baseline
         Chance, the majority class, the linear probe, and the trained baselines, each once a variant.
     probe : ProbeReport
+    live : LiveReport
+        The adapters that readers can try.
     sentences : SentenceTable
         The same test sentences for every adapter.
     n_test_rows : int or None
@@ -198,6 +200,7 @@ class Report:
     best_rates: BestRates
     baselines: tuple[Baseline, ...]
     probe: ProbeReport
+    live: LiveReport
     costs: tuple[CostTable, ...]
     calibration: CalibrationReport
     published: PublishedReport

@@ -23,6 +23,7 @@ from adapterbook.analysis.shapes import (
     Group,
     Learned,
     Lever,
+    LiveReport,
     ParameterFormula,
     PublishedPoint,
     PublishedRun,
@@ -78,6 +79,8 @@ def link_of_derived(thing: object, field: FieldPath, report: Report) -> RecordLi
             return None
         case Baseline() if thing.kind == "linear_probe":
             return RecordLink("reproduction", "linear-probe")
+        case LiveReport():
+            return RecordLink("live", "agreement")
         case SentenceTable() if "probabilities" in parts:
             return RecordLink(thing.runs[int(parts[-1])], RECORD_ANCHOR)
         case _:

@@ -19,6 +19,7 @@ from adapterbook.analysis.shapes import (
 )
 from adapterbook.common.confusion import MAX_CLASSES
 from adapterbook.common.formatting import capitalised
+from adapterbook.pages.live import LiveTables
 from adapterbook.pages.tables import columns as of
 from adapterbook.pages.tables.baseline_tables import BaselineTables
 from adapterbook.pages.tables.cells import METHOD_NAMES, NBSP, NONE, Cells, Column, Row
@@ -28,7 +29,7 @@ from adapterbook.pages.writing.escape import as_markup, inline_code
 MAX_COLUMNS = 5  # of labels
 
 
-class ReportTables(BaselineTables):
+class ReportTables(BaselineTables, LiveTables):
     """Provide ``tables`` to the templates: one method for each table."""
 
     def adapters(self) -> Markup:

@@ -19,8 +19,9 @@ from adapterbook.config.paths import Paths
 from adapterbook.config.study import load_study
 from adapterbook.runs import select as selection
 from adapterbook.runs.probe import stamp_probe
-from adapterbook.sources.resolve import resolve_source
+from adapterbook.sources.resolve import FetchedSource, resolve_source
 from tests.support.factory import PROJECT, write_results
+from tests.support.live import seal_runs, write_base_model
 from tests.support.probe import write_probe
 from tests.support.small_project import run_adapterbook
 
@@ -67,6 +68,25 @@ def test_a_probe_that_cannot_be_fitted_is_said_and_the_next_train_tries_again(
     assert train._update_probe(data, paths, source, Console(file=told)) == 0
     status = selection.load_statuses(tmp_path, "embedded", None)[-1]
     assert (status.id, status.state, status.up_to_date) == ("linear_probe", "completed", True)
+
+
+def test_the_adapters_for_readers_are_prepared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the runs the page's files are made and stand in `make status`; a book that does not want them has none."""
+    paths, source = _project(tmp_path), resolve_source("embedded", PROJECT)
+    seal_runs(paths)
+    base = write_base_model(tmp_path / "base")
+    monkeypatch.setattr(train, "fetch_source", lambda resolved: FetchedSource(base, base))
+    said = []
+    for _ in range(2):
+        told = io.StringIO()
+        train._update_live(paths, source, Console(file=told, width=300))
+        said.append(told.getvalue())
+    assert said[0].startswith("2 adapters can be tried on a page") and said[1] == ""
+    status = selection.load_statuses(tmp_path, "embedded", None)[-2]
+    assert (status.id, status.state, status.up_to_date) == ("live_adapters", "completed", True)
+    book = paths.book.read_text("utf-8")
+    paths.book.write_text(book.replace("live_adapters: null", "live_adapters: false"), "utf-8")
+    assert selection.load_live(paths, "embedded") == ({}, None)
 
 
 def test_no_record_at_all_says_what_to_do(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def language_of(page: Qmd) -> Language:
 def test_both_languages_have_every_page(study: MadePages) -> None:
     """Overview, method, mechanisms, adapters, results, notebooks, glossary and references, twice."""
     expected = {"index", "method", "mechanism-lora", "mechanism-ia3", "comparison", "explorer", "sentences", "lab",
-                "reproduction", "glossary", "references", "notebooks/index"}  # fmt: skip
+                "live", "reproduction", "glossary", "references", "notebooks/index"}  # fmt: skip
     expected |= {f"adapters/{adapter}" for adapter in ("lora_1", "lora_2", "lora_3", "ia3")}
     expected |= {f"notebooks/{run.id.replace('/', '-')}" for run in study.report.runs}
     assert expected == stems(study, "zh") == stems(study, "en")
@@ -317,7 +317,7 @@ def test_the_combined_documents_hold_every_chapter(study: MadePages) -> None:
         headings = [document.text_of(node["c"][2]) for node in document.elements("Header") if node["c"][0] == 1]
         titles = [heading.replace("\u2060", "") for heading in headings]  # guarded from Typst's marks
         notebooks = {stem for stem in stems(study, language) if "notebooks" in stem}
-        of_the_site = {"explorer", "sentences", "lab", *notebooks}
+        of_the_site = {"explorer", "sentences", "lab", "live", *notebooks}
         pages = [study.page(f"{language}/{stem}") for stem in stems(study, language) - of_the_site - {"index"}]
         overview = {"zh": "總覽", "en": "Overview"}[language]  # whose own heading is the finding
         assert Counter(titles) == Counter([overview, *(page.text_of(page.tree["meta"]["title"]) for page in pages)])

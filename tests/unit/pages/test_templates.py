@@ -62,10 +62,10 @@ def test_every_phrase_is_used() -> None:
     """A heading, table or label that no template, no code and no script names is gone from phrases.yaml."""
     text = "\n".join(path.read_text("utf-8") for path in [*FILES, *Path("adapterbook").rglob("*.py")])
     quoted = set(re.findall(r"[\"'](\w+)[\"']", text))
-    scripts = "\n".join(path.read_text("utf-8") for path in Path("report/assets").glob("*.js"))
+    scripts = "\n".join(path.read_text("utf-8") for path in Path("report/assets").rglob("*.js"))
     quoted |= set(re.findall(r"\bwords\.(\w+)", scripts))
     phrases = load_phrases(TEMPLATES)
-    keys = {*phrases.headings, *phrases.tables, *phrases.labels, *phrases.explorer, *phrases.menus}
+    keys = {*phrases.headings, *phrases.tables, *phrases.labels, *phrases.explorer, *phrases.live, *phrases.menus}
     keys |= {key for table in phrases.tables.values() for key in table.headings}
     # Keys that the code puts together: baseline_chance, pairs_best, …
     families = ("axis", "baseline", "log", "pairs", "pareto", "scales", "split", "verdict")

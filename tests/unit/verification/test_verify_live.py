@@ -1,0 +1,83 @@
+"""Find what was changed in the adapters that readers can try."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load, save
+
+from adapterbook.config.paths import Paths
+from adapterbook.runs.live.record import ANSWERS, LiveRecord, live_folder
+from adapterbook.runs.record import load_any_record, seal_record, write_record
+from adapterbook.runs.select import load_live
+from adapterbook.verification.live import audit_live
+from tests.support.factory import write_results
+from tests.support.live import prepare_live, seal_runs, write_base_model
+
+SUBMITTED = {"submitted": {"title": "As submitted"}}
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Paths:
+    paths = write_results(tmp_path, adapters=("lora_1", "ia3"), variants=SUBMITTED, n_test=12)
+    seal_runs(paths)
+    prepare_live(paths, write_base_model(tmp_path / "base"))
+    return paths
+
+
+def _findings(paths: Paths) -> list[str]:
+    status = load_live(paths, "embedded")[1]
+    return [str(finding) for finding in audit_live(paths, "embedded", status, paths.root / "base")]
+
+
+def _seal_again(paths: Paths, **changes: Any) -> None:
+    folder = live_folder(paths, "embedded")
+    record = load_any_record(LiveRecord, folder).model_copy(update=changes)
+    write_record(seal_record(record, folder), folder)
+
+
+def test_what_was_prepared_has_no_finding(prepared: Paths) -> None:
+    """Files as they were made pass; where none were made there is nothing to find."""
+    assert _findings(prepared) == []
+    assert audit_live(prepared, "embedded", None, None) == []
+
+
+def test_a_changed_file_is_found_by_its_hash(prepared: Paths) -> None:
+    """A byte more in a file does not fit the record."""
+    with (live_folder(prepared, "embedded") / "tokenizer.json").open("a") as file:
+        file.write(" ")
+    assert ["tokenizer.json" in finding for finding in _findings(prepared)] == [True]
+
+
+@pytest.mark.parametrize("name", ["encoder.safetensors", "words-00.safetensors", "ia3-submitted.safetensors"])
+def test_other_weights_are_found_though_they_are_sealed(prepared: Paths, name: str) -> None:
+    """A file with another weight and a new seal is not what the base model and the runs give."""
+    file = live_folder(prepared, "embedded") / name
+    tensors = {key: weight.copy() for key, weight in load(file.read_bytes()).items()}
+    next(weight for weight in tensors.values() if weight.dtype == np.int8)[0, 0] ^= 1
+    file.write_bytes(save(tensors))
+    _seal_again(prepared)
+    assert [name in finding for finding in _findings(prepared)] == [True]
+
+
+def test_other_numbers_and_answers_are_found_though_they_are_sealed(prepared: Paths) -> None:
+    """A smaller difference does not follow from the answers, and better answers do not follow from the model."""
+    folder = live_folder(prepared, "embedded")
+    record = load_any_record(LiveRecord, folder)
+    first = record.adapters[0]
+    better = first.model_copy(update={"mean_difference": first.mean_difference / 2})
+    _seal_again(prepared, adapters=(better, *record.adapters[1:]))
+    assert ["lora_1-submitted.mean_difference" in finding for finding in _findings(prepared)] == [True]
+    answers = load((folder / ANSWERS).read_bytes())
+    (folder / ANSWERS).write_bytes(save({name: rows[:, ::-1].copy() for name, rows in answers.items()}))
+    _seal_again(prepared, adapters=record.adapters)
+    assert sum("does not hold the answers" in finding for finding in _findings(prepared)) == 2
+
+
+def test_without_the_base_model_the_record_is_still_checked(prepared: Paths) -> None:
+    """On a machine that has only the records, what they say is compared with the stored answers."""
+    status = load_live(prepared, "embedded")[1]
+    assert audit_live(prepared, "embedded", status, None) == []
