@@ -287,4 +287,4 @@ def test_what_is_left_out_is_said(built: Built) -> None:
     """The adapter whose runs failed is named on the page, with the reason."""
     for language in LANGUAGES:
         text = (built.paths.report / language / "sentences.qmd").read_text("utf-8")
-        assert "LoRA 2" in text.partition("{#sec-sentences-left-out}")[2]
+        assert "LoRA\u00a02" in text.partition("{#sec-sentences-left-out}")[2]

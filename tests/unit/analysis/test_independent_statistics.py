@@ -241,12 +241,12 @@ def test_some_pairs_differ_and_some_do_not(truth: Truth) -> None:
 def test_the_table_of_the_accuracy_figure_follows_from_the_predictions(
     pages: MadePages, tables: dict[str, pd.DataFrame], language: str
 ) -> None:
-    """The numbers behind the figure of test accuracies are the same accuracies and intervals again."""
+    """The table under the figure of test accuracies holds the same accuracies and intervals again."""
     text = next(
         part for page in pages.pages if page.path == pages.paths.report / language / "comparison.qmd"
-        for part in re.findall(r"::: \{\.figure-numbers data-from=\"Figure\.test-accuracy\"\}(.*?):::", page.text, re.S)
+        for part in re.findall(r"\{#sec-comparison-accuracy\}.*?:::: \{\.callout-note (.*?)\n::::", page.text, re.S)
     )  # fmt: skip
-    shown = sorted(float(value) for value in re.findall(r"(\d+\.\d)\s?(?:&#160;|&nbsp;|\u00a0)?(?:%|&#37;)", text))
+    shown = sorted(float(value) for value in re.findall(r"\[(\d+\.\d)%?\]\{\.n ", text))
     expected = []
     for of, table in tables.items():
         if of.split("/")[1] in ("submitted", "lr-2e-4", "lr-1e-3"):
