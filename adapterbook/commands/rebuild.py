@@ -16,9 +16,10 @@ from adapterbook.common.files import hash_file
 from adapterbook.common.workdir import workplace_of
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import LIVE
+from adapterbook.runs.probe import FEATURES
 from adapterbook.runs.select import load_report
 
-FROM_RUNS: Final = ("record.json", "predictions.parquet", "notebook.ipynb")
+FROM_RUNS: Final = ("record.json", "predictions.parquet", "notebook.ipynb", FEATURES)
 NOT_INPUTS: Final = ("_site", *BESIDE, "__pycache__")
 
 

@@ -30,6 +30,7 @@ from playwright.sync_api import Browser, expect
 from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import load_adapters
+from adapterbook.pages.crate import CRATE
 from adapterbook.pages.head import CARD_SIZE
 from tests.support.browser import open_browser, visit
 from tests.support.factory import PROJECT, write_results
@@ -313,8 +314,9 @@ def test_nothing_of_the_old_is_left(made_own: Path) -> None:
     for path in sorted(made_own.rglob("*")):
         if path.is_file():
             text = path.relative_to(made_own).as_posix() + text_of(path)
-            # The program's own name is in the licences of its files and in its script, and marks its page for the lost.
-            names_us = path.name in ("404.html", "cover.js", "licences.txt")
+            # The program's own name is in the licences of its files, in its script, notebook and crate, and marks its page
+            # for the lost.
+            names_us = path.name in ("404.html", "cover.js", "experiment.ipynb", "licences.txt", CRATE)
             ours = {shipped.title.zh, shipped.title.en} if names_us else set()
             left = sorted(word for word in old - ours if word.lower() in text.lower())
             if left:

@@ -16,6 +16,7 @@ import yaml
 from filelock import FileLock
 
 from adapterbook.config.paths import Paths
+from adapterbook.config.study import LIVE
 from tests.support.factory import PROJECT, RATE_VARIANTS
 
 STUDY = {
@@ -87,6 +88,8 @@ def cut_down(paths: Paths, adapters: Collection[str], variants: Collection[str] 
     for folder in paths.results.glob("*/*/*"):
         if folder.is_dir() and (folder.parent.name not in adapters or folder.name not in variants):
             shutil.rmtree(folder)
+    for folder in paths.results.glob(f"*/{LIVE}"):  # it was prepared from all of them
+        shutil.rmtree(folder)
     return paths
 
 

@@ -16,8 +16,8 @@ import pytest
 
 from adapterbook.common.errors import RecordError, RunError
 from adapterbook.config.paths import Paths
-from adapterbook.config.study import PROBE, load_adapters, load_study
-from adapterbook.runs.plan import compute_stamps, plan_runs, status_of
+from adapterbook.config.study import load_adapters, load_study
+from adapterbook.runs.plan import RunStatus, compute_stamps, plan_runs, status_of
 from adapterbook.runs.record import load_record, seal_record, write_record
 from adapterbook.runs.select import load_statuses
 from adapterbook.sources.resolve import resolve_source
@@ -162,7 +162,8 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Paths:
         record = load_record(run.folder(paths))
         record = record.model_copy(update={"stamps": compute_stamps(run, paths, identity)})
         write_record(seal_record(record, run.folder(paths)), run.folder(paths))
-    assert all(status.up_to_date for status in load_statuses(paths.root, "embedded", None) if status.id != PROBE)
+    statuses = load_statuses(paths.root, "embedded", None)
+    assert all(status.up_to_date for status in statuses if isinstance(status, RunStatus))
     return paths
 
 
