@@ -314,8 +314,7 @@ def test_nothing_of_the_old_is_left(made_own: Path) -> None:
     for path in sorted(made_own.rglob("*")):
         if path.is_file():
             text = path.relative_to(made_own).as_posix() + text_of(path)
-            # The program's own name is in the licences of its files, in its script, notebook and crate, and marks its page
-            # for the lost.
+            # The program's own name is in its licences, script, notebook and crate, and marks its page for the lost.
             names_us = path.name in ("404.html", "cover.js", "experiment.ipynb", "licences.txt", CRATE)
             ours = {shipped.title.zh, shipped.title.en} if names_us else set()
             left = sorted(word for word in old - ours if word.lower() in text.lower())
