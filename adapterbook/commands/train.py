@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from adapterbook.common.errors import RunError
+from adapterbook.common.errors import RunError, first_line
 from adapterbook.common.formatting import format_duration, format_number, say
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import DataConfig
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from adapterbook.execution.cluster.driver import ClusterExecutor
     from adapterbook.execution.papermill_runs import Executor
     from adapterbook.runs.record import Record
+
+
+NO_PAGE = "Readers cannot try these adapters on a page"
 
 
 @dataclass(frozen=True)
@@ -121,16 +124,22 @@ def _update_live(paths: Paths, resolved: ResolvedSource, console: Console) -> No
     chosen, status = load_live(paths, resolved.config.name)
     if status is None or status.up_to_date:
         return
+    folders = {run.id: run.run.folder(paths) / "adapter" for run in chosen.values()}
+    without = [name for name, folder in folders.items() if not (folder / "adapter_model.safetensors").is_file()]
+    if without:  # records that were kept without their weights
+        say(console, f"{NO_PAGE}: the weights of {without[0]} are not here.")
+        return
     with hold_lock(paths), console.status("Preparing the adapters for the page on which readers try them …"):
-        from adapterbook.runs.live.make import make_live
+        from adapterbook.runs.live.make import UNREADABLE, make_live
 
-        record = make_live(chosen, paths, fetch_source(resolved).base_model)
+        try:
+            record = make_live(chosen, paths, fetch_source(resolved).base_model)
+        except UNREADABLE as error:
+            say(console, f"{NO_PAGE}: a file of a run cannot be read: {first_line(error)}")
+            return
     took = format_duration(record.time_s)
     if record.refusal is not None:
-        say(
-            console,
-            f"Readers cannot try these adapters on a page: its {record.refusal} is not one that the page knows.",
-        )
+        say(console, f"{NO_PAGE}: the base model's {record.refusal} is not one that the page knows.")
     elif record.mean_difference is not None:
         difference = format_number(record.mean_difference, "points_unsigned", "en")
         say(console, f"{len(record.adapters)} adapters can be tried on a page, in 8 bits a weight; their probabilities "

@@ -14,9 +14,11 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from tokenizers import Tokenizer
 
+from adapterbook.common.errors import RecordError
 from adapterbook.common.files import replace_folder, write_atomically
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import LIVE
@@ -49,6 +51,8 @@ Chosen = Mapping[tuple[str, Setting], RunStatus]
 TOKENIZER: Final = "tokenizer.json"
 ENCODER: Final = "encoder.safetensors"
 WORDS_PER_FILE: Final = 2048
+# What a damaged file of a run raises.
+UNREADABLE: Final = (RecordError, SafetensorError, OSError, ValueError, LookupError)
 
 
 def pack_files(packed: Weights) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from peft import IA3Config, LNTuningConfig, LoraConfig, get_peft_model
+from rich.console import Console
 from safetensors.numpy import load, save
 from transformers import (
     BertConfig,
@@ -18,6 +20,7 @@ from transformers import (
     DistilBertForSequenceClassification,
 )
 
+from adapterbook.commands import train
 from adapterbook.config.book import Book
 from adapterbook.runs.live import names
 from adapterbook.runs.live.arithmetic import Encoder, quantise
@@ -25,6 +28,7 @@ from adapterbook.runs.live.names import UnsupportedError, pack_adapter, pack_bas
 from adapterbook.runs.live.record import MAX_PARAMS, is_wanted, live_folder
 from adapterbook.runs.record import load_record, seal_record, write_record
 from adapterbook.runs.select import load_live
+from adapterbook.sources.resolve import resolve_source
 from tests.support.factory import read_report, read_statuses, write_results
 from tests.support.live import prepare_live, seal_runs, write_adapter, write_base_model, write_tokenizer
 
@@ -145,6 +149,23 @@ def test_it_is_made_again_when_a_run_changes(tmp_path: Path) -> None:
     status = load_live(paths, "embedded")[1]
     assert status is not None and status.up_to_date
     assert not (live_folder(paths, "embedded").parent / ".staging").exists()
+
+
+@pytest.mark.parametrize("weights", [None, b"damaged"])
+def test_weights_that_cannot_be_read_are_said(tmp_path: Path, weights: bytes | None) -> None:
+    """Records without their weights, or with damaged ones, give a message and no page; `make all` goes on."""
+    paths = write_results(tmp_path, adapters=("lora_1",), variants=SUBMITTED, n_test=12)
+    seal_runs(paths)
+    file = paths.results / "embedded/lora_1/submitted/seed-224/adapter/adapter_model.safetensors"
+    if weights is None:
+        file.unlink()
+    else:
+        file.write_bytes(weights)
+    said = io.StringIO()
+    train._update_live(paths, resolve_source("embedded", paths), Console(file=said, width=200))
+    reason = "a file of a run cannot be read" if weights else "the weights of lora_1/submitted/seed-224 are not here"
+    assert reason in said.getvalue()
+    assert not live_folder(paths, "embedded").exists()
 
 
 def test_it_is_wanted_for_small_models_unless_the_book_says_otherwise(tmp_path: Path) -> None:
