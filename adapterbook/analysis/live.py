@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adapterbook.analysis.shapes import LiveReport
-from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import StudyConfig
-from adapterbook.runs.live.record import choose_live_runs, is_wanted, live_folder, live_status, stamp_live
+from adapterbook.runs.live.record import live_folder, look_up_live
 from adapterbook.runs.plan import RunStatus
 from adapterbook.runs.record import hash_files
 
 
 def describe_live(study: StudyConfig, statuses: Sequence[RunStatus], paths: Paths) -> LiveReport:
     """Return the prepared adapters, or why there are none."""
-    chosen = choose_live_runs(study, statuses)
-    if not chosen:
-        return LiveReport(reason="missing")
-    if not is_wanted(load_book(paths.book) if paths.book.is_file() else None, statuses):
-        return LiveReport(reason="off")
-    status = live_status(paths, statuses[0].run.source, stamp_live(chosen))
+    chosen, status = look_up_live(study, statuses, paths)
+    if status is None:
+        return LiveReport(reason="off" if chosen else "missing")
     if status.record is None:
         return LiveReport(reason="missing" if status.state == "missing" else "broken", problem=status.problem)
     folder = live_folder(paths, status.record.source.name)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal
 
 from adapterbook.common.errors import ConfigError, RecordError, RunError
 from adapterbook.common.files import find_intruders
@@ -91,6 +91,28 @@ class RunStatus:
     @property
     def up_to_date(self) -> bool:
         """Tell whether nothing is left to do for this run."""
+        return self.state == "completed" and not self.stale
+
+
+@dataclass(frozen=True)
+class BesideStatus(Generic[AnyRecord]):
+    """Describe what lies today in a folder beside the runs' folders, such as the linear probe's, as `RunStatus` does.
+
+    Attributes
+    ----------
+    id : str
+        The folder's name, which stands for it among the runs.
+    """
+
+    id: str
+    state: Literal["completed", "missing", "broken"]
+    stale: tuple[str, ...] = ()
+    record: AnyRecord | None = None
+    problem: str | None = None
+
+    @property
+    def up_to_date(self) -> bool:
+        """Tell whether nothing is left to do."""
         return self.state == "completed" and not self.stale
 
 
@@ -256,8 +278,37 @@ def status_of(run: Run, paths: Paths, stamps: Mapping[str, str]) -> RunStatus:
             f"the record is of {record.source.name}/{record.run_id}, but lies in the folder of {run.source}/{run.id}"
         )
         return RunStatus(run, "broken", problem=problem)
-    stale = tuple(name for name, stamp in stamps.items() if getattr(record.stamps, name) != stamp)
+    stale = _stale(record, stamps)
     return RunStatus(run, record.status, stale, record, record.error.message if record.error else None)
+
+
+def status_beside(
+    kind: type[AnyRecord], id: str, paths: Paths, source: str, stamps: Mapping[str, str]
+) -> BesideStatus[AnyRecord]:
+    """Return the status of a source's folder beside the runs; a record that cannot be read is a state.
+
+    Parameters
+    ----------
+    kind : type of record
+        One with ``source`` and ``stamps``.
+    id : str
+        The folder's name.
+    stamps : mapping of stamp name to hash
+        Today's; only these are compared.
+    """
+    record: Any
+    record, problem = find_record(kind, paths.results / source / id, paths)
+    if record is None:
+        return BesideStatus(id, "missing" if problem is None else "broken", problem=problem)
+    if record.source.name != source:
+        problem = f"the record is of {record.source.name}, but lies in the folder of {source}"
+        return BesideStatus(id, "broken", problem=problem)
+    return BesideStatus(id, "completed", _stale(record, stamps), record)
+
+
+def _stale(record: Any, stamps: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the stamps that a record has otherwise."""
+    return tuple(name for name, stamp in stamps.items() if getattr(record.stamps, name) != stamp)
 
 
 def package_versions() -> dict[str, str]:

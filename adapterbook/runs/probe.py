@@ -6,7 +6,6 @@ The probe is a logistic regression on features of the frozen base model. There i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import PROBE, DataConfig
-from adapterbook.runs.plan import find_record, hash_json, package_versions, stamp_material
+from adapterbook.runs.plan import BesideStatus, hash_json, package_versions, stamp_material, status_beside
 from adapterbook.runs.record import (
     Environment,
     GitState,
@@ -93,24 +92,7 @@ class ProbeRecord(SealedRecord):
         return PROBE
 
 
-@dataclass(frozen=True)
-class ProbeStatus:
-    """Describe what lies in the probe's folder today, as `RunStatus` does for a run."""
-
-    state: Literal["completed", "missing", "broken"]
-    stale: tuple[str, ...] = ()
-    record: ProbeRecord | None = None
-    problem: str | None = None
-
-    @property
-    def id(self) -> str:
-        """Return the name that stands for it among the runs."""
-        return PROBE
-
-    @property
-    def up_to_date(self) -> bool:
-        """Tell whether nothing is left to do."""
-        return self.state == "completed" and not self.stale
+ProbeStatus = BesideStatus[ProbeRecord]
 
 
 def probe_folder(paths: Paths, source: str) -> Path:
@@ -136,11 +118,4 @@ def probe_status(paths: Paths, source: str, stamps: Mapping[str, str]) -> ProbeS
     stamps : mapping of stamp name to hash
         Today's; only these are compared.
     """
-    record, problem = find_record(ProbeRecord, probe_folder(paths, source), paths)
-    if record is None:
-        return ProbeStatus("missing" if problem is None else "broken", problem=problem)
-    if record.source.name != source:
-        problem = f"the record is of {record.source.name}, but lies in the folder of {source}"
-        return ProbeStatus("broken", problem=problem)
-    stale = tuple(name for name, stamp in stamps.items() if getattr(record.stamps, name) != stamp)
-    return ProbeStatus("completed", stale, record)
+    return status_beside(ProbeRecord, PROBE, paths, source, stamps)

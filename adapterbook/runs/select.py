@@ -10,18 +10,10 @@ from pathlib import Path
 from adapterbook.common.errors import RecordError, SourceError
 from adapterbook.common.machine import has_gpu
 from adapterbook.common.yaml_files import list_yaml_files
-from adapterbook.config.book import load_book
 from adapterbook.config.paths import Paths
 from adapterbook.config.source import load_source
 from adapterbook.config.study import IDENTIFIER, MAX_SEED, AdapterConfig, StudyConfig, load_adapters, load_study
-from adapterbook.runs.live.record import (
-    LiveStatus,
-    Setting,
-    choose_live_runs,
-    is_wanted,
-    live_status,
-    stamp_live,
-)
+from adapterbook.runs.live.record import LiveStatus, Setting, look_up_live
 from adapterbook.runs.plan import Run, RunStatus, hash_config, status_of, today_stamps
 from adapterbook.runs.probe import ProbeStatus, probe_status, stamp_probe
 from adapterbook.runs.search import Outcome, plan_study
@@ -69,10 +61,8 @@ def load_live(paths: Paths, source: str) -> tuple[dict[tuple[str, Setting], RunS
         _, study, _, statuses = load_report(paths, source, None)
     except RecordError:  # nothing has been trained
         return {}, None
-    chosen = choose_live_runs(study, statuses)
-    if not chosen or not is_wanted(load_book(paths.book) if paths.book.is_file() else None, statuses):
-        return {}, None
-    return chosen, live_status(paths, source, stamp_live(chosen))
+    chosen, status = look_up_live(study, statuses, paths)
+    return ({}, None) if status is None else (chosen, status)
 
 
 def choose_results(paths: Paths, source: str) -> str:

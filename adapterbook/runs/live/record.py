@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Final, Literal
@@ -12,10 +11,10 @@ from typing import Final, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from adapterbook.common.cache import fingerprint
-from adapterbook.config.book import Book
+from adapterbook.config.book import Book, load_book
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import LIVE, RateVariant, StudyConfig
-from adapterbook.runs.plan import RunStatus, find_record, hash_json
+from adapterbook.runs.plan import BesideStatus, RunStatus, hash_json, status_beside
 from adapterbook.runs.record import Moment, Proportion, RecordPart, SealedRecord, Sha256, SourceInfo
 from adapterbook.runs.search import score
 
@@ -118,24 +117,7 @@ class LiveRecord(SealedRecord):
         return any(adapter.mean_difference > BAD_DIFFERENCE for adapter in self.adapters)
 
 
-@dataclass(frozen=True)
-class LiveStatus:
-    """Describe what lies in the folder today, as `ProbeStatus` does for the probe."""
-
-    state: Literal["completed", "missing", "broken"]
-    stale: tuple[str, ...] = ()
-    record: LiveRecord | None = None
-    problem: str | None = None
-
-    @property
-    def id(self) -> str:
-        """Return the name that stands for it among the runs."""
-        return LIVE
-
-    @property
-    def up_to_date(self) -> bool:
-        """Tell whether nothing is left to do."""
-        return self.state == "completed" and not self.stale
+LiveStatus = BesideStatus[LiveRecord]
 
 
 def live_folder(paths: Paths, source: str) -> Path:
@@ -217,13 +199,17 @@ def stamp_live(chosen: Mapping[tuple[str, Setting], RunStatus]) -> dict[str, str
     return {"runs": hash_json(runs), "program": fingerprint(Path(__file__).with_name(name) for name in PROGRAM)}
 
 
-def live_status(paths: Paths, source: str, stamps: Mapping[str, str]) -> LiveStatus:
-    """Return the status of the folder; a record that cannot be read is a state, not an exception."""
-    record, problem = find_record(LiveRecord, live_folder(paths, source), paths)
-    if record is None:
-        return LiveStatus("missing" if problem is None else "broken", problem=problem)
-    if record.source.name != source:
-        problem = f"the record is of {record.source.name}, but lies in the folder of {source}"
-        return LiveStatus("broken", problem=problem)
-    stale = tuple(name for name, stamp in stamps.items() if getattr(record.stamps, name) != stamp)
-    return LiveStatus("completed", stale, record)
+def look_up_live(
+    study: StudyConfig, statuses: Sequence[RunStatus], paths: Paths
+) -> tuple[dict[tuple[str, Setting], RunStatus], LiveStatus | None]:
+    """Return the runs that the page shows, and the status of its folder; None where there is no run, or no wish for it.
+
+    Parameters
+    ----------
+    study : StudyConfig
+        As for `choose_live_runs`.
+    """
+    chosen = choose_live_runs(study, statuses)
+    if not chosen or not is_wanted(load_book(paths.book) if paths.book.is_file() else None, statuses):
+        return chosen, None
+    return chosen, status_beside(LiveRecord, LIVE, paths, statuses[0].run.source, stamp_live(chosen))
