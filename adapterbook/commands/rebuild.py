@@ -11,15 +11,13 @@ from typing import Final
 
 from rich.console import Console
 
-from adapterbook.commands.report import BESIDE, REPORT_PARTS, site_folder, update_pages, update_site
+from adapterbook.commands.report import BESIDE, REPORT_PARTS, RUN_FILES, site_folder, update_pages, update_site
 from adapterbook.common.files import hash_file
 from adapterbook.common.workdir import workplace_of
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import LIVE
-from adapterbook.runs.probe import FEATURES
 from adapterbook.runs.select import load_report
 
-FROM_RUNS: Final = ("record.json", "predictions.parquet", "notebook.ipynb", FEATURES)
 NOT_INPUTS: Final = ("_site", *BESIDE, "__pycache__")
 
 
@@ -76,7 +74,7 @@ def _unneeded(paths: Paths) -> Callable[[str, list[str]], list[str]]:
         if Path(folder) == paths.report:
             return [name for name in names if name in (*REPORT_PARTS, "fonts")]
         if Path(folder).is_relative_to(paths.results) and Path(folder).name != LIVE:
-            return [name for name in names if not ((Path(folder) / name).is_dir() or name in FROM_RUNS)]
+            return [name for name in names if not ((Path(folder) / name).is_dir() or name in RUN_FILES)]
         return []
 
     return ignore

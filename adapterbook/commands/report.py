@@ -27,6 +27,8 @@ from adapterbook.runs.probe import FEATURES, probe_folder
 from adapterbook.runs.select import load_report
 
 RENDERERS = ("auto", "quarto", "embedded")
+# What a report is made of, in the folder of a run or of the linear probe.
+RUN_FILES = ("record.json", "predictions.parquet", "notebook.ipynb", FEATURES)
 # What `make pages` writes: beside _quarto.yml, and under report/.
 BESIDE = ("index.qmd", "ro-crate-metadata.json")
 REPORT_PARTS = ("zh", "en", "pdf", "figures", "scripts", "_navigation.yml", "references.bib", "references-zh.csl")
@@ -48,7 +50,7 @@ def pages_step(paths: Paths, source: str, seeds: Sequence[int], statuses: Sequen
         live_folder(paths, source),
         *(status.run.folder(paths) for status in statuses),
     ]
-    runs = [path for folder in folders for path in _report_files(folder)] + [folders[0] / FEATURES]
+    runs = [path for folder in folders for path in _report_files(folder)]
     settings = [paths.experiments / name for name in ("adapters", "sources")]
     written_by_hand = [paths.book, paths.study, *settings, *published_files(paths), paths.notebook]
     states = [(status.run.id, status.state, status.stale, status.problem) for status in statuses]
@@ -118,7 +120,7 @@ def _documents_step(paths: Paths) -> Step:
 
 def _report_files(folder: Path) -> list[Path]:
     """Return the files of a run, the linear probe or the live adapters that a report uses or publishes."""
-    return [folder / name for name in ("record.json", "predictions.parquet", "notebook.ipynb")]
+    return [folder / name for name in RUN_FILES]
 
 
 def _own_code() -> list[Path]:
