@@ -85,7 +85,7 @@ def train(
 
         def find_more() -> list[Run]:
             """Return what the search for learning rates runs next, which depends on what it has found."""
-            more = [status.run for status in plan() if status.run.id not in known]
+            more = [status.run for status in plan() if status.run.id not in known] if study.search else []
             _announce(more, known, console)
             known.update(run.id for run in more)
             return more
