@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, load_file, save
-from tokenizers import Tokenizer
 
 from adapterbook.common.errors import RecordError
 from adapterbook.config.paths import Paths
-from adapterbook.runs.live.make import answer_rows, load_tokenizer, pack_files
-from adapterbook.runs.live.names import Base, UnsupportedError, pack_adapter, pack_base, read_base
+from adapterbook.runs.live.make import TOKENIZER, answer_rows, compare_answers, load_tokenizer, most_tokens, pack_files
+from adapterbook.runs.live.names import UnsupportedError, pack_adapter, pack_base, read_base, read_tokenizer
 from adapterbook.runs.live.record import ANSWERS, LiveAdapter, LiveRecord, LiveStatus, live_folder
-from adapterbook.runs.predictions import class_probabilities, load_predictions
+from adapterbook.runs.predictions import load_predictions
+from adapterbook.runs.record import load_record
 from adapterbook.verification.findings import Finding, find_state_problems, find_wrong_files
 
 Answers = Mapping[str, npt.NDArray[Any]]
@@ -49,7 +49,7 @@ def audit_live(paths: Paths, source: str, status: LiveStatus | None, base_model:
         found += _find_other_numbers(record, paths.results / source, answers)
         if base_model is not None:
             found += _find_other_files(record, folder, paths.results / source, answers, base_model)
-    except (RecordError, SafetensorError, OSError, KeyError) as error:
+    except (RecordError, UnsupportedError, SafetensorError, OSError, LookupError) as error:
         found.append(Finding(record.run_id, "its files", f"cannot be read: {' '.join(str(error).split())}"))
     return found
 
@@ -58,14 +58,8 @@ def _find_other_numbers(record: LiveRecord, results: Path, answers: Answers) -> 
     """Yield each number of the record that its stored answers and the runs' predictions do not give."""
     for adapter in record.adapters:
         table = load_predictions(results / adapter.run_id)
-        stored = answers[_name(adapter)]
-        difference = np.abs(stored - class_probabilities(table)).max(axis=1)
-        pairs = {
-            "mean_difference": (adapter.mean_difference, float(difference.mean())),
-            "max_difference": (adapter.max_difference, float(difference.max())),
-            "n_equal": (adapter.n_equal, int((stored.argmax(axis=1) == table["prediction"].to_numpy()).sum())),
-        }
-        for name, (stated, computed) in pairs.items():
+        for name, computed in compare_answers(answers[_name(adapter)], table).items():
+            stated = getattr(adapter, name)
             if abs(stated - computed) > TOLERANCE:
                 yield Finding(record.run_id, f"{_name(adapter)}.{name}", f"is {stated}, its answers give {computed}")
 
@@ -78,12 +72,16 @@ def _find_other_files(
     base_model: Path,
 ) -> Iterator[Finding]:
     """Yield each file that the base model and the runs' adapters do not give, and each answer that it does not give."""
-    base: Base = read_base(base_model)
+    base = read_base(base_model)
     packed = pack_base(base)
-    for name, content in pack_files(packed).items():
+    run_ids = [item.run_id for items in (record.adapters, record.left_out) for item in items]
+    # All runs of a source cut texts alike.
+    settings = read_tokenizer(base_model, most_tokens(load_record(results / run_ids[0])))
+    for name, content in pack_files(packed, settings).items():
         if content != (folder / name).read_bytes():
-            yield Finding(record.run_id, name, "does not hold the base model's weights in 8 bits")
-    tokenizer: Tokenizer = load_tokenizer(base_model, None)
+            what = "tokenizer" if name == TOKENIZER else "weights in 8 bits"
+            yield Finding(record.run_id, name, f"does not hold the base model's {what}")
+    tokenizer = load_tokenizer(base_model, settings["most_tokens"])
     for adapter in record.adapters:
         try:
             content = save(pack_adapter(results / adapter.run_id / "adapter", base))

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from tokenizers import Tokenizer
@@ -55,9 +56,10 @@ WORDS_PER_FILE: Final = 2048
 UNREADABLE: Final = (RecordError, SafetensorError, OSError, ValueError, LookupError)
 
 
-def pack_files(packed: Weights) -> dict[str, bytes]:
-    """Return the base model's files by name: the encoder, and the word embeddings in several."""
-    files = {ENCODER: save({name: packed[name] for name in packed if name not in (WORDS, WORDS + SCALE)})}
+def pack_files(packed: Weights, tokenizer: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the base model's files by name: tokenizer, encoder, and the word embeddings in several."""
+    files = {TOKENIZER: json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")).encode()}
+    files |= {ENCODER: save({name: packed[name] for name in packed if name not in (WORDS, WORDS + SCALE)})}
     for number, start in enumerate(range(0, len(packed[WORDS]), WORDS_PER_FILE)):
         rows = slice(start, start + WORDS_PER_FILE)
         content = {name: np.ascontiguousarray(packed[name][rows]) for name in (WORDS, WORDS + SCALE)}
@@ -121,11 +123,10 @@ def make_live(chosen: Chosen, paths: Paths, base_model: Path) -> LiveRecord:
 
 def _write_files(chosen: Chosen, paths: Paths, base_model: Path, first: Record, folder: Path) -> dict[str, Any]:
     """Write every file, and return what the record says of them."""
-    settings = read_tokenizer(base_model, first.tokens.max_tokens if first.tokens else None)
+    settings = read_tokenizer(base_model, most_tokens(first))
     base = read_base(base_model)
     packed = pack_base(base)
-    write_atomically(folder / TOKENIZER, json.dumps(settings, ensure_ascii=False, separators=(",", ":")))
-    for name, content in pack_files(packed).items():
+    for name, content in pack_files(packed, settings).items():
         write_atomically(folder / name, content)
     tokenizer = load_tokenizer(base_model, settings["most_tokens"])
     adapters: list[LiveAdapter] = []
@@ -145,15 +146,12 @@ def _write_files(chosen: Chosen, paths: Paths, base_model: Path, first: Record, 
         table = load_predictions(run)
         name = f"{adapter}-{setting}"
         answers[name] = answer_rows(base, packed, part, tokenizer, table["text"])
-        difference = np.abs(answers[name] - class_probabilities(table)).max(axis=1)
         adapters.append(
             LiveAdapter(
                 **said,
                 file=file,
                 rank=max((len(weight) for key, weight in part.items() if key.endswith(".a")), default=None),
-                mean_difference=float(difference.mean()),
-                max_difference=float(difference.max()),
-                n_equal=int((answers[name].argmax(axis=1) == table["prediction"].to_numpy()).sum()),
+                **compare_answers(answers[name], table),
             )
         )
     if answers:
@@ -175,6 +173,21 @@ def _summary(adapters: list[LiveAdapter], n_test: int) -> dict[str, float | None
         "mean_difference": float(np.mean([adapter.mean_difference for adapter in adapters])),
         "max_difference": max(adapter.max_difference for adapter in adapters),
         "equal_share": sum(adapter.n_equal for adapter in adapters) / (n_test * len(adapters)),
+    }
+
+
+def most_tokens(record: Record) -> int | None:
+    """Return how many tokens of a text a run's model read, None where that is not known."""
+    return record.tokens.max_tokens if record.tokens else None
+
+
+def compare_answers(answers: npt.NDArray[np.float32], table: pd.DataFrame) -> dict[str, Any]:
+    """Return how far answers are from a run's predictions, by the names of `record.LiveAdapter`."""
+    difference = np.abs(answers - class_probabilities(table)).max(axis=1)
+    return {
+        "mean_difference": float(difference.mean()),
+        "max_difference": float(difference.max()),
+        "n_equal": int((answers.argmax(axis=1) == table["prediction"].to_numpy()).sum()),
     }
 
 

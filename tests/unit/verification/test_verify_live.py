@@ -11,7 +11,7 @@ from safetensors.numpy import load, save
 
 from adapterbook.config.paths import Paths
 from adapterbook.runs.live.record import ANSWERS, LiveRecord, live_folder
-from adapterbook.runs.record import load_any_record, seal_record, write_record
+from adapterbook.runs.record import TokenInfo, load_any_record, load_record, seal_record, write_record
 from adapterbook.runs.select import load_live
 from adapterbook.verification.live import audit_live
 from tests.support.factory import write_results
@@ -61,6 +61,29 @@ def test_other_weights_are_found_though_they_are_sealed(prepared: Paths, name: s
     file.write_bytes(save(tensors))
     _seal_again(prepared)
     assert [name in finding for finding in _findings(prepared)] == [True]
+
+
+def test_another_tokenizer_is_found_though_it_is_sealed(prepared: Paths) -> None:
+    """A tokenizer that keeps capitals is not the base model's."""
+    file = live_folder(prepared, "embedded") / "tokenizer.json"
+    file.write_text(file.read_text("utf-8").replace('"lower":true', '"lower":false'), "utf-8")
+    folder = live_folder(prepared, "embedded")
+    sizes = load_any_record(LiveRecord, folder).sizes | {"tokenizer.json": file.stat().st_size}
+    _seal_again(prepared, sizes=sizes)
+    (finding,) = _findings(prepared)
+    assert "tokenizer.json does not hold the base model's tokenizer" in finding
+
+
+def test_texts_are_cut_as_the_runs_cut_them(tmp_path: Path) -> None:
+    """Where the model takes few tokens, the answers are computed again from as many."""
+    paths = write_results(tmp_path, adapters=("lora_1",), variants=SUBMITTED, n_test=12)
+    seal_runs(paths)
+    (folder,) = (file.parent for file in paths.results.glob("*/lora_1/*/*/record.json"))
+    record = load_record(folder)
+    cut = record.model_copy(update={"tokens": TokenInfo(max_tokens=4, n_truncated=12, pad_token="[PAD]")})
+    write_record(seal_record(cut, folder), folder)
+    prepare_live(paths, write_base_model(tmp_path / "base"))
+    assert _findings(paths) == []
 
 
 def test_other_numbers_and_answers_are_found_though_they_are_sealed(prepared: Paths) -> None:
