@@ -10,21 +10,13 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from adapterbook.common.formatting import Language
-from adapterbook.pages import write_pages
 from adapterbook.pages.lab import DATA, KNOBS
 from benchmarks.first_page import _serve
 from tests.built.test_accessibility import OF_LAYOUT, WCAG, make_ready, violations
 from tests.support.browser import open_browser, visit
 from tests.support.factory import write_results
 from tests.support.probe import write_probe
-from tests.support.report_pages import (
-    analyse_project,
-    few_run_pages,
-    plan_without_drawing,
-    render_site,
-    write_blank_figures,
-    write_site_files,
-)
+from tests.support.report_pages import make_site, write_site_files
 
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
 TRAINED = "[data-state=trained]"
@@ -35,12 +27,8 @@ def build_site(root: Path) -> Path:
     paths = write_results(root, n_test=60)
     write_probe(paths)
     write_site_files(paths)
-    report = analyse_project(paths)
-    figures = plan_without_drawing(report, paths)
-    write_blank_figures(figures)
-    with few_run_pages(2):
-        write_pages(report, figures, paths)
-    return render_site(root)
+    make_site(paths, n_run_pages=2)
+    return root / "_site"
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from tokenizers import Tokenizer
 
 from adapterbook.common.formatting import Language
 from adapterbook.config.paths import Paths
-from adapterbook.pages import write_pages
 from adapterbook.runs.live.arithmetic import Encoder
 from adapterbook.runs.live.make import load_tokenizer
 from adapterbook.runs.live.names import pack_adapter, pack_base, read_base, read_tokenizer
@@ -27,14 +26,7 @@ from tests.built.test_accessibility import WCAG, make_ready, violations
 from tests.support.browser import open_browser, visit
 from tests.support.factory import PROJECT, write_results
 from tests.support.live import prepare_live, seal_runs, write_base_model
-from tests.support.report_pages import (
-    analyse_project,
-    few_run_pages,
-    plan_without_drawing,
-    render_site,
-    write_blank_figures,
-    write_site_files,
-)
+from tests.support.report_pages import make_site, write_site_files
 
 ASSETS = PROJECT.root / "report" / "assets" / "live"
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
@@ -66,12 +58,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     seal_runs(paths)
     base_model = write_base_model(root / "base")
     record = prepare_live(paths, base_model)
-    report = analyse_project(paths)
-    figures = plan_without_drawing(report, paths)
-    write_blank_figures(figures)
-    with few_run_pages(2):
-        write_pages(report, figures, paths)
-    render_site(root)
+    make_site(paths, n_run_pages=2)
     return Built(paths, record, base_model)
 
 

@@ -9,15 +9,8 @@ import yaml
 
 from adapterbook.analysis.shapes import Report
 from adapterbook.config.paths import Paths
-from adapterbook.pages import write_pages
 from tests.support.factory import write_results
-from tests.support.report_pages import (
-    analyse_project,
-    plan_without_drawing,
-    render_site,
-    write_blank_figures,
-    write_site_files,
-)
+from tests.support.report_pages import make_site, write_site_files
 
 # This name could end a script, a fence, a JSON string and a cell, and is a shortcode and a spreadsheet's formula.
 HOSTILE_NAME = '=1+1 </script><img src=x onerror=alert(1)> ``` {{< meta x >}} {{{ \\" \u202e, 模型'
@@ -33,9 +26,4 @@ def make_interactive_site(root: Path, **options: Any) -> tuple[Paths, Report]:
     study["variants"]["lr-1e-3"]["title"] = {"zh": HOSTILE_NAME, "en": HOSTILE_NAME}
     paths.study.write_text(yaml.safe_dump(study), "utf-8")
     write_site_files(paths)
-    report = analyse_project(paths)
-    figures = plan_without_drawing(report, paths)
-    write_blank_figures(figures)
-    write_pages(report, figures, paths)
-    render_site(root)
-    return paths, report
+    return paths, make_site(paths)

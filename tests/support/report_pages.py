@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -150,6 +150,23 @@ def write_site_files(paths: Paths) -> None:
     for source, target in ((PROJECT.notebook, paths.notebook), (PROJECT.book, paths.book)):
         shutil.copy(source, target)
     shutil.copy(PROJECT.root / "_quarto.yml", paths.root)
+
+
+def make_site(paths: Paths, n_run_pages: int | None = None) -> Report:
+    """Make the pages and the site of a written project, with blank figures, and return the report.
+
+    Parameters
+    ----------
+    n_run_pages : int, optional
+        As in `few_run_pages`; None: every run has a page.
+    """
+    report = analyse_project(paths)
+    figures = plan_without_drawing(report, paths)
+    write_blank_figures(figures)
+    with nullcontext() if n_run_pages is None else few_run_pages(n_run_pages):
+        write_pages(report, figures, paths)
+    render_site(paths.root)
+    return report
 
 
 def render_site(root: Path) -> Path:
