@@ -23,7 +23,7 @@ def code_of(notebook: Any) -> str:
 
 
 def test_it_is_committed_without_outputs_and_names_nobody_s_repository() -> None:
-    """Whoever opens it writes an address into the one cell for it, or lets it take the checkout that it lies in."""
+    """The one cell for it takes an address to clone; left empty, it takes the checkout that the notebook lies in."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(notebook)
     assert [cell for cell in notebook.cells if cell["cell_type"] == "code" and cell["outputs"]] == []
