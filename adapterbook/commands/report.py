@@ -171,7 +171,7 @@ def update_pages(root: Path, source: str, seeds: Sequence[int] | None, console: 
         if live is not None and live.inexact:
             worst = max(live.adapters, key=lambda adapter: adapter.mean_difference)
             difference = format_number(worst.mean_difference, "points_unsigned", "en")
-            say(console, f"The page on which readers try the adapters is inexact: in 8 bits a weight, the probabilities "
+            say(console, f"The page on which readers try the adapters is inexact: in 8 bits a weight the probabilities "
                          f"of {worst.run_id} differ by {difference} points in the mean. The page says so.")  # fmt: skip
         say(console, f"{len(written)} files under report/ from {len(statuses)} runs of {name}, {took}.")
 
