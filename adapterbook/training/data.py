@@ -18,7 +18,6 @@ from typing import Literal
 
 import datasets
 import regex
-import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from datasets.data_files import get_data_patterns
 
@@ -110,54 +109,6 @@ def hash_rows(splits: DatasetDict) -> str:
         columns = [list(splits[name][column]) for column in ("row_id", "text", "label")]
         digest.update(json.dumps([name, *columns]).encode())
     return digest.hexdigest()
-
-
-def sort_by_length(rows: Dataset) -> tuple[Dataset, list[int]]:
-    """Return tokenised rows from the longest to the shortest, and their former positions.
-
-    Batches of similar lengths need almost no padding. Rows of one length keep their order.
-
-    Parameters
-    ----------
-    rows : Dataset
-        With a column ``input_ids``.
-
-    Returns
-    -------
-    Dataset, list of int
-        ``order[i]`` is the position in `rows` of the sorted row ``i``.
-    """
-    lengths = [len(ids) for ids in rows["input_ids"]]
-    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    return rows.select(order), order
-
-
-def halve_by_length(inputs: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
-    """Return a batch's longer rows and its shorter rows, each without the padding that no row of them needs.
-
-    Parameters
-    ----------
-    inputs : dict of str to Tensor
-        Of shape (rows, …), with an ``attention_mask`` of shape (rows, tokens). Padding on the left stays.
-
-    Examples
-    --------
-    >>> mask = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0]])
-    >>> longer, shorter = halve_by_length({"attention_mask": mask, "labels": torch.tensor([5, 6, 7])})
-    >>> longer["labels"].tolist(), shorter["labels"].tolist(), shorter["attention_mask"].tolist()
-    ([6, 5], [7], [[1]])
-    """
-    mask = inputs["attention_mask"]
-    ends = (mask * torch.arange(1, mask.shape[1] + 1)).amax(dim=1)  # the column after a row's last token
-    order = torch.argsort(ends, descending=True, stable=True)
-    halves = []
-    for rows in order.chunk(2):
-        width = int(ends[rows[0]])
-        halves.append({
-            name: values[rows, :width] if values.shape[1:2] == mask.shape[1:] else values[rows]
-            for name, values in inputs.items()
-        })  # fmt: skip
-    return halves
 
 
 def truncate_words(text: str, max_words: int) -> str:

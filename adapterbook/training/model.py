@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MethodType
 from typing import Any
 
 import torch
@@ -24,7 +23,6 @@ from peft import PeftConfig, PeftModel, get_peft_model
 from peft.tuners.ln_tuning.layer import LNTuningLayer
 from peft.utils.other import ModulesToSaveWrapper
 from torch import nn
-from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, set_seed
 
 from adapterbook.common.errors import ConfigError, SourceError, first_line
@@ -33,33 +31,8 @@ from adapterbook.training.head import renew_head
 from adapterbook.training.kernel_state import reuse, silence_transformers
 from adapterbook.training.peft_needs import complete_keywords
 from adapterbook.training.peft_settings import config_class_of, key_problems, module_problems
+from adapterbook.training.speed import use_onednn
 from adapterbook.training.tokens import load_tokenizer
-
-
-def onednn_forward(layer: nn.Linear, input: torch.Tensor) -> torch.Tensor:
-    """Return ``input @ weight.T + bias``, with its gradients, by oneDNN where it can: on the CPU in float32.
-
-    Parameters
-    ----------
-    input : Tensor, shape (…, in_features)
-    """
-    if input.is_cpu and input.dtype == layer.weight.dtype == torch.float32 and input.dim() > 1 and input.numel():
-        return functional.linear(input.to_mkldnn(), layer.weight, layer.bias).to_dense()
-    return nn.Linear.forward(layer, input)
-
-
-def use_onednn(model: nn.Module) -> None:
-    """Let oneDNN compute every plain linear layer of a model if the processor has AVX-512; the weights stay the same.
-
-    The rule depends only on the processor, so runs side by side do not differ. The layers keep their class, because
-    some methods of PEFT take no other than ``torch.nn.Linear``.
-    """
-    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if available and torch.backends.cpu.get_cpu_capability() == "AVX512":
-        for module in model.modules():
-            if type(module) is nn.Linear:
-                module.forward = MethodType(onednn_forward, module)  # type: ignore[method-assign]
-
 
 # PEFT's LayerNorm tuning warns of a LayerNorm.
 warnings.filterwarnings("ignore", "Unsupported layer type '<class 'torch.nn.modules.normalization.LayerNorm'>'")

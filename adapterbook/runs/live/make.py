@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -17,10 +18,12 @@ import numpy.typing as npt
 import pandas as pd
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
+from threadpoolctl import threadpool_limits
 from tokenizers import Tokenizer
 
 from adapterbook.common.errors import RecordError
 from adapterbook.common.files import replace_folder, write_atomically
+from adapterbook.common.machine import count_cores
 from adapterbook.config.paths import Paths
 from adapterbook.config.study import LIVE
 from adapterbook.runs.live.arithmetic import SCALE, WORDS, Encoder
@@ -196,8 +199,12 @@ def answer_rows(
 ) -> npt.NDArray[np.float32]:
     """Return the probability of each label for each text, of shape (texts, labels), as the page computes it."""
     encoder = Encoder(base.shape, packed, part)
-    rows = [encoder.probabilities(tokenizer.encode(str(text)).ids) for text in np.asarray(texts)]
-    return np.asarray(rows, dtype=np.float32)
+    tokens = [encoding.ids for encoding in tokenizer.encode_batch([str(text) for text in np.asarray(texts)])]
+    with (
+        threadpool_limits(1),
+        ThreadPoolExecutor(count_cores()) as pool,
+    ):
+        return np.asarray([*pool.map(encoder.probabilities, tokens)], dtype=np.float32)
 
 
 def _seal_of(status: RunStatus) -> str | None:
