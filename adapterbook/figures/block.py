@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterbook.analysis.shapes import AdapterReport, Report
 from adapterbook.figures.figure import Drawing
-from adapterbook.figures.style import GREY, MAX_NAMED, adapter_style, ink_on, on_phone
+from adapterbook.figures.style import GREY, MAX_NAMED, ink_on, on_phone, style_of
 from adapterbook.figures.words import FigureWords, Labels, short_names
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def plan_block(report: Report, words: FigureWords) -> Drawing:
     columns = [
         _Column(
             names[adapter],
-            adapter_style(adapter).color,
+            style_of(report, adapter).color,
             {module: _what(report.adapters[adapter], module, layout) for module in layout if module in modules},
         )
         for adapter, modules in touched.items()

@@ -1,7 +1,7 @@
 """Set how figures look: colours, sizes, fonts, axes, legends.
 
-An adapter's style depends on its id alone, so that it does not change when adapters come and go; the baselines
-are grey whatever their ids. All settings hold inside a context: of Matplotlib's global state only the
+The homework's adapters always have the same style. A study's other adapters differ from them and from each other; the
+baselines are grey whatever their ids. All settings hold inside a context: of Matplotlib's global state only the
 font that gets registered is touched. Matplotlib is imported where something is drawn and not before: a report whose
 figures are all there does without it.
 """
@@ -9,9 +9,8 @@ figures are all there does without it.
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
@@ -73,14 +72,20 @@ RAMP = ("#b09000", "#b0561c", "#a01c4c", "#56106e", "#141414")
 VARIANT_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 
 
-def adapter_style(adapter: str) -> LineStyle:
-    """Return the style of an adapter, which follows from its id alone."""
-    if adapter in KNOWN_ADAPTERS:
-        return KNOWN_ADAPTERS[adapter]
-    number = int.from_bytes(hashlib.sha256(adapter.encode()).digest()[:4], "big")
-    number, color = divmod(number, len(OTHER_COLORS))
-    number, line = divmod(number, len(OTHER_LINES))
-    return LineStyle(OTHER_COLORS[color], OTHER_LINES[line], OTHER_MARKERS[number % len(OTHER_MARKERS)])
+def adapter_styles(adapters: Iterable[str]) -> dict[str, LineStyle]:
+    """Return the style of each of a study's adapters, which are given in its order.
+
+    The homework's adapters always have the same one. The others take the hues that are left, one after the other, and
+    share a hue, with other dashes, only when all are taken.
+    """
+    names = tuple(adapters)
+    hues = (*OTHER_COLORS, *(style.color for name, style in KNOWN_ADAPTERS.items() if name not in names))
+    others = [name for name in names if name not in KNOWN_ADAPTERS]
+    styles = {name: KNOWN_ADAPTERS[name] for name in names if name in KNOWN_ADAPTERS}
+    for number, name in enumerate(others):
+        line, marker = OTHER_LINES[number // len(hues) % len(OTHER_LINES)], OTHER_MARKERS[number % len(OTHER_MARKERS)]
+        styles[name] = LineStyle(hues[number % len(hues)], line, marker)
+    return styles
 
 
 def baselines_of(report: Report) -> dict[str, float]:
@@ -98,7 +103,9 @@ def baselines_of(report: Report) -> dict[str, float]:
 def style_of(report: Report, adapter: str) -> LineStyle:
     """Return the style of one of the report's adapters; a baseline is a quiet grey."""
     baseline = report.adapters[adapter].baseline
-    return adapter_style(adapter) if baseline is None else BASELINES[baseline]
+    if baseline is not None:
+        return BASELINES[baseline]
+    return adapter_styles(name for name, other in report.adapters.items() if other.baseline is None)[adapter]
 
 
 def named_adapters(report: Report) -> frozenset[str]:
@@ -196,10 +203,11 @@ def mark_log_axis(axis: Any, factor: float = 1.0, unit: str = "") -> None:
 
 
 def format_percent_axis(axis: Any) -> None:
-    """Show shares as whole per cents."""
-    from matplotlib.ticker import FuncFormatter
+    """Show shares as per cents, at ticks that need few digits."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
+    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(100 * value, 1):g}%"))
 
 
 @dataclass(frozen=True)

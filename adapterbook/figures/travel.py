@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -191,14 +192,17 @@ def _name_points(
     """Write each label beside its point, where it covers no other label and the fewest points."""
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     width, height = 0.86 * inches * 72, 2.4 * 72  # about the panel's size, in points
+    marks = [replace(mark, text=_in_lines(mark.text, 0.45 * width)) for mark in marks]
 
     def place(travel: float, accuracy: float) -> tuple[float, float]:
         return width * math.log(travel / left) / math.log(right / left), height * (accuracy - low) / (high - low)
 
     def box(mark: _Mark, dx: float, dy: float) -> tuple[float, float, float, float]:
         x, y = place(mark.travel, mark.accuracy)
-        length = text_length(mark.text)
-        return x + dx - (length if dx < 0 else 0), y + dy - 2, x + dx + (length if dx > 0 else 0), y + dy + 9
+        lines = mark.text.splitlines()
+        length = max(map(text_length, lines))
+        top = y + dy - 2 + 11 * len(lines)
+        return x + dx - (length if dx < 0 else 0), y + dy - 2, x + dx + (length if dx > 0 else 0), top
 
     taken = [(x - 4, y - 4, x + 4, y + 4)
              for x, y in (place(point.travel, point.accuracy) for run in reference.runs for point in run)]  # fmt: skip
@@ -215,9 +219,16 @@ def _name_points(
         dx, dy = min(PLACES, key=partial(cost, mark))
         taken += [box(mark, dx, dy)] * 3  # a label may rather cover points than another label
         color = reference.style.color
-        axes.annotate(mark.text, (mark.travel, mark.accuracy), (dx, dy), textcoords="offset points", color=color,
-                      fontsize=9, ha="left" if dx > 0 else "right",
-                      arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.6, "alpha": 0.6})  # fmt: skip
+        arrow = {"arrowstyle": "-", "color": color, "linewidth": 0.6, "alpha": 0.6}
+        label = axes.annotate(mark.text, (mark.travel, mark.accuracy), (dx, dy - 2), textcoords="offset points",
+                              color=color, fontsize=9, ha="left" if dx > 0 else "right", va="bottom",
+                              arrowprops=arrow)  # fmt: skip
+        label.set_in_layout(False)  # a long label must not take the panels' room
+
+
+def _in_lines(text: str, most: float) -> str:
+    """Return a label in as many lines as it needs to be at most so many points wide."""
+    return "\n".join(textwrap.wrap(text, max(int(len(text) * most / text_length(text)), 1)))
 
 
 def _name_lines(axes: Axes, baselines: Mapping[str, float]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from adapterbook.figures.style import BASELINES, KNOWN_ADAPTERS, OTHER_COLORS, adapter_style, variant_style
+from adapterbook.figures.style import BASELINES, KNOWN_ADAPTERS, OTHER_COLORS, adapter_styles, variant_style
 
 Colour = NDArray[np.float64]  # shape (3,): red, green, blue, linear light in [0, 1]
 
@@ -121,4 +121,5 @@ def test_colour_is_never_alone() -> None:
     for styles in ([*KNOWN_ADAPTERS.values(), *BASELINES.values()], [variant_style(place, 8) for place in range(8)]):
         assert len({style.marker for style in styles}) == len(styles)
     known_markers = {style.marker for style in [*KNOWN_ADAPTERS.values(), *BASELINES.values()]}
-    assert not known_markers & {adapter_style(f"adapter-{n}").marker for n in range(100)}
+    others = adapter_styles(f"adapter-{n}" for n in range(100)).values()
+    assert not known_markers & {style.marker for style in others}

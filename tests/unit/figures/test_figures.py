@@ -28,7 +28,7 @@ from adapterbook.figures.style import (
     PHONE_WIDTH,
     WIDTH,
     LineStyle,
-    adapter_style,
+    adapter_styles,
     draw_band,
     legend_above,
     settings_of,
@@ -212,14 +212,17 @@ def test_ids_of_figures_never_collide(crowded: Report) -> None:
     assert len(ids) == len(set(ids)) and all(re.fullmatch("[a-z0-9-]+", id) for id in ids)
 
 
-def test_a_style_follows_from_the_id_alone() -> None:
-    """The homework's four have solid lines in four colours with four markers; another id always has the same style."""
-    styles = [adapter_style(name) for name in ADAPTERS]
+def test_adapters_share_a_hue_only_when_all_are_taken() -> None:
+    """The homework's four have solid lines in four colours with four markers, whatever else the study has."""
+    styles = list(adapter_styles(ADAPTERS).values())
     assert {style.linestyle for style in styles} == {"-"}
     for attribute in ("color", "marker"):
         assert len({getattr(style, attribute) for style in styles}) == 4
-    assert adapter_style("dora") == adapter_style("dora") != adapter_style("vera")
-    assert adapter_style("dora").color not in {style.color for style in styles}
+    for n_others in (4, 24):
+        found = adapter_styles([*ADAPTERS, *(f"adapter-{n}" for n in range(n_others))])
+        assert [found[name] for name in ADAPTERS] == styles
+        assert len({(style.color, style.linestyle) for style in found.values()}) == min(len(found), 4 + 4 * 4)
+    assert len({style.color for style in adapter_styles(["ia3", *(f"adapter-{n}" for n in range(7))]).values()}) == 8
     assert len({variant_style(position, 8) for position in range(8)}) == 8
 
 
