@@ -206,15 +206,15 @@ def _n_steps(group: Group) -> int | None:
 
 
 def _one_answers(groups: Sequence[Group]) -> tuple[OneAnswer, ...]:
-    """Return the adapters whose first seed predicts one label for nearly every test row, label by label."""
-    runs = {group.adapter: run for group in groups if (run := group.representative) is not None}
+    """Return the adapters that predict one label for nearly every test row with every seed, label by label."""
     found = []
-    for label in sorted({run.one_answer for run in runs.values() if run.one_answer is not None}, reverse=True):
-        same = {name: run for name, run in runs.items() if run.one_answer == label}
-        counts = [run.n_one_answer for run in same.values()]
-        always = next(iter(same.values())).always
+    for label in sorted({group.one_answer for group in groups if group.one_answer is not None}, reverse=True):
+        same = [group for group in groups if group.one_answer == label]
+        runs = [run for group in same for run in group.runs if run.completed]
+        counts, always = [run.n_one_answer for run in runs], runs[0].always
         assert always is not None
-        found.append(OneAnswer(label, tuple(same), min(counts), max(counts), always.n, always.accuracy, always.f1))
+        names = tuple(group.adapter for group in same)
+        found.append(OneAnswer(label, names, min(counts), max(counts), always.n, always.accuracy, always.f1))
     return tuple(found)
 
 

@@ -93,7 +93,7 @@ def compare_with_probe(
 ) -> tuple[Verdict, ...]:
     """Return the verdict on each adapter against the linear probe, Holm-corrected together; none without a probe.
 
-    The probe has no seed: its rows are one seed's, and only the adapter's seeds spread.
+    The probe has no seed, so the verdict covers the adapter's seeds, where there are several, and no others.
     """
     if probe.record is None:
         return ()
@@ -105,7 +105,7 @@ def compare_with_probe(
         )
         for name, group in groups.items()
     }
-    return tuple(_test_pairs(rows, margin, cache))
+    return tuple(_test_pairs(rows, margin, cache, b_has_seeds=False))
 
 
 def _rows_beside_probe(adapter: AdapterReport, group: Group | None, probe: ProbeReport) -> RightRows | Reason:
@@ -184,41 +184,43 @@ def _common_rows(
     return [one.correct for one in rows_a], [one.correct for one in rows_b]
 
 
-def _test_pairs(rows: Mapping[Verdict, RightRows | Reason], margin: float, cache: Cache) -> list[Verdict]:
+def _test_pairs(
+    rows: Mapping[Verdict, RightRows | Reason], margin: float, cache: Cache, *, b_has_seeds: bool = True
+) -> list[Verdict]:
     """Return the verdicts on pairs, corrected together; a pair without rows keeps the reason."""
     n_tested = sum(not isinstance(found, str) for found in rows.values())
     return _decide(
         [
             replace(pair, reason=found)
             if isinstance(found, str)
-            else replace(pair, **_test_pair(*found, margin, ALPHA / n_tested, cache))
+            else replace(pair, **_test_pair(*found, margin, ALPHA / n_tested, cache, b_has_seeds))
             for pair, found in rows.items()
         ]
     )
 
 
 def _test_pair(
-    correct_a: Sequence[bytes], correct_b: Sequence[bytes], margin: float, level: float, cache: Cache
+    correct_a: Sequence[bytes], correct_b: Sequence[bytes], margin: float, level: float, cache: Cache, b_has_seeds: bool
 ) -> dict[str, Any]:
     """Return the fields of a verdict that are computed from the rows, one entry of either sequence a seed."""
 
     def make() -> bytes:
-        return json.dumps(_compute_tests(correct_a, correct_b, margin, level)).encode()
+        return json.dumps(_compute_tests(correct_a, correct_b, margin, level, b_has_seeds)).encode()
 
-    key = repr((len(correct_a), margin, level, POWER))
+    key = repr((len(correct_a), margin, level, POWER, b_has_seeds))
     fields: dict[str, Any] = json.loads(cache.get("pair", [key, *correct_a, *correct_b], make))
     return fields | {"interval": Interval(**fields["interval"])}
 
 
 def _compute_tests(
-    correct_a: Sequence[bytes], correct_b: Sequence[bytes], margin: float, level: float
+    correct_a: Sequence[bytes], correct_b: Sequence[bytes], margin: float, level: float, b_has_seeds: bool
 ) -> dict[str, Any]:
     import numpy as np
 
     right_a, right_b = (np.array([list(row) for row in correct]) for correct in (correct_a, correct_b))
     share_a, share_b = right_a.mean(axis=0), right_b.mean(axis=0)  # (n_rows,): of the seeds, those that are right
     one_each = len(right_a) == len(right_b) == 1
-    estimate = estimate_difference(right_a, right_b)
+    estimate = estimate_difference(right_a, right_b, b_has_seeds=b_has_seeds)
     return {
         "accuracy_a": float(right_a.mean()),
         "accuracy_b": float(right_b.mean()),

@@ -23,6 +23,7 @@ from adapterbook.analysis.shapes import (
     LeverStep,
     RunReport,
     SharedCurve,
+    TravelEnd,
     TravelFinding,
     TravelPoint,
     TravelReport,
@@ -225,10 +226,15 @@ def _describe_adapter(points: Sequence[TravelPoint], cache: Cache) -> TravelFind
         same_head_correlation=same,
         n_same_head=None if same is None else len(same_head),
         stops=stops,
-        least=min(points, key=lambda point: point.travel),
-        most=max(points, key=lambda point: point.travel),
+        least=_end(points, min(travels)),
+        most=_end(points, max(travels)),
         best=max(points, key=lambda point: point.accuracy),
     )
+
+
+def _end(points: Sequence[TravelPoint], travel: float) -> TravelEnd:
+    """Return one travel with the mean accuracy of the checkpoints that have it."""
+    return TravelEnd(travel, fmean(point.accuracy for point in points if point.travel == travel))
 
 
 def _places(adapter: AdapterReport) -> tuple[str, str]:

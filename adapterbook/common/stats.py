@@ -152,7 +152,7 @@ def accuracy_interval(correct: ArrayLike, *, confidence: float = 0.95) -> Interv
     return _score_interval(accuracy, float(n_effective), _quantile(0.5 + _checked(confidence, "confidence") / 2, df))
 
 
-def estimate_difference(correct_a: ArrayLike, correct_b: ArrayLike) -> Estimate:
+def estimate_difference(correct_a: ArrayLike, correct_b: ArrayLike, *, b_has_seeds: bool = True) -> Estimate:
     """Return the accuracy of ``a`` minus that of ``b``, with the uncertainty of other test rows and other seeds.
 
     Parameters
@@ -161,6 +161,9 @@ def estimate_difference(correct_a: ArrayLike, correct_b: ArrayLike) -> Estimate:
         Which rows each trained model predicted right. The rows of both are the same, in the same order. Their seeds
         are independent: the same seed number in two adapters does not make a pair. With only one seed on either side
         the result is about these trained models: it covers other rows and not other seeds.
+    b_has_seeds : bool, optional
+        False if nothing about ``b`` is random but the rows, as in a logistic regression. Its one entry is then enough,
+        and the result covers the seeds of ``a``.
 
     Raises
     ------
@@ -190,12 +193,12 @@ def estimate_difference(correct_a: ArrayLike, correct_b: ArrayLike) -> Estimate:
     >>> round(found.value, 3), round(found.standard_error, 4), found.df
     (0.055, 0.0187, inf)
     """
-    value, variance, df = compute_moments(_seeds_by_rows(correct_a), _seeds_by_rows(correct_b))
+    value, variance, df = compute_moments(_seeds_by_rows(correct_a), _seeds_by_rows(correct_b), b_has_seeds=b_has_seeds)
     return Estimate(float(value), math.sqrt(variance), float(df))
 
 
 def compute_moments(
-    correct_a: NDArray[np.float64], correct_b: NDArray[np.float64]
+    correct_a: NDArray[np.float64], correct_b: NDArray[np.float64], *, b_has_seeds: bool = True
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return difference, variance and degrees of freedom of ``estimate_difference``, of many studies at once.
 
@@ -205,18 +208,23 @@ def compute_moments(
     """
     import numpy as np
 
-    n, n_seeds_a, n_seeds_b = correct_a.shape[-1], correct_a.shape[-2], correct_b.shape[-2]
+    n = correct_a.shape[-1]
     if correct_b.shape[-1] != n:
         raise ValueError(f"correct_a has {n} rows, correct_b {correct_b.shape[-1]}: expected the same rows")
     differences = correct_a.mean(axis=-2) - correct_b.mean(axis=-2)
     value = differences.mean(axis=-1)
     # Of the rows and two more, whose differences are 1 and -1.
     variance = ((differences**2).sum(axis=-1) + 2) / (n + 2) ** 2 - (n * value) ** 2 / (n + 2) ** 3
-    if min(n_seeds_a, n_seeds_b) == 1:
+    sides = [correct_a, correct_b] if b_has_seeds else [correct_a]
+    if min(side.shape[-2] for side in sides) == 1:
         return value, variance, np.full_like(variance, math.inf)
-    (seeds_a, rest_a), (seeds_b, rest_b) = _mean_squares(correct_a), _mean_squares(correct_b)
-    variance = np.maximum(variance - rest_a - rest_b, 2 / (n + 2) ** 2) + seeds_a + seeds_b
-    return value, variance, _degrees_of_freedom(variance, [(seeds_a, n_seeds_a), (seeds_b, n_seeds_b)])
+    seeds, rests = zip(*map(_mean_squares, sides), strict=True)
+    variance = np.maximum(variance - sum(rests), 2 / (n + 2) ** 2) + sum(seeds)
+    return (
+        value,
+        variance,
+        _degrees_of_freedom(variance, [(part, side.shape[-2]) for part, side in zip(seeds, sides, strict=True)]),
+    )
 
 
 def holm_correction(p_values: Sequence[float]) -> tuple[float, ...]:

@@ -35,7 +35,8 @@ class _Matrix:
 
 def plan_confusion(report: Report, adapter: AdapterReport, id: str, words: FigureWords) -> Drawing:
     """Return one adapter's confusion matrices: rows the labels, columns the predictions, counts of test rows."""
-    title = words.say("confusion.title", name=short_names(report, words)[adapter.id])
+    of_seeds = "_of_first" if report.n_seeds > 1 else ""
+    title = words.say(f"confusion.title{of_seeds}", name=short_names(report, words)[adapter.id])
     names = dict.fromkeys((report.study.submitted, *report.ablations["learning_rate"].variants))
     groups = sorted((adapter.groups[name] for name in names if name in adapter.groups),
                     key=lambda group: group.training.learning_rate)  # fmt: skip
@@ -62,8 +63,8 @@ def plan_confusion(report: Report, adapter: AdapterReport, id: str, words: Figur
     matrices_of = [_matrix_of(report, run, matrix, words) for run, matrix in counts]
     height, phone_height = (_height(len(classes), len(found), phone=phone) for phone in (False, True))
     return Drawing(id, title, alt, partial(_paint, matrices_of, classes, labels), height=height,
-                   phone_height=phone_height, finding=state_most_right([run for run, _ in found], words), rows=rows,
-                   adapter=adapter.id)  # fmt: skip
+                   phone_height=phone_height, finding=state_most_right([run for run, _ in found], of_seeds, words),
+                   rows=rows, adapter=adapter.id)  # fmt: skip
 
 
 def _most_columns(n_classes: int, *, phone: bool) -> int:

@@ -201,7 +201,7 @@ def _dots_of(report: Report, variants: Sequence[str], words: FigureWords) -> lis
     return [
         _Dot(group.adapter, position, group.training.learning_rate, words.rate_label(group.training.learning_rate),
              group.test_accuracy.mean, group.test_interval, group.n_completed,
-             _note(one_answer_of(report, group.representative, words), words))
+             _note(one_answer_of(report, group, words), words))
         for position, group in found
         if group is not None and group.test_accuracy is not None and group.test_interval is not None
     ]  # fmt: skip

@@ -22,22 +22,23 @@ from adapterbook.figures.words import FigureWords
 BEST: Final = {"validation_loss": ("loss", min), "validation_accuracy": ("percent", max)}
 
 
-def one_answer_of(report: Report, run: RunReport | None, words: FigureWords) -> str:
-    """Return the name of the label that a run predicted for nearly every test row, or nothing."""
-    if run is None or run.one_answer is None or report.source.wording is None:
+def one_answer_of(report: Report, found: RunReport | Group | None, words: FigureWords) -> str:
+    """Return the name of the label that a run, or every seed of a group, predicted for nearly every test row."""
+    if found is None or found.one_answer is None or report.source.wording is None:
         return ""
-    return report.source.wording.labels[run.one_answer].in_language(words.language)
+    return report.source.wording.labels[found.one_answer].in_language(words.language)
 
 
 def state_one_answer(report: Report, groups: Sequence[Group], words: FigureWords) -> str:
-    """Return how many of some groups' models give the same answer to nearly every test row."""
-    counts = Counter(filter(None, (one_answer_of(report, group.representative, words) for group in groups)))
+    """Return how many of some groups' models, every seed of them, give the same answer to nearly every test row."""
+    runs = [run for group in groups for run in group.runs if run.completed]
+    counts = Counter(filter(None, (one_answer_of(report, run, words) for run in runs)))
     if not counts:
         return ""
     answer, collapsed = counts.most_common(1)[0]
-    if collapsed == len(groups) > 1:
-        return words.say("headline.all_one_answer", n=words.number(len(groups)), answer=answer)
-    return words.say("headline.one_answer", n=words.number(len(groups)), collapsed=words.number(collapsed),
+    if collapsed == len(runs) > 1:
+        return words.say("headline.all_one_answer", n=words.number(len(runs)), answer=answer)
+    return words.say("headline.one_answer", n=words.number(len(runs)), collapsed=words.number(collapsed),
                      answer=answer)  # fmt: skip
 
 
@@ -107,12 +108,12 @@ def state_directions(found: Sequence[tuple[Learned, Directions]], names: Mapping
     return words.say("directions.fewest", name=names[item.adapter], stable=stable) if found[1:] else ""
 
 
-def state_most_right(runs: Sequence[RunReport], words: FigureWords) -> str:
-    """Return the learning rate whose model has most test rows right."""
+def state_most_right(runs: Sequence[RunReport], of_seeds: str, words: FigureWords) -> str:
+    """Return the learning rate whose model, of several seeds the first, has most test rows right."""
     found = [(run, run.confusion) for run in runs if run.confusion is not None]
     if len(found) < 2:
         return ""
     run, confusion = max(found, key=lambda pair: pair[1].n_correct)
     rate = words.number(run.run.training.learning_rate, "rate")
     n, right = (words.number(count, "count") for count in (confusion.n, confusion.n_correct))
-    return words.say("confusion.most_right", rate=rate, n=n, right=right)
+    return words.say(f"confusion.most_right{of_seeds}", rate=rate, n=n, right=right)

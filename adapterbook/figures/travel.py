@@ -108,7 +108,7 @@ def _marks(report: Report, adapter: str, words: FigureWords) -> list[_Mark]:
     for variant, points in by_variant.items():
         middle = sorted(points, key=lambda point: point.accuracy)[len(points) // 2]
         title = report.study.variants[variant].title.in_language(words.language)
-        answer = one_answer_of(report, report.adapters[adapter].groups[variant].representative, words)
+        answer = one_answer_of(report, report.adapters[adapter].groups[variant], words)
         if answer:
             title = words.say("travel.one_answer", title=title, answer=answer)
         marks.append(_Mark(title, middle.travel, middle.accuracy))

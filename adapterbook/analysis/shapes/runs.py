@@ -270,6 +270,12 @@ class Group:
         return None if self.best_validation_loss is None else (-self.best_validation_loss.mean, 0.0)
 
     @property
+    def one_answer(self) -> int | None:
+        """Return the label that every seed with results predicted for nearly every test row, None if there is none."""
+        answers = {run.one_answer for run in self.runs if run.completed}
+        return answers.pop() if len(answers) == 1 else None
+
+    @property
     def representative(self) -> RunReport | None:
         """Return the first run with results; a page shows its examples, confusion matrix and settings."""
         return next((run for run in self.runs if run.completed), None)

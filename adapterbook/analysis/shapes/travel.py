@@ -58,6 +58,14 @@ class TravelPoint:
 
 
 @dataclass(frozen=True)
+class TravelEnd:
+    """Hold the shortest or the longest travel, and the mean accuracy of the checkpoints that have it."""
+
+    travel: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
 class TravelFinding:
     """Say how one adapter's test accuracy goes with its travel.
 
@@ -74,8 +82,9 @@ class TravelFinding:
     stops : float or None
         The travel from which accuracy no longer rises; None unless the points say so: see
         ``analysis.travel.find_plateau``.
-    least, most, best : TravelPoint
-        The points with the least travel, the most, and the highest accuracy.
+    least, most : TravelEnd
+    best : TravelPoint
+        The point with the highest accuracy.
     """
 
     adapter: str
@@ -86,8 +95,8 @@ class TravelFinding:
     same_head_correlation: float | None
     n_same_head: int | None
     stops: float | None
-    least: TravelPoint
-    most: TravelPoint
+    least: TravelEnd
+    most: TravelEnd
     best: TravelPoint
 
 

@@ -14,12 +14,14 @@ from adapterbook.analysis.shapes import Overfitting, Spread
 from adapterbook.analysis.single_run import compute_overfitting, describe_run, select_examples
 from adapterbook.common.stats import accuracy_interval, wilson_interval
 from adapterbook.config.study import AdapterConfig, BilingualText, load_adapters, load_study
+from adapterbook.figures.findings import state_one_answer
 from adapterbook.runs.plan import RunStatus, plan_runs
 from adapterbook.runs.predictions import load_predictions
 from adapterbook.runs.record import EpochResult, write_record
 from tests.support.factory import (
     BATCH_SIZE_VARIANTS,
     EVAL_STRATEGY_VARIANTS,
+    FIGURE_WORDS,
     PROJECT,
     make_predictions,
     make_record,
@@ -95,6 +97,22 @@ def test_a_model_with_one_answer_is_found(tmp_path: Path) -> None:
     n_positive = int(table["label"].sum())
     assert run.always is not None and run.always.f1 == pytest.approx(2 * n_positive / (512 + n_positive))
     assert read_report(paths).run("ia3/lr-1e-3/seed-224").one_answer is None
+
+
+def test_a_setting_has_one_answer_if_every_seed_has(tmp_path: Path) -> None:
+    """One seed's answer is not that of the setting, and the caption counts the models that have it."""
+    paths = write_results(tmp_path, seeds=(224, 225))
+    for seed, found, said in ((224, None, "1 of 8 models"), (225, 1, "2 of 8 models")):
+        file = read_report(paths).run(f"lora_1/submitted/seed-{seed}").run.folder(paths) / "predictions.parquet"
+        table = pd.read_parquet(file)
+        table["prediction"], table["probability"] = 1, 0.95
+        table.to_parquet(file)
+        write_record(make_record("lora_1", seed=seed, predictions=table), file.parent)
+        report = read_report(paths)
+        group = report.group("lora_1", "submitted")
+        assert group is not None and group.one_answer == found
+        groups = [adapter.submitted for adapter in report.adapters.values() if adapter.submitted is not None]
+        assert state_one_answer(report, groups, FIGURE_WORDS["en"]).startswith(said)
 
 
 def test_a_rise_without_a_falling_train_loss_is_no_overfitting() -> None:

@@ -86,6 +86,9 @@ def test_the_rank_correlation_is_spearmans(tmp_path: Path) -> None:
     points, found = report.travel.points, report.travel.findings["lora_1"]
     assert found.n_points == len(points) and found.n_runs == len(report.runs)
     assert found.correlation == rank_correlation([p.travel for p in points], [p.accuracy for p in points])
+    shortest = [point.accuracy for point in points if point.travel == found.least.travel]
+    assert found.least.travel == min(point.travel for point in points)
+    assert found.least.accuracy == pytest.approx(np.mean(shortest))
 
 
 def test_a_plateau_is_found_where_there_is_one() -> None:

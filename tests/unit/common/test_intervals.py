@@ -73,6 +73,16 @@ def share_outside(error: Right, variance: Right, df: Right, level: float = 0.05)
     return float((np.abs(error) > stats.t.isf(level / 2, df) * np.sqrt(variance)).mean())
 
 
+def test_a_side_without_seeds_adds_no_spread() -> None:
+    """Against a model that has no seed, the seeds of the other side count, as if the one had as many that are equal."""
+    (right,) = draw(np.random.default_rng(5), [Adapter(0.68, 3, 0.036)], OFTEN, 1)
+    fixed = (np.arange(right.shape[-1]) % 3 > 0).astype(float)[None]
+    found = estimate_difference(right[0], fixed, b_has_seeds=False)
+    alike = estimate_difference(right[0], np.repeat(fixed, 3, axis=0))
+    assert (found.value, found.standard_error, found.df) == pytest.approx((alike.value, alike.standard_error, alike.df))
+    assert np.isfinite(found.df) and found.standard_error > estimate_difference(right[0], fixed).standard_error
+
+
 @pytest.mark.parametrize(
     ("a", "b", "rows"),
     [
