@@ -1,9 +1,13 @@
-"""Keep caches in the project where the user's home is not known or cannot be written."""
+"""Keep caches in the project where the user's home is not known or cannot be written.
+
+Other programs get the same folder for temporary files.
+"""
 
 from __future__ import annotations
 
 import getpass
 import os
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,6 +36,8 @@ def use_writable_home(root: Path) -> str | None:
     -----
     ``HOME`` itself stays where it is known, because git and the Hub's client read settings there.
     """
+    if "TMPDIR" in os.environ:
+        os.environ["TMPDIR"] = tempfile.gettempdir()  # pandoc would not look for another where this one is missing
     named = os.environ.get("ADAPTERBOOK_CACHE")
     if named and not _can_write(Path(named).expanduser()):
         raise AdapterBookError(f"ADAPTERBOOK_CACHE={named}: this folder cannot be written: ADAPTERBOOK_CACHE= names "

@@ -6,6 +6,7 @@ import getpass
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,15 @@ def test_a_cache_that_was_named_and_cannot_be_written_is_said(tmp_path: Path, mo
     monkeypatch.setenv("ADAPTERBOOK_CACHE", str(tmp_path / "file" / "x"))
     with pytest.raises(AdapterBookError, match=r"ADAPTERBOOK_CACHE=.* this folder cannot be written"):
         use_writable_home(tmp_path / "project")
+
+
+def test_a_missing_folder_for_temporary_files_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that this one calls get the folder that Python found in place of TMPDIR."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", "/dev/null/x")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    use_writable_home(tmp_path / "project")
+    assert os.environ["TMPDIR"] == str(tmp_path)
 
 
 def test_the_hub_s_token_is_still_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
