@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from adapterbook.common.errors import ConfigError
+from adapterbook.common.strict import LARGEST, SMALLEST
 
 # Text that its author meant as a number: YAML 1.1 wants a dot in the mantissa.
 EXPONENT_WITHOUT_DOT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
@@ -26,6 +27,7 @@ MAX_BYTES = 1_000_000
 MAX_VALUES = 20_000  # aliases counted as often as they are used
 MAX_DEPTH = 40
 MAX_DIGITS = 100
+MERGE_TAG = "tag:yaml.org,2002:merge"
 NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 SAME_WORD = 0.8  # of difflib's ratio; save_steps and max_steps have 0.74
 MAX_PROBLEMS = 20
@@ -62,7 +64,8 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[tuple[str, Any]] = set()
         for key_node, _ in node.value:
-            if isinstance(key_node, yaml.ScalarNode):  # the safe loader refuses other keys
+            # The safe loader refuses other keys, and resolves << itself: a key of the mapping replaces a merged one.
+            if isinstance(key_node, yaml.ScalarNode) and key_node.tag != MERGE_TAG:
                 key = self.construct_object(key_node, deep=True)
                 if key in seen:
                     problem = f"the key {shown_text(key)} is repeated"
@@ -164,9 +167,13 @@ def _value_problems(value: object, place: tuple[object, ...]) -> Iterator[str]:
     elif isinstance(value, int):
         if not -INT64 <= value < INT64:
             yield f"{key}: a whole number beyond 64 bits"
+        elif abs(value) > LARGEST:
+            yield f"{key}: expected {LARGEST:g} at most, got {value}"
     elif isinstance(value, float):
         if not math.isfinite(value):
             yield f"{key}: expected a finite number, got {value}"
+        elif value and not SMALLEST <= abs(value) <= LARGEST:  # a record, which repeats it, could not be read
+            yield f"{key}: expected 0, or a number between {SMALLEST:g} and {LARGEST:g}, got {value:g}"
     elif value is not None:
         yield f"{key}: YAML reads this as a {type(value).__name__}: quote it if it is meant as text"
 

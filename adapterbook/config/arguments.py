@@ -1,12 +1,15 @@
-"""Say which arguments of ``transformers.TrainingArguments`` a study may not set, and why.
+"""Say which arguments of ``transformers.TrainingArguments`` a study may not set, or not with its rows, and why.
 
 A test compares these names and those of ``TrainingConfig`` with Transformers' own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from adapterbook.config.study import DataConfig, TrainingConfig
 
 _REASONS: Final[Mapping[str, str]] = {
     "a run's folder and its log are fixed, because the record is made from them": (
@@ -44,3 +47,19 @@ _REASONS: Final[Mapping[str, str]] = {
     ),
 }
 REFUSED: Final[Mapping[str, str]] = {name: reason for reason, names in _REASONS.items() for name in names.split()}
+
+
+def find_misfits(training: TrainingConfig, data: DataConfig) -> Iterator[str]:
+    """Yield what is wrong with training arguments for so many rows: nothing would be trained, chosen or evaluated."""
+    metric, size = training.metric_for_best_model, training.per_device_train_batch_size
+    if metric.startswith("selection_") and not data.n_selection:
+        yield f"metric_for_best_model: {metric} needs selection rows: set data.n_selection"
+    if training.dataloader_drop_last and data.n_train < size:
+        yield (f"dataloader_drop_last: it would leave out the only batch, since n_train = {data.n_train} is less than "
+               f"per_device_train_batch_size = {size}")  # fmt: skip
+    in_steps = training.eval_strategy == "steps"
+    n, unit = (
+        (training.count_steps(data.n_train), "steps") if in_steps else (training.count_epochs(data.n_train), "epochs")
+    )
+    if training.load_best_model_at_end and (training.eval_delay or 0) > n:
+        yield f"eval_delay: expected at most the run's {n:g} {unit}: no checkpoint could be chosen"

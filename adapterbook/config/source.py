@@ -24,7 +24,17 @@ def _check_source_name(name: str) -> str:
 
 SourceName = Annotated[str, AfterValidator(_check_source_name)]
 MIN_LABELS, MAX_LABELS = 2, 100
-Labels = Annotated[dict[str, Title], Field(min_length=MIN_LABELS, max_length=MAX_LABELS)]
+
+
+def _check_labels(labels: dict[str, BilingualText]) -> dict[str, BilingualText]:
+    for language in ("zh", "en"):
+        names = [getattr(title, language) for title in labels.values()]
+        if twins := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"expected another name for each label, got {shown_text(twins[0])} for several of them")
+    return labels
+
+
+Labels = Annotated[dict[str, Title], Field(min_length=MIN_LABELS, max_length=MAX_LABELS), AfterValidator(_check_labels)]
 
 
 class Wording(BaseModel):

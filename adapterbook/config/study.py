@@ -38,7 +38,7 @@ from adapterbook.common.yaml_files import (
     shown_text,
     validate,
 )
-from adapterbook.config.arguments import REFUSED
+from adapterbook.config.arguments import REFUSED, find_misfits
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAMING_RULE = "letters, digits, '.', '_' and '-', 64 at most"
@@ -69,8 +69,8 @@ def _both_languages(value: object) -> object:
 
 
 def _check_title(title: BilingualText) -> BilingualText:
-    if max(len(title.zh), len(title.en)) > MAX_TITLE:
-        raise ValueError(f"expected a title of {MAX_TITLE} characters at most")
+    if max(len(title.zh), len(title.en)) > MAX_TITLE or not (title.zh.strip() and title.en.strip()):
+        raise ValueError(f"expected a title of 1 to {MAX_TITLE} characters")
     return title
 
 
@@ -144,7 +144,7 @@ class TrainingConfig(Settings):
     bf16: bool | None = None
     fp16: bool | None = None
     group_by_length: bool | None = None
-    train_sampling_strategy: str | None = None
+    train_sampling_strategy: Literal["random", "sequential", "group_by_length", "batch_rebalance"] | None = None
     dataloader_drop_last: bool | None = None
     eval_delay: NonNegativeFloat | None = None
     early_stopping_patience: PositiveInt | None = None
@@ -258,6 +258,8 @@ class StudyConfig(Settings):
                 raise ValueError(f"variants.{shown_key((name,))}: a name is {NAMING_RULE}")
             if self.search is not None and name.startswith("lr-"):
                 raise ValueError(f"variants.{name}: names that begin with lr- are those of the search's learning rates")
+        if len({name.lower() for name in self.variants}) < len(self.variants):  # some file systems know no capitals
+            raise ValueError(f"variants: names have to differ in more than capitals, got {', '.join(self.variants)}")
         if self.search is not None and not self.data.n_selection:
             raise ValueError("search chooses on the selection rows: set data.n_selection to a few hundred")
         for key, seeds in (("seeds", self.seeds), ("seeds_on_gpu", self.seeds_on_gpu or ())):
@@ -299,10 +301,7 @@ def _training_problems(study: StudyConfig, name: str, changed: dict[str, Any]) -
         training = TrainingConfig.model_validate(study.training.model_dump() | changed)
     except ValidationError as error:
         return [f"{name}.training.{problem}" for problem in describe_problems(TrainingConfig, error)]
-    metric = training.metric_for_best_model
-    if metric.startswith("selection_") and not study.data.n_selection:
-        return [f"{name}.training.metric_for_best_model: {metric} needs selection rows: set data.n_selection"]
-    return []
+    return [f"{name}.training.{problem}" for problem in find_misfits(training, study.data)]
 
 
 class AdapterConfig(BaseModel):

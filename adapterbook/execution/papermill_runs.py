@@ -124,7 +124,7 @@ def check_parameters(paths: Paths) -> None:
     RunError
         Naming those that its cell tagged ``parameters`` lacks.
     """
-    taken = papermill.inspect_notebook(paths.notebook)
+    taken = papermill.inspect_notebook(_literal(paths.notebook))
     missing = [name for name in PARAMETERS if name not in taken]
     if missing:
         raise RunError(f"{paths.shown(paths.notebook)}: the cell tagged 'parameters' lacks {', '.join(missing)}.")
@@ -271,8 +271,8 @@ def _execute_notebook(pool: KernelPool, run: Run, context: TrainingContext, *, m
         try:
             with pool.kernel() as kernel:
                 papermill.execute_notebook(
-                    context.paths.notebook,
-                    output,
+                    _literal(context.paths.notebook),
+                    _literal(output),
                     parameters,
                     kernel_name="python3",
                     engine_name=ENGINE,
@@ -295,6 +295,11 @@ def _execute_notebook(pool: KernelPool, run: Run, context: TrainingContext, *, m
         else:
             return None
     raise AssertionError("the last attempt returns")
+
+
+def _literal(path: Path) -> str:
+    """Return a path for Papermill, which would replace a name in braces by a parameter."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _choose_final_record(staging: Path, placeholder: Record, failure: Failure | None) -> Record:

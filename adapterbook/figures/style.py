@@ -180,10 +180,15 @@ def show_at_least(panel: Axes, span: float = LEAST_SPAN) -> None:
 
 
 def mark_epochs(axes: Axes, label: str | None = None) -> None:
-    """Make the x axis one of whole epochs."""
+    """Make the x axis one of whole epochs; a single point, as after a training of one epoch, has a single mark."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    class Epochs(MaxNLocator):
+        def tick_values(self, vmin: float, vmax: float) -> Any:
+            first, last = self.axis.get_data_interval()
+            return [first] if first == last else super().tick_values(vmin, vmax)
+
+    axes.xaxis.set_major_locator(Epochs(nbins=6, integer=True))
     if label is not None:
         axes.set_xlabel(label)
 

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+from unicodedata import east_asian_width
 
 from adapterbook.analysis.shapes import AdapterReport, Group, Report
 from adapterbook.common.formatting import Language, format_number
 from adapterbook.config.phrases import Phrases
 
+MAX_NAME: Final = 24
 # FigureWords of axes and legends by the last part of their key, as a painter gets them: plain data.
 Labels = Mapping[str, str]
 # The separators between the items of a list.
@@ -74,11 +76,27 @@ def others(report: Report, named: Collection[str], words: FigureWords) -> str:
 def short_names(report: Report, words: FigureWords) -> dict[str, str]:
     """Return a short name of each adapter: its title up to the colon where that is unique, else its id.
 
-    A baseline is called by what it trains.
+    A baseline is called by what it trains. A name that is longer than a panel is wide loses its middle.
     """
-    short = {name: _short_name(adapter, words) for name, adapter in report.adapters.items()}
+    short = {name: _cut(_short_name(adapter, words)) for name, adapter in report.adapters.items()}
     counts = Counter(short.values())
-    return {name: title if title and counts[title] == 1 else name for name, title in short.items()}
+    return {name: title if title and counts[title] == 1 else _cut(name) for name, title in short.items()}
+
+
+def _cut(name: str) -> str:
+    """Return a name of at most `MAX_NAME` columns, of which a Chinese letter takes two.
+
+    Examples
+    --------
+    >>> _cut("lora_07_of_a_student_with_a_long_name")
+    'lora_07_of_a_st…ong_name'
+    """
+    widths = [2 if east_asian_width(letter) in "WF" else 1 for letter in name]
+    if sum(widths) <= MAX_NAME:
+        return name
+    head = max(n for n in range(len(name)) if sum(widths[:n]) <= MAX_NAME - 9)
+    tail = min(n for n in range(len(name)) if sum(widths[n:]) <= 8)
+    return f"{name[:head]}…{name[tail:]}"
 
 
 def _short_name(adapter: AdapterReport, words: FigureWords) -> str:

@@ -155,13 +155,19 @@ def plan_runs(
     if problems:
         raise ConfigError("experiments/study.yaml is not valid:", problems)
     chosen = tuple(seeds or study.seeds)
-    return [
+    runs = [
         Run(adapter, name, seed, _training_of(study, name, adapter), study.data, source)
         for name, variant in study.variants.items()
         for adapter in adapters.values()
         if _runs_in(adapter, variant)
         for seed in (chosen if _needs_every_seed(adapter, variant) else (min(chosen),))
     ]
+    if not any(run.variant == study.submitted for run in runs):
+        problem = (
+            f"variants.{study.submitted}: the first variant is what others differ from, but it leaves out every adapter"
+        )
+        raise ConfigError("experiments/study.yaml is not valid:", [problem])
+    return runs
 
 
 def _runs_in(adapter: AdapterConfig, variant: VariantConfig) -> bool:

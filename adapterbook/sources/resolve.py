@@ -220,6 +220,9 @@ def _resolve_local(role: Role, name: str, file: Path) -> Resolved | None:
             folder = candidate.resolve()
             check_files(role, folder, f"{file.name}: {role} {folder.name}")
             return Resolved(folder.name, "folder", None, f"files:{hash_folder(folder)}", str(folder))
+        if candidate.is_file():
+            problem = f"{role}: expected a folder, got the file {name!r}: name the folder in which it lies alone"
+            raise ConfigError(f"{file.name} is not valid:", [problem])
     if not hub.is_hub_name(name):
         raise SourceError(
             f"{file.name}: {role} is not available:",

@@ -18,6 +18,7 @@ from typing import Literal
 
 import datasets
 import regex
+import yaml
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from datasets.data_files import get_data_patterns
 
@@ -31,6 +32,7 @@ from adapterbook.training.labels import find_classes
 # is not run.
 UNREADABLE = (
     datasets.exceptions.DatasetsError, OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError,
+    yaml.YAMLError,
 )  # fmt: skip
 
 SPLITS = ("train", "validation", "selection", "test")
@@ -175,6 +177,8 @@ def _load(folder: Path, source: SourceConfig) -> DatasetDict:
             raise _error(source, [f"expected one of its configurations, {some}: write it as dataset_config in the "
                                   "source's file"]) from None  # fmt: skip
         problem = f"expected parquet, csv or json files, or a folder of save_to_disk, got: {_explain(error, folder)}"
+        if isinstance(error, yaml.YAMLError):
+            problem = "the YAML at the top of its README.md cannot be read: mend it, or remove that file"
         if isinstance(error.__cause__ or error, UnicodeError):
             problem += ". Save the file as UTF-8; a spreadsheet calls it “CSV UTF-8”"
         # With `from None`, because the error's text holds paths of this machine, which would stay in the notebook.
@@ -239,7 +243,7 @@ def _column_remedy(names: Sequence[str], role: str) -> str:
 
 def _text_problems(rows: Dataset, split: str) -> list[str]:
     kind = getattr(rows.features["text"], "dtype", type(rows.features["text"]).__name__)
-    if kind not in ("string", "large_string"):
+    if kind not in ("string", "large_string", "string_view"):
         return [f"split {split!r}: expected text in the text column, got {kind}: mend text_column"]
     n_missing = rows.data.column("text").null_count
     if not n_missing:

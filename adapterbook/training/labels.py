@@ -6,7 +6,8 @@ A label is a whole number, a text, true or false, or one of a ``ClassLabel``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from unicodedata import category
+from decimal import Decimal
+from unicodedata import category, normalize
 
 from datasets import ClassLabel, Dataset
 
@@ -80,9 +81,8 @@ def _name_of(value: object, given: Sequence[str] | None) -> str:
     """Return the name of a label; raise ValueError for a value that is not one."""
     if given is not None and isinstance(value, int):
         return given[value]
-    if (
-        isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST
-    ):  # pandas writes whole numbers so if one is missing
+    # pandas writes whole numbers as floats if one is missing, data bases as decimals.
+    if isinstance(value, (float, Decimal)) and value % 1 == 0 and abs(value) <= LARGEST:
         return str(int(value))
     if isinstance(value, (bool, int)) or (isinstance(value, str) and 0 < len(value) <= MAX_NAME):
         return str(value)
@@ -91,8 +91,10 @@ def _name_of(value: object, given: Sequence[str] | None) -> str:
 
 
 def _check_signs(names: Sequence[str]) -> None:
-    """Refuse labels with signs that no page can show."""
+    """Refuse labels that no page can show: with signs that act on a page, or without one that is seen."""
     for name in names:
+        if not any(category(letter)[0] not in "CZ" for letter in name):
+            raise ValueError(f"expected labels that can be seen, got {name[:40]!a}: mend the label column")
         if any(category(letter) in ("Cc", "Cs", "Zl", "Zp") or letter in OVERRIDES for letter in name):
             raise ValueError(f"expected labels without control characters, got {name[:40]!a}: mend the label column")
 
@@ -101,10 +103,12 @@ def _check_twins(names: Sequence[str]) -> None:
     """Refuse labels that are probably one class written in two ways."""
     same: dict[str, str] = {}
     for name in names:
-        other = same.setdefault(" ".join(name.split()).casefold(), name)
+        seen = "".join(letter for letter in normalize("NFKC", name) if category(letter) != "Cf")
+        other = same.setdefault(" ".join(seen.split()).casefold(), name)
         if other != name:
-            raise ValueError(f"the labels {other!r} and {name!r} differ only in blanks or capitals: write them the "
-                             "same way, or name all labels in the source's file if they are different")  # fmt: skip
+            raise ValueError(f"the labels {other!a} and {name!a} differ only in blanks, capitals or how Unicode writes "
+                             "them: write them the same way, or name all labels in the source's file if they are "
+                             "different")  # fmt: skip
 
 
 def _number_by_name(names: Sequence[str], given: Sequence[str] | None) -> dict[str, int]:

@@ -282,6 +282,12 @@ def _try_out(config: PeftConfig, model: PreTrainedModel) -> PeftModel:
     counts = count_parameters(adapted)
     if counts.n_adapter == 0:
         raise ValueError("it trains no parameter besides the head")
+    heads = {id(parameter) for parameter in head_parameters(adapted)}
+    own = (
+        parameter.grad for parameter in adapted.parameters() if parameter.requires_grad and id(parameter) not in heads
+    )
+    if not any(gradient is not None and gradient.any() for gradient in own):
+        raise ValueError("every gradient of it is 0, so it would stay without effect while the head trains")
     if counts.n_head == 0:
         raise ValueError("it leaves the new classification head untrained")
     return adapted

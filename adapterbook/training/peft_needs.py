@@ -65,6 +65,8 @@ def need_problems(adapter: AdapterConfig, n_steps: int | None) -> Iterator[str]:
     for name, why in UNPREPARED.items():
         if isinstance(start, str) and start.lower().startswith(name):
             yield f"init_lora_weights: {start} is not possible here: {why}"
+    if adapter.settings.get("use_qalora") is True:
+        yield "use_qalora: QA-LoRA is for base models that GPTQ quantised; here it would be plain LoRA: leave it out"
     if n_steps is None:
         return
     total = adapter.settings.get("total_step")

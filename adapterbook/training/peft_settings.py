@@ -35,6 +35,7 @@ OUTSIDE = {
 }  # fmt: skip
 # Keys that name modules of the base model.
 MODULE_KEYS = ("target_modules", "feedforward_modules", "exclude_modules", "modules_to_save")
+PATTERNS_OF_NAMES = ("rank_pattern", "alpha_pattern")  # PEFT would leave out an entry that no module has
 PATTERN_TIME_S = (
     3.0  # for one pattern over all modules, with the start of a process; ordinary patterns take a hundredth of it
 )
@@ -106,7 +107,7 @@ def module_problems(adapter: AdapterConfig, model: PreTrainedModel) -> list[str]
         for key, pattern in _patterns(adapter.settings)
         if (problem := _pattern_problem(pattern, names)) is not None
     ]
-    for key in MODULE_KEYS:
+    for key in (*MODULE_KEYS, *PATTERNS_OF_NAMES):
         missing = _missing_modules(key, adapter.settings.get(key), names)
         if missing:
             quoted = ", ".join(f'"{shown_key((entry,))}"' for entry in missing[:MAX_SHOWN])
@@ -168,6 +169,9 @@ def _missing_modules(key: str, wanted: Any, names: list[str]) -> list[str]:
         # A pattern with a problem is reported by module_problems.
         known = wanted.lower() == "all-linear" or _pattern_problem(wanted, names) is not None
         return [] if known or any(re.fullmatch(wanted, name) for name in names) else [wanted]
+    if isinstance(wanted, dict) and key in PATTERNS_OF_NAMES:
+        sound = [entry for entry in wanted if _pattern_problem(entry, names) is None]
+        return [entry for entry in sound if not any(re.match(rf"(.*\.)?({entry})$", name) for name in names)]
     if not isinstance(wanted, list):
         return []
     # PEFT accepts any ending in modules_to_save, and whole components of a name elsewhere.

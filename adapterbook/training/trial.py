@@ -30,7 +30,7 @@ from adapterbook.training.model import MISFITS, freeze_adapter, load_base_model,
 from adapterbook.training.peft_needs import AllocateRanks, check_loss, count_steps, initialise_from_data
 from adapterbook.training.reloading import check_saved, predict
 from adapterbook.training.tokens import load_tokenizer
-from adapterbook.training.trainer import ClassifierTrainer, training_kwargs
+from adapterbook.training.trainer import ClassifierTrainer, compute_metrics, training_kwargs
 
 # What a variant may change without changing how a step is computed.
 OF_NO_STEP = {
@@ -44,6 +44,8 @@ OVERRIDDEN: dict[str, Any] = {
     "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False, "max_steps": 1,
     "per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "bf16": False, "fp16": False,
 }  # fmt: skip
+LED_BY_EVALUATION = ("reduce_lr_on_plateau", "greedy")  # schedules that need an evaluation
+EVALUATED_SPLITS = ("validation", "selection")
 PADDING_TOLERANCE = 1e-3  # of a probability
 
 
@@ -131,6 +133,8 @@ def _try_run(
         trainer.train()
         stage = "predicting"
         predicted = predict(model.eval(), tokenizer, texts)
+        if not np.isfinite(predicted).all():
+            return "after one step the predictions are not numbers: training diverges: lower learning_rate"
         alone = np.concatenate([predict(model, tokenizer, [text]) for text in texts])
         difference = float(np.abs(predicted - alone).max())
         if not difference <= PADDING_TOLERANCE:
@@ -153,14 +157,20 @@ def _make_trainer(
     tokens = tokenizer(list(rows["text"]), truncation=True)
     kwargs = training_kwargs(run.training)
     kwargs |= {name: value for name, value in OVERRIDDEN.items() if name in kwargs or name == "max_steps"}
+    evaluates = run.training.lr_scheduler_type in LED_BY_EVALUATION
+    if evaluates:
+        kwargs["eval_strategy"] = "epoch"
     arguments = TrainingArguments(
         str(output), use_cpu=True, report_to="none", disable_tqdm=True, label_names=["labels"], seed=run.seed, **kwargs
     )
+    dataset = Dataset.from_dict({**tokens, "labels": list(rows["label"])})
     trainer = ClassifierTrainer(
         model=model,
         args=arguments,
         head_learning_rate=run.training.head_learning_rate,
-        train_dataset=Dataset.from_dict({**tokens, "labels": list(rows["label"])}),
+        train_dataset=dataset,
+        eval_dataset=dict.fromkeys(EVALUATED_SPLITS, dataset) if evaluates else None,
+        compute_metrics=compute_metrics,
         processing_class=tokenizer,
         callbacks=[AllocateRanks()],
     )

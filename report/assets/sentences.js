@@ -115,6 +115,7 @@
 
   function layOut({ row, axis, picture, guesses }) {
     const room = axis.clientWidth;
+    if (!room) return; // not laid out yet: the observer calls again
     const widths = guesses.map(({ label }) => label.offsetWidth);
     const places = guesses.map(({ at }) => 6 + at * (room - 12));
     const total = widths.reduce((sum, width) => sum + width + GAP, -GAP);

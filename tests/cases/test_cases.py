@@ -7,6 +7,7 @@ report:       where the input comes from
 rows:         columns of the data set, each a list that is repeated up to 80 rows; ``class_label`` gives names; null:
               the files, or a ``csv``, give the rows
 csv:          instead, a CSV file of 80 rows: its encoding, its line ends, and the text of row ``{i}`` as it is there
+model:        instead, a tiny model of this ``family``, with settings of its ``tokenizer`` and of its configuration
 files:        texts of other files, by their path below the project; null removes a file
 source, study, adapter:
               keys that replace those of the file, at any depth; null removes a key
@@ -18,13 +19,11 @@ expect:       with a command ``exit``, and ``shown``: texts of its output; else 
 from __future__ import annotations
 
 import shutil
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from datasets import ClassLabel, Dataset, Value
 
 from adapterbook.common.errors import AdapterBookError
 from adapterbook.config.paths import Paths
@@ -34,35 +33,17 @@ from adapterbook.sources.resolve import fetch_source, resolve_source
 from adapterbook.training.data import label_names, load_splits
 from adapterbook.training.recording import preflight
 from adapterbook.training.trainer import training_kwargs
-from tests.support.factory import PROJECT
 from tests.support.small_project import run_adapterbook
-from tests.support.tiny_hub import make_model
+from tests.support.sound_project import N_ROWS, make_sound_project, settings_files, write_rows, write_settings
+from tests.support.tiny_models import make_base_model, make_tokenizer
 
 CASES = {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in sorted(Path(__file__).parent.glob("*.yaml"))}
-N_ROWS = 80
-SOURCE = {"name": "mine", "base_model": "model", "dataset": "data"}
-STUDY = {
-    "data": {"shuffle_seed": 1, "n_train": 16, "n_validation": 8, "n_test": 8, "max_words": 50,
-             "tokenise_batch_size": 16},
-    "training": {"learning_rate": 1.0e-3, "per_device_train_batch_size": 8, "per_device_eval_batch_size": 8,
-                 "num_train_epochs": 1},
-    "seeds": [1],
-    "variants": {"submitted": {"title": "As submitted"}},
-}  # fmt: skip
-ADAPTER = {"peft_type": "LORA", "r": 4, "target_modules": ["q_lin", "v_lin"],
-           "modules_to_save": ["pre_classifier", "classifier"]}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory, embedded_model: Path) -> Path:
     """The small sound project, without data."""
-    root = tmp_path_factory.mktemp("cases") / "project"
-    make_model(root / "experiments" / "sources" / "model", embedded_model)
-    (root / "experiments" / "adapters").mkdir()
-    shutil.copy(PROJECT.notebook, root / "experiments")
-    shutil.copy(PROJECT.root / "book.yaml", root)
-    shutil.copy(PROJECT.root / "_quarto.yml", root)
-    return root
+    return make_sound_project(tmp_path_factory.mktemp("cases") / "project", embedded_model).root
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -97,17 +78,14 @@ def _write(case: dict[str, Any], paths: Paths) -> None:
     """Write the files of a case."""
     sources = paths.experiments / "sources"
     (sources / "data").mkdir()
+    if "model" in case:
+        _write_model(dict(case["model"]), sources / "model")
     if "csv" in case:
         _write_csv(case["csv"], sources / "data" / "train.csv")
     elif (rows := case.get("rows", {})) is not None:
         write_rows(rows, sources / "data")
-    for file, sound, key in (
-        (sources / "mine.yaml", SOURCE, "source"),
-        (paths.study, STUDY, "study"),
-        (paths.experiments / "adapters" / "lora.yaml", ADAPTER, "adapter"),
-    ):
-        content = _merged(sound, case.get(key, {}))
-        file.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), "utf-8")
+    for file, sound, key in settings_files(paths):
+        write_settings(file, _merged(sound, case.get(key, {})))
     for name, text in case.get("files", {}).items():
         path = paths.root / name
         if text is None:
@@ -117,14 +95,10 @@ def _write(case: dict[str, Any], paths: Paths) -> None:
             path.write_text(text, "utf-8")
 
 
-def write_rows(rows: dict[str, Any], folder: Path) -> None:
-    """Write 80 rows of two labels, with other columns where a case names them."""
-    columns: dict[str, Any] = {"text": [f"sentence number {i}" for i in range(N_ROWS)], "label": [0, 1]} | rows
-    class_label = columns.pop("class_label", None)
-    table = Dataset.from_dict({name: list(islice(cycle(values), N_ROWS)) for name, values in columns.items()})
-    if class_label is not None:
-        table = table.cast_column("label", Value("int64")).cast_column("label", ClassLabel(names=class_label))
-    table.to_parquet(folder / "train.parquet")
+def _write_model(form: dict[str, Any], folder: Path) -> None:
+    shutil.rmtree(folder)
+    make_tokenizer(folder, **form.pop("tokenizer", {}))
+    make_base_model(folder, form.pop("family"), **form)
 
 
 def _write_csv(form: dict[str, str], path: Path) -> None:

@@ -47,6 +47,10 @@ FAMILIES: Final[dict[str, tuple[list[str], dict[str, Any]]]] = {
     "modernbert": (["Wqkv"], {}),
     "gpt2": (["c_attn"], {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 40, "n_inner": 32}),
 }
+# It reads a text's last token, so a batch has to be padded on the left.
+PADDED_ON_THE_LEFT: Final[dict[str, tuple[list[str], dict[str, Any]]]] = {
+    "xlnet": (["layer_1", "layer_2"], {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 32}),
+}
 
 
 def make_tokenizer(folder: Path, **settings: Any) -> PreTrainedTokenizerFast:
@@ -70,9 +74,11 @@ def make_config(family: str, **settings: Any) -> Any:
     """Return the settings of a tiny model of a family, without dropout."""
     sizes = (
         SIZES
-        | FAMILIES[family][1]
+        | (FAMILIES | PADDED_ON_THE_LEFT)[family][1]
         | {"vocab_size": len(WORDS), "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
     )
+    if family in PADDED_ON_THE_LEFT:  # it takes texts of any length
+        del sizes["max_position_embeddings"]
     config = AutoConfig.for_model(family, **(sizes | {"cls_token_id": 0, "sep_token_id": 2}), **settings)
     for name in vars(config):
         if "dropout" in name or name.endswith("pdrop"):

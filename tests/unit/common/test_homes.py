@@ -6,14 +6,16 @@ import getpass
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from adapterbook.common.homes import FOLDERS, use_writable_home
+from adapterbook.common.errors import AdapterBookError
+from adapterbook.common.homes import FOLDERS, WRITTEN_BY_LIBRARIES, use_writable_home
 from tests.support.factory import PROJECT
 
-NAMES = ("HOME", "XDG_CACHE_HOME", "HF_TOKEN_PATH", "LOGNAME", *FOLDERS)
+NAMES = ("HOME", "XDG_CACHE_HOME", "HF_HOME", "HF_TOKEN_PATH", "LOGNAME", *FOLDERS, *WRITTEN_BY_LIBRARIES)
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +52,35 @@ def test_a_home_that_cannot_be_written_is_replaced_and_said(
     assert os.environ["XDG_CACHE_HOME"] == str(own)
     assert os.environ["ADAPTERBOOK_CACHE"] == str(own / "adapterbook")
     assert os.environ["HOME"] == home
+
+
+def test_a_shared_folder_of_the_hub_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where HF_HOME cannot be written, it stays, and what its libraries write goes into the project."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "file" / "x"))
+    assert use_writable_home(tmp_path / "project") is None
+    assert os.environ["HF_HOME"] == str(tmp_path / "file" / "x")
+    own = tmp_path / "project" / ".cache" / "home"
+    assert {Path(os.environ[name]).parent for name in WRITTEN_BY_LIBRARIES} == {own}
+
+
+def test_a_cache_that_was_named_and_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the variable, not the data set that could not be kept there."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ADAPTERBOOK_CACHE", str(tmp_path / "file" / "x"))
+    with pytest.raises(AdapterBookError, match=r"ADAPTERBOOK_CACHE=.* this folder cannot be written"):
+        use_writable_home(tmp_path / "project")
+
+
+def test_a_missing_folder_for_temporary_files_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that this one calls get the folder that Python found in place of TMPDIR."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", "/dev/null/x")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    use_writable_home(tmp_path / "project")
+    assert os.environ["TMPDIR"] == str(tmp_path)
 
 
 def test_the_hub_s_token_is_still_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

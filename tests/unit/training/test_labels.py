@@ -55,7 +55,7 @@ REFUSED = {
     "a number that no float holds": ({"train": _rows([1e300, 2e300])}, None, r"got '1e\+300'"),
     "a list": ({"train": _rows([[1], [0]])}, None, "expected one label in every row"),
     "a blank more": ({"train": _rows(["pos", "pos ", "neg"])}, None, "'pos' and 'pos ' differ only in blanks"),
-    "other capitals": ({"train": _rows(["Pos", "pos", "neg"])}, None, "'Pos' and 'pos' differ only in blanks or"),
+    "other capitals": ({"train": _rows(["Pos", "pos", "neg"])}, None, "'Pos' and 'pos' differ only in blanks, cap"),
     "an escape": ({"train": _rows(["a\x1b[31m", "b"])}, None, r"without control characters, got 'a\\x1b\[31m'"),
     "a turn of direction": ({"train": _rows(["a\u202e", "b"])}, None, "without control characters"),
     "a date": (
