@@ -116,6 +116,11 @@ def _loss(value: float, _: Language) -> str:
     return f"{value:.4f}"
 
 
+def _loss_short(value: float, _: Language) -> str:
+    """Return a loss for a sentence: three decimals, or four where three would make it zero."""
+    return f"{value:.4f}" if 0 < abs(value) < 0.0005 else f"{value:.3f}"
+
+
 def _signed_loss(value: float, _: Language) -> str:
     shown = f"{value:+.4f}"
     return "0.0000" if shown in ("+0.0000", "-0.0000") else shown
@@ -214,6 +219,7 @@ FORMATS: Final[Mapping[str, Callable[[float, Language], str]]] = {
     "percent_short": _percent_short,
     "points_short": _points_short,
     "loss": _loss,
+    "loss_short": _loss_short,
     "signed_loss": _signed_loss,
     "proportion": _proportion,
     "norm": _norm,

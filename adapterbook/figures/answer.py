@@ -147,7 +147,9 @@ def _gain(comparison: Comparison, names: Mapping[str, str], words: FigureWords) 
         )
     if len(better) == len(comparison.added) > 2:
         return words.say("answer.gain_all")
-    return words.say("answer.gain_some", names=words.joined(better, "comma"))
+    if len(better) == 1:
+        return words.say("answer.gain_one", name=better[0])
+    return words.say("answer.gain_some", names=words.joined(better[:-1], "comma"), last=better[-1])
 
 
 def _between(comparison: Comparison, names: Mapping[str, str], words: FigureWords) -> str:

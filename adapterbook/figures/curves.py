@@ -269,10 +269,10 @@ def _describe_train_losses(groups: Sequence[Group], names: Mapping[str, str], wo
     low, high = min(ends, key=lambda name: ends[name][1]), max(ends, key=lambda name: ends[name][1])
     return words.say(
         "learning-rate.training",
-        first=words.number(max(first for first, _ in ends.values()), "loss"),
-        lowest=words.number(ends[low][1], "loss"),
+        first=words.number(max(first for first, _ in ends.values()), "loss_short"),
+        lowest=words.number(ends[low][1], "loss_short"),
         lowest_name=low,
-        highest=words.number(ends[high][1], "loss"),
+        highest=words.number(ends[high][1], "loss_short"),
         highest_name=high,
     )
 

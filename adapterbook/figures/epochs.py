@@ -137,11 +137,11 @@ def _describe_view(item: _View, words: FigureWords) -> str:
     if view.best_validation_loss is None:
         kept = words.say("eval-strategy.unknown", **values)
     else:
-        values |= {"loss": words.number(view.best_validation_loss, "loss")}
+        values |= {"loss": words.number(view.best_validation_loss, "loss_short")}
         kept = (
             words.say("eval-strategy.lowest", **values)
             if view.regret == 0
-            else words.say("eval-strategy.higher", **values, regret=words.number(view.regret, "loss"))
+            else words.say("eval-strategy.higher", **values, regret=words.number(view.regret, "loss_short"))
         )
     if view.test_accuracy is None:
         return kept

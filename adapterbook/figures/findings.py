@@ -19,7 +19,7 @@ from adapterbook.analysis.shapes import (
 from adapterbook.figures.words import FigureWords
 
 # A quantity of a curve, its kind of number, and which of its values is the best.
-BEST: Final = {"validation_loss": ("loss", min), "validation_accuracy": ("percent", max)}
+BEST: Final = {"validation_loss": ("loss_short", min), "validation_accuracy": ("percent", max)}
 
 
 def one_answer_of(report: Report, found: RunReport | Group | None, words: FigureWords) -> str:
@@ -83,7 +83,7 @@ def state_batch_size(report: Report, adapter: str, words: FigureWords) -> str:
         return ""
     loss = min(value.mean for _, value in found.best.curve.values("validation_loss"))
     size = words.number(found.best.training.per_device_train_batch_size)
-    return words.say("batch-size.best", size=size, loss=words.number(loss, "loss"))
+    return words.say("batch-size.best", size=size, loss=words.number(loss, "loss_short"))
 
 
 def state_calibration(found: Sequence[Calibration], words: FigureWords) -> str:

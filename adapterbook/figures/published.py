@@ -50,6 +50,6 @@ def _paint_published(run: PublishedRun, style: LineStyle, labels: Labels, canvas
 def _describe_published(run: PublishedRun, title: str, words: FigureWords) -> str:
     if run.max_loss_difference is None or run.max_accuracy_difference is None:
         return words.say("published.not_comparable", title=title)
-    loss = words.number(run.max_loss_difference, "loss")
+    loss = words.number(run.max_loss_difference, "loss_short")
     points = words.number(run.max_accuracy_difference, "points_unsigned")
     return words.say("published.difference", title=title, loss=loss, points=points)

@@ -185,7 +185,7 @@ def mark_epochs(axes: Axes, label: str | None = None) -> None:
 
     class Epochs(MaxNLocator):
         def tick_values(self, vmin: float, vmax: float) -> Any:
-            first, last = self.axis.get_data_interval()
+            first, last = axes.xaxis.get_data_interval()
             return [first] if first == last else super().tick_values(vmin, vmax)
 
     axes.xaxis.set_major_locator(Epochs(nbins=6, integer=True))

@@ -110,8 +110,8 @@ def describe_loss(group: Group, name: str, words: FigureWords) -> str:
     points = group.curve.values("validation_loss")
     first, last = points[0], points[-1]
     best = min(points, key=lambda point: point[1].mean)
-    values = {"name": name, "epoch": words.number(best[0]), "low": words.number(best[1].mean, "loss")}
-    start, end = (words.number(value.mean, "loss") for _, value in (first, last))
+    values = {"name": name, "epoch": words.number(best[0]), "low": words.number(best[1].mean, "loss_short")}
+    start, end = (words.number(value.mean, "loss_short") for _, value in (first, last))
     if best[0] == first[0]:
         return words.say("curve.lowest_first", **values, last_epoch=words.number(last[0]), last=end)
     if best[0] == last[0]:

@@ -82,7 +82,7 @@ def _name_of(value: object, given: Sequence[str] | None) -> str:
     if given is not None and isinstance(value, int):
         return given[value]
     # pandas writes whole numbers as floats if one is missing, data bases as decimals.
-    if isinstance(value, (float, Decimal)) and value % 1 == 0 and abs(value) <= LARGEST:
+    if isinstance(value, (float, Decimal)) and value % 1 == 0 and -LARGEST <= value <= LARGEST:
         return str(int(value))
     if isinstance(value, (bool, int)) or (isinstance(value, str) and 0 < len(value) <= MAX_NAME):
         return str(value)

@@ -294,10 +294,17 @@
     dataFold.update();
     runsFold.update();
     chance.hidden = !chosen.quantities.some((quantity) => quantity in data.levels);
-    drawCharts(chosen).catch(() => {
-      charts.replaceChildren(make("p", { textContent: words.failed }));
-    });
+    drawCharts(chosen).then(
+      () => showFigure(false),
+      () => {
+        charts.replaceChildren(make("p", { textContent: words.failed }));
+        showFigure(true);
+      },
+    );
   }
+
+  // The page's figure shows the same curves; it is for readers for whom nothing is drawn here.
+  const showFigure = (shown) => one(".static-curves")?.toggleAttribute("hidden", !shown);
 
   function change(changes) {
     const moved = ["axis", "setting"].some((name) => name in changes && changes[name] !== state[name]);

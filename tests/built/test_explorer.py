@@ -106,6 +106,7 @@ def test_opens_cleanly(browser: Browser, built: Built, width: int, theme: str) -
             opened.page.locator("select[name=setting]").select_option("rates")
             wait_for_charts(opened.page)
             assert opened.page.locator(".explorer-panel").count() == 3
+            expect(opened.page.locator(".static-curves")).to_be_hidden()  # the charts show the same
             assert opened.messages == []
             assert [url for url in opened.requests if not url.startswith(built.site.resolve().as_uri())] == []
             assert not opened.scrolls_sideways()
@@ -214,7 +215,7 @@ def test_an_address_that_makes_no_sense_is_passed_over(browser: Browser, built: 
         page.reload()
         assert rows_of(page) == usual
         page.locator("select[name=metric]").select_option("train_loss")
-        page.evaluate("location.hash = 'sec-explorer-figure'")
+        page.evaluate("location.hash = 'sec-explorer-choose'")
         page.wait_for_timeout(100)
         expect(page.locator("select[name=metric]")).to_have_value("train_loss")
         assert opened.messages == []

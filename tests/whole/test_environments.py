@@ -192,7 +192,9 @@ def place() -> Iterator[Path]:
 def _make(root: Path, row: Row) -> subprocess.CompletedProcess[str]:
     """Call make as a person does, but for the set-up of the environment, which is that of the tests."""
     changes = (
-        OUT_OF_REACH | {"TMPDIR": None, "PYTHONPATH": None, "SOURCE": None, "RENDERER": "embedded"} | row.environment
+        OUT_OF_REACH
+        | {"TMPDIR": None, "PYTHONPATH": None, "SOURCE": None, "RENDERER": "embedded"}
+        | dict(row.environment)
     )
     environment = {name: value for name, value in os.environ.items() if name not in changes}
     environment |= {name: value.replace("{root}", str(root)) for name, value in changes.items() if value is not None}

@@ -24,6 +24,8 @@ from adapterbook.common.formatting import FORMATS, format_number
         (0.8, "percent_short", "80%", "80%"),
         (0.05 / 6, "percent_short", "0.833%", "0.833%"),
         (0.69314718, "loss", "0.6931", "0.6931"),
+        (0.69314718, "loss_short", "0.693", "0.693"),
+        (0.00012, "loss_short", "0.0001", "0.0001"),
         (-0.00123, "signed_loss", "−0.0012", "−0.0012"),
         (-0.00001, "signed_loss", "0.0000", "0.0000"),
         (0.55555, "proportion", "0.556", "0.556"),

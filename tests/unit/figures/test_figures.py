@@ -262,7 +262,7 @@ def test_alternative_texts_say_the_numbers(report: Report, figures: dict[str, Fi
     """Both languages name the adapters, the numbers of the records, and who is not shown."""
     group = report.group("lora_1", "submitted")
     assert group is not None and group.overfitting is not None and group.overfitting.best_validation_loss is not None
-    headline, lowest = figures["headline"], f"{group.overfitting.best_validation_loss:.4f}"
+    headline, lowest = figures["headline"], f"{group.overfitting.best_validation_loss:.3f}"
     for text in (headline.alt.zh, headline.alt.en):
         assert lowest in text and "LoRA 1" in text and "LoRA 2" in text
     assert headline.alt.en.endswith("Not shown (no results yet): LoRA 2.")
@@ -312,11 +312,11 @@ def test_a_curve_is_told_as_it_went(report: Report) -> None:
         changed = type(group)(**{**vars(group), "curve": Curve(tuple(points))})
         return describe_loss(changed, "LoRA", FIGURE_WORDS["en"]), describe_loss(changed, "損失", FIGURE_WORDS["zh"])
 
-    assert told(0.7, 0.6) == ("LoRA falls from 0.7000 to 0.6000 in epoch 2", "損失從 0.7000 降到第 2 輪的 0.6000")
-    assert told(0.7, 0.6, 0.9)[0] == "LoRA falls from 0.7000 to 0.6000 in epoch 2 and rises to 0.9000 by epoch 3"
-    assert told(0.7, 0.6, 0.9)[1] == "損失從 0.7000 降到第 2 輪的 0.6000，到第 3 輪回升至 0.9000"
-    assert told(0.6, 0.8) == ("LoRA is lowest in epoch 1 (0.6000) and 0.8000 in epoch 2",
-                              "損失在第 1 輪最低（0.6000），到第 2 輪為 0.8000")  # fmt: skip
+    assert told(0.7, 0.6) == ("LoRA falls from 0.700 to 0.600 in epoch 2", "損失從 0.700 降到第 2 輪的 0.600")
+    assert told(0.7, 0.6, 0.9)[0] == "LoRA falls from 0.700 to 0.600 in epoch 2 and rises to 0.900 by epoch 3"
+    assert told(0.7, 0.6, 0.9)[1] == "損失從 0.700 降到第 2 輪的 0.600，到第 3 輪回升至 0.900"
+    assert told(0.6, 0.8) == ("LoRA is lowest in epoch 1 (0.600) and 0.800 in epoch 2",
+                              "損失在第 1 輪最低（0.600），到第 2 輪為 0.800")  # fmt: skip
 
 
 def test_training_loss_stands_above_validation_loss(report: Report) -> None:

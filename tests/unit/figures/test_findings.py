@@ -107,7 +107,7 @@ def test_findings_follow_from_the_numbers(report: Report, drawings: Mapping[str,
     """The best values that captions state are those of the rows behind the figures."""
     rows = drawings["curves-ia3"].rows
     best = min((row for row in rows if row["validation_loss"] is not None), key=lambda row: row["validation_loss"])
-    assert f"{best['validation_loss']:.4f} in epoch {best['epoch']:g}" in drawings["curves-ia3"].finding
+    assert f"{best['validation_loss']:.3f} in epoch {best['epoch']:g}" in drawings["curves-ia3"].finding
     rows = drawings["accuracy-ia3"].rows
     assert f"{100 * max(row['validation_accuracy'] for row in rows):.1f}%" in drawings["accuracy-ia3"].finding
     rows = drawings["test-accuracy"].rows

@@ -197,7 +197,7 @@ def test_the_majority_sentence_names_the_setting_it_is_about(tmp_path: Path) -> 
         [
             ({"lora_1": 0.9, "ia3": 0.9}, "每一個的區間都整個在", "every interval lies wholly above"),
             ({"lora_1": 0.5, "ia3": 0.5}, "沒有任何一個的區間整個在", "no interval lies wholly above"),
-            ({"lora_1": 0.9, "ia3": 0.5}, "的有 LoRA 1；IA³ 則否", "class: LoRA 1. Not so: IA³."),
+            ({"lora_1": 0.9, "ia3": 0.5}, "的有 LoRA 1；IA³ 則否", "class: LoRA 1. This is not so for IA³."),
         ]
     ):
         made = make(tmp_path / str(number), ("lora_1", "ia3"), accuracy)
