@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from adapterbook.analysis.shapes import AdapterReport, Report, RunReport
-from adapterbook.common.confusion import MAX_CLASSES
+from adapterbook.common.confusion import MAX_CLASSES, Confusion
 from adapterbook.common.formatting import capitalised
 from adapterbook.figures.figure import Drawing
 from adapterbook.figures.findings import one_answer_of, state_most_right
@@ -50,17 +50,21 @@ def plan_confusion(report: Report, adapter: AdapterReport, id: str, words: Figur
     classes = [titles[label].in_language(words.language) for label in kept]
     if len(kept) < len(titles):
         classes.append(words.say("confusion.others", n=words.number(len(titles) - len(kept))))
-    counts = [(run, confusion.grouped(MAX_CLASSES)[1].counts) for run, confusion in found]
+    counts = [
+        (run, confusion.grouped(MAX_CLASSES)[1].counts, _count_right(confusion, kept)) for run, confusion in found
+    ]
     keys = [*map(str, kept), *(["others"] if len(kept) < len(titles) else [])]
     rows = [
         {"learning_rate": run.run.training.learning_rate, "seed": run.run.seed, "truth": key,
          **{f"predicted_{other}": n for other, n in zip(keys, row, strict=True)}}
-        for run, matrix in counts for key, row in zip(keys, matrix, strict=True)
+        for run, matrix, _ in counts for key, row in zip(keys, matrix, strict=True)
     ]  # fmt: skip
-    matrices = words.begin(words.joined(_describe(run, matrix, classes, words) for run, matrix in counts))
+    matrices = words.begin(words.joined(_describe(*item, classes, words) for item in counts))
     alt = words.say("confusion.alt", title=title, matrices=matrices)
-    labels = words.labels("confusion.label", "confusion.prediction")
-    matrices_of = [_matrix_of(report, run, matrix, words) for run, matrix in counts]
+    labels = dict(words.labels("confusion.label", "confusion.prediction"))
+    if len(kept) < len(titles):
+        labels["prediction"] = words.say("confusion.prediction_grouped", prediction=labels["prediction"])
+    matrices_of = [_matrix_of(report, *item, words) for item in counts]
     height, phone_height = (_height(len(classes), len(found), phone=phone) for phone in (False, True))
     return Drawing(id, title, alt, partial(_paint, matrices_of, classes, labels), height=height,
                    phone_height=phone_height, finding=state_most_right([run for run, _ in found], of_seeds, words),
@@ -80,8 +84,18 @@ def _height(n_classes: int, n_matrices: int, *, phone: bool) -> float:
     return each[most] * math.ceil(n_matrices / most) + 0.4
 
 
-def _matrix_of(report: Report, run: RunReport, counts: Sequence[Sequence[int]], words: FigureWords) -> _Matrix:
-    shares = [[n / max(sum(row), 1) for n in row] for row in counts]
+def _count_right(confusion: Confusion, kept: Sequence[int]) -> tuple[int, ...]:
+    """Return the right answers of each label that is drawn, and of all others: one of these may stand for another."""
+    own = [confusion.counts[label][label] for label in kept]
+    return (*own, confusion.n_correct - sum(own))
+
+
+def _matrix_of(
+    report: Report, run: RunReport, counts: Sequence[Sequence[int]], right: Sequence[int], words: FigureWords
+) -> _Matrix:
+    shares = [
+        [(right[i] if i == j else n) / max(sum(row), 1) for j, n in enumerate(row)] for i, row in enumerate(counts)
+    ]
     texts = [
         [
             f"{n}\n{words.number(share, 'percent')}" if len(counts) <= 5 else str(n)
@@ -89,6 +103,8 @@ def _matrix_of(report: Report, run: RunReport, counts: Sequence[Sequence[int]], 
         ]
         for row in (tuple(pair) for pair in zip(counts, shares, strict=True))
     ]
+    if len(right) == len(counts):  # the others are drawn as one
+        texts[-1][-1] = f"{right[-1]}/{counts[-1][-1]}"
     title, answer = words.rate_label(run.run.training.learning_rate), one_answer_of(report, run, words)
     if answer:
         title = f"{title}\n{words.say('confusion.one_answer', answer=answer)}"
@@ -131,10 +147,12 @@ def _cut(name: str) -> str:
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
 
 
-def _describe(run: RunReport, counts: Sequence[Sequence[int]], classes: Sequence[str], words: FigureWords) -> str:
-    right = [
-        words.say("confusion.right", label=name, n=words.number(sum(row)), right=words.number(row[label]))
+def _describe(
+    run: RunReport, counts: Sequence[Sequence[int]], right: Sequence[int], classes: Sequence[str], words: FigureWords
+) -> str:
+    said = [
+        words.say("confusion.right", label=name, n=words.number(sum(row)), right=words.number(right[label]))
         for label, (name, row) in enumerate(zip(classes, counts, strict=True))
     ]
     rate = words.number(run.run.training.learning_rate, "rate")
-    return words.say("confusion.matrix", rate=rate, right=words.joined(right, "comma"))
+    return words.say("confusion.matrix", rate=rate, right=words.joined(said, "comma"))

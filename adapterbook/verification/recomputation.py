@@ -27,6 +27,7 @@ from adapterbook.training.trainer import compute_f1
 from adapterbook.verification.findings import Finding
 
 LOSS_TOLERANCE = 1e-5  # the Trainer's loss is a mean in float32
+CLIPPED = float(np.finfo(np.float64).eps)  # the least probability in the loss of the linear probe, by scikit-learn
 NORM_TOLERANCE = 1e-4  # singular values below a millionth of the first are left out
 
 
@@ -151,12 +152,11 @@ def compute_loss_bounds(labels: npt.NDArray[np.int_], probabilities: npt.NDArray
     True
     >>> low, high = compute_loss_bounds(np.array([0]), np.array([[0.0, 1.0]]))
     >>> round(low, 2), high
-    (36.74, inf)
+    (36.04, inf)
     """
     rounding = np.where((labels == 0) & (probabilities.shape[1] == 2), 2.0**-53, 0.0)
     right = probabilities[np.arange(len(labels)), labels]
-    tiny = np.nextafter(0.0, 1.0)
-    low = -np.log(np.clip(right + rounding, tiny, 1.0))
+    low = -np.log(np.clip(right + rounding, CLIPPED, 1.0))
     with np.errstate(divide="ignore"):
         high = -np.log(np.maximum(right - rounding, 0.0))
     return float(low.mean()), float(high.mean())
@@ -344,9 +344,10 @@ def _compare(
         message = f"is {short(accuracy)} in the record, {short(right.mean())} from the adapter, evaluated again"
         yield Finding(run_id, f"{prefix}{joint}accuracy", message)
     # An error e of the right class's probability p changes its loss by e / p.
-    low, _ = compute_loss_bounds(labels, probabilities)
+    low, high = compute_loss_bounds(labels, probabilities)
     chosen = probabilities[np.arange(len(labels)), labels]
     slack = float((tolerance / np.maximum(chosen, tolerance)).mean())
-    if loss is not None and abs(loss - low) > slack + LOSS_TOLERANCE * max(1.0, loss):
+    room = slack + LOSS_TOLERANCE * max(1.0, loss or 0.0)
+    if loss is not None and not low - room <= loss <= high + room:
         message = f"is {short(loss)} in the record, {short(low)} from the adapter, evaluated again"
         yield Finding(run_id, f"{prefix}{joint}loss", message)

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class Row:
 
     Attributes
     ----------
-    environment : mapping
+    environment : dict
         Variables; ``{root}`` stands for the project's folder. None removes a variable.
     prepare : tuple of callable
         Each changes the project, and returns where it is then.
@@ -56,7 +56,7 @@ class Row:
         Texts of the output.
     """
 
-    environment: Mapping[str, str | None] = field(default_factory=dict)
+    environment: dict[str, str | None] = field(default_factory=dict)
     prepare: tuple[Callable[[Path], Path], ...] = ()
     trains: bool = False
     target: str = ""

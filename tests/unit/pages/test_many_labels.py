@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,12 @@ def test_statistics_of_many_labels_are_there(made: MadePages) -> None:
     assert [row.label for row in rows] == sorted(row.label for row in rows)
     confusion = made.figures["confusion-lora-1"]
     assert len(confusion.rows) == min(n_labels, 12)
+    assert _right_answers(confusion.alt.en) == run.confusion.n_correct
+
+
+def _right_answers(text: str) -> int:
+    """Return the sum of the right answers that an alternative text names, the labels drawn as one included."""
+    return sum(int(n) for n in re.findall(r"(\d+) of \d+ ", text))
 
 
 def test_a_study_of_two_labels_reads_as_before(tmp_path: Path) -> None:

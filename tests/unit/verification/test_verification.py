@@ -16,6 +16,7 @@ import pytest
 from datasets import Dataset
 from rich.console import Console
 from safetensors.numpy import load_file, save_file
+from sklearn.metrics import log_loss
 
 from adapterbook.common.errors import SourceError
 from adapterbook.config.paths import Paths
@@ -321,11 +322,18 @@ def test_certain_predictions_bound_their_loss() -> None:
     """A probability near 0 or 1 only bounds its loss, and only a loss outside these bounds is a finding."""
     labels, probabilities = np.array([0, 1]), np.array([[0.0, 1.0], [1.0, 1e-300]])
     low, high = compute_loss_bounds(labels, probabilities)
-    assert low == pytest.approx((36.74 + 690.78) / 2, abs=0.01)
+    assert low == pytest.approx(36.04, abs=0.01)  # scikit-learn's loss, in which no probability is less than 2e-16
     assert high == np.inf
     low, high = compute_loss_bounds(np.array([0, 1]), np.array([[0.7, 0.3], [0.4, 0.6]]))
     assert low == pytest.approx(high, abs=1e-12)
     assert low == pytest.approx(-(np.log(0.7) + np.log(0.6)) / 2)
+
+
+def test_a_label_without_a_training_row_bounds_the_probe_s_loss() -> None:
+    """The linear probe gives such a label the probability 0, and scikit-learn's loss of it lies within the bounds."""
+    labels, probabilities = np.array([0, 2]), np.array([[0.6, 0.4, 0.0], [0.3, 0.7, 0.0]])
+    low, high = compute_loss_bounds(labels, probabilities)
+    assert low <= log_loss(labels, probabilities, labels=range(3)) + 1e-9 <= high
 
 
 # ---- with the source's rows, and with what the adapter gives today
