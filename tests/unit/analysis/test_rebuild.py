@@ -75,9 +75,9 @@ def test_other_predictions_are_read_and_their_pairs_tested(paths: Paths, monkeyp
         folders.append(folder)
         return load_predictions(folder)
 
-    def test(correct_a: ArrayLike, correct_b: ArrayLike) -> Estimate:
+    def test(correct_a: ArrayLike, correct_b: ArrayLike, *, b_has_seeds: bool) -> Estimate:
         tested.append(correct_a)
-        return estimate_difference(correct_a, correct_b)
+        return estimate_difference(correct_a, correct_b, b_has_seeds=b_has_seeds)
 
     monkeypatch.setattr(single_run, "load_predictions", load)
     monkeypatch.setattr(comparison, "estimate_difference", test)
