@@ -162,7 +162,7 @@ def plan_runs(
         if _runs_in(adapter, variant)
         for seed in (chosen if _needs_every_seed(adapter, variant) else (min(chosen),))
     ]
-    if runs and not any(run.variant == study.submitted for run in runs):
+    if adapters and not any(run.variant == study.submitted for run in runs):
         problem = (
             f"variants.{study.submitted}: the first variant is what others differ from, but it leaves out every adapter"
         )

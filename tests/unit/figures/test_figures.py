@@ -533,14 +533,6 @@ def test_a_study_without_results_draws_the_block_alone(tmp_path: Path) -> None:
     assert (reasons["confusion-ia3"], reasons["published-ia3"]) == ("missing", "no_published")
 
 
-def test_a_study_of_no_run_at_all(tmp_path: Path) -> None:
-    """A study without a planned run gives that as the reason."""
-    paths = write_results(tmp_path / "p", adapters=("ia3",), variants={"submitted": {"title": "x", "adapters": []}})
-    figures = draw_figures(read_report(paths), tmp_path / "figures", PHRASES, languages=["en"])
-    ids = ("headline", "epochs", "costs", "test-accuracy", "confusion-ia3", "learned")
-    assert {figures[id].reason for id in ids} == {"no_runs"}
-
-
 @pytest.mark.slow
 def test_what_was_never_evaluated_is_still_shown_where_it_can_be(tmp_path: Path) -> None:
     """Without evaluation there is a train loss, a test accuracy and a confusion matrix, but no validation curve."""
