@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -164,7 +163,6 @@ def _paint_costs(points: Sequence[_Point], axes: Labels, labels: Labels, canvas:
     many = any(point.style == QUIET for point in points)  # names beside the points would cover each other
     for panel, cost in zip(panels, COSTS, strict=True):
         ordered = sorted(points, key=lambda point: point.costs[cost].median)
-        whole = math.log(ordered[-1].costs[cost].median / ordered[0].costs[cost].median) if ordered else 0
         for place, point in enumerate(ordered):
             color, found = point.style.color, point.costs[cost]
             if point.style == QUIET:
@@ -180,12 +178,14 @@ def _paint_costs(points: Sequence[_Point], axes: Labels, labels: Labels, canvas:
                        zorder=3, label=point.name if many else f"_{point.name}")  # fmt: skip
             if many:
                 continue
-            after = ordered[place + 1].costs[cost].median if place + 1 < len(ordered) else math.inf
-            crowded = math.log(after / found.median) < 0.2 * whole  # the next marker is where the name would be
-            panel.annotate(point.name, (found.median, point.accuracy), (-7 if crowded else 7, -13 if place % 2 else 5),
-                           textcoords="offset points", fontsize=9, ha="right" if crowded else "left",
+            # Names stand above and below the intervals in turn, and those at the ends stay inside the panel.
+            above, side = place % 2 == 1, {0: "left", len(ordered) - 1: "right"}.get(place, "center")
+            end = point.interval.high if above else point.interval.low
+            panel.annotate(point.name, (found.median, end), ({"left": -4, "right": 4}.get(side, 0), 3 if above else -3),
+                           textcoords="offset points", fontsize=9, ha=side, va="bottom" if above else "top",
                            color=GREY if point.style in BASELINES.values() else color)  # fmt: skip
         panel.set_xscale("log")
+        panel.margins(y=0.05 if many else 0.15)
         mark_log_axis(panel.xaxis)
         panel.set_xlabel(axes[cost])
         format_percent_axis(panel.yaxis)

@@ -26,14 +26,14 @@ def first_seed(field: str, kind: str) -> Cell:
     )
 
 
-def curve_columns(suffix: str, kept: Cell) -> tuple[Column, ...]:
-    """Return the columns of a curve; its means lie one step deeper than a record's own numbers."""
+def curve_columns(suffix: str, *kept: Cell) -> tuple[Column, ...]:
+    """Return the columns of a curve; its means lie one step deeper than a record's own numbers, and keep no epoch."""
     return (
         Column("epoch", "plain"),
         Column("train_loss", "loss", f"train_loss{suffix}"),
         Column("validation_loss", "loss", f"validation_loss{suffix}"),
         Column("validation_accuracy", "percent", f"validation_accuracy{suffix}"),
-        Column("kept", cell=kept, align="l"),
+        *(Column("kept", cell=cell, align="l") for cell in kept),
     )
 
 

@@ -59,7 +59,7 @@ class ReportTables(BaselineTables, LiveTables):
         run = group.representative
         if group.n_completed != 1 or run is None or run.record is None:
             means = [Row(group, ("curve", "points", i)) for i in range(len(group.curve.points))]
-            return self._plain(of.curve_columns(".mean", lambda cells, point: ""), means)
+            return self._plain(of.curve_columns(".mean"), means)
         best = run.record.best
         mark = self.words.label("kept_mark" if best is not None and best.value is not None else "last_mark")
         kept = None if best is None else best.epoch
