@@ -33,6 +33,7 @@ from tests.support.report_pages import (
     Qmd,
     analyse_project,
     each_node,
+    few_run_pages,
     make_study_pages,
     parts_of,
     plan_without_drawing,
@@ -59,15 +60,16 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> MadePages:
 @pytest.fixture(scope="module")
 def faults(tmp_path_factory: pytest.TempPathFactory) -> MadePages:
     """A failed run, one never made, and one with a truncated record."""
-    return make_study_pages(tmp_path_factory.mktemp("faults"), **FAULTS).parse_pages()
+    return make_study_pages(tmp_path_factory.mktemp("faults"), variants=TWO_VARIANTS, **FAULTS).parse_pages()
 
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> MadePages:
     """Two adapters and the baseline with three seeds on the homework's own source."""
     root = tmp_path_factory.mktemp("hub")
-    made = make_study_pages(root, source="hub", seeds=(1, 2, 3), adapters=("lora_1", "ia3", "head_only"),
-                            variants=TWO_VARIANTS)  # fmt: skip
+    with few_run_pages(6):
+        made = make_study_pages(root, source="hub", seeds=(1, 2, 3), adapters=("lora_1", "ia3", "head_only"),
+                                variants=TWO_VARIANTS)  # fmt: skip
     return made.parse_pages()
 
 
