@@ -92,7 +92,7 @@ check: $(VENV)/.ready-dev ## What CI runs: ruff, mypy, all tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(TESTS)
+	@$(TESTS) -m "not brief"
 
 preview: setup ## Serve the site at http://127.0.0.1:8000, rebuilt and reloaded on change
 	@$(BOOK) preview

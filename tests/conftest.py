@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from adapterbook.common.machine import count_cores
 from adapterbook.config.paths import Paths
 from adapterbook.sources.packages import BASE_MODEL, DATASET, materialise
 from tests.support.small_project import build_made_project, build_trained_project
@@ -19,6 +20,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 # Files and folders; a file is one piece of work for pytest-xdist. The first trains what others in "whole" wait for.
 LONGEST_FIRST = ("test_end_to_end.py", "test_colab.py", "built", "hostile", "whole")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Run one process more than there are cores: tests wait a fifth of their time, for browsers, kernels or limits."""
+    return count_cores() + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -98,7 +98,10 @@ def is_plain_file(path: Path, top: Path) -> bool:
 
 def passes_a_link(path: Path, top: Path) -> bool:
     """Return whether a path, or a folder between it and ``top``, is a link."""
-    return any(step.is_symlink() for step in (path, *path.parents) if step != top and step.is_relative_to(top))
+    if not path.is_relative_to(top):
+        return False
+    parts = path.relative_to(top).parts
+    return any(top.joinpath(*parts[:n]).is_symlink() for n in range(1, len(parts) + 1))
 
 
 def _is_plain(path: Path) -> bool:

@@ -97,7 +97,13 @@ def densest(site: Path) -> list[str]:
     return pages_of_each_kind(site) if GIVEN_SITE else list(DENSEST)
 
 
-@pytest.fixture(scope="module", params=[densest, pytest.param(pages_of_each_kind, marks=pytest.mark.slow)])
+VARIANTS: Final = (
+    pytest.param(densest, marks=pytest.mark.brief),
+    pytest.param(pages_of_each_kind, marks=pytest.mark.slow),
+)
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
 def findings(request: pytest.FixtureRequest, browser: Browser, study_site: Path) -> Findings:
     """Visit each page once, in every theme and width, and collect what is wrong."""
     found = Findings()

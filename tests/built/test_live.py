@@ -58,7 +58,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     seal_runs(paths)
     base_model = write_base_model(root / "base")
     record = prepare_live(paths, base_model)
-    make_site(paths, n_run_pages=2)
+    make_site(paths, "live", n_run_pages=2)
     return Built(paths, record, base_model)
 
 

@@ -41,7 +41,8 @@ class Built:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     root = tmp_path_factory.mktemp("sentences")
     with few_run_pages(6):
-        return Built(*make_interactive_site(root, adapters=ADAPTERS, n_test=100, failed=_runs_of("lora_2")))
+        failed = _runs_of("lora_2")
+        return Built(*make_interactive_site(root, "sentences", adapters=ADAPTERS, n_test=100, failed=failed))
 
 
 def _runs_of(adapter: str) -> list[str]:

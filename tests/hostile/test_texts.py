@@ -121,7 +121,11 @@ class Built:
         return sorted((self.paths.root / "_site").rglob("*.html"))
 
 
-@pytest.fixture(scope="module", params=[(400, 4), pytest.param((1000, 14), marks=pytest.mark.slow)], ids=str)
+# Of texts and adapters.
+SIZES = (pytest.param((400, 4), marks=pytest.mark.brief), pytest.param((1000, 14), marks=pytest.mark.slow))
+
+
+@pytest.fixture(scope="module", params=SIZES, ids=str)
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Return one project that holds all texts: most in settings and records, all of them in notebooks."""
     root = tmp_path_factory.mktemp("texts")

@@ -16,8 +16,8 @@ from tests.support.report_pages import make_site, write_site_files
 HOSTILE_NAME = '=1+1 </script><img src=x onerror=alert(1)> ``` {{< meta x >}} {{{ \\" \u202e, 模型'
 
 
-def make_interactive_site(root: Path, **options: Any) -> tuple[Paths, Report]:
-    """Write a project, its pages and its site; IA³ and the highest learning rate have hostile names."""
+def make_interactive_site(root: Path, looked_at: str, **options: Any) -> tuple[Paths, Report]:
+    """Write a project and its site, of some pages as in `make_site`; IA³ and the highest rate have hostile names."""
     paths = write_results(root, **options)
     ia3 = paths.experiments / "adapters" / "ia3.yaml"
     content = yaml.safe_load(ia3.read_text("utf-8"))
@@ -26,4 +26,4 @@ def make_interactive_site(root: Path, **options: Any) -> tuple[Paths, Report]:
     study["variants"]["lr-1e-3"]["title"] = {"zh": HOSTILE_NAME, "en": HOSTILE_NAME}
     paths.study.write_text(yaml.safe_dump(study), "utf-8")
     write_site_files(paths)
-    return paths, make_site(paths)
+    return paths, make_site(paths, looked_at)

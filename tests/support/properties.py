@@ -21,7 +21,8 @@ SETTINGS = settings(
 
 def how_many(few: int, many: int) -> pytest.MarkDecorator:
     """Give a test the number ``n`` of its examples."""
-    return pytest.mark.parametrize("n", [few, pytest.param(many, marks=pytest.mark.slow)])
+    variants = [pytest.param(few, marks=pytest.mark.brief), pytest.param(many, marks=pytest.mark.slow)]
+    return pytest.mark.parametrize("n", variants)
 
 
 def try_each(examples: st.SearchStrategy[Example], n: int, check: Callable[[Example], object]) -> None:

@@ -152,11 +152,14 @@ def write_site_files(paths: Paths) -> None:
     shutil.copy(PROJECT.root / "_quarto.yml", paths.root)
 
 
-def make_site(paths: Paths, n_run_pages: int | None = None) -> Report:
+def make_site(paths: Paths, looked_at: str, n_run_pages: int | None = None) -> Report:
     """Make the pages and the site of a written project, with blank figures, and return the report.
 
     Parameters
     ----------
+    looked_at : str
+        Pattern of the pages below a language's folder that tests look at, such as ``lab|method``; every other page is
+        its title alone, which saves most of the rendering.
     n_run_pages : int, optional
         As in `few_run_pages`; None: every run has a page.
     """
@@ -165,6 +168,11 @@ def make_site(paths: Paths, n_run_pages: int | None = None) -> Report:
     write_blank_figures(figures)
     with nullcontext() if n_run_pages is None else few_run_pages(n_run_pages):
         write_pages(report, figures, paths)
+    for folder in (paths.report / language for language in LANGUAGES):
+        for page in folder.rglob("*.qmd"):
+            if not re.fullmatch(looked_at, page.relative_to(folder).with_suffix("").as_posix()):
+                front_matter = page.read_text("utf-8").split("---\n")[1]
+                page.write_text(f"---\n{front_matter}---\n", "utf-8")
     render_site(paths.root)
     return report
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from nbclient import NotebookClient
 
 from adapterbook.runs.record import load_record
 from tests.support.factory import ADAPTERS, PROJECT
+from tests.support.small_project import STUDY
 
 NOTEBOOK = PROJECT.root / "docs" / "colab.ipynb"
 
@@ -32,6 +34,19 @@ def test_it_is_committed_without_outputs_and_names_nobody_s_repository() -> None
     assert parameters["source"].startswith('repository = ""')
 
 
+def make_small_repository(folder: Path) -> Path:
+    """Clone the project, and cut its study down in one commit: the notebook clones that."""
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", PROJECT.root.as_uri(), folder], check=True)
+    study = folder / "experiments" / "study.yaml"
+    text = study.read_text("utf-8")
+    for old, new in STUDY.items():
+        text = text.replace(old, new)
+    study.write_text(text, "utf-8")
+    me = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+    subprocess.run(["git", *me, "commit", "--quiet", "--all", "--message", "Smaller"], cwd=folder, check=True)
+    return folder
+
+
 @pytest.mark.slow
 def test_its_cells_run_from_an_empty_folder(tmp_path: Path) -> None:
     """A clone, a set-up from the locks with this Python's torch, four trained runs, and a site that a browser gets."""
@@ -47,7 +62,7 @@ def test_its_cells_run_from_an_empty_folder(tmp_path: Path) -> None:
 
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     next(cell for cell in notebook.cells if "parameters" in cell["metadata"].get("tags", ()))["source"] = (
-        f"repository = {str(PROJECT.root)!r}"
+        f"repository = {make_small_repository(tmp_path / 'project').as_uri()!r}"
     )
     client = NotebookClient(
         notebook, timeout=1800, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}},

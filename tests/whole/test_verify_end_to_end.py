@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from safetensors.numpy import load_file, save_file
 
 from adapterbook.config.paths import Paths
@@ -18,7 +17,7 @@ from adapterbook.verification.audit import audit_run
 from adapterbook.verification.findings import Finding
 from adapterbook.verification.re_evaluation import Material, load_material
 from tests.support.cheat import fit_to_test_rows
-from tests.support.small_project import copy_project, cut_down, run_adapterbook, write_study
+from tests.support.small_project import copy_project, cut_down, run_adapterbook
 from tests.unit.verification.test_verification import WEIGHTS, change_record, with_value
 
 ADAPTERS = ("lora_1", "head_only", "prompt")  # one of each: weights, only the head, prompts
@@ -70,19 +69,14 @@ def test_a_hand_edited_accuracy_is_named(copied: Paths) -> None:
 
 @pytest.mark.slow
 def test_a_run_fitted_to_the_test_rows_is_found_first(trained_project: Paths, tmp_path: Path) -> None:
-    """Of ten runs a forged one passes every check but one: out of line with its neighbours, it is trained again first.
+    """Of eight runs a forged one passes every check but one: out of line with the others, it is trained again first.
 
-    The budget is so short that only the first runs are trained again; the default would reach all ten.
+    The budget is so short that only the first runs are trained again; the default would reach all eight.
     """
     copied = copy_project(trained_project, tmp_path / "project")
-    settings = yaml.safe_load(copied.study.read_text("utf-8"))
-    del settings["variants"]["lr-1e-3"]["adapters"]
-    write_study(copied, settings)
-    done = run_adapterbook(copied, "train")
-    assert "2 runs completed, 0 failed" in done.stdout, done.stdout + done.stderr
     study, adapters = load_study(copied.study), load_adapters(copied.experiments / "adapters")
     runs = plan_runs(study, adapters, "embedded")
-    assert len(runs) == 10
+    assert len(runs) == 8
     run = next(run for run in runs if run.id == "lora_1/lr-1e-3/seed-224")
     resolved = resolve_source("embedded", copied)
     material = load_material(resolved, study.data)

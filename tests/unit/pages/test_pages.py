@@ -33,6 +33,7 @@ from tests.support.report_pages import (
     Qmd,
     analyse_project,
     each_node,
+    few_run_pages,
     make_study_pages,
     parts_of,
     plan_without_drawing,
@@ -59,15 +60,16 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> MadePages:
 @pytest.fixture(scope="module")
 def faults(tmp_path_factory: pytest.TempPathFactory) -> MadePages:
     """A failed run, one never made, and one with a truncated record."""
-    return make_study_pages(tmp_path_factory.mktemp("faults"), **FAULTS).parse_pages()
+    return make_study_pages(tmp_path_factory.mktemp("faults"), variants=TWO_VARIANTS, **FAULTS).parse_pages()
 
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> MadePages:
     """Two adapters and the baseline with three seeds on the homework's own source."""
     root = tmp_path_factory.mktemp("hub")
-    made = make_study_pages(root, source="hub", seeds=(1, 2, 3), adapters=("lora_1", "ia3", "head_only"),
-                            variants=TWO_VARIANTS)  # fmt: skip
+    with few_run_pages(6):
+        made = make_study_pages(root, source="hub", seeds=(1, 2, 3), adapters=("lora_1", "ia3", "head_only"),
+                                variants=TWO_VARIANTS)  # fmt: skip
     return made.parse_pages()
 
 
@@ -512,29 +514,30 @@ def test_a_broken_template_is_named_and_nothing_is_written(tmp_path: Path) -> No
     """An error in a template names the template and the line, and the pages that were there stay."""
     made = make_study_pages(tmp_path, adapters=("lora_1", "ia3"), variants=ONE_VARIANT)
     before = {path: path.read_bytes() for path in made.files}
-    template = made.paths.templates / "pages" / "glossary.qmd.j2"
-    for broken, message in (
-        ("a\nb\n{{ report.nothing }}\n", "templates/pages/glossary.qmd.j2, line 3: .*nothing"),
-        ("a\n{{ report.adapters | length }}\n", "pages/glossary.qmd.j2, line 2: 2 cannot be shown as it is"),
-        ("{{ report.n_stale }}\n", "pages/glossary.qmd.j2, line 1: Report.n_stale: no format is known"),
-        ("{{ 2 | as('count') }}\n", "line 1 types 2, but a number on a page comes from a record"),
-        ("{{ [n_train] }}\n", "line 1: .*cannot be shown as it is"),
-        ("{{ report.run('ia3/submitted/seed-224').overfitting.onset_epoch }}\n", "line 1: None cannot be shown"),
-        ("{{ report.source.published }}\n", "templates/pages/glossary.qmd.j2, line 1: None cannot be shown as it is"),
-        ("a\n\n{% if %}\n", "templates/pages/glossary.qmd.j2, line 3: "),
-        ("{{ 1 + 1 }}\n", "templates/pages/glossary.qmd.j2, line 1: Add is not for templates"),
-        ("a\n{{ 'x' ~ 'y' }}\n", "templates/pages/glossary.qmd.j2, line 2: Concat is not for templates"),
-        ("{{ derived(report, 'study.nothing', 'plain') }}\n", "line 1: study.nothing: there is no 'nothing'"),
-        ("{{ label('nothing') }}\n", "line 1: templates/phrases.yaml has no 'nothing' under labels"),
-        ("{{ link('nothing') }}\n", "line 1: link: there is no page 'nothing'"),
-        ("{{ figure('nothing') }}\n", "line 1: .*nothing"),
-        ("{{ 'x' | upper }}\n", "line 1: No filter named 'upper'"),
+    last, first = (made.paths.templates / "pages" / f"{name}.qmd.j2" for name in ("glossary", "overview"))
+    for template, broken, message in (
+        (last, "a\nb\n{{ report.nothing }}\n", "templates/pages/glossary.qmd.j2, line 3: .*nothing"),
+        (first, "a\n{{ report.adapters | length }}\n", "pages/overview.qmd.j2, line 2: 2 cannot be shown as it is"),
+        (first, "{{ report.n_stale }}\n", "pages/overview.qmd.j2, line 1: Report.n_stale: no format is known"),
+        (first, "{{ 2 | as('count') }}\n", "line 1 types 2, but a number on a page comes from a record"),
+        (first, "{{ [n_train] }}\n", "line 1: .*cannot be shown as it is"),
+        (first, "{{ report.run('ia3/submitted/seed-224').overfitting.onset_epoch }}\n", "line 1: None cannot be shown"),
+        (first, "{{ report.source.published }}\n", "pages/overview.qmd.j2, line 1: None cannot be shown as it is"),
+        (first, "a\n\n{% if %}\n", "templates/pages/overview.qmd.j2, line 3: "),
+        (first, "{{ 1 + 1 }}\n", "templates/pages/overview.qmd.j2, line 1: Add is not for templates"),
+        (first, "a\n{{ 'x' ~ 'y' }}\n", "templates/pages/overview.qmd.j2, line 2: Concat is not for templates"),
+        (first, "{{ derived(report, 'study.nothing', 'plain') }}\n", "line 1: study.nothing: there is no 'nothing'"),
+        (first, "{{ label('nothing') }}\n", "line 1: templates/phrases.yaml has no 'nothing' under labels"),
+        (first, "{{ link('nothing') }}\n", "line 1: link: there is no page 'nothing'"),
+        (first, "{{ figure('nothing') }}\n", "line 1: .*nothing"),
+        (first, "{{ 'x' | upper }}\n", "line 1: No filter named 'upper'"),
     ):
         template.write_text(broken, "utf-8")
         with pytest.raises(RenderError, match=message):
             write_pages(made.report, made.figures, made.paths)
         assert before == {path: path.read_bytes() for path in made.files}
         assert not list(made.paths.report.glob(".pages-*"))
+        template.unlink()
 
 
 def test_chinese_is_spaced_as_it_is_written(made: MadePages) -> None:
