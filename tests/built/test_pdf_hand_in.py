@@ -216,7 +216,7 @@ def test_the_contents_name_pages(pdf: Pdf) -> None:
     entries = {}
     for left in (0, 298):  # a column is half of an A4 page
         column = ["-x", str(left), "-y", "0", "-W", "298", "-H", "842"]
-        command = ["pdftotext", "-f", "2", "-l", "3", "-layout", *column, pdf.path, "-"]
+        command = ["pdftotext", "-f", "2", "-l", "3", "-layout", *column, str(pdf.path), "-"]
         answer = subprocess.run(command, capture_output=True, text=True, check=True)
         for row in answer.stdout.splitlines():
             if match := re.match(r"\s*(\d+(?:\.\d+)?) .*[ .\u2060]{9}(\d+)$", row):
