@@ -21,7 +21,7 @@ from adapterbook.figures.style import (
     style_of,
     why_nothing,
 )
-from adapterbook.figures.words import FigureWords, Labels, short_names
+from adapterbook.figures.words import FigureWords, Labels, cut_name, short_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -43,7 +43,7 @@ def plan_calibration(report: Report, words: FigureWords) -> Drawing:
     if not found:
         return Drawing(id, title, title, None, reason=why_nothing(report, "no_predictions"))
     names = short_names(report, words)
-    panels = [_Panel(names[item.adapter], style_of(report, item.adapter), item.bins) for item in found]
+    panels = [_Panel(cut_name(names[item.adapter]), style_of(report, item.adapter), item.bins) for item in found]
     adapters = words.joined(_describe(item, names[item.adapter], words) for item in found)
     labels = words.labels("calibration.calibrated", "calibration.confidence", "calibration.right")
     rows = [

@@ -76,19 +76,19 @@ def others(report: Report, named: Collection[str], words: FigureWords) -> str:
 def short_names(report: Report, words: FigureWords) -> dict[str, str]:
     """Return a short name of each adapter: its title up to the colon where that is unique, else its id.
 
-    A baseline is called by what it trains. A name that is longer than a panel is wide loses its middle.
+    A baseline is called by what it trains.
     """
-    short = {name: _cut(_short_name(adapter, words)) for name, adapter in report.adapters.items()}
+    short = {name: _short_name(adapter, words) for name, adapter in report.adapters.items()}
     counts = Counter(short.values())
-    return {name: title if title and counts[title] == 1 else _cut(name) for name, title in short.items()}
+    return {name: title if title and counts[title] == 1 else name for name, title in short.items()}
 
 
-def _cut(name: str) -> str:
-    """Return a name of at most `MAX_NAME` columns, of which a Chinese letter takes two.
+def cut_name(name: str) -> str:
+    """Return a name without its middle if it is wider than a panel: `MAX_NAME` columns, of which 中 takes two.
 
     Examples
     --------
-    >>> _cut("lora_07_of_a_student_with_a_long_name")
+    >>> cut_name("lora_07_of_a_student_with_a_long_name")
     'lora_07_of_a_st…ong_name'
     """
     widths = [2 if east_asian_width(letter) in "WF" else 1 for letter in name]
