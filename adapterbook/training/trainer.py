@@ -34,7 +34,7 @@ from adapterbook.sources.resolve import FetchedSource, ResolvedSource, fetch_sou
 from adapterbook.training.checkpoints import Snapshot, last_checkpoint, restore_snapshot
 from adapterbook.training.kernel_state import ignore_launchers
 from adapterbook.training.model import head_parameters
-from adapterbook.training.speed import split_by_length, use_quick_dropout
+from adapterbook.training.speed import halve_by_length
 from adapterbook.training.strategies import metric_name
 
 EARLY_STOPPING = ("early_stopping_patience", "early_stopping_threshold")
@@ -221,7 +221,6 @@ class ClassifierTrainer(Trainer):
     def __init__(self, *, args: TrainingArguments, head_learning_rate: float | None = None, **kwargs: Any) -> None:
         args._n_gpu = min(args.n_gpu, 1)  # with more, each would get a batch, and a step so many times the rows
         super().__init__(args=args, **kwargs)
-        use_quick_dropout(cast(torch.nn.Module, self.model))
         self._n_step_rows: int | None = None  # rows of the training step that is being computed
         self._head_learning_rate = head_learning_rate
         self.train_cpu_s = 0.0  # of all threads, evaluations included, in this process
@@ -264,8 +263,8 @@ class ClassifierTrainer(Trainer):
         inputs: dict[str, torch.Tensor | Any],
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """Add the gradient of a batch, and return its loss; on a CPU in parts that need less padding."""
-        parts = split_by_length(inputs) if self.args.device.type == "cpu" else [inputs]
+        """Add the gradient of a batch, and return its loss; on a CPU in two halves, which need less padding."""
+        parts = halve_by_length(inputs) if self.args.device.type == "cpu" else [inputs]
         return torch.stack([super(ClassifierTrainer, self).training_step(model, part) for part in parts]).sum()
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:

@@ -116,6 +116,7 @@ def test_numbers_in_words_are_those_of_the_table(browser: Browser, site: Path) -
         assert f"about {1e-2 * 320 / 2:.1f}." in said, "how far the weights can move"
 
 
+@pytest.mark.slow  # trains in the browser
 def test_an_address_is_a_training(browser: Browser, site: Path) -> None:
     """The address holds both trainings; opened elsewhere it gives the same curve, digit by digit."""
     with visit(browser, page_of(site, "en")) as opened:
@@ -171,6 +172,7 @@ def test_the_dots_go_back_in_time(browser: Browser, site: Path) -> None:
         assert sum(x > 0.75 * width for x in last) > 64 > 32 > sum(x > 0.75 * width for x in first)
 
 
+@pytest.mark.slow  # trains twice
 def test_a_training_can_be_kept(browser: Browser, site: Path) -> None:
     """What is kept stays beside later trainings until it is let go."""
     with visit(browser, page_of(site, "en")) as opened:
@@ -186,6 +188,7 @@ def test_a_training_can_be_kept(browser: Browser, site: Path) -> None:
         expect(lab.locator(".lab-name-before")).to_have_count(0)
 
 
+@pytest.mark.slow  # trains on four pages
 def test_an_explanation_has_its_knob(browser: Browser, site: Path) -> None:
     """In each of the four explanations a button opens a form of one knob; nothing is loaded before, the data once.
 
@@ -216,6 +219,7 @@ def test_an_explanation_has_its_knob(browser: Browser, site: Path) -> None:
             expect(page.locator(f".lab{TRAINED}")).to_be_visible(timeout=20_000)
 
 
+@pytest.mark.slow  # another server
 def test_the_lab_works_under_a_prefix(browser: Browser, site: Path) -> None:
     """From a server, in a folder below its root, the scripts find each other."""
     with _serve(site.parents[1]) as address:
@@ -229,6 +233,7 @@ def test_the_lab_works_under_a_prefix(browser: Browser, site: Path) -> None:
         context.close()
 
 
+@pytest.mark.slow  # both languages, both themes
 def test_the_lab_keeps_to_wcag(browser: Browser, site: Path) -> None:
     """Trained and unfolded, the lab and a form in an explanation break no rule, in both themes, wide and narrow."""
     for name in ("lab", "method"):

@@ -12,7 +12,6 @@ from peft import AdaLoraConfig, LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForSequenceClassification, TrainingArguments
 
 from adapterbook.config.study import TrainingConfig
-from adapterbook.training import speed
 from adapterbook.training.kernel_state import ignore_launchers
 from adapterbook.training.trainer import ClassifierTrainer, training_kwargs
 from tests.support.tiny_models import FAMILIES, make_config
@@ -21,12 +20,6 @@ SGD = {"optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0, "lr_scheduler
 QUICK = ("distilbert", "gpt2")  # their losses are made by different code; the others take one way or the other
 PLAIN = {"num_train_epochs": 1, "per_device_eval_batch_size": 16, "eval_strategy": "no", "save_strategy": "no",
          "load_best_model_at_end": False}  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def split_short_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the few tokens of these rows be worth a part."""
-    monkeypatch.setattr(speed, "TOKENS_OF_A_PART", 1)
 
 
 def _rows(n: int) -> list[dict[str, Any]]:
@@ -88,7 +81,7 @@ def _assert_same(found: Any, expected: Any) -> None:
     "family", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FAMILIES]
 )
 def test_accumulated_batches_are_one_batch(family: str, tmp_path: Path) -> None:
-    """One step of SGD without clipping gives the loss and the weights of 16 rows at once: as 8 × 2, 4 × 4, 2 parts."""
+    """One step of SGD without clipping gives the loss and the weights of 16 rows at once: as 8 × 2, 4 × 4, 2 halves."""
     whole = _train(_make(family), tmp_path, 16, 16, 1)
     start = dict(_make(family).named_parameters())
     assert any(not torch.allclose(weights, start[name], rtol=1e-3) for name, weights in whole[1].items())

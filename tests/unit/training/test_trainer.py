@@ -20,7 +20,6 @@ from transformers.trainer_utils import EvalPrediction
 
 from adapterbook.common.errors import ConfigError, RunError
 from adapterbook.config.study import load_study
-from adapterbook.training import speed
 from adapterbook.training.callbacks import ProgressFile, SaveEpochSnapshots
 from adapterbook.training.checkpoints import Snapshot, restore_snapshot
 from adapterbook.training.trainer import (
@@ -162,13 +161,12 @@ def test_a_run_that_the_study_has_not_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("accepts", [True, False])
 @pytest.mark.parametrize(("size", "accumulated"), [(4, 4), (8, 2), (16, 1)])
 def test_a_batch_computed_in_parts_has_the_gradient_of_the_whole(
-    tmp_path: Path, size: int, accumulated: int, accepts: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, size: int, accumulated: int, accepts: bool
 ) -> None:
-    """Parts by length and accumulated micro-batches give the loss and the step that PyTorch gives for the batch.
+    """Halves by length and accumulated micro-batches give the loss and the step that PyTorch gives for the batch.
 
     That holds whether or not the model says that it scales its loss by the number of rows.
     """
-    monkeypatch.setattr(speed, "TOKENS_OF_A_PART", 1)  # the few tokens of these rows are worth a part
     lengths = [(i * 5) % 9 + 2 for i in range(24)]  # the second batch has 8 rows
     rows: Any = [{"input_ids": list(range(1, n + 1)), "labels": n % 2} for n in lengths]
     trained, model = (make_tiny_classifier(dropout=0.0) for _ in range(2))
