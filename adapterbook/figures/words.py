@@ -84,7 +84,7 @@ def short_names(report: Report, words: FigureWords) -> dict[str, str]:
 
 
 def cut_name(name: str) -> str:
-    """Return a name without its middle if it is wider than a panel: `MAX_NAME` columns, of which 中 takes two.
+    """Return a name without its middle if it is wider than a panel: `MAX_NAME` columns, two for a wide letter.
 
     Examples
     --------
