@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Literal
+from unicodedata import east_asian_width
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,6 +19,17 @@ Language = Literal["zh", "en"]
 MINUS: Final = "−"
 NO_BREAK_SPACE: Final = "\u00a0"
 BYTE_UNITS: Final = ("bytes", "kB", "MB", "GB", "TB")
+
+
+def count_columns(text: str) -> int:
+    """Return how wide a text is, in Latin letters; a Chinese character counts as two.
+
+    Examples
+    --------
+    >>> count_columns("準確率 F1")
+    9
+    """
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def capitalised(text: str) -> str:

@@ -216,15 +216,12 @@ def compute_moments(
     # Of the rows and two more, whose differences are 1 and -1.
     variance = ((differences**2).sum(axis=-1) + 2) / (n + 2) ** 2 - (n * value) ** 2 / (n + 2) ** 3
     sides = [correct_a, correct_b] if b_has_seeds else [correct_a]
-    if min(side.shape[-2] for side in sides) == 1:
+    n_seeds = [side.shape[-2] for side in sides]
+    if min(n_seeds) == 1:
         return value, variance, np.full_like(variance, math.inf)
     seeds, rests = zip(*map(_mean_squares, sides), strict=True)
     variance = np.maximum(variance - sum(rests), 2 / (n + 2) ** 2) + sum(seeds)
-    return (
-        value,
-        variance,
-        _degrees_of_freedom(variance, [(part, side.shape[-2]) for part, side in zip(seeds, sides, strict=True)]),
-    )
+    return value, variance, _degrees_of_freedom(variance, [*zip(seeds, n_seeds, strict=True)])
 
 
 def holm_correction(p_values: Sequence[float]) -> tuple[float, ...]:

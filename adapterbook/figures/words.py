@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
-from unicodedata import east_asian_width
 
 from adapterbook.analysis.shapes import AdapterReport, Group, Report
-from adapterbook.common.formatting import Language, format_number
+from adapterbook.common.formatting import Language, count_columns, format_number
 from adapterbook.config.phrases import Phrases
 
 MAX_NAME: Final = 24
@@ -91,11 +90,10 @@ def cut_name(name: str) -> str:
     >>> cut_name("lora_07_of_a_student_with_a_long_name")
     'lora_07_of_a_st…ong_name'
     """
-    widths = [2 if east_asian_width(letter) in "WF" else 1 for letter in name]
-    if sum(widths) <= MAX_NAME:
+    if count_columns(name) <= MAX_NAME:
         return name
-    head = max(n for n in range(len(name)) if sum(widths[:n]) <= MAX_NAME - 9)
-    tail = min(n for n in range(len(name)) if sum(widths[n:]) <= 8)
+    head = max(n for n in range(len(name)) if count_columns(name[:n]) <= MAX_NAME - 9)
+    tail = min(n for n in range(len(name)) if count_columns(name[n:]) <= 8)
     return f"{name[:head]}…{name[tail:]}"
 
 

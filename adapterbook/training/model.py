@@ -171,10 +171,8 @@ def _load(folder: Path, labels: Sequence[str]) -> tuple[PreTrainedModel, torch.T
 
 def freeze_adapter(model: PeftModel) -> None:
     """Freeze everything but the classification head, so the adapter keeps its initial state, without effect."""
-    in_heads = {id(parameter) for parameter in head_parameters(model)}
-    for parameter in model.parameters():
-        if id(parameter) not in in_heads:
-            parameter.requires_grad_(False)
+    for parameter in _outside_heads(model):
+        parameter.requires_grad_(False)
 
 
 def count_parameters(model: PeftModel) -> ParameterCounts:
@@ -191,6 +189,12 @@ def count_parameters(model: PeftModel) -> ParameterCounts:
 def head_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Return the parameters of the modules that are trained in full beside the adapter: the classification head."""
     return [parameter for head in _heads(model) for parameter in head.parameters()]
+
+
+def _outside_heads(model: nn.Module) -> list[nn.Parameter]:
+    """Return all other parameters."""
+    in_heads = {id(parameter) for parameter in head_parameters(model)}
+    return [parameter for parameter in model.parameters() if id(parameter) not in in_heads]
 
 
 def _used_parameters(model: torch.nn.Module) -> list[tuple[str, nn.Parameter]]:
@@ -282,11 +286,8 @@ def _try_out(config: PeftConfig, model: PreTrainedModel) -> PeftModel:
     counts = count_parameters(adapted)
     if counts.n_adapter == 0:
         raise ValueError("it trains no parameter besides the head")
-    heads = {id(parameter) for parameter in head_parameters(adapted)}
-    own = (
-        parameter.grad for parameter in adapted.parameters() if parameter.requires_grad and id(parameter) not in heads
-    )
-    if not any(gradient is not None and gradient.any() for gradient in own):
+    gradients = (parameter.grad for parameter in _outside_heads(adapted) if parameter.requires_grad)
+    if not any(gradient is not None and gradient.any() for gradient in gradients):
         raise ValueError("every gradient of it is 0, so it would stay without effect while the head trains")
     if counts.n_head == 0:
         raise ValueError("it leaves the new classification head untrained")

@@ -56,7 +56,7 @@ from adapterbook.training.model import (
 )
 from adapterbook.training.peft_needs import count_steps
 from adapterbook.training.reloading import check_saved, tolerance_of
-from adapterbook.training.strategies import Kept, metric_name
+from adapterbook.training.strategies import Kept, metric_name, splits_to_evaluate
 from adapterbook.training.tokens import count_truncated, token_limit
 from adapterbook.training.trainer import (
     ClassifierTrainer,
@@ -68,8 +68,6 @@ from adapterbook.training.trainer import (
     training_kwargs,
 )
 from adapterbook.training.trial import try_runs
-
-EVALUATED_SPLITS = ("validation", "selection")  # during training
 
 
 def preflight(runs: Sequence[Run], paths: Paths, source: ResolvedSource) -> dict[str, Record]:
@@ -225,7 +223,9 @@ def save_run(
         train_samples_per_s=len(splits["train"]) * curve[-1].epoch / train_time_s,
         test_time_s=metrics["test_runtime"],
         evaluation_time_s=sum(
-            entry.get(f"eval_{name}_runtime", 0.0) for entry in state.log_history for name in EVALUATED_SPLITS
+            entry.get(f"eval_{name}_runtime", 0.0)
+            for entry in state.log_history
+            for name in splits_to_evaluate(run.training)
         ),
         latency=Latency(n_rows=len(texts), median_s=median_s, merged_median_s=merged_median_s),
         learned=learned,

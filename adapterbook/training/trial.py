@@ -29,6 +29,7 @@ from adapterbook.training.kernel_state import ignore_launchers, silence_transfor
 from adapterbook.training.model import MISFITS, freeze_adapter, load_base_model, make_peft_config, without_warnings
 from adapterbook.training.peft_needs import AllocateRanks, check_loss, count_steps, initialise_from_data
 from adapterbook.training.reloading import check_saved, predict
+from adapterbook.training.strategies import splits_to_evaluate
 from adapterbook.training.tokens import load_tokenizer
 from adapterbook.training.trainer import ClassifierTrainer, compute_metrics, training_kwargs
 
@@ -45,7 +46,6 @@ OVERRIDDEN: dict[str, Any] = {
     "per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, "bf16": False, "fp16": False,
 }  # fmt: skip
 LED_BY_EVALUATION = ("reduce_lr_on_plateau", "greedy")  # schedules that need an evaluation
-EVALUATED_SPLITS = ("validation", "selection")
 PADDING_TOLERANCE = 1e-3  # of a probability
 
 
@@ -169,7 +169,7 @@ def _make_trainer(
         args=arguments,
         head_learning_rate=run.training.head_learning_rate,
         train_dataset=dataset,
-        eval_dataset=dict.fromkeys(EVALUATED_SPLITS, dataset) if evaluates else None,
+        eval_dataset=dict.fromkeys(splits_to_evaluate(run.training), dataset) if evaluates else None,
         compute_metrics=compute_metrics,
         processing_class=tokenizer,
         callbacks=[AllocateRanks()],

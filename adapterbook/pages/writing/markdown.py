@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import html
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from markupsafe import Markup
 
+from adapterbook.common.formatting import count_columns
 from adapterbook.pages.writing.escape import escape_text, python_literal
 
 # CJK ideographs, kana, bopomofo and full-width forms: a line break between two of them is not a space.
@@ -261,7 +261,7 @@ def visible_width(cell: str) -> int:
     6
     """
     text = html.unescape(MARKS.sub("", LINK_TARGET.sub("", ATTRIBUTES.sub("", cell))))
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+    return count_columns(text)
 
 
 def _cell(cell: str) -> str:

@@ -200,10 +200,7 @@ def answer_rows(
     """Return the probability of each label for each text, of shape (texts, labels), as the page computes it."""
     encoder = Encoder(base.shape, packed, part)
     tokens = [encoding.ids for encoding in tokenizer.encode_batch([str(text) for text in np.asarray(texts)])]
-    with (
-        threadpool_limits(1),
-        ThreadPoolExecutor(count_cores()) as pool,
-    ):
+    with threadpool_limits(1), ThreadPoolExecutor(count_cores()) as pool:
         return np.asarray([*pool.map(encoder.probabilities, tokens)], dtype=np.float32)
 
 
