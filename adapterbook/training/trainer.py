@@ -34,7 +34,7 @@ from adapterbook.sources.resolve import FetchedSource, ResolvedSource, fetch_sou
 from adapterbook.training.checkpoints import Snapshot, last_checkpoint, restore_snapshot
 from adapterbook.training.kernel_state import ignore_launchers
 from adapterbook.training.model import head_parameters
-from adapterbook.training.speed import halve_by_length
+from adapterbook.training.speed import fuse_adamw, halve_by_length
 from adapterbook.training.strategies import metric_name
 
 EARLY_STOPPING = ("early_stopping_patience", "early_stopping_threshold")
@@ -235,6 +235,7 @@ class ClassifierTrainer(Trainer):
                 group["params"] = [parameter for parameter in group["params"] if id(parameter) not in heads]
                 if head:
                     optimizer.add_param_group(group | {"params": head, "lr": self._head_learning_rate})
+        fuse_adamw(optimizer)
         return optimizer
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], None]:

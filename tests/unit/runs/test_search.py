@@ -126,6 +126,13 @@ def test_an_adapter_without_rates_is_named() -> None:
         _planned({}, LORA, IA3, learning_rates={"LORA": (1e-3,)})
 
 
+def test_a_mistyped_name_is_named_and_that_of_an_absent_adapter_is_not() -> None:
+    """Rates under a name that is nearly an adapter's would silently do nothing; those of a deleted adapter may."""
+    with pytest.raises(ConfigError, match=r"learning_rates: LORAA has no effect: correct it \(LORA"):
+        _planned({}, LORA, IA3, learning_rates={"LORAA": (1e-2,), "default": (1e-3,)})
+    _planned({}, LORA, learning_rates={"full": (1e-2,), "IA3": (1e-2,), "default": (1e-3,)})
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
