@@ -22,7 +22,7 @@ Setting = Literal["best", "submitted"]
 LeftOutReason = Literal["method", "size"]
 Refusal = Literal["architecture", "tokenizer"]
 MAX_PARAMS: Final = 40_000_000  # of a base model that is prepared unless book.yaml says otherwise
-ANSWERS: Final = "answers.safetensors"  # the probabilities of the test rows, a matrix an adapter; not for the page
+ANSWERS: Final = "answers.safetensors"  # the probabilities of the compared rows, a matrix an adapter; not for the page
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 PROGRAM: Final = ("arithmetic.py", "make.py", "names.py")  # what decides the content of the files
 MAX_BYTES: Final = 512 * 1024**2  # of all files, which are read whole
@@ -39,10 +39,10 @@ class LiveAdapter(RecordPart):
     file: str = Field(description="Holds the adapter and its head")
     rank: PositiveInt | None = Field(description="Of a LoRA, the largest of its layers; null for other methods")
     mean_difference: Proportion = Field(
-        description="Of the probabilities, the largest of a row's labels, over all rows"
+        description="Of the probabilities, the largest of a row's labels, over the compared rows"
     )
     max_difference: Proportion
-    n_equal: NonNegativeInt = Field(description="Test rows whose predicted label is the run's")
+    n_equal: NonNegativeInt = Field(description="Compared rows whose predicted label is the run's")
 
 
 class LeftOut(RecordPart):
@@ -89,7 +89,9 @@ class LiveRecord(SealedRecord):
     adapters: tuple[LiveAdapter, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     sizes: dict[str, PositiveInt] = Field(default_factory=dict, description="Bytes of each file")
-    mean_difference: Proportion | None = Field(description="Over all adapters and test rows; null without an adapter")
+    mean_difference: Proportion | None = Field(
+        description="Over all adapters and their rows; null without an adapter"
+    )
     max_difference: Proportion | None
     equal_share: Proportion | None = Field(description="Share of answers with the run's predicted label")
     time_s: NonNegativeFloat

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load, save
+from safetensors.numpy import load, load_file, save
 
 from adapterbook.config.paths import Paths
+from adapterbook.runs.live import make
 from adapterbook.runs.live.record import ANSWERS, LiveRecord, live_folder
+from adapterbook.runs.predictions import load_predictions
 from adapterbook.runs.record import TokenInfo, load_any_record, load_record, seal_record, write_record
 from adapterbook.runs.select import load_live
 from adapterbook.verification.live import audit_live
@@ -43,6 +45,20 @@ def test_what_was_prepared_has_no_finding(prepared: Paths) -> None:
     """Files as they were made pass; where none were made there is nothing to find."""
     assert _findings(prepared) == []
     assert audit_live(prepared, "embedded", None, None) == []
+
+
+def test_of_many_test_rows_some_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first, the last and rows between them are answered, each compared with its own prediction."""
+    monkeypatch.setattr(make, "N_COMPARED", 3)
+    paths = write_results(tmp_path, adapters=("lora_1",), variants=SUBMITTED, n_test=21)
+    seal_runs(paths)
+    prepare_live(paths, write_base_model(tmp_path / "base"))
+    folder = live_folder(paths, "embedded")
+    record = load_any_record(LiveRecord, folder)
+    assert (record.n_test, _findings(paths)) == (3, [])
+    table = load_predictions(paths.results / "embedded" / record.adapters[0].run_id).iloc[[0, 10, 20]]
+    (answers,) = load_file(folder / ANSWERS).values()
+    assert make.compare_answers(answers, table)["mean_difference"] == pytest.approx(record.mean_difference)
 
 
 def test_a_changed_file_is_found_by_its_hash(prepared: Paths) -> None:
