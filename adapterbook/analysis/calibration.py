@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from functools import lru_cache
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
@@ -121,9 +122,8 @@ def measure_calibration(adapter: str, variant: str, answers: pd.DataFrame) -> Ca
     counts, differences = np.zeros((n_rows, n_bins)), np.zeros((n_rows, n_bins))
     np.add.at(counts, (rows, places), 1)
     np.add.at(differences, (rows, places), confidence - right)
-    weights = np.random.default_rng(0).multinomial(n_rows, np.full(n_rows, 1 / n_rows), size=N_RESAMPLES)
     (biased,), (squared,), (gap,) = _errors(np.ones((1, n_rows)), counts, differences)
-    _, resampled, gaps = _errors(weights.astype(float), counts, differences)
+    _, resampled, gaps = _errors(_draw_samples(n_rows), counts, differences)
     moved = np.quantile(resampled, [0.025, 0.975]) - (biased - squared)
     low, high = np.sqrt(np.maximum(moved, 0.0)).tolist()
     gap_low, gap_high = np.quantile(gaps, [0.025, 0.975]).tolist()
@@ -140,6 +140,14 @@ def measure_calibration(adapter: str, variant: str, answers: pd.DataFrame) -> Ca
         error_interval=Interval(low, high),
         bins=tuple(_bin(confidence[places == i], right[places == i], counts[:, i]) for i in range(n_bins)),
     )
+
+
+@lru_cache(maxsize=2)  # every group has the same rows
+def _draw_samples(n_rows: int) -> NDArray[Any]:
+    """Return how often each sample of rows has each row: an array of shape (N_RESAMPLES, n_rows)."""
+    import numpy as np
+
+    return np.random.default_rng(0).multinomial(n_rows, np.full(n_rows, 1 / n_rows), size=N_RESAMPLES).astype(float)
 
 
 def _errors(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -44,6 +45,7 @@ MAX_RUNS_IN_PDF = 12
 MAX_FAULTS_NAMED = 40
 
 
+@lru_cache(maxsize=10_000)  # every number leads to a page
 def page_path(paths: Paths, language: Language, stem: str) -> Path:
     """Return the path of a page of the site."""
     return paths.report / language / f"{stem}.qmd"
@@ -134,7 +136,7 @@ class PageTools:
             "training_code": lambda arguments: python_block(training_code(arguments)),
         }
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """Return the folder that the page, or the combined document, lies in."""
         if self.target == "pdf":
@@ -343,6 +345,7 @@ def _joined(name: Name) -> str:
     return name if isinstance(name, str) else "-".join(map(str, name))
 
 
+@lru_cache(maxsize=10_000)
 def _relative(path: Path, folder: Path) -> str:
     """Return the relative path of a link from a folder."""
     return quote(Path(os.path.relpath(path, folder)).as_posix(), safe="/.~-_")

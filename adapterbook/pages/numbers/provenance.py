@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from markupsafe import Markup
@@ -114,7 +115,7 @@ RECORD_ANCHOR: Final = "r"
 # Keys that an anchor is made from. They have no hyphen, so two paths never give the same anchor.
 PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_]+")
 MAX_TEXT: Final = 2_000  # characters
-Path = tuple[str, ...]
+ENCODER: Final = json.JSONEncoder(ensure_ascii=False)
 
 
 def anchor_of(parts: Sequence[str | int]) -> str:
@@ -127,7 +128,10 @@ def anchor_of(parts: Sequence[str | int]) -> str:
     >>> anchor_of(["environment", "packages", "scikit-learn"])
     'r'
     """
-    return _plain_anchor(tuple(map(str, parts))) or RECORD_ANCHOR
+    anchor: str | None = RECORD_ANCHOR
+    for part in parts:
+        anchor = _below(anchor, str(part))
+    return anchor or RECORD_ANCHOR
 
 
 def record_block(record: Record, name: str, hidden: Mapping[str, str]) -> Markup:
@@ -140,25 +144,32 @@ def record_block(record: Record, name: str, hidden: Mapping[str, str]) -> Markup
     hidden : mapping of str to str
         Folders of this machine, and what a reader sees in their place.
     """
-    shown = _json(json.loads(record.model_dump_json()), (), "", hidden)
+    shown = _shown(record.model_dump_json(), tuple(hidden.items()))
     opening = f'<pre class="record" tabindex="0" role="region" aria-label="{escape_attribute(name)}">'
     return Markup(f"```{{=html}}\n{opening}<code>{shown}</code></pre>\n```")
 
 
-def _json(value: Any, path: Path, indent: str, hidden: Mapping[str, str]) -> str:
+@lru_cache(maxsize=200)  # both languages show the same
+def _shown(record: str, hidden: tuple[tuple[str, str], ...]) -> str:
+    return _json(json.loads(record), RECORD_ANCHOR, "", dict(hidden))
+
+
+def _json(value: Any, anchor: str | None, indent: str, hidden: Mapping[str, str], *, in_list: bool = False) -> str:
     """Return a value as HTML: a list of numbers or names, and a row of a list, on one line."""
     deeper = f"{indent}  "
     if isinstance(value, dict) and value:
-        row = bool(path) and path[-1].isdecimal() and all(map(_is_leaf, value.values()))
-        items = [
-            _marked(f"{_text(key, hidden)}: {_json(item, (*path, key), deeper, hidden)}", (*path, key), _is_leaf(item))
-            for key, item in value.items()
-        ]
+        items = []
+        for key, item in value.items():
+            below = _below(anchor, key)
+            shown = f"{_text(key, hidden)}: {_json(item, below, deeper, hidden)}"
+            items.append(_marked(shown, below) if _is_leaf(item) else shown)
+        row = in_list and all(map(_is_leaf, value.values()))
         return f"{{{', '.join(items)}}}" if row else _lines("{", items, "}", indent)
     if isinstance(value, list) and value:
-        parts = [(*path, str(index)) for index in range(len(value))]
+        parts = [_below(anchor, str(index)) for index in range(len(value))]
         items = [
-            _marked(_json(item, part, deeper, hidden), part, True) for item, part in zip(value, parts, strict=True)
+            _marked(_json(item, part, deeper, hidden, in_list=True), part)
+            for item, part in zip(value, parts, strict=True)
         ]
         return f"[{', '.join(items)}]" if all(map(_is_leaf, value)) else _lines("[", items, "]", indent)
     return _text(value, hidden)
@@ -173,15 +184,13 @@ def _is_leaf(value: Any) -> bool:
     return not (isinstance(value, dict | list) and value)
 
 
-def _marked(shown: str, path: Path, wanted: bool) -> str:
-    anchor = _plain_anchor(path) if wanted else None
+def _marked(shown: str, anchor: str | None) -> str:
     return shown if anchor is None else f'<span id="{anchor}">{shown}</span>'
 
 
-def _plain_anchor(path: Path) -> str | None:
-    if not all(PLAIN_KEY.fullmatch(part) for part in path):
-        return None
-    return "-".join((RECORD_ANCHOR, *path))
+def _below(anchor: str | None, key: str) -> str | None:
+    """Return the anchor of what a key leads to, None if a key on the way is not plain."""
+    return f"{anchor}-{key}" if anchor is not None and PLAIN_KEY.fullmatch(key) else None
 
 
 def _text(value: Any, hidden: Mapping[str, str]) -> str:
@@ -189,5 +198,7 @@ def _text(value: Any, hidden: Mapping[str, str]) -> str:
     if isinstance(value, str):
         value = rename_folders(value, hidden)
         value = value if len(value) <= MAX_TEXT else f"{value[:MAX_TEXT]} …"
-    written = json.dumps(value, ensure_ascii=False)
-    return html_entities("".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in written))
+    written = ENCODER.encode(value)
+    if not written.isprintable():
+        written = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in written)
+    return html_entities(written)

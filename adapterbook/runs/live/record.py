@@ -89,9 +89,7 @@ class LiveRecord(SealedRecord):
     adapters: tuple[LiveAdapter, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     sizes: dict[str, PositiveInt] = Field(default_factory=dict, description="Bytes of each file")
-    mean_difference: Proportion | None = Field(
-        description="Over all adapters and their rows; null without an adapter"
-    )
+    mean_difference: Proportion | None = Field(description="Over all adapters and their rows; null without an adapter")
     max_difference: Proportion | None
     equal_share: Proportion | None = Field(description="Share of answers with the run's predicted label")
     time_s: NonNegativeFloat
