@@ -142,7 +142,7 @@ def measure_calibration(adapter: str, variant: str, answers: pd.DataFrame) -> Ca
     )
 
 
-@lru_cache(maxsize=2)  # every group has the same rows
+@lru_cache(maxsize=1)  # every group has the same rows
 def _draw_samples(n_rows: int) -> NDArray[Any]:
     """Return how often each sample of rows has each row: an array of shape (N_RESAMPLES, n_rows)."""
     import numpy as np

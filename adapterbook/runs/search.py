@@ -124,8 +124,8 @@ def rates_of(search: SearchConfig, adapter: AdapterConfig) -> tuple[float, ...]:
 def _mistyped(search: SearchConfig, adapters: Mapping[str, AdapterConfig]) -> Iterator[str]:
     """Yield the problem of each name that is nearly one of this study; those of other adapters may stay."""
     names = {"default", *(name for adapter in adapters.values() for name in _names_of(adapter))}
-    for name in search.learning_rates.keys() - names:
-        close = closest(name, names - search.learning_rates.keys())
+    for name in search.learning_rates:
+        close = None if name in names else closest(name, names - search.learning_rates.keys())
         if close:
             yield f"search.learning_rates: {shown_key((name,))} has no effect: correct it ({close}?) or delete it"
 

@@ -16,15 +16,14 @@ from adapterbook.config.paths import Paths
 from adapterbook.runs.live.make import (
     TOKENIZER,
     answer_rows,
-    choose_rows,
     compare_answers,
+    load_compared,
     load_tokenizer,
     most_tokens,
     pack_files,
 )
 from adapterbook.runs.live.names import UnsupportedError, pack_adapter, pack_base, read_base, read_tokenizer
 from adapterbook.runs.live.record import ANSWERS, LiveAdapter, LiveRecord, LiveStatus, live_folder
-from adapterbook.runs.predictions import load_predictions
 from adapterbook.runs.record import load_record
 from adapterbook.verification.findings import Finding, find_state_problems, find_wrong_files
 
@@ -65,7 +64,7 @@ def audit_live(paths: Paths, source: str, status: LiveStatus | None, base_model:
 def _find_other_numbers(record: LiveRecord, results: Path, answers: Answers) -> Iterator[Finding]:
     """Yield each number of the record that its stored answers and the runs' predictions do not give."""
     for adapter in record.adapters:
-        table = choose_rows(load_predictions(results / adapter.run_id))
+        table = load_compared(results / adapter.run_id)
         for name, computed in compare_answers(answers[_name(adapter)], table).items():
             stated = getattr(adapter, name)
             if abs(stated - computed) > TOLERANCE:
@@ -98,7 +97,7 @@ def _find_other_files(
         if content != (folder / adapter.file).read_bytes():
             yield Finding(record.run_id, adapter.file, f"does not hold the adapter of {adapter.run_id}")
             continue
-        texts = choose_rows(load_predictions(results / adapter.run_id))["text"][:N_ROWS]
+        texts = load_compared(results / adapter.run_id)["text"][:N_ROWS]
         today = answer_rows(base, packed, load(content), tokenizer, texts)
         if np.abs(today - answers[_name(adapter)][:N_ROWS]).max() > TOLERANCE:
             yield Finding(record.run_id, ANSWERS, f"does not hold the answers of {adapter.file}")

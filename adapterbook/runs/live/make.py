@@ -147,7 +147,7 @@ def _write_files(chosen: Chosen, paths: Paths, base_model: Path, first: Record, 
         file = f"{adapter}-{setting}.safetensors"
         write_atomically(folder / file, content)
         part = load(content)  # what the page reads
-        table = choose_rows(load_predictions(run))
+        table = load_compared(run)
         name = f"{adapter}-{setting}"
         answers[name] = answer_rows(base, packed, part, tokenizer, table["text"])
         adapters.append(
@@ -185,8 +185,9 @@ def most_tokens(record: Record) -> int | None:
     return record.tokens.max_tokens if record.tokens else None
 
 
-def choose_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a run's predictions on which answers are compared, at even distances."""
+def load_compared(run: Path) -> pd.DataFrame:
+    """Read those of a run's predictions that answers are compared with: some, at even distances."""
+    table = load_predictions(run)
     return table.iloc[np.linspace(0, len(table) - 1, min(len(table), N_COMPARED)).round().astype(int)]
 
 
